@@ -1,0 +1,97 @@
+//! A body whose sender is known.
+//!
+//! ```
+//! use number7_core::{Event, Secret, Verifier};
+//!
+//! let secret = Secret::new("a long random secret")?;
+//! let body = r#"{"event":"job.completed","jobId":"job_abc123","fileStatus":"done",
+//!     "documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#;
+//! let signature = secret.sign(body).to_string();
+//! let verifier = Verifier::new(secret);
+//!
+//! let delivery = verifier.verify(&signature, body)?;
+//! let Event::JobCompleted(job) = delivery.event()? else { panic!("another event") };
+//! assert_eq!(job.job_id.as_str(), "job_abc123");
+//!
+//! // Whatever does not verify never becomes a delivery.
+//! assert!(verifier.verify(&signature, "{}").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    Event, EventError, IdempotencyKey, JobId, Timestamp,
+    event::{Field, Fields},
+};
+
+/// A body that one of the accepted secrets signed.
+///
+/// Only [`Verifier::verify`](crate::Verifier::verify) and [`Intake::finish`](crate::Intake::finish)
+/// make one, so holding it is the evidence that the bytes are authentic. That they are an event is
+/// not known before [`event`](Self::event) is called. It is cheap to clone, and its [`Debug`] does
+/// not show the body.
+#[derive(Clone)]
+pub struct Delivery {
+    body: Bytes,
+    signed_by: Arc<str>,
+}
+
+impl Delivery {
+    pub(crate) fn new(body: Bytes, signed_by: Arc<str>) -> Self {
+        Self { body, signed_by }
+    }
+
+    /// The bytes that were signed, exactly as they came.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The name of the secret that signed, as it was given to the
+    /// [`Verifier`](crate::Verifier#rotation).
+    #[must_use]
+    pub fn signed_by(&self) -> &str {
+        &self.signed_by
+    }
+
+    /// Types the body.
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON object, names no event, or is an event of a known name that lacks a
+    /// field or has one of a wrong type. Unknown events, fields, document types and statuses are
+    /// no errors.
+    pub fn event(&self) -> Result<Event, EventError> {
+        Event::from_json(&self.body)
+    }
+
+    /// What a repeated delivery of the same event has in common with the first: the event's name
+    /// and its job.
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON object, or has no `event` or no `jobId` that is a text. More is not
+    /// asked, so that an event which [`event`](Self::event) cannot type still has its key.
+    pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
+        let fields = Fields::read(&self.body)?;
+        let job_id = JobId::from(fields.text(Field::JobId)?);
+        Ok(IdempotencyKey::new(fields.text(Field::Event)?.into(), job_id))
+    }
+
+    /// The signed timestamp, of whichever event.
+    pub(crate) fn timestamp(&self) -> Result<Timestamp, EventError> {
+        Fields::read(&self.body)?.timestamp()
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("bytes", &self.body.len())
+            .field("signed_by", &self.signed_by)
+            .finish_non_exhaustive()
+    }
+}

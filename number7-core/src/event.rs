@@ -1,0 +1,176 @@
+//! What the vendor's signed JSON says.
+//!
+//! ```
+//! use number7_core::{DocumentType, Event, EventErrorKind};
+//!
+//! let event = Event::from_json(r#"{"event":"job.completed","jobId":"job_abc123",
+//!     "fileStatus":"done","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#)?;
+//! let Event::JobCompleted(job) = event else { panic!("another event") };
+//! assert_eq!(job.document_type, DocumentType::Invoice);
+//!
+//! let error = Event::from_json(r#"{"event":"job.completed","jobId":7}"#).unwrap_err();
+//! assert_eq!((error.kind(), error.field()), (EventErrorKind::WrongType, Some("jobId")));
+//! # Ok::<(), number7_core::EventError>(())
+//! ```
+
+use std::{borrow::Cow, str::FromStr};
+
+use serde_json::value::RawValue;
+
+mod error;
+mod fields;
+mod job_id;
+mod published;
+mod serde_impls;
+mod timestamp;
+
+pub(crate) use self::fields::{Field, Fields};
+pub use self::{
+    error::{EventError, EventErrorKind},
+    job_id::JobId,
+    published::{DocumentType, FileStatus},
+    timestamp::{Timestamp, TimestampError},
+};
+
+/// An event of Number7 AI.
+///
+/// New events, fields, document types and statuses are the vendor's to add at any time, and none
+/// of them is an error: an event of a name that this version does not know is
+/// [`Unknown`](Self::Unknown), an unknown field is passed over. What is passed over is still in
+/// [`Delivery::body`](crate::Delivery::body).
+///
+/// It is serialized as the vendor writes it, field for field, and only to JSON: an unknown event
+/// goes out as the text that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// `job.completed`: the document is processed.
+    JobCompleted(JobCompleted),
+    /// `job.failed`: the document could not be processed.
+    JobFailed(JobFailed),
+    /// An event of any other name.
+    Unknown(UnknownEvent),
+}
+
+/// The parts of `job.completed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobCompleted {
+    /// `jobId`: the job, and with the event's name the idempotency key.
+    pub job_id: JobId,
+    /// `fileStatus`: [`FileStatus::Done`] by the vendor's documentation.
+    pub file_status: FileStatus,
+    /// `documentType`: what was processed.
+    pub document_type: DocumentType,
+    /// `timestamp`: when the event happened. Whether a retry repeats or renews it is not published.
+    pub timestamp: Timestamp,
+}
+
+/// The parts of `job.failed`: those of `job.completed`, and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobFailed {
+    /// `jobId`: the job, and with the event's name the idempotency key.
+    pub job_id: JobId,
+    /// `fileStatus`: [`FileStatus::Failed`] by the vendor's documentation.
+    pub file_status: FileStatus,
+    /// `documentType`: what was to be processed.
+    pub document_type: DocumentType,
+    /// `timestamp`: when the event happened. Whether a retry repeats or renews it is not published.
+    pub timestamp: Timestamp,
+    /// `error`: a text that describes the reason.
+    pub error: String,
+}
+
+/// An event of a name that this version does not know.
+#[derive(Clone, Debug)]
+pub struct UnknownEvent {
+    name: String,
+    json: Box<RawValue>,
+}
+
+impl Event {
+    const JOB_COMPLETED: &str = "job.completed";
+    const JOB_FAILED: &str = "job.failed";
+
+    /// Reads an event from JSON. Nothing is allocated but the texts of the event itself.
+    ///
+    /// # Errors
+    ///
+    /// The text is no JSON object, a field is repeated, there is no `event` that is a text, or an
+    /// event of a known name lacks a field or has one of a wrong type; the error names the field.
+    pub fn from_json(json: impl AsRef<[u8]>) -> Result<Self, EventError> {
+        let json = json.as_ref();
+        let fields = Fields::read(json)?;
+        match &*fields.text(Field::Event)? {
+            Self::JOB_COMPLETED => JobCompleted::from_fields(&fields).map(Self::JobCompleted),
+            Self::JOB_FAILED => JobFailed::from_fields(&fields).map(Self::JobFailed),
+            name => UnknownEvent::from_json(name, json).map(Self::Unknown),
+        }
+    }
+
+    /// The name of the event, such as `job.completed`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::JobCompleted(_) => Self::JOB_COMPLETED,
+            Self::JobFailed(_) => Self::JOB_FAILED,
+            Self::Unknown(event) => event.name(),
+        }
+    }
+}
+
+impl FromStr for Event {
+    type Err = EventError;
+
+    fn from_str(json: &str) -> Result<Self, Self::Err> {
+        Self::from_json(json)
+    }
+}
+
+impl JobCompleted {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, EventError> {
+        Ok(Self {
+            job_id: fields.text(Field::JobId)?.into(),
+            file_status: fields.text(Field::FileStatus)?.into(),
+            document_type: fields.text(Field::DocumentType)?.into(),
+            timestamp: fields.timestamp()?,
+        })
+    }
+}
+
+impl JobFailed {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, EventError> {
+        let JobCompleted { job_id, file_status, document_type, timestamp } =
+            JobCompleted::from_fields(fields)?;
+        let error = fields.text(Field::Error).map(Cow::into_owned)?;
+        Ok(Self { job_id, file_status, document_type, timestamp, error })
+    }
+}
+
+impl UnknownEvent {
+    fn from_json(name: &str, json: &[u8]) -> Result<Self, EventError> {
+        let json: &RawValue = serde_json::from_slice(json).map_err(EventError::not_json)?;
+        Ok(Self { name: name.into(), json: json.to_owned() })
+    }
+
+    /// The name of the event.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The JSON object of the event, as it was written.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.json.get()
+    }
+}
+
+impl PartialEq for UnknownEvent {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.json() == other.json()
+    }
+}
+
+impl Eq for UnknownEvent {}

@@ -1,0 +1,89 @@
+use std::{error::Error, fmt};
+
+/// Why an authentic body is not an [`Event`](crate::Event).
+///
+/// Its text names the field, never what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventError {
+    kind: EventErrorKind,
+    field: Option<&'static str>,
+    /// Line and column in the JSON, from 1.
+    place: Option<(usize, usize)>,
+}
+
+impl EventError {
+    pub(crate) fn in_field(kind: EventErrorKind, field: &'static str) -> Self {
+        Self { field: Some(field), ..kind.into() }
+    }
+
+    pub(crate) fn not_json(error: serde_json::Error) -> Self {
+        let kind = match error.is_data() {
+            true => EventErrorKind::NotAnObject,
+            false => EventErrorKind::NotJson,
+        };
+        Self { place: Some((error.line(), error.column())), ..kind.into() }
+    }
+
+    /// Which of the things that can be wrong with an event is wrong with this one.
+    #[must_use]
+    pub fn kind(&self) -> EventErrorKind {
+        self.kind
+    }
+
+    /// The field that is wrong, as the vendor spells it, where it is one of the vendor's.
+    #[must_use]
+    pub fn field(&self) -> Option<&'static str> {
+        self.field
+    }
+}
+
+impl From<EventErrorKind> for EventError {
+    fn from(kind: EventErrorKind) -> Self {
+        Self { kind, field: None, place: None }
+    }
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field {
+            Some(field) => write!(f, "field `{field}` ")?,
+            None if self.kind == EventErrorKind::RepeatedField => f.write_str("a field ")?,
+            None => {}
+        }
+        f.write_str(match self.kind {
+            EventErrorKind::NotUtf8 => "the body is not UTF-8",
+            EventErrorKind::NotJson => "the body is not JSON",
+            EventErrorKind::NotAnObject => "the body is not a JSON object",
+            EventErrorKind::MissingField => "is missing",
+            EventErrorKind::RepeatedField => "is given more than once",
+            EventErrorKind::WrongType => "is not a text",
+            EventErrorKind::InvalidTimestamp => "is not an RFC 3339 timestamp",
+        })?;
+        match self.place {
+            Some((line, column)) => write!(f, ", at line {line} column {column}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for EventError {}
+
+/// The kinds of [`EventError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventErrorKind {
+    /// The body is not UTF-8, as JSON has to be.
+    NotUtf8,
+    /// The body is not JSON, or more than one JSON value.
+    NotJson,
+    /// The body is JSON, but not an object.
+    NotAnObject,
+    /// A field that the event must have is missing.
+    MissingField,
+    /// A field of the event is given more than once.
+    RepeatedField,
+    /// A field is something else than a text.
+    WrongType,
+    /// The `timestamp` is a text, but not a date and time of RFC 3339.
+    InvalidTimestamp,
+}

@@ -1,0 +1,159 @@
+use std::{
+    cmp::Ordering,
+    error::Error,
+    fmt,
+    hash::{Hash, Hasher},
+    str::{self, FromStr},
+    time::SystemTime,
+};
+
+/// The longest RFC 3339 timestamp, with nanoseconds and an offset.
+const MAX_LEN: usize = "2026-04-22T10:00:00.000000000+00:00".len();
+
+/// An instant, with the text that it was sent as.
+///
+/// Two timestamps are equal, and are ordered, as instants: `10:00:00Z` equals `10:00:00.000Z` and
+/// `12:00:00+02:00`. [`Display`](fmt::Display) and serialization write the text that was sent.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use number7_core::Timestamp;
+///
+/// let timestamp: Timestamp = "1970-01-01T00:00:01.500Z".parse()?;
+/// assert_eq!(timestamp.to_system_time(), SystemTime::UNIX_EPOCH + Duration::from_millis(1500));
+/// assert_eq!(timestamp.to_string(), "1970-01-01T00:00:01.500Z");
+///
+/// assert!("yesterday".parse::<Timestamp>().is_err());
+/// # Ok::<(), number7_core::TimestampError>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Timestamp {
+    instant: jiff::Timestamp,
+    text: [u8; MAX_LEN],
+    len: u8,
+}
+
+impl Timestamp {
+    /// The text that was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // It was copied from a `str` as a whole.
+        str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
+    }
+
+    /// The instant, for arithmetic and for the time types of other crates.
+    #[must_use]
+    pub fn to_system_time(self) -> SystemTime {
+        let since = self.instant.as_duration();
+        let distance = since.unsigned_abs();
+        match since.is_negative() {
+            true => SystemTime::UNIX_EPOCH - distance,
+            false => SystemTime::UNIX_EPOCH + distance,
+        }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let instant = text.parse().map_err(|_| TimestampError(()))?;
+        let mut copy = [0; MAX_LEN];
+        copy.get_mut(..text.len()).ok_or(TimestampError(()))?.copy_from_slice(text.as_bytes());
+        Ok(Self { instant, text: copy, len: text.len() as u8 })
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = TimestampError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl PartialEq for Timestamp {
+    fn eq(&self, other: &Self) -> bool {
+        self.instant == other.instant
+    }
+}
+
+impl Eq for Timestamp {}
+
+impl PartialOrd for Timestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timestamp {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.instant.cmp(&other.instant)
+    }
+}
+
+impl Hash for Timestamp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.instant.hash(state);
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.to_system_time()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+/// A text that is not a date and time of RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimestampError(());
+
+impl fmt::Display for TimestampError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an RFC 3339 timestamp")
+    }
+}
+
+impl Error for TimestampError {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn it_is_compared_as_an_instant_and_written_as_it_came() {
+        let instants =
+            ["2026-04-22T10:00:00Z", "2026-04-22T10:00:00.000Z", "2026-04-22T15:30:00+05:30"];
+        for text in instants {
+            assert_eq!(at(text), at(instants[0]));
+            assert_eq!(at(text).to_string(), text);
+        }
+        assert!(at("2026-04-22T10:00:00.001Z") > at(instants[0]));
+    }
+
+    #[test]
+    fn the_longest_and_the_oldest_are_taken() {
+        let longest = "2026-04-22T10:00:00.123456789+05:30";
+        assert_eq!(at(longest).to_string(), longest);
+        let before_1970 = at("1969-12-31T23:59:59.500Z").to_system_time();
+        assert_eq!(before_1970, SystemTime::UNIX_EPOCH - Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,84 @@
+//! What the headers of a request say about its body.
+
+use crate::{Rejection, RejectionKind, SIGNATURE_HEADER, Signature};
+
+#[derive(Default)]
+pub(crate) struct Head<'h> {
+    signature: Option<&'h [u8]>,
+    repeated: bool,
+    pub(crate) declared_length: u64,
+    pub(crate) encoded: bool,
+}
+
+impl<'h> Head<'h> {
+    pub(crate) fn read(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
+        let mut head = Self::default();
+        for (name, value) in headers {
+            if name.eq_ignore_ascii_case(SIGNATURE_HEADER) {
+                head.repeated = head.signature.replace(value).is_some();
+            } else if name.eq_ignore_ascii_case("content-length") {
+                head.declared_length = head.declared_length.max(declared_length(value));
+            } else if name.eq_ignore_ascii_case("content-encoding") {
+                head.encoded |= is_encoded(value);
+            }
+        }
+        head
+    }
+
+    pub(crate) fn signature(&self) -> Result<Signature, Rejection> {
+        let value = self.signature.ok_or(RejectionKind::MissingSignature)?;
+        if self.repeated {
+            return Err(RejectionKind::RepeatedSignature.into());
+        }
+        Signature::parse(value).map_err(|_| RejectionKind::MalformedSignature.into())
+    }
+}
+
+/// The number in a `Content-Length`. What is no number declares nothing, since framing is the
+/// server's trade; one that is too large for 64 bits is too large for every limit.
+fn declared_length(value: &[u8]) -> u64 {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    value.iter().fold(0, |length: u64, digit| {
+        length.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+    })
+}
+
+/// Whether a `Content-Encoding` names anything but `identity`.
+fn is_encoded(value: &[u8]) -> bool {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_length_is_read_like_a_number_and_saturates() {
+        assert_eq!(declared_length(b"65537"), 65_537);
+        assert_eq!(declared_length(b"99999999999999999999999"), u64::MAX);
+        assert_eq!(declared_length(b"+5"), 0);
+        assert_eq!(declared_length(b""), 0);
+    }
+
+    #[test]
+    fn only_identity_is_no_encoding() {
+        for value in ["", "identity", "Identity , identity"] {
+            assert!(!is_encoded(value.as_bytes()), "{value}");
+        }
+        for value in ["gzip", "identity, br", "x-identity"] {
+            assert!(is_encoded(value.as_bytes()), "{value}");
+        }
+    }
+
+    #[test]
+    fn three_signature_headers_are_as_repeated_as_two() {
+        let headers = [(SIGNATURE_HEADER, &b"a"[..]); 3];
+        let error = Head::read(headers).signature().unwrap_err();
+        assert_eq!(error.kind(), RejectionKind::RepeatedSignature);
+    }
+}

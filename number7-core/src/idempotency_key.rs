@@ -1,0 +1,82 @@
+//! What tells a repeated delivery from a new one.
+//!
+//! ```
+//! use number7_core::{Secret, Verifier};
+//!
+//! let secret = Secret::new("a long random secret")?;
+//! let deliver = |body: &'static str| {
+//!     Verifier::new(secret.clone()).verify(secret.sign(body).to_string(), body)
+//! };
+//!
+//! let failed = deliver(r#"{"event":"job.failed","jobId":"job_1"}"#)?.idempotency_key()?;
+//! let again = deliver(r#"{"jobId":"job_1", "event":"job.failed"}"#)?.idempotency_key()?;
+//! let completed = deliver(r#"{"event":"job.completed","jobId":"job_1"}"#)?.idempotency_key()?;
+//! assert_eq!(failed, again);
+//! assert_ne!(failed, completed);
+//!
+//! assert!(deliver(r#"{"event":"job.failed"}"#)?.idempotency_key().is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fmt::{self, Write};
+
+use crate::JobId;
+
+/// The pair of event name and job id.
+///
+/// The vendor asks receivers to deduplicate by `jobId`, and sends no id of the delivery. The name
+/// is part of the key because a job can fail first and be completed later: those are two events.
+///
+/// [`Display`](fmt::Display) writes `job.completed:job_abc123`, and no two keys write the same: a
+/// `:` or `%` in the name, which no published one has, is percent-encoded.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdempotencyKey {
+    event: Box<str>,
+    job_id: JobId,
+}
+
+impl IdempotencyKey {
+    pub(crate) fn new(event: Box<str>, job_id: JobId) -> Self {
+        Self { event, job_id }
+    }
+
+    /// The name of the event, such as `job.completed`.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// The job that the event is about.
+    #[must_use]
+    pub fn job_id(&self) -> &JobId {
+        &self.job_id
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.event.chars() {
+            match character {
+                ':' => f.write_str("%3A")?,
+                '%' => f.write_str("%25")?,
+                other => f.write_char(other)?,
+            }
+        }
+        write!(f, ":{}", self.job_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_differ_are_written_differently() {
+        let key = |event: &str, job: &str| {
+            IdempotencyKey::new(event.into(), JobId::from(job)).to_string()
+        };
+        assert_eq!(key("job.completed", "job_1"), "job.completed:job_1");
+        assert_ne!(key("a:b", "c"), key("a", "b:c"));
+        assert_ne!(key("a:", "c"), key("a%3A", "c"));
+    }
+}

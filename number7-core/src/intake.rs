@@ -1,0 +1,147 @@
+//! A body on its way in.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use number7_core::{RejectionKind, SIGNATURE_HEADER, Secret, Verifier};
+//!
+//! let secret = Secret::new("a long random secret")?;
+//! let signature = secret.sign("{}").to_string();
+//! let verifier = Verifier::new(secret);
+//! let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
+//!
+//! let mut intake = verifier.begin(headers).unwrap();
+//! intake.push(Bytes::from("{")).unwrap();
+//! intake.push(Bytes::from("}")).unwrap();
+//! assert_eq!(intake.finish().unwrap().body(), "{}");
+//!
+//! let mut intake = verifier.begin(headers).unwrap();
+//! intake.push(Bytes::from("{")).unwrap();
+//! let rejection = intake.finish().unwrap_err();
+//! assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
+//! # Ok::<(), number7_core::SecretError>(())
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hmac::Mac;
+
+use crate::{
+    Delivery, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks, held::HeldBody,
+    secret::HmacSha256,
+};
+
+/// A body that is being read, hashed and kept in one pass. Nobody knows yet whose it is.
+///
+/// An adapter for a web framework is a loop around it: [`push`](Self::push) what comes,
+/// [`hold`](Self::hold) and start the clock when nothing does, [`finish`](Self::finish) at the end.
+/// It drops the intake when the body breaks off or the clock runs out, and answers with
+/// [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
+pub struct Intake {
+    verifier: Verifier,
+    signature: Signature,
+    /// Of the first secret, over all chunks so far.
+    mac: HmacSha256,
+    chunks: Chunks,
+    encoded: bool,
+    held: Option<HeldBody>,
+}
+
+impl Intake {
+    pub(crate) fn new(verifier: Verifier, signature: Signature, encoded: bool) -> Self {
+        Self {
+            mac: verifier.first_secret().keyed(),
+            chunks: Chunks::default(),
+            held: None,
+            verifier,
+            signature,
+            encoded,
+        }
+    }
+
+    /// Takes the next chunk of the body. The only chunk of a body is kept as it is, without a
+    /// copy; memory grows with what arrives, never with what was declared.
+    ///
+    /// # Errors
+    ///
+    /// The body exceeds the limit. The chunk is not kept, and the intake refuses to finish.
+    pub fn push(&mut self, chunk: Bytes) -> Result<(), Rejection> {
+        self.chunks.count(chunk.len());
+        self.refuse_large()?;
+        self.mac.update(&chunk);
+        self.chunks.keep(chunk);
+        Ok(())
+    }
+
+    /// Takes one of the places for bodies that are waited for, until the intake ends. To be called
+    /// when the next chunk is not there; further calls change nothing.
+    ///
+    /// # Errors
+    ///
+    /// All places are taken.
+    pub fn hold(&mut self) -> Result<(), Rejection> {
+        if self.held.is_none() {
+            self.held = Some(self.verifier.hold_body()?);
+        }
+        Ok(())
+    }
+
+    /// How long the adapter may wait for the whole body, from its first wait on.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.verifier.deadline()
+    }
+
+    /// Compares the signature, in constant time, and hands out the body if it verifies.
+    ///
+    /// # Errors
+    ///
+    /// No accepted secret signed this body; it is encoded; or it is older than the maximum age.
+    pub fn finish(self) -> Result<Delivery, Rejection> {
+        self.refuse_large()?;
+        let Self { verifier, signature, mac, chunks, encoded, held: _ } = self;
+        let signed_by =
+            signer(&verifier, &signature, mac, &chunks).ok_or(RejectionKind::SignatureMismatch)?;
+        if encoded {
+            return Err(RejectionKind::BodyEncoded.into());
+        }
+        let delivery = Delivery::new(chunks.join(), signed_by);
+        verifier.refuse_old(&delivery)?;
+        Ok(delivery)
+    }
+
+    fn refuse_large(&self) -> Result<(), Rejection> {
+        match self.chunks.counted() > self.verifier.limit() {
+            true => Err(RejectionKind::BodyTooLarge.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("bytes", &self.chunks.counted()).finish_non_exhaustive()
+    }
+}
+
+/// The name of the secret that made the signature. The first one's HMAC came with the chunks; the
+/// further ones are tried only where it does not match.
+fn signer(
+    verifier: &Verifier,
+    signature: &Signature,
+    first: HmacSha256,
+    chunks: &Chunks,
+) -> Option<Arc<str>> {
+    let mut hashed = Some(first);
+    verifier
+        .secrets()
+        .find(|known| {
+            let mac = hashed.take().unwrap_or_else(|| {
+                let mut mac = known.secret.keyed();
+                chunks.iter().for_each(|chunk| mac.update(chunk));
+                mac
+            });
+            mac.verify_slice(signature.as_bytes()).is_ok()
+        })
+        .map(|known| Arc::clone(&known.name))
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod chunks;
+mod delivery;
+mod event;
+mod from_delivery;
+mod head;
+mod held;
+mod idempotency_key;
+mod intake;
+mod rejection;
+mod secret;
+mod signature;
+mod verifier;
+
+pub use self::{
+    delivery::Delivery,
+    event::{
+        DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
+        JobId, Timestamp, TimestampError, UnknownEvent,
+    },
+    from_delivery::FromDelivery,
+    idempotency_key::IdempotencyKey,
+    intake::Intake,
+    rejection::{RETRY_AFTER, Rejection, RejectionKind},
+    secret::{Secret, SecretError, SecretErrorKind},
+    signature::{SIGNATURE_HEADER, Signature, SignatureError},
+    verifier::{
+        DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, DEFAULT_MAX_HELD_BODIES, DEFAULT_SECRET_NAME,
+        Verifier,
+    },
+};

@@ -1,0 +1,162 @@
+//! Why a request is refused, and with which status.
+//!
+//! ```
+//! use number7_core::{RejectionKind, Secret, Verifier};
+//!
+//! let verifier = Verifier::new(Secret::new("a long random secret")?);
+//! let forged = Secret::new("another secret")?.sign("{}").to_string();
+//!
+//! let rejection = verifier.verify(forged, "{}").unwrap_err();
+//! assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
+//! assert_eq!(rejection.status_code(), 401);
+//! # Ok::<(), number7_core::SecretError>(())
+//! ```
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use crate::EventError;
+
+/// How long a sender that was answered 503 is asked to wait: 1 second.
+///
+/// Places become free all the time, and the sender gives up after three retries: a longer wait
+/// would only bring it closer to that.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The refusal of a request.
+///
+/// It never holds a byte of the request or of the secret, so it may be logged. What the sender
+/// gets of it is [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
+/// [`response_text`](Self::response_text), nothing else.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    kind: RejectionKind,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Rejection {
+    /// An authentic body that [`FromDelivery`](crate::FromDelivery) could not type.
+    pub(crate) fn untypable(error: Box<dyn Error + Send + Sync>) -> Self {
+        Self { kind: RejectionKind::Untypable, source: Some(error.into()) }
+    }
+
+    /// Which of the things that can be wrong with a request is wrong with this one.
+    #[must_use]
+    pub fn kind(&self) -> RejectionKind {
+        self.kind
+    }
+
+    /// The HTTP status to answer.
+    #[must_use]
+    pub fn status_code(&self) -> u16 {
+        match self.kind {
+            RejectionKind::BodyBrokenOff | RejectionKind::Untypable => 400,
+            RejectionKind::MissingSignature
+            | RejectionKind::RepeatedSignature
+            | RejectionKind::MalformedSignature
+            | RejectionKind::SignatureMismatch
+            | RejectionKind::TooOld => 401,
+            RejectionKind::BodyTooSlow => 408,
+            RejectionKind::BodyTooLarge => 413,
+            RejectionKind::BodyEncoded => 415,
+            RejectionKind::MissingMiddleware => 500,
+            RejectionKind::TooManyBodies => 503,
+        }
+    }
+
+    /// What the header `Retry-After` of the answer says, in whole seconds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.kind == RejectionKind::TooManyBodies).then_some(RETRY_AFTER)
+    }
+
+    /// The body of the answer: empty, but for the mistake that only a developer can make.
+    #[must_use]
+    pub fn response_text(&self) -> &'static str {
+        match self.kind {
+            RejectionKind::MissingMiddleware => self.kind.text(),
+            _ => "",
+        }
+    }
+}
+
+impl From<RejectionKind> for Rejection {
+    fn from(kind: RejectionKind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.text())?;
+        // An error of the user's own type may quote the body; this one does not.
+        match self.source().and_then(|source| source.downcast_ref::<EventError>()) {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Rejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+    }
+}
+
+/// The kinds of [`Rejection`], in the order in which they are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// There is no signature header.
+    MissingSignature,
+    /// There is more than one signature header.
+    RepeatedSignature,
+    /// The signature header is not exactly 64 hex digits.
+    MalformedSignature,
+    /// The body is larger than [`Verifier::body_limit`](crate::Verifier::body_limit), by its
+    /// declared length or as it arrived.
+    BodyTooLarge,
+    /// More than [`Verifier::max_held_bodies`](crate::Verifier::max_held_bodies) bodies are waited
+    /// for.
+    TooManyBodies,
+    /// The body took longer than [`Verifier::body_deadline`](crate::Verifier::body_deadline).
+    BodyTooSlow,
+    /// The body ended before its end: the sender went away, or its framing was broken.
+    BodyBrokenOff,
+    /// The signature is nobody's whose secret is accepted, or the body was changed on its way.
+    SignatureMismatch,
+    /// The body is authentic but has a `Content-Encoding`, which is never undone.
+    BodyEncoded,
+    /// The body is authentic but older than [`Verifier::max_age`](crate::Verifier::max_age), or
+    /// has no timestamp to tell.
+    TooOld,
+    /// The body is authentic but is not what the handler asks for; the source says why.
+    Untypable,
+    /// The extractor stands in an app or route without `VerifyNumber7`.
+    MissingMiddleware,
+}
+
+impl RejectionKind {
+    fn text(self) -> &'static str {
+        match self {
+            Self::MissingSignature => "there is no x-number7ai-signature header",
+            Self::RepeatedSignature => "there is more than one x-number7ai-signature header",
+            Self::MalformedSignature => "the x-number7ai-signature header is not 64 hex digits",
+            Self::BodyTooLarge => "the body is larger than the limit",
+            Self::TooManyBodies => "too many unverified bodies are being waited for",
+            Self::BodyTooSlow => "the body did not arrive within the deadline",
+            Self::BodyBrokenOff => "the body broke off before its end",
+            Self::SignatureMismatch => {
+                "the signature matches no accepted secret: another secret signed the body, or the \
+                 body was changed on its way"
+            }
+            Self::BodyEncoded => "the body has a content-encoding, which is never undone",
+            Self::TooOld => "the event is older than the maximum age, or has no timestamp",
+            Self::Untypable => "the body is authentic but not what the handler asks for",
+            Self::MissingMiddleware => {
+                "the extractor Verified found no verified delivery: put VerifyNumber7 in front of \
+                 this handler, by .layer(VerifyNumber7::new(secret)) in axum or \
+                 .wrap(VerifyNumber7::new(secret)) in actix-web"
+            }
+        }
+    }
+}

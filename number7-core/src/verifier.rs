@@ -1,0 +1,310 @@
+//! Which requests are accepted.
+//!
+//! ```
+//! use number7_core::{RejectionKind, Secret, Verifier};
+//!
+//! let secret = Secret::new("a long random secret")?;
+//! let signature = secret.sign("{}").to_string();
+//! let verifier = Verifier::new(secret);
+//!
+//! let delivery = verifier.verify(&signature, "{}").unwrap();
+//! assert_eq!(delivery.body(), "{}");
+//!
+//! let rejection = verifier.verify(&signature, "{ }").unwrap_err();
+//! assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
+//! # Ok::<(), number7_core::SecretError>(())
+//! ```
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    Delivery, Intake, Rejection, RejectionKind, SIGNATURE_HEADER, Secret, head::Head,
+    held::HeldBody,
+};
+
+/// The name of the first secret when it is given none.
+pub const DEFAULT_SECRET_NAME: &str = "primary";
+
+/// The largest body that is accepted: 64 KiB (65,536 bytes).
+///
+/// The published events have some 150 bytes; the rest is room for long error texts and for fields
+/// to come. Memory for unverified bodies is bounded by this times [`DEFAULT_MAX_HELD_BODIES`].
+pub const DEFAULT_BODY_LIMIT: usize = 64 * 1024;
+
+/// How long a whole body may take to arrive: 10 seconds.
+///
+/// It is counted from the moment at which the request is there and its body is not. A sender of
+/// 150 bytes needs a few milliseconds; ten seconds forgive a lost packet or two, and end a sender
+/// that drips.
+pub const DEFAULT_BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many unverified bodies are waited for at once: 1,024.
+///
+/// With the default body limit they hold 64 MiB at most.
+pub const DEFAULT_MAX_HELD_BODIES: usize = 1024;
+
+/// The policy by which requests are accepted: the secrets, and the limits on bodies whose sender
+/// is not known yet.
+///
+/// It is cheap to clone, and the clones share the count of bodies that are waited for: build one,
+/// and give clones to all apps, workers and routes of a process.
+///
+/// # Rotation
+///
+/// While a secret is being replaced, both are accepted, each under a name of yours, and
+/// [`Delivery::signed_by`] tells which one signed. The second costs one more HMAC, and only for
+/// bodies that the first did not sign.
+///
+/// ```
+/// use number7_core::{Secret, Verifier};
+///
+/// let old = Secret::new("the secret until now")?;
+/// let signature = old.sign("{}").to_string();
+/// let verifier = Verifier::named("2026-11", Secret::new("the new secret")?)
+///     .also_accept("2025-11", old);
+///
+/// assert_eq!(verifier.verify(signature, "{}").unwrap().signed_by(), "2025-11");
+/// # Ok::<(), number7_core::SecretError>(())
+/// ```
+#[derive(Clone)]
+pub struct Verifier(Arc<Policy>);
+
+#[derive(Clone)]
+struct Policy {
+    first: NamedSecret,
+    further: Vec<NamedSecret>,
+    body_limit: usize,
+    body_deadline: Duration,
+    max_held_bodies: usize,
+    held_bodies: Arc<AtomicUsize>,
+    max_age: Option<MaxAge>,
+}
+
+#[derive(Clone)]
+pub(crate) struct NamedSecret {
+    pub(crate) name: Arc<str>,
+    pub(crate) secret: Secret,
+}
+
+#[derive(Clone)]
+struct MaxAge {
+    limit: Duration,
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl Verifier {
+    /// Accepts what one secret signed, under the name [`DEFAULT_SECRET_NAME`].
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        Self::named(DEFAULT_SECRET_NAME, secret)
+    }
+
+    /// Accepts what one secret signed, under a name for logs and for [`Delivery::signed_by`].
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>, secret: Secret) -> Self {
+        Self(Arc::new(Policy {
+            first: NamedSecret { name: name.into(), secret },
+            further: Vec::new(),
+            body_limit: DEFAULT_BODY_LIMIT,
+            body_deadline: DEFAULT_BODY_DEADLINE,
+            max_held_bodies: DEFAULT_MAX_HELD_BODIES,
+            held_bodies: Arc::default(),
+            max_age: None,
+        }))
+    }
+
+    /// Accepts what a further secret signed, too. The secrets are tried in the order in which they
+    /// were given.
+    ///
+    /// # Panics
+    ///
+    /// If a secret of that name is accepted already: nobody could tell the two apart.
+    #[must_use]
+    #[track_caller]
+    pub fn also_accept(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
+        let name = name.into();
+        assert!(
+            self.secrets().all(|known| known.name != name),
+            "a secret named {name:?} is accepted already"
+        );
+        self.with(|policy| policy.further.push(NamedSecret { name, secret }))
+    }
+
+    /// Accepts bodies of at most so many bytes. Default: [`DEFAULT_BODY_LIMIT`].
+    ///
+    /// # Panics
+    ///
+    /// If the limit is 0, which no event fits in.
+    #[must_use]
+    #[track_caller]
+    pub fn body_limit(self, bytes: usize) -> Self {
+        assert!(bytes > 0, "a body limit of 0 refuses every event");
+        self.with(|policy| policy.body_limit = bytes)
+    }
+
+    /// Waits at most so long for a whole body. Default: [`DEFAULT_BODY_DEADLINE`].
+    ///
+    /// # Panics
+    ///
+    /// If the deadline is zero, which no body that is still on its way can meet.
+    #[must_use]
+    #[track_caller]
+    pub fn body_deadline(self, deadline: Duration) -> Self {
+        assert!(!deadline.is_zero(), "a body deadline of 0 refuses events that are on their way");
+        self.with(|policy| policy.body_deadline = deadline)
+    }
+
+    /// Waits for at most so many unverified bodies at once. Default: [`DEFAULT_MAX_HELD_BODIES`].
+    ///
+    /// A body that has arrived together with its request is verified at once. It is not waited
+    /// for, does not count, and is never refused for this reason: senders that stall cannot keep a
+    /// good one out.
+    ///
+    /// # Panics
+    ///
+    /// If the number is 0, which refuses every body that is still on its way.
+    #[must_use]
+    #[track_caller]
+    pub fn max_held_bodies(self, bodies: usize) -> Self {
+        assert!(bodies > 0, "a maximum of 0 held bodies refuses events that are on their way");
+        self.with(|policy| policy.max_held_bodies = bodies)
+    }
+
+    /// Refuses an event whose signed `timestamp` is older than `limit` by `clock`, which is
+    /// [`SystemTime::now`] outside of tests. An event without a readable timestamp has no age and is
+    /// refused as well; one from the future is not.
+    ///
+    /// It is off by default, and for most receivers should stay off. The vendor repeats a delivery
+    /// with the same body, and publishes neither when nor whether the timestamp is the event's or
+    /// the attempt's: a limit that is shorter than its longest delay refuses authentic retries, and
+    /// after the third it is silent for ever. A replayed delivery has the same
+    /// [`IdempotencyKey`](crate::IdempotencyKey) as the first, which is the better defence.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use number7_core::{RejectionKind, Secret, Verifier};
+    ///
+    /// let secret = Secret::new("a long random secret")?;
+    /// let body = r#"{"event":"job.completed","timestamp":"2026-04-22T10:00:00.000Z"}"#;
+    /// let signature = secret.sign(body).to_string();
+    ///
+    /// let verifier = Verifier::new(secret).max_age(Duration::from_secs(86_400), SystemTime::now);
+    /// let rejection = verifier.verify(signature, body).unwrap_err();
+    /// assert_eq!(rejection.kind(), RejectionKind::TooOld);
+    /// # Ok::<(), number7_core::SecretError>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the limit is zero, which refuses every event.
+    #[must_use]
+    #[track_caller]
+    pub fn max_age(
+        self,
+        limit: Duration,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
+        assert!(!limit.is_zero(), "a maximum age of 0 refuses every event");
+        let clock = Arc::new(clock);
+        self.with(|policy| policy.max_age = Some(MaxAge { limit, clock }))
+    }
+
+    /// Verifies a body that is there as a whole, against the value of its signature header.
+    ///
+    /// # Errors
+    ///
+    /// All that [`begin`](Self::begin), [`Intake::push`] and [`Intake::finish`] refuse.
+    pub fn verify(
+        &self,
+        signature: impl AsRef<[u8]>,
+        body: impl Into<Bytes>,
+    ) -> Result<Delivery, Rejection> {
+        let mut intake = self.begin([(SIGNATURE_HEADER, signature.as_ref())])?;
+        intake.push(body.into())?;
+        intake.finish()
+    }
+
+    /// Begins to verify a request by its headers, all of them, as names and values. The names may
+    /// have either case; a header with several values comes several times.
+    ///
+    /// On an error, answer without reading the body.
+    ///
+    /// # Errors
+    ///
+    /// No signature header, more than one, or one that is not a [`Signature`](crate::Signature),
+    /// and then a declared length that exceeds the limit.
+    pub fn begin<'h>(
+        &self,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    ) -> Result<Intake, Rejection> {
+        let head = Head::read(headers);
+        let signature = head.signature()?;
+        if head.declared_length > self.0.body_limit as u64 {
+            return Err(RejectionKind::BodyTooLarge.into());
+        }
+        Ok(Intake::new(self.clone(), signature, head.encoded))
+    }
+
+    pub(crate) fn first_secret(&self) -> &Secret {
+        &self.0.first.secret
+    }
+
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &NamedSecret> {
+        std::iter::once(&self.0.first).chain(&self.0.further)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.0.body_limit
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.0.body_deadline
+    }
+
+    pub(crate) fn hold_body(&self) -> Result<HeldBody, Rejection> {
+        HeldBody::take(&self.0.held_bodies, self.0.max_held_bodies)
+            .ok_or_else(|| RejectionKind::TooManyBodies.into())
+    }
+
+    pub(crate) fn refuse_old(&self, delivery: &Delivery) -> Result<(), Rejection> {
+        let Some(MaxAge { limit, clock }) = &self.0.max_age else {
+            return Ok(());
+        };
+        let oldest = clock().checked_sub(*limit);
+        match delivery.timestamp() {
+            Ok(timestamp) if oldest.is_none_or(|oldest| timestamp.to_system_time() >= oldest) => {
+                Ok(())
+            }
+            _ => Err(RejectionKind::TooOld.into()),
+        }
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Policy)) -> Self {
+        set(Arc::make_mut(&mut self.0));
+        self
+    }
+}
+
+impl From<Secret> for Verifier {
+    fn from(secret: Secret) -> Self {
+        Self::new(secret)
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("secrets", &self.secrets().map(|known| &known.name).collect::<Vec<_>>())
+            .field("body_limit", &self.0.body_limit)
+            .field("body_deadline", &self.0.body_deadline)
+            .field("max_held_bodies", &self.0.max_held_bodies)
+            .field("max_age", &self.0.max_age.as_ref().map(|max_age| max_age.limit))
+            .finish()
+    }
+}

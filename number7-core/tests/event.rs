@@ -1,0 +1,174 @@
+//! What becomes of the vendor's JSON, and of JSON that comes near it.
+
+use std::time::{Duration, SystemTime};
+
+use number7_core::{
+    DocumentType, Event, EventErrorKind, FileStatus, JobCompleted, RejectionKind, Secret, Verifier,
+};
+
+const COMPLETED: &str = r#"{"event":"job.completed","jobId":"job_abc123","fileStatus":"done","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#;
+const FAILED: &str = r#"{"event":"job.failed","jobId":"job_abc123","fileStatus":"failed","documentType":"pan_card","timestamp":"2026-04-22T10:00:00.000Z","error":"page 2 is \"blank\""}"#;
+
+#[track_caller]
+fn completed(json: &str) -> JobCompleted {
+    match Event::from_json(json) {
+        Ok(Event::JobCompleted(job)) => job,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(json: impl AsRef<[u8]>) -> (EventErrorKind, Option<&'static str>) {
+    let error = Event::from_json(json).unwrap_err();
+    (error.kind(), error.field())
+}
+
+#[test]
+fn the_published_payload_is_typed() {
+    let job = completed(COMPLETED);
+    assert_eq!(job.job_id.as_str(), "job_abc123");
+    assert_eq!(job.file_status, FileStatus::Done);
+    assert_eq!(job.document_type, DocumentType::Invoice);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_776_852_000);
+    assert_eq!(job.timestamp.to_system_time(), at);
+}
+
+#[test]
+fn a_failed_job_tells_its_reason() {
+    let Ok(Event::JobFailed(job)) = Event::from_json(FAILED) else { panic!("another event") };
+    assert_eq!(job.error, r#"page 2 is "blank""#);
+    assert_eq!(job.file_status, FileStatus::Failed);
+}
+
+#[test]
+fn serialization_writes_what_was_sent() {
+    let unknown = r#"{"event":"job.archived","x":[1.50,  {"a":1e400}]}"#;
+    let offset = COMPLETED.replace("10:00:00.000Z", "15:30:00+05:30");
+    let others = COMPLETED.replace("invoice", "visa").replace("done", "archived");
+    for json in [COMPLETED, FAILED, unknown, &offset, &others] {
+        let event: Event = serde_json::from_str(json).unwrap();
+        assert_eq!(event, Event::from_json(json).unwrap());
+        assert_eq!(serde_json::to_string(&event).unwrap(), json);
+    }
+}
+
+#[test]
+fn an_event_can_be_read_from_every_source_of_serde_json() {
+    let event = Event::from_json(COMPLETED).unwrap();
+    let value: serde_json::Value = serde_json::from_str(COMPLETED).unwrap();
+    assert_eq!(serde_json::from_value::<Event>(value).unwrap(), event);
+    assert_eq!(serde_json::from_reader::<_, Event>(COMPLETED.as_bytes()).unwrap(), event);
+    assert_eq!(COMPLETED.parse::<Event>().unwrap(), event);
+}
+
+#[test]
+fn an_unknown_event_keeps_its_name_and_its_json() {
+    let json = " {\"x\" : 1, \"event\":\"job\\u002earchived\", \"jobId\":7}\n";
+    let Ok(Event::Unknown(event)) = Event::from_json(json) else { panic!("another event") };
+    assert_eq!(event.name(), "job.archived");
+    assert_eq!(event.json(), json.trim());
+}
+
+#[test]
+fn what_a_known_event_does_not_need_may_be_anything() {
+    let nested = "[".repeat(2000) + &"]".repeat(2000);
+    for extra in ["null", "7", "1e999", r#"{"a":{"a":1,"a":2}}"#, r#""\ud800""#, &nested] {
+        let json = COMPLETED.replace('}', &format!(r#","extra":{extra},"error":{extra}}}"#));
+        assert_eq!(completed(&json), completed(COMPLETED), "{extra}");
+    }
+}
+
+#[test]
+fn names_that_are_not_published_are_kept_as_they_are() {
+    let job = completed(&COMPLETED.replace("invoice", "Invoice").replace("done", "archived"));
+    assert_eq!(job.document_type, DocumentType::Other("Invoice".into()));
+    assert_eq!(job.file_status, FileStatus::Other("archived".into()));
+    for name in ["invoice", "grn", "bank_statement", "aadhar_card", "pan_card"] {
+        assert!(!matches!(DocumentType::from(name), DocumentType::Other(_)), "{name}");
+        assert_eq!(DocumentType::from(name).to_string(), name);
+    }
+}
+
+#[test]
+fn escapes_in_names_and_values_change_nothing() {
+    let escaped = COMPLETED.replace("jobId", r"j\u006fbId").replace("job_abc", r"job\u005fabc");
+    assert_eq!(completed(&escaped), completed(COMPLETED));
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    for name in ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"] {
+        let json = FAILED.replace(&format!("\"{name}\""), "\"other\"");
+        assert_eq!(refused(json), (EventErrorKind::MissingField, Some(name)));
+    }
+}
+
+#[test]
+fn a_field_of_the_wrong_type_is_named() {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(FAILED).unwrap();
+    for name in ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"] {
+        for wrong in ["null", "7", "true", "[\"a\"]", "{}", r#""\ud800""#] {
+            let raw = fields[name].to_string();
+            let json = FAILED.replace(&format!("\"{name}\":{raw}"), &format!("\"{name}\":{wrong}"));
+            let kind = EventErrorKind::WrongType;
+            assert_eq!(refused(json), (kind, Some(name)), "{name} as {wrong}");
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_no_timestamp_is_named() {
+    for wrong in ["", "yesterday", "2026-04-22", "1776852000", "2026-13-22T10:00:00Z"] {
+        let json = COMPLETED.replace("2026-04-22T10:00:00.000Z", wrong);
+        assert_eq!(refused(json), (EventErrorKind::InvalidTimestamp, Some("timestamp")), "{wrong}");
+    }
+}
+
+#[test]
+fn a_repeated_key_is_an_error_whether_known_or_not() {
+    let kind = EventErrorKind::RepeatedField;
+    let twice = |extra: &str| refused(COMPLETED.replace('}', &format!(",{extra}}}")));
+    assert_eq!(twice(r#""event":"job.failed""#), (kind, Some("event")));
+    assert_eq!(twice(r#""j\u006fbId":"job_2""#), (kind, Some("jobId")));
+    assert_eq!(twice(r#""x":1,"y":1,"x":1"#), (kind, None));
+    let many: Vec<_> = (0..40).map(|n| format!(r#""x{}":1"#, n % 39)).collect();
+    assert_eq!(twice(&many.join(",")), (kind, None));
+}
+
+#[test]
+fn what_is_no_json_object_is_told_apart() {
+    for json in ["", "{", "{}{}", "{\"a\":1,}", "not json", "{\"event\":\"a\nb\"}", "\u{feff}{}"] {
+        assert_eq!(refused(json), (EventErrorKind::NotJson, None), "{json:?}");
+    }
+    for json in ["[]", "7", "null", "\"job.completed\""] {
+        assert_eq!(refused(json), (EventErrorKind::NotAnObject, None), "{json:?}");
+    }
+    assert_eq!(refused(b"{\"event\":\"\xff\"}"), (EventErrorKind::NotUtf8, None));
+    assert_eq!(refused("{}"), (EventErrorKind::MissingField, Some("event")));
+}
+
+#[test]
+fn an_error_says_where_and_never_what() {
+    let error = Event::from_json("{\n \"event\": secret-text").unwrap_err();
+    assert_eq!(error.to_string(), "the body is not JSON, at line 2 column 11");
+    let error = Event::from_json(r#"{"event":"job.completed"}"#).unwrap_err();
+    assert_eq!(error.to_string(), "field `jobId` is missing");
+}
+
+#[test]
+fn a_maximum_age_is_measured_from_the_signed_timestamp() {
+    let secret = Secret::new("a long random secret").unwrap();
+    let sent = SystemTime::UNIX_EPOCH + Duration::from_secs(1_776_852_000);
+    let hour = Duration::from_secs(3600);
+    let verify = |body: &'static str, now: SystemTime| {
+        let signature = secret.sign(body).to_string();
+        let verifier = Verifier::new(secret.clone()).max_age(hour, move || now);
+        verifier.verify(signature, body).map(drop).map_err(|rejection| rejection.kind())
+    };
+    assert_eq!(verify(COMPLETED, sent + hour), Ok(()));
+    assert_eq!(verify(COMPLETED, sent - hour), Ok(()), "a sender's clock may run ahead");
+    let too_old = Err(RejectionKind::TooOld);
+    assert_eq!(verify(COMPLETED, sent + hour + Duration::from_nanos(1)), too_old);
+    assert_eq!(verify(r#"{"event":"job.archived"}"#, sent), too_old);
+    assert_eq!(verify("no json", sent), too_old);
+}
