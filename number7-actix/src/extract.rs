@@ -1,0 +1,46 @@
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
+use number7_core::{Delivery, Event, FromDelivery};
+
+use crate::VerifiedError;
+
+/// What [`VerifyNumber7`](crate::VerifyNumber7) verified, as the type that the handler asks for:
+/// an [`Event`], a [`Delivery`], the signed [`Bytes`](actix_web::web::Bytes), or a type of your own
+/// that implements [`FromDelivery`].
+///
+/// It leaves the body to the other extractors.
+///
+/// # Errors
+///
+/// [`VerifiedError`]: 400 if the body is authentic but not a `T`, 500 if the middleware is missing.
+///
+/// # Example
+///
+/// ```
+/// use actix_web::{HttpResponse, web};
+/// use number7_actix::{Event, Verified};
+///
+/// async fn webhook(Verified(event): Verified<Event>) -> HttpResponse {
+///     match event {
+///         Event::JobCompleted(job) => println!("{} is done", job.job_id),
+///         Event::JobFailed(job) => println!("{} failed: {}", job.job_id, job.error),
+///         other => println!("{} is new to this receiver", other.name()),
+///     }
+///     HttpResponse::Ok().finish()
+/// }
+/// # let _ = web::post().to(webhook);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Verified<T = Event>(pub T);
+
+impl<T: FromDelivery> FromRequest for Verified<T> {
+    type Error = VerifiedError;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let value = Delivery::extract(request.extensions().get());
+        ready(value.map(Self).map_err(VerifiedError::from))
+    }
+}

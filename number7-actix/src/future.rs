@@ -1,0 +1,157 @@
+use std::{
+    mem,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::{
+    Error, HttpMessage,
+    body::{EitherBody, MessageBody},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse},
+    rt::time::{Sleep, sleep},
+};
+use futures_core::Stream;
+use number7_core::{Delivery, Intake, Rejection, RejectionKind};
+use pin_project_lite::pin_project;
+
+use crate::{VerifiedError, log};
+
+pin_project! {
+    /// The future of [`VerifyNumber7Middleware`](crate::VerifyNumber7Middleware).
+    pub struct ResponseFuture<S>
+    where
+        S: Service<ServiceRequest>,
+    {
+        #[pin]
+        state: State<S, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F> {
+        Reading {
+            #[pin]
+            body: Reading,
+            then: Option<(ServiceRequest, Rc<S>)>,
+        },
+        Serving {
+            #[pin]
+            future: F,
+            span: log::Span,
+        },
+        Refused {
+            request: Option<ServiceRequest>,
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+pin_project! {
+    /// A body on its way in, and the clock.
+    struct Reading {
+        payload: Payload,
+        intake: Option<Intake>,
+        // Whether the last turn of the executor brought nothing.
+        idle: bool,
+        // Armed at the first wait.
+        #[pin]
+        deadline: Option<Sleep>,
+    }
+}
+
+impl<S: Service<ServiceRequest>> ResponseFuture<S> {
+    pub(crate) fn reading(intake: Intake, mut request: ServiceRequest, service: Rc<S>) -> Self {
+        // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
+        // what was sent.
+        let payload = request.take_payload();
+        let body = Reading { payload, intake: Some(intake), idle: false, deadline: None };
+        Self { state: State::Reading { body, then: Some((request, service)) } }
+    }
+
+    pub(crate) fn refused(request: ServiceRequest, rejection: Rejection) -> Self {
+        Self { state: State::refused(request, rejection) }
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    type Output = Result<ServiceResponse<EitherBody<B>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Reading { body, then } => {
+                    let verified = ready!(body.poll(cx));
+                    let (request, service) = then.take().expect(POLLED_AFTER_END);
+                    match verified {
+                        Ok(delivery) => State::serve(request, delivery, &*service),
+                        Err(rejection) => State::refused(request, rejection),
+                    }
+                }
+                StateProj::Serving { future, span } => {
+                    let response = ready!(span.in_scope(|| future.poll(cx)))?;
+                    return Poll::Ready(Ok(response.map_into_left_body()));
+                }
+                StateProj::Refused { request, rejection } => {
+                    let request = request.take().expect(POLLED_AFTER_END);
+                    let error = VerifiedError::from(rejection.take().expect(POLLED_AFTER_END));
+                    return Poll::Ready(Ok(request.error_response(error).map_into_right_body()));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
+
+impl<S: Service<ServiceRequest>> State<S, S::Future> {
+    fn serve(mut request: ServiceRequest, delivery: Delivery, service: &S) -> Self {
+        let span = log::verified(&delivery);
+        request.set_payload(Payload::from(delivery.body().clone()));
+        request.extensions_mut().insert(delivery);
+        let future = span.in_scope(|| service.call(request));
+        Self::Serving { future, span }
+    }
+
+    fn refused(request: ServiceRequest, rejection: Rejection) -> Self {
+        Self::Refused { request: Some(request), rejection: Some(rejection) }
+    }
+}
+
+impl Future for Reading {
+    type Output = Result<Delivery, Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
+        while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
+            *this.idle = false;
+            match chunk {
+                Some(Ok(chunk)) => intake.push(chunk)?,
+                Some(Err(_)) => return Poll::Ready(Err(RejectionKind::BodyBrokenOff.into())),
+                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).finish()),
+            }
+        }
+        // A body that has reached the socket is handed over only after the future was polled. It
+        // gets one turn of the executor before it counts as waited for.
+        if !mem::replace(this.idle, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        intake.hold()?;
+        if this.deadline.is_none() {
+            this.deadline.set(Some(sleep(intake.deadline())));
+        }
+        match this.deadline.as_pin_mut() {
+            Some(deadline) => deadline.poll(cx).map(|()| Err(RejectionKind::BodyTooSlow.into())),
+            None => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod extract;
+mod future;
+#[cfg_attr(not(feature = "tracing"), path = "log_off.rs")]
+mod log;
+mod middleware;
+mod transform;
+
+pub use self::{
+    error::VerifiedError, extract::Verified, future::ResponseFuture,
+    middleware::VerifyNumber7Middleware, transform::VerifyNumber7,
+};
+#[doc(no_inline)]
+pub use number7_core::*;

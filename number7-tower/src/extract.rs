@@ -1,0 +1,94 @@
+use std::{error::Error, fmt};
+
+use axum_core::{
+    body::Body,
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
+use number7_core::{Delivery, Event, FromDelivery, Rejection};
+
+use crate::response::refusal;
+
+/// What [`VerifyNumber7`](crate::VerifyNumber7) verified, as the type that the handler asks for:
+/// an [`Event`], a [`Delivery`], the signed [`Bytes`](bytes::Bytes), or a type of your own that
+/// implements [`FromDelivery`].
+///
+/// It leaves the body to the other extractors.
+///
+/// # Errors
+///
+/// [`VerifiedRejection`]: 400 if the body is authentic but not a `T`, 500 if the layer is missing.
+///
+/// # Example
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use number7_tower::{Event, Verified};
+///
+/// async fn webhook(Verified(event): Verified<Event>) -> StatusCode {
+///     match event {
+///         Event::JobCompleted(job) => println!("{} is done", job.job_id),
+///         Event::JobFailed(job) => println!("{} failed: {}", job.job_id, job.error),
+///         other => println!("{} is new to this receiver", other.name()),
+///     }
+///     StatusCode::OK
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/webhook", axum::routing::post(webhook));
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Verified<T = Event>(pub T);
+
+impl<T, S> FromRequestParts<S> for Verified<T>
+where
+    T: FromDelivery,
+    S: Send + Sync,
+{
+    type Rejection = VerifiedRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let value = Delivery::extract(parts.extensions.get());
+        value.map(Self).map_err(VerifiedRejection)
+    }
+}
+
+/// Why a handler did not get its [`Verified`].
+///
+/// As a response it is what [`VerifyNumber7`](crate::VerifyNumber7) answers for the same
+/// [`Rejection`]; where the layer is missing, its text says so.
+#[derive(Clone, Debug)]
+pub struct VerifiedRejection(Rejection);
+
+impl VerifiedRejection {
+    /// The reason.
+    #[must_use]
+    pub fn rejection(&self) -> &Rejection {
+        &self.0
+    }
+}
+
+impl IntoResponse for VerifiedRejection {
+    fn into_response(self) -> Response {
+        let text = self.0.response_text();
+        let mut response = refusal::<Body>(self.0);
+        if !text.is_empty() {
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, plain);
+            *response.body_mut() = text.into();
+        }
+        response
+    }
+}
+
+impl fmt::Display for VerifiedRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for VerifiedRejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}

@@ -1,0 +1,205 @@
+use std::{
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http::{Request, Response, request::Parts};
+use http_body::Body;
+use number7_core::{Delivery, Intake, Rejection, RejectionKind};
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+use tower_service::Service;
+
+use crate::{log, response::refusal};
+
+pin_project! {
+    /// The future of [`VerifyNumber7Service`](crate::VerifyNumber7Service).
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, B, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, B, F> {
+        Reading {
+            #[pin]
+            body: Reading<B>,
+            then: Option<Then<S>>,
+        },
+        Verified {
+            then: Option<(Then<S>, Delivery)>,
+        },
+        Serving {
+            #[pin]
+            future: F,
+            span: log::Span,
+        },
+        Refused {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+pin_project! {
+    /// A body on its way in, and the clock.
+    struct Reading<B> {
+        #[pin]
+        body: B,
+        intake: Option<Intake>,
+        // Whether the last turn of the executor brought nothing.
+        idle: bool,
+        // Armed at the first wait.
+        #[pin]
+        deadline: Option<Sleep>,
+    }
+}
+
+/// What is done with a body once it is verified.
+struct Then<S> {
+    parts: Parts,
+    service: S,
+    /// Whether the service was polled ready, and may hold a place for this call.
+    ready: bool,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S) -> Self {
+        let (parts, body) = request.into_parts();
+        let body = Reading { body, intake: Some(intake), idle: false, deadline: None };
+        let then = Some(Then { parts, service: ready, ready: true });
+        Self { state: State::Reading { body, then } }
+    }
+
+    pub(crate) fn refused(rejection: Rejection) -> Self {
+        Self { state: State::Refused { rejection: Some(rejection) } }
+    }
+}
+
+impl<S, B, ResBody> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<ResBody>> + Clone,
+    B: Body + From<Bytes>,
+    ResBody: Default,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Reading { mut body, then } => match body.as_mut().poll(cx) {
+                    Poll::Ready(Ok(delivery)) => {
+                        State::Verified { then: then.take().map(|then| (then, delivery)) }
+                    }
+                    Poll::Ready(Err(rejection)) => State::Refused { rejection: Some(rejection) },
+                    Poll::Pending => {
+                        if let (true, Some(then)) = (body.is_waited_for(), then) {
+                            then.release();
+                        }
+                        return Poll::Pending;
+                    }
+                },
+                StateProj::Verified { then } => {
+                    if let Some((then, _)) = then {
+                        ready!(then.poll_ready(cx))?;
+                    }
+                    let (then, delivery) = then.take().expect(POLLED_AFTER_END);
+                    then.serve(delivery)
+                }
+                StateProj::Serving { future, span } => return span.in_scope(|| future.poll(cx)),
+                StateProj::Refused { rejection } => {
+                    return Poll::Ready(Ok(refusal(rejection.take().expect(POLLED_AFTER_END))));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
+
+impl<S> Then<S> {
+    /// Gives the service's place to others while a sender that nobody knows lets us wait.
+    fn release(&mut self)
+    where
+        S: Clone,
+    {
+        if mem::take(&mut self.ready) {
+            self.service = self.service.clone();
+        }
+    }
+
+    fn poll_ready<B>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<Request<B>>,
+    {
+        match self.ready {
+            true => Poll::Ready(Ok(())),
+            false => self.service.poll_ready(cx),
+        }
+    }
+
+    fn serve<B: From<Bytes>>(mut self, delivery: Delivery) -> State<S, B, S::Future>
+    where
+        S: Service<Request<B>>,
+    {
+        let span = log::verified(&delivery);
+        let mut request = Request::from_parts(self.parts, B::from(delivery.body().clone()));
+        request.extensions_mut().insert(delivery);
+        let future = span.in_scope(|| self.service.call(request));
+        State::Serving { future, span }
+    }
+}
+
+impl<B> Reading<B> {
+    fn is_waited_for(&self) -> bool {
+        self.deadline.is_some()
+    }
+}
+
+impl<B: Body> Future for Reading<B> {
+    type Output = Result<Delivery, Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
+        // Frames until there are none: only that tells the end of a chunked body.
+        while let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
+            *this.idle = false;
+            match frame {
+                Some(Ok(frame)) => {
+                    // Trailers are not signed, and are passed over.
+                    if let Ok(mut data) = frame.into_data() {
+                        intake.push(data.copy_to_bytes(data.remaining()))?;
+                    }
+                }
+                Some(Err(_)) => return Poll::Ready(Err(RejectionKind::BodyBrokenOff.into())),
+                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).finish()),
+            }
+        }
+        // A body that has reached the socket is often handed over only after the future was polled.
+        // It gets one turn of the executor before it counts as waited for.
+        if !mem::replace(this.idle, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        intake.hold()?;
+        if this.deadline.is_none() {
+            this.deadline.set(Some(sleep(intake.deadline())));
+        }
+        match this.deadline.as_pin_mut() {
+            Some(deadline) => deadline.poll(cx).map(|()| Err(RejectionKind::BodyTooSlow.into())),
+            None => Poll::Pending,
+        }
+    }
+}

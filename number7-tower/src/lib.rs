@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "axum")]
+mod extract;
+mod future;
+mod layer;
+#[cfg_attr(not(feature = "tracing"), path = "log_off.rs")]
+mod log;
+mod response;
+mod service;
+
+#[cfg(feature = "axum")]
+pub use self::extract::{Verified, VerifiedRejection};
+pub use self::{future::ResponseFuture, layer::VerifyNumber7, service::VerifyNumber7Service};
+#[doc(no_inline)]
+pub use number7_core::*;

@@ -1,0 +1,12 @@
+//! What the operator gets to see, with the feature `tracing`.
+
+use number7_core::{Delivery, Rejection};
+pub(crate) use tracing::Span;
+
+pub(crate) fn refused(rejection: &Rejection) {
+    tracing::warn!(target: "number7", kind = ?rejection.kind(), "refused a request: {rejection}");
+}
+
+pub(crate) fn verified(delivery: &Delivery) -> Span {
+    tracing::info_span!(target: "number7", "delivery", signed_by = delivery.signed_by())
+}

@@ -1,0 +1,18 @@
+use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use number7_core::Rejection;
+
+use crate::log;
+
+/// The answer to a refused request: status and headers for the sender, the reason for the receiver,
+/// in the log and in the extensions.
+pub(crate) fn refusal<B: Default>(rejection: Rejection) -> Response<B> {
+    log::refused(&rejection);
+    let mut response = Response::new(B::default());
+    *response.status_mut() =
+        StatusCode::from_u16(rejection.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(delay) = rejection.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(delay.as_secs()));
+    }
+    response.extensions_mut().insert(rejection);
+    response
+}

@@ -1,0 +1,55 @@
+use std::{
+    mem,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use number7_core::Verifier;
+use tower_service::Service;
+
+use crate::ResponseFuture;
+
+/// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
+#[derive(Clone, Debug)]
+pub struct VerifyNumber7Service<S> {
+    inner: S,
+    verifier: Verifier,
+}
+
+impl<S> VerifyNumber7Service<S> {
+    /// Wraps a service; see [`VerifyNumber7::new`](crate::VerifyNumber7::new).
+    pub fn new(inner: S, verifier: impl Into<Verifier>) -> Self {
+        Self { inner, verifier: verifier.into() }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for VerifyNumber7Service<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ReqBody: Body + From<Bytes>,
+    ResBody: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let headers = request.headers().iter();
+        match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
+            Ok(intake) => {
+                // The body is read before the inner service is called, so the future takes the
+                // service that was polled ready, and leaves a clone that was not.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::reading(intake, request, ready)
+            }
+            Err(rejection) => ResponseFuture::refused(rejection),
+        }
+    }
+}
