@@ -76,14 +76,14 @@ impl Delivery {
     /// The body is no JSON object, or has no `event` or no `jobId` that is a text. More is not
     /// asked, so that an event which [`event`](Self::event) cannot type still has its key.
     pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
-        let fields = Fields::read(&self.body)?;
-        let job_id = JobId::from(fields.text(Field::JobId)?);
-        Ok(IdempotencyKey::new(fields.text(Field::Event)?.into(), job_id))
+        let mut fields = Fields::read(&self.body)?;
+        let job_id = JobId::from(fields.take_text(Field::JobId)?);
+        Ok(IdempotencyKey::new(fields.take_text(Field::Event)?.into(), job_id))
     }
 
     /// The signed timestamp, of whichever event.
     pub(crate) fn timestamp(&self) -> Result<Timestamp, EventError> {
-        Fields::read(&self.body)?.timestamp()
+        Fields::read(&self.body)?.take_timestamp()
     }
 }
 

@@ -101,10 +101,10 @@ impl Event {
     /// event of a known name lacks a field or has one of a wrong type; the error names the field.
     pub fn from_json(json: impl AsRef<[u8]>) -> Result<Self, EventError> {
         let json = json.as_ref();
-        let fields = Fields::read(json)?;
-        match &*fields.text(Field::Event)? {
-            Self::JOB_COMPLETED => JobCompleted::from_fields(&fields).map(Self::JobCompleted),
-            Self::JOB_FAILED => JobFailed::from_fields(&fields).map(Self::JobFailed),
+        let mut fields = Fields::read(json)?;
+        match &*fields.take_text(Field::Event)? {
+            Self::JOB_COMPLETED => JobCompleted::from_fields(&mut fields).map(Self::JobCompleted),
+            Self::JOB_FAILED => JobFailed::from_fields(&mut fields).map(Self::JobFailed),
             name => UnknownEvent::from_json(name, json).map(Self::Unknown),
         }
     }
@@ -129,21 +129,21 @@ impl FromStr for Event {
 }
 
 impl JobCompleted {
-    fn from_fields(fields: &Fields<'_>) -> Result<Self, EventError> {
+    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, EventError> {
         Ok(Self {
-            job_id: fields.text(Field::JobId)?.into(),
-            file_status: fields.text(Field::FileStatus)?.into(),
-            document_type: fields.text(Field::DocumentType)?.into(),
-            timestamp: fields.timestamp()?,
+            job_id: fields.take_text(Field::JobId)?.into(),
+            file_status: fields.take_text(Field::FileStatus)?.into(),
+            document_type: fields.take_text(Field::DocumentType)?.into(),
+            timestamp: fields.take_timestamp()?,
         })
     }
 }
 
 impl JobFailed {
-    fn from_fields(fields: &Fields<'_>) -> Result<Self, EventError> {
+    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, EventError> {
         let JobCompleted { job_id, file_status, document_type, timestamp } =
             JobCompleted::from_fields(fields)?;
-        let error = fields.text(Field::Error).map(Cow::into_owned)?;
+        let error = fields.take_text(Field::Error).map(Cow::into_owned)?;
         Ok(Self { job_id, file_status, document_type, timestamp, error })
     }
 }

@@ -15,7 +15,7 @@ impl<'h> Head<'h> {
         let mut head = Self::default();
         for (name, value) in headers {
             if name.eq_ignore_ascii_case(SIGNATURE_HEADER) {
-                head.repeated = head.signature.replace(value).is_some();
+                head.repeated |= head.signature.replace(value).is_some();
             } else if name.eq_ignore_ascii_case("content-length") {
                 head.declared_length = head.declared_length.max(declared_length(value));
             } else if name.eq_ignore_ascii_case("content-encoding") {

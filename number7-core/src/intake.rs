@@ -50,7 +50,7 @@ pub struct Intake {
 impl Intake {
     pub(crate) fn new(verifier: Verifier, signature: Signature, encoded: bool) -> Self {
         Self {
-            mac: verifier.first_secret().keyed(),
+            mac: verifier.secrets().0.secret.keyed(),
             chunks: Chunks::default(),
             held: None,
             verifier,
@@ -132,16 +132,16 @@ fn signer(
     first: HmacSha256,
     chunks: &Chunks,
 ) -> Option<Arc<str>> {
-    let mut hashed = Some(first);
-    verifier
-        .secrets()
+    let signed = |mac: HmacSha256| mac.verify_slice(signature.as_bytes()).is_ok();
+    let (known, mut further) = verifier.secrets();
+    if signed(first) {
+        return Some(Arc::clone(&known.name));
+    }
+    further
         .find(|known| {
-            let mac = hashed.take().unwrap_or_else(|| {
-                let mut mac = known.secret.keyed();
-                chunks.iter().for_each(|chunk| mac.update(chunk));
-                mac
-            });
-            mac.verify_slice(signature.as_bytes()).is_ok()
+            let mut mac = known.secret.keyed();
+            chunks.iter().for_each(|chunk| mac.update(chunk));
+            signed(mac)
         })
         .map(|known| Arc::clone(&known.name))
 }

@@ -16,7 +16,7 @@
 //! ```
 
 use std::{
-    fmt,
+    fmt, iter, slice,
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, SystemTime},
 };
@@ -130,7 +130,7 @@ impl Verifier {
     pub fn also_accept(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
         let name = name.into();
         assert!(
-            self.secrets().all(|known| known.name != name),
+            self.names().all(|known| *known != *name),
             "a secret named {name:?} is accepted already"
         );
         self.with(|policy| policy.further.push(NamedSecret { name, secret }))
@@ -251,12 +251,14 @@ impl Verifier {
         Ok(Intake::new(self.clone(), signature, head.encoded))
     }
 
-    pub(crate) fn first_secret(&self) -> &Secret {
-        &self.0.first.secret
+    /// The first secret, and the further ones.
+    pub(crate) fn secrets(&self) -> (&NamedSecret, slice::Iter<'_, NamedSecret>) {
+        (&self.0.first, self.0.further.iter())
     }
 
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &NamedSecret> {
-        std::iter::once(&self.0.first).chain(&self.0.further)
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (first, further) = self.secrets();
+        iter::once(first).chain(further).map(|known| &*known.name)
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -300,7 +302,7 @@ impl From<Secret> for Verifier {
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
-            .field("secrets", &self.secrets().map(|known| &known.name).collect::<Vec<_>>())
+            .field("secrets", &self.names().collect::<Vec<_>>())
             .field("body_limit", &self.0.body_limit)
             .field("body_deadline", &self.0.body_deadline)
             .field("max_held_bodies", &self.0.max_held_bodies)

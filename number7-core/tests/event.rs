@@ -76,6 +76,11 @@ fn what_a_known_event_does_not_need_may_be_anything() {
         let json = COMPLETED.replace('}', &format!(r#","extra":{extra},"error":{extra}}}"#));
         assert_eq!(completed(&json), completed(COMPLETED), "{extra}");
     }
+    for other in ["null", "7", "-7", "1.5", "true", "[[1], {}]", r#"{"a":{"a":1,"a":2}}"#, &nested]
+    {
+        let json = format!(r#"{{"jobId":{other},"event":"job.archived","timestamp":{other}}}"#);
+        assert_eq!(Event::from_json(json).unwrap().name(), "job.archived", "{other}");
+    }
 }
 
 #[test]
@@ -96,6 +101,13 @@ fn escapes_in_names_and_values_change_nothing() {
 }
 
 #[test]
+fn a_text_that_javascript_cut_inside_a_character_is_taken() {
+    let json = FAILED.replace(r#"page 2 is \"blank\""#, r"page 2 \ud83d");
+    let Ok(Event::JobFailed(job)) = Event::from_json(json) else { panic!("another event") };
+    assert!(job.error.starts_with("page 2 \u{fffd}"), "{}", job.error);
+}
+
+#[test]
 fn a_missing_field_is_named() {
     for name in ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"] {
         let json = FAILED.replace(&format!("\"{name}\""), "\"other\"");
@@ -107,7 +119,7 @@ fn a_missing_field_is_named() {
 fn a_field_of_the_wrong_type_is_named() {
     let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(FAILED).unwrap();
     for name in ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"] {
-        for wrong in ["null", "7", "true", "[\"a\"]", "{}", r#""\ud800""#] {
+        for wrong in ["null", "7", "-7", "1.5", "true", "[\"a\"]", "{\"a\":1}"] {
             let raw = fields[name].to_string();
             let json = FAILED.replace(&format!("\"{name}\":{raw}"), &format!("\"{name}\":{wrong}"));
             let kind = EventErrorKind::WrongType;

@@ -99,7 +99,11 @@ where
             let next = match state.as_mut().project() {
                 StateProj::Reading { mut body, then } => match body.as_mut().poll(cx) {
                     Poll::Ready(Ok(delivery)) => {
-                        State::Verified { then: then.take().map(|then| (then, delivery)) }
+                        let then = then.take().expect(POLLED_AFTER_END);
+                        match then.ready {
+                            true => then.serve(delivery),
+                            false => State::Verified { then: Some((then, delivery)) },
+                        }
                     }
                     Poll::Ready(Err(rejection)) => State::Refused { rejection: Some(rejection) },
                     Poll::Pending => {
@@ -111,7 +115,7 @@ where
                 },
                 StateProj::Verified { then } => {
                     if let Some((then, _)) = then {
-                        ready!(then.poll_ready(cx))?;
+                        ready!(then.service.poll_ready(cx))?;
                     }
                     let (then, delivery) = then.take().expect(POLLED_AFTER_END);
                     then.serve(delivery)
@@ -136,16 +140,6 @@ impl<S> Then<S> {
     {
         if mem::take(&mut self.ready) {
             self.service = self.service.clone();
-        }
-    }
-
-    fn poll_ready<B>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
-    where
-        S: Service<Request<B>>,
-    {
-        match self.ready {
-            true => Poll::Ready(Ok(())),
-            false => self.service.poll_ready(cx),
         }
     }
 

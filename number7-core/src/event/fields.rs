@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str};
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
@@ -22,110 +22,125 @@ pub(crate) enum Field {
 }
 
 impl Field {
-    /// As the vendor spells them, in the order of the variants.
-    const NAMES: [&str; 6] = ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"];
+    const COUNT: usize = Self::Error as usize + 1;
+
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "event" => Self::Event,
+            "jobId" => Self::JobId,
+            "fileStatus" => Self::FileStatus,
+            "documentType" => Self::DocumentType,
+            "timestamp" => Self::Timestamp,
+            "error" => Self::Error,
+            _ => return None,
+        })
+    }
 
     fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
+        match self {
+            Self::Event => "event",
+            Self::JobId => "jobId",
+            Self::FileStatus => "fileStatus",
+            Self::DocumentType => "documentType",
+            Self::Timestamp => "timestamp",
+            Self::Error => "error",
+        }
+    }
+
+    fn wrong(self, kind: EventErrorKind) -> EventError {
+        EventError::in_field(kind, self.name())
     }
 }
 
-/// The values of the known fields, not looked into: which of them matter is for the event's name to
-/// say, and that may come last.
-pub(crate) struct Fields<'a>([Option<&'a RawValue>; Field::NAMES.len()]);
+/// The values of the known fields. Which of them matter is for the event's name to say, and that
+/// may come last; so a value of a wrong type is an error only when it is asked for.
+pub(crate) struct Fields<'a>([Option<Value<'a>>; Field::COUNT]);
 
 impl<'a> Fields<'a> {
     /// Reads the whole text, so that what is returned comes from valid JSON.
     pub(crate) fn read(json: &'a [u8]) -> Result<Self, EventError> {
         let json = str::from_utf8(json).map_err(|_| EventErrorKind::NotUtf8)?;
         let mut json = serde_json::Deserializer::from_str(json);
-        let members = json.deserialize_map(MembersVisitor).map_err(EventError::not_json)?;
+        let mut members = Members::default();
+        json.deserialize_map(&mut members).map_err(EventError::not_json)?;
         json.end().map_err(EventError::not_json)?;
-        members.into_fields()
+        members.refuse_repeated()?;
+        Ok(Self(members.known))
     }
 
-    /// A field that has to be there and to be a text.
-    pub(crate) fn text(&self, field: Field) -> Result<Cow<'a, str>, EventError> {
-        let wrong = |kind| EventError::in_field(kind, field.name());
-        let raw = self.0[field as usize].ok_or_else(|| wrong(EventErrorKind::MissingField))?.get();
-        match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
-            Some(text) if !text.contains('\\') => Ok(Cow::Borrowed(text)),
-            _ => serde_json::from_str(raw)
-                .map(Cow::Owned)
-                .map_err(|_| wrong(EventErrorKind::WrongType)),
-        }
+    /// Takes a field that has to be there and to be a text.
+    pub(crate) fn take_text(&mut self, field: Field) -> Result<Cow<'a, str>, EventError> {
+        let text = match self.0[field as usize].take() {
+            Some(Value::Text(text)) => Some(text),
+            Some(Value::Unread(raw)) => {
+                serde_json::from_str(raw.get()).ok().map(|Lossy(text)| text)
+            }
+            Some(Value::NoText) => None,
+            None => return Err(field.wrong(EventErrorKind::MissingField)),
+        };
+        text.ok_or_else(|| field.wrong(EventErrorKind::WrongType))
     }
 
-    pub(crate) fn timestamp(&self) -> Result<Timestamp, EventError> {
-        self.text(Field::Timestamp)?.parse().map_err(|_| {
-            EventError::in_field(EventErrorKind::InvalidTimestamp, Field::Timestamp.name())
-        })
+    pub(crate) fn take_timestamp(&mut self) -> Result<Timestamp, EventError> {
+        let text = self.take_text(Field::Timestamp)?;
+        text.parse().map_err(|_| Field::Timestamp.wrong(EventErrorKind::InvalidTimestamp))
     }
 }
 
 /// A JSON object as it is written, before repeated names are judged.
 #[derive(Default)]
 struct Members<'a> {
-    known: [Option<&'a RawValue>; Field::NAMES.len()],
-    repeated: Option<&'static str>,
+    known: [Option<Value<'a>>; Field::COUNT],
+    repeated: Option<Field>,
     unknown: SmallVec<[Cow<'a, str>; UNKNOWN_INLINE]>,
 }
 
-impl<'a> Members<'a> {
-    fn into_fields(mut self) -> Result<Fields<'a>, EventError> {
-        if let Some(name) = self.repeated {
-            return Err(EventError::in_field(EventErrorKind::RepeatedField, name));
+impl Members<'_> {
+    fn refuse_repeated(&mut self) -> Result<(), EventError> {
+        if let Some(field) = self.repeated {
+            return Err(field.wrong(EventErrorKind::RepeatedField));
         }
         self.unknown.sort_unstable();
-        if self.unknown.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(EventErrorKind::RepeatedField.into());
+        match self.unknown.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => Err(EventErrorKind::RepeatedField.into()),
+            false => Ok(()),
         }
-        Ok(Fields(self.known))
     }
 }
 
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
+impl<'de> Visitor<'de> for &mut Members<'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Members::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key()? {
             match name {
-                Name::Known(at) => {
-                    if members.known[at].replace(map.next_value()?).is_some() {
-                        members.repeated = Some(Field::NAMES[at]);
+                Name::Known(field) => {
+                    let value = match field {
+                        Field::Error => Value::Unread(map.next_value()?),
+                        _ => map.next_value()?,
+                    };
+                    if self.known[field as usize].replace(value).is_some() {
+                        self.repeated = Some(field);
                     }
                 }
                 Name::Unknown(name) => {
-                    members.unknown.push(name);
+                    self.unknown.push(name);
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(members)
+        Ok(())
     }
 }
 
 /// The name of a field, told apart without an allocation.
 enum Name<'a> {
-    /// Its place in [`Field::NAMES`].
-    Known(usize),
+    Known(Field),
     Unknown(Cow<'a, str>),
-}
-
-impl<'a> Name<'a> {
-    fn new(name: impl Into<Cow<'a, str>> + AsRef<str>) -> Self {
-        match Field::NAMES.iter().position(|known| *known == name.as_ref()) {
-            Some(at) => Self::Known(at),
-            None => Self::Unknown(name.into()),
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for Name<'de> {
@@ -144,10 +159,99 @@ impl<'de> Visitor<'de> for NameVisitor {
     }
 
     fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Name::new(name))
+        Ok(Field::named(name).map_or_else(|| Name::Unknown(name.into()), Name::Known))
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Name::new(name.to_owned()))
+        Ok(Field::named(name).map_or_else(|| Name::Unknown(name.to_owned().into()), Name::Known))
+    }
+}
+
+enum Value<'a> {
+    Text(Cow<'a, str>),
+    /// Free text, which is read only where it is asked for, and then as [`Lossy`].
+    Unread(&'a RawValue),
+    NoText,
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Value::Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Value::Text(text.to_owned().into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Value::NoText)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Value::NoText)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Value::NoText)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Value::NoText)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Value::NoText)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::NoText)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::NoText)
+    }
+}
+
+/// A text in which half of a surrogate pair, which JavaScript leaves where it cuts a text and which
+/// no `str` can hold, has become the replacement character.
+struct Lossy<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Lossy<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(LossyVisitor)
+    }
+}
+
+struct LossyVisitor;
+
+impl<'de> Visitor<'de> for LossyVisitor {
+    type Value = Lossy<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_borrowed_bytes<E>(self, text: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(Lossy(String::from_utf8_lossy(text)))
+    }
+
+    fn visit_bytes<E>(self, text: &[u8]) -> Result<Self::Value, E> {
+        Ok(Lossy(Cow::Owned(String::from_utf8_lossy(text).into_owned())))
     }
 }
