@@ -1,0 +1,22 @@
+//! Receives Number7 AI's webhooks with axum.
+
+use std::error::Error;
+
+use axum::{Router, http::StatusCode, routing::post};
+use number7_examples::{addr, handle, secret};
+use number7_tower::{Event, Verified, VerifyNumber7};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()?));
+    let listener = TcpListener::bind(addr()).await?;
+    println!("listening on http://{}/webhook", listener.local_addr()?);
+    Ok(axum::serve(listener, app).await?)
+}
+
+async fn webhook(Verified(event): Verified<Event>) -> StatusCode {
+    handle(&event);
+    StatusCode::OK
+}

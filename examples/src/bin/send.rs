@@ -1,0 +1,63 @@
+//! Sends a signed sample event, with the retries that the vendor documents.
+
+use std::{process::ExitCode, thread::sleep, time::Duration};
+
+use clap::Parser;
+use number7_core::{Secret, SecretError};
+use number7_examples::{
+    secret,
+    sender::{Kind, Message},
+};
+
+/// The vendor retries up to three times with exponential backoff; it does not publish the delays.
+const BACKOFF: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+/// Send a signed sample event to a receiver, and retry as Number7 AI does.
+#[derive(Parser)]
+struct Args {
+    /// The event to send
+    #[arg(long, value_enum, default_value = "completed")]
+    event: Kind,
+    /// Its jobId
+    #[arg(long, default_value = "job_abc123")]
+    job: String,
+    /// Its documentType
+    #[arg(long, default_value = "invoice")]
+    document: String,
+    /// Change the body after it was signed
+    #[arg(long)]
+    forge: bool,
+    /// Where to send it (plain HTTP)
+    #[arg(long, default_value = "http://127.0.0.1:3000/webhook")]
+    url: String,
+    /// The secret to sign with, instead of the one in `WEBHOOK_SECRET`
+    #[arg(long, value_parser = |text: &str| Secret::new(text))]
+    secret: Option<Secret>,
+}
+
+fn main() -> Result<ExitCode, SecretError> {
+    let args = Args::parse();
+    let secret = args.secret.map_or_else(secret, Ok)?;
+    let message = Message::sample(args.event, &args.job, &args.document, &secret);
+    let message = if args.forge { message.forged() } else { message };
+
+    println!("sending {} of {} to {}", args.event, args.job, args.url);
+    let mut backoff = BACKOFF.into_iter();
+    for attempt in 1.. {
+        match message.post(&args.url) {
+            Ok(status) => {
+                println!("attempt {attempt}: {status}");
+                if status.is_success() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            Err(error) => println!("attempt {attempt}: no answer: {error}"),
+        }
+        let Some(delay) = backoff.next() else { break };
+        println!("next attempt in {delay:?}");
+        sleep(delay);
+    }
+    println!("all attempts failed; the vendor would be silent now");
+    Ok(ExitCode::FAILURE)
+}
