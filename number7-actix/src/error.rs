@@ -43,6 +43,9 @@ impl ResponseError for VerifiedError {
     fn error_response(&self) -> HttpResponse {
         log::refused(&self.0);
         let mut response = HttpResponse::build(self.status_code());
+        // actix-web closes the connection, and says so, where it did not read the body. A refusal
+        // that always does tells the sender nothing about how far it came.
+        response.force_close();
         if let Some(delay) = self.0.retry_after() {
             response.insert_header((RETRY_AFTER, delay.as_secs()));
         }

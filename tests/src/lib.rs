@@ -1,0 +1,39 @@
+//! One table of cases, and what it takes to put each of them to axum and to actix-web alike, in
+//! process and over real sockets.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
+
+use number7_core::{Secret, Verifier};
+
+pub mod cases;
+pub mod in_process;
+pub mod server;
+pub mod socket;
+
+/// Compiles and runs the code in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+/// The secret of every receiver in the tests.
+pub const SECRET: &str = "the-secret-of-the-tests";
+
+/// The vendor's published payload.
+pub const COMPLETED: &str = r#"{"event":"job.completed","jobId":"job_abc123","fileStatus":"done","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#;
+
+/// The key of [`SECRET`].
+#[must_use]
+pub fn secret() -> Secret {
+    Secret::new(SECRET).unwrap()
+}
+
+/// Accepts [`SECRET`], with the default limits.
+#[must_use]
+pub fn verifier() -> Verifier {
+    Verifier::new(secret())
+}
+
+/// The signature of a body under [`SECRET`], as the header carries it.
+#[must_use]
+pub fn sign(body: impl AsRef<[u8]>) -> String {
+    secret().sign(body).to_string()
+}

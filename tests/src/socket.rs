@@ -1,0 +1,133 @@
+//! A sender that writes bytes, and knows nothing of HTTP that it could get right by accident.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use number7_core::SIGNATURE_HEADER;
+
+use crate::cases::{Case, Framing};
+
+/// How long an answer may take before the test fails. No good answer comes near it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection to a receiver.
+pub struct Socket(TcpStream);
+
+/// An answer, as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// From the status line.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// As long as `Content-Length` says.
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+}
+
+impl Socket {
+    /// Connects.
+    #[must_use]
+    pub fn connect(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self(stream)
+    }
+
+    /// Writes bytes. That the receiver has closed already is for [`answer`](Self::answer) to show.
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        match self.0.write_all(bytes.as_ref()) {
+            Err(error) if !closed(error.kind()) => panic!("{error}"),
+            _ => {}
+        }
+    }
+
+    /// Writes the head of a signed request with a body of so many bytes.
+    pub fn write_head(&mut self, signature: &str, length: usize) {
+        self.write(format!(
+            "POST /webhook HTTP/1.1\r\nhost: test\r\n{SIGNATURE_HEADER}: {signature}\r\n\
+             content-length: {length}\r\n\r\n"
+        ));
+    }
+
+    /// Writes a case as a request.
+    pub fn write_case(&mut self, case: &Case) {
+        let mut request = b"POST /webhook HTTP/1.1\r\nhost: test\r\n".to_vec();
+        for (name, value) in &case.headers {
+            request.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        let body = case.whole_body();
+        match case.framing {
+            Framing::Length => {
+                request.extend(format!("content-length: {}\r\n\r\n", body.len()).into_bytes());
+                request.extend(body);
+            }
+            Framing::Chunked => {
+                request.extend(b"transfer-encoding: chunked\r\n\r\n");
+                for chunk in &case.chunks {
+                    request.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+                    request.extend([chunk, &b"\r\n"[..]].concat());
+                }
+                request.extend(b"0\r\n\r\n");
+            }
+        }
+        self.write(request);
+    }
+
+    /// Ends the sender's half of the connection.
+    pub fn end(&mut self) {
+        drop(self.0.shutdown(Shutdown::Write));
+    }
+
+    /// Reads the answer, or `None` where the connection ends without one.
+    pub fn answer(&mut self) -> Option<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.byte()?);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let (status, headers) = head.trim_end().split_once("\r\n").unwrap_or((head.trim_end(), ""));
+        let headers: Vec<_> = headers
+            .lines()
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let status = status.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut answer = Answer { status, headers, body: String::new() };
+        let length: usize =
+            answer.header("content-length").map_or(0, |value| value.parse().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        answer.body = String::from_utf8(body).unwrap();
+        Some(answer)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        match self.0.read(&mut byte) {
+            Ok(0) => None,
+            Ok(_) => Some(byte[0]),
+            Err(error) if closed(error.kind()) => None,
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+}
+
+fn closed(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+    )
+}
