@@ -91,6 +91,15 @@ impl Socket {
         drop(self.0.shutdown(Shutdown::Write));
     }
 
+    /// Whether an answer, or the end of the connection, has arrived.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let peeked = self.0.peek(&mut [0]);
+        self.0.set_nonblocking(false).unwrap();
+        !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Reads the answer, or `None` where the connection ends without one.
     pub fn answer(&mut self) -> Option<Answer> {
         let mut head = Vec::new();
