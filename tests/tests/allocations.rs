@@ -1,0 +1,105 @@
+//! What a delivery costs in memory. One test, since the count is the whole process's.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    alloc::System,
+    convert::Infallible,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use number7_core::{Event, SIGNATURE_HEADER, Secret, Verifier};
+use number7_tests::{COMPLETED, secret, sign, verifier};
+use number7_tower::VerifyNumber7Service;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Service, service_fn};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Allocations and bytes that a call takes, counted on its second run.
+fn allocations<T>(mut call: impl FnMut() -> T) -> (usize, usize) {
+    drop(call());
+    let region = Region::new(ALLOCATOR);
+    let result = call();
+    let change = region.change();
+    drop(result);
+    (change.allocations + change.reallocations, change.bytes_allocated)
+}
+
+#[test]
+fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
+    let body = Bytes::from_static(COMPLETED.as_bytes());
+    let signature = sign(COMPLETED);
+    let (one, two) = (verifier(), {
+        let other = Secret::new("another secret").unwrap();
+        Verifier::new(other).also_accept("second", secret())
+    });
+
+    // Verification takes none, whichever secret signed.
+    assert_eq!(allocations(|| one.verify(&signature, body.clone()).unwrap()), (0, 0));
+    assert_eq!(allocations(|| two.verify(&signature, body.clone()).unwrap()), (0, 0));
+    assert_eq!(allocations(|| one.verify("no signature", body.clone()).unwrap_err()), (0, 0));
+
+    // Typing takes one for the jobId, one more for an error text.
+    let failed = COMPLETED.replace("completed", "failed").replace('}', r#","error":"blank"}"#);
+    assert_eq!(allocations(|| Event::from_json(COMPLETED).unwrap()), (1, "job_abc123".len()));
+    assert_eq!(
+        allocations(|| Event::from_json(&failed).unwrap()),
+        (2, "job_abc123".len() + "blank".len())
+    );
+    let with_fields = COMPLETED.replace('}', r#","a":1,"b":[2],"c":{"d":3}}"#);
+    assert_eq!(allocations(|| Event::from_json(&with_fields).unwrap()).0, 1);
+
+    // 64 KiB in one chunk are not copied.
+    let large = Bytes::from(vec![b' '; 64 * 1024]);
+    let shared = large.clone();
+    let signature_of_large = sign(&large);
+    assert_eq!(allocations(|| one.verify(&signature_of_large, shared.clone()).unwrap()), (0, 0));
+
+    // 64 KiB in chunks of one byte take little more than themselves.
+    let (_, bytes) = allocations(|| {
+        let mut intake = one.begin([(SIGNATURE_HEADER, signature_of_large.as_bytes())]).unwrap();
+        for at in 0..large.len() {
+            intake.push(large.slice(at..=at)).unwrap();
+        }
+        intake.finish().unwrap()
+    });
+    assert!(bytes < 4 * large.len(), "{bytes} bytes for {}", large.len());
+
+    // A declared length takes nothing.
+    let declared = [(SIGNATURE_HEADER, signature.as_bytes()), ("content-length", b"65536")];
+    assert_eq!(allocations(|| one.begin(declared).unwrap()), (0, 0));
+
+    // In plain tower, the layer takes what `http` needs to put one value into the extensions, and
+    // nothing for a request that it refuses but the value in the response's.
+    let delivery = one.verify(&signature, body.clone()).unwrap();
+    let insert = |extensions: &mut http::Extensions| drop(extensions.insert(delivery.clone()));
+    let (inserting, _) = allocations(|| {
+        let mut extensions = http::Extensions::new();
+        insert(&mut extensions);
+        extensions
+    });
+    let mut service = VerifyNumber7Service::new(
+        service_fn(async |_: Request<Full<Bytes>>| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }),
+        verifier(),
+    );
+    let request = || {
+        let request = Request::post("/webhook").header(SIGNATURE_HEADER, &signature);
+        request.body(Full::new(body.clone())).unwrap()
+    };
+    let mut requests = vec![request(), request()];
+    let (layer, _) = allocations(|| {
+        let mut call = Box::pin(service.call(requests.pop().unwrap()));
+        match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(response)) => assert_eq!(response.status(), 200),
+            _ => panic!("the body was there"),
+        }
+    });
+    let the_tests_own_box = 1;
+    assert_eq!(layer - the_tests_own_box, inserting);
+}

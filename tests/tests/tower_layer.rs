@@ -1,0 +1,345 @@
+//! What tower and axum expect of a layer.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::Request as AxumRequest,
+    middleware::{Next, from_fn},
+    routing::{MethodRouter, get, post},
+};
+use bytes::Bytes;
+use futures_util::{FutureExt, future::poll_fn, poll, stream};
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Full, StreamBody};
+use number7_core::{Delivery, Event, FromDelivery, RejectionKind, SIGNATURE_HEADER};
+use number7_tests::{
+    COMPLETED,
+    in_process::{axum_response, saw},
+    secret, sign, verifier,
+};
+use number7_tower::{Verified, VerifyNumber7, VerifyNumber7Service};
+use serde::Deserialize;
+use tower::{
+    Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn,
+    util::BoxCloneService,
+};
+use tower_http::trace::TraceLayer;
+
+fn signed<B>(body: B) -> Request<B> {
+    let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign(COMPLETED));
+    request.body(body).unwrap()
+}
+
+fn unsigned<B>(body: B) -> Request<B> {
+    Request::post("/webhook").body(body).unwrap()
+}
+
+fn whole() -> Body {
+    Body::from(COMPLETED)
+}
+
+/// A body for which the test has to wait.
+fn stalled() -> Body {
+    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
+}
+
+async fn webhook(Verified(event): Verified<Event>) -> String {
+    saw(event.name())
+}
+
+/// Puts a good, an unsigned and a forged request to a router that has to protect `/webhook`.
+#[track_caller]
+fn assert_protects(app: Router) -> impl Future<Output = ()> {
+    let at = std::panic::Location::caller();
+    async move {
+        let good = axum_response(app.clone().oneshot(signed(whole())).await.unwrap()).await;
+        assert_eq!((good.status, &*good.body), (200, saw("job.completed").as_bytes()), "{at}");
+        let forged = signed(Body::from("{}"));
+        for request in [unsigned(whole()), forged] {
+            let refused = axum_response(app.clone().oneshot(request).await.unwrap()).await;
+            assert_eq!((refused.status, refused.body.len()), (401, 0), "{at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_protects_wherever_axum_takes_a_layer() {
+    let verify = || VerifyNumber7::new(secret());
+    let route = || Router::new().route("/webhook", post(webhook));
+    assert_protects(route().layer(verify())).await;
+    assert_protects(route().route_layer(verify())).await;
+    assert_protects(Router::new().route("/webhook", post(webhook).layer(verify()))).await;
+    assert_protects(Router::new().merge(route().layer(verify()))).await;
+    let fallback: MethodRouter = post(webhook);
+    assert_protects(Router::new().fallback_service(fallback.layer(verify()))).await;
+}
+
+#[tokio::test]
+async fn it_stands_between_trace_layer_and_from_fn() {
+    async fn pass(request: AxumRequest, next: Next) -> axum::response::Response {
+        assert!(request.extensions().get::<Delivery>().is_some());
+        next.run(request).await
+    }
+    let stack = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http())
+        .layer(VerifyNumber7::new(secret()))
+        .layer(from_fn(pass));
+    assert_protects(Router::new().route("/webhook", post(webhook)).layer(stack)).await;
+}
+
+#[tokio::test]
+async fn route_layer_leaves_unknown_paths_to_axum() {
+    let app = Router::new()
+        .route("/webhook", post(webhook))
+        .route_layer(VerifyNumber7::new(secret()))
+        .route("/health", get(async || "up"));
+    let health = app.clone().oneshot(Request::get("/health").body(whole()).unwrap()).await.unwrap();
+    assert_eq!(health.status(), 200);
+    let unknown = app.oneshot(Request::get("/unknown").body(whole()).unwrap()).await.unwrap();
+    assert_eq!(unknown.status(), 404);
+}
+
+#[tokio::test]
+async fn the_extractor_gives_each_type_and_leaves_the_body() {
+    #[derive(Deserialize)]
+    struct Receipt {
+        #[serde(rename = "jobId")]
+        job: String,
+    }
+    impl FromDelivery for Receipt {
+        type Error = serde_json::Error;
+
+        fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
+            serde_json::from_slice(delivery.body())
+        }
+    }
+    async fn all(
+        Verified(event): Verified,
+        Verified(delivery): Verified<Delivery>,
+        Verified(bytes): Verified<Bytes>,
+        Verified(receipt): Verified<Receipt>,
+        Json(json): Json<serde_json::Value>,
+    ) -> String {
+        assert_eq!(delivery.body(), &bytes);
+        assert_eq!(json["jobId"], *receipt.job);
+        saw(event.name())
+    }
+    let app = Router::new().route("/webhook", post(all)).layer(VerifyNumber7::new(secret()));
+    let mut request = signed(whole());
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    let response = axum_response(app.clone().oneshot(request).await.unwrap()).await;
+    assert_eq!(response.body, saw("job.completed"));
+
+    let body = r#"{"event":"job.archived"}"#;
+    let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign(body));
+    let response = app.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+    assert_eq!(axum_response(response).await.rejection, Some(RejectionKind::Untypable));
+}
+
+#[tokio::test]
+async fn the_extractor_without_the_layer_says_what_is_missing() {
+    let app = Router::new().route("/webhook", post(webhook));
+    let response = axum_response(app.oneshot(signed(whole())).await.unwrap()).await;
+    assert_eq!(
+        (response.status, response.rejection),
+        (500, Some(RejectionKind::MissingMiddleware))
+    );
+    assert!(String::from_utf8_lossy(&response.body).contains("VerifyNumber7"));
+}
+
+/// Counts how often it is asked for a frame.
+struct Watched {
+    polled: Arc<AtomicUsize>,
+    body: Full<Bytes>,
+}
+
+impl From<Bytes> for Watched {
+    fn from(body: Bytes) -> Self {
+        Self { polled: Arc::default(), body: body.into() }
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.polled.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_good_header_is_refused_before_its_body_is_polled() {
+    let mut service = VerifyNumber7Service::new(
+        service_fn(async |_: Request<Watched>| -> Result<Response<Full<Bytes>>, Infallible> {
+            panic!("it was let through")
+        }),
+        secret(),
+    );
+    let body = Watched::from(Bytes::from(COMPLETED));
+    let polled = Arc::clone(&body.polled);
+    let response = service.ready().await.unwrap().call(unsigned(body)).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_eq!(polled.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_body_of_many_kinds_of_frames_ends_when_there_are_none() {
+    let trailers = Frame::trailers(http::HeaderMap::new());
+    let (first, second) = COMPLETED.split_at(50);
+    let frames = [
+        Frame::data(Bytes::new()),
+        Frame::data(first.into()),
+        trailers,
+        Frame::data(second.into()),
+    ];
+    let frames = stream::iter(frames.map(Ok::<_, Infallible>));
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let request = signed(Body::new(StreamBody::new(frames)));
+    assert_eq!(app.oneshot(request).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_body_error_is_a_400_with_its_reason() {
+    let frames = [Ok(Bytes::from(COMPLETED)), Err("the connection is gone")];
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let request = signed(Body::from_stream(stream::iter(frames)));
+    let response = axum_response(app.oneshot(request).await.unwrap()).await;
+    assert_eq!((response.status, response.rejection), (400, Some(RejectionKind::BodyBrokenOff)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_body_is_a_408_at_the_deadline_and_not_before() {
+    let start = tokio::time::Instant::now();
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let response = axum_response(app.oneshot(signed(stalled())).await.unwrap()).await;
+    assert_eq!((response.status, response.rejection), (408, Some(RejectionKind::BodyTooSlow)));
+    let took = start.elapsed();
+    assert!((10_000..10_100).contains(&took.as_millis()), "{took:?}");
+}
+
+#[test]
+fn without_a_wait_no_timer_and_no_runtime_is_needed() {
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let response = app.oneshot(signed(whole())).now_or_never().unwrap().unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+type BoxedService = BoxCloneService<AxumRequest, axum::response::Response, Infallible>;
+
+/// The layer around a service that takes one call at a time.
+fn limited(handler: fn() -> Pin<Box<dyn Future<Output = ()> + Send>>) -> BoxedService {
+    let inner = service_fn(move |_: AxumRequest| async move {
+        handler().await;
+        Ok(axum::response::Response::default())
+    });
+    BoxCloneService::new(
+        ServiceBuilder::new()
+            .layer(VerifyNumber7::new(verifier()))
+            .layer(ConcurrencyLimitLayer::new(1))
+            .service(inner),
+    )
+}
+
+#[tokio::test]
+async fn an_inner_concurrency_limit_is_asked_before_each_call() {
+    let mut service = limited(|| Box::pin(async {}));
+    for _ in 0..3 {
+        let response = service.ready().await.unwrap().call(signed(whole())).await.unwrap();
+        assert_eq!(response.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn an_inner_service_that_is_not_ready_is_waited_for() {
+    let mut service = limited(|| Box::pin(std::future::pending()));
+    let mut first = service.ready().await.unwrap().call(signed(whole()));
+    assert!(poll!(&mut first).is_pending());
+    let not_ready = poll_fn(|cx| Poll::Ready(service.poll_ready(cx).is_pending())).await;
+    assert!(not_ready, "the readiness of the inner service is passed on");
+    drop(first);
+    service.ready().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_body_takes_no_place_of_the_inner_service() {
+    let mut service = limited(|| Box::pin(async {}));
+    let mut stalling = service.ready().await.unwrap().call(signed(stalled()));
+    for _ in 0..3 {
+        assert!(poll!(&mut stalling).is_pending());
+    }
+    let good = async { service.ready().await.unwrap().call(signed(whole())).await.unwrap() };
+    let good = tokio::time::timeout(Duration::from_secs(1), good).await.unwrap();
+    assert_eq!(good.status(), 200);
+    assert_eq!(stalling.await.unwrap().status(), 408);
+}
+
+#[tokio::test]
+async fn a_late_body_waits_for_the_place_that_it_gave_up() {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+    let frames = stream::unfold(receiver, async |mut receiver| {
+        let bytes = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(bytes), receiver))
+    });
+    let mut service = limited(|| Box::pin(async {}));
+    let late = signed(Body::from_stream(frames));
+    let mut late = service.ready().await.unwrap().call(late);
+    for _ in 0..3 {
+        assert!(poll!(&mut late).is_pending());
+    }
+    // Another caller is ready first, and holds the only place.
+    service.ready().await.unwrap();
+    sender.send(COMPLETED.into()).unwrap();
+    drop(sender);
+    assert!(poll!(&mut late).is_pending(), "the place is taken");
+    let response = service.call(signed(whole())).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(late.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn the_inner_services_error_passes_untouched() {
+    let inner = service_fn(async |_: Request<Full<Bytes>>| Err::<Response<Full<Bytes>>, _>("mine"));
+    let service = VerifyNumber7Service::new(inner, secret());
+    assert_eq!(service.oneshot(signed(Full::from(COMPLETED))).await.unwrap_err(), "mine");
+}
+
+#[tokio::test]
+async fn a_service_that_is_called_twice_at_once_keeps_the_deliveries_apart() {
+    let echo = service_fn(async |request: Request<Full<Bytes>>| {
+        let delivery = request.extensions().get::<Delivery>().unwrap().clone();
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(*delivery.body(), body);
+        Ok::<_, Infallible>(Response::new(Full::new(body)))
+    });
+    let mut service = VerifyNumber7Service::new(echo, secret());
+    let mut call = |body: &'static str| {
+        let request = Request::post("/").header(SIGNATURE_HEADER, sign(body));
+        service.call(request.body(Full::from(body)).unwrap())
+    };
+    let (one, two) = (call("1"), call("2"));
+    let (two, one) = (two.await.unwrap(), one.await.unwrap());
+    assert_eq!(one.into_body().collect().await.unwrap().to_bytes(), "1");
+    assert_eq!(two.into_body().collect().await.unwrap().to_bytes(), "2");
+}
