@@ -1,0 +1,153 @@
+//! What the operator reads, and what nobody may read. The log is the whole process's: one test.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use number7_tests::{
+    COMPLETED, SECRET,
+    cases::{self, Answer, Case},
+    in_process::{actix, axum},
+    server::Server,
+    sign,
+    socket::Socket,
+    verifier,
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// The lines since the last call.
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[track_caller]
+fn assert_one_event_per_refusal(log: &str, case: &Case) {
+    let events: Vec<_> = log.lines().filter(|line| line.contains("number7:")).collect();
+    match case.answer {
+        Answer::Accepted(_) => assert_eq!(events.len(), 0, "{}: {log}", case.name),
+        Answer::Refused(_, kind) => {
+            assert_eq!(events.len(), 1, "{}: {log}", case.name);
+            assert!(events[0].contains("WARN"), "{}: {log}", case.name);
+            assert!(events[0].ends_with(&format!("kind={kind:?}")), "{}: {log}", case.name);
+        }
+    }
+}
+
+/// What is worth something to an attacker, or is the sender's own: anything from the requests.
+#[track_caller]
+fn assert_says_nothing(log: &str, what: &str) {
+    let cases = cases::table();
+    let signatures = cases.iter().flat_map(|case| &case.headers).map(|(_, value)| &value[..]);
+    let bodies = ["job_abc123", "fileStatus", "invoice", "job.archived", "blank", SECRET];
+    let secrets = signatures.filter(|value| value.len() > 20).chain(bodies.map(str::as_bytes));
+    for secret in secrets {
+        let secret = String::from_utf8_lossy(secret);
+        assert!(!log.contains(&*secret), "{what}: {secret:?} is in the log: {log}");
+    }
+}
+
+#[actix_web::test]
+async fn the_log_names_each_reason_and_nothing_of_the_requests() {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE)
+        .init();
+
+    let mut all = String::new();
+    for case in cases::table() {
+        axum(verifier(), &case).await;
+        let of_axum = log.take();
+        actix(verifier(), &case).await;
+        let of_actix = log.take();
+        for lines in [of_axum, of_actix] {
+            assert_one_event_per_refusal(&lines, &case);
+            all += &lines;
+        }
+    }
+
+    // Over sockets, with everything that the frameworks, hyper and tokio say at the finest level.
+    let slow = || verifier().body_deadline(Duration::from_millis(50));
+    for server in Server::both(slow) {
+        for case in cases::table() {
+            let mut socket = Socket::connect(server.addr);
+            socket.write_case(&case);
+            socket.answer().unwrap();
+        }
+        let mut stalled = Socket::connect(server.addr);
+        stalled.write_head(&sign(COMPLETED), COMPLETED.len());
+        assert_eq!(stalled.answer().unwrap().status, 408);
+        let lines = log.take();
+        assert!(lines.contains("kind=BodyTooSlow"), "{lines}");
+        all += &lines;
+    }
+    assert_says_nothing(&all, "the whole run");
+
+    // The span of a verified delivery names the secret that signed it.
+    let case = cases::case("good", COMPLETED, Answer::Accepted("job.completed"));
+    for spans in [spans_of_axum(&case, &log).await, spans_of_actix(&log).await] {
+        assert!(spans.contains(r#"delivery{signed_by="primary"}: in_the_handler"#), "{spans}");
+    }
+}
+
+async fn spans_of_axum(case: &Case, log: &Log) -> String {
+    use ::axum::{Router, body::Body, http::Request, routing::post};
+    use number7_tower::{Delivery, Verified, VerifyNumber7};
+    use tower::ServiceExt;
+    async fn webhook(_: Verified<Delivery>) {
+        tracing::info!(target: "in_the_handler", "hello");
+    }
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier()));
+    let mut request = Request::post("/webhook");
+    for (name, value) in &case.headers {
+        request = request.header(*name, &**value);
+    }
+    assert_eq!(
+        app.oneshot(request.body(Body::from(COMPLETED)).unwrap()).await.unwrap().status(),
+        200
+    );
+    log.take()
+}
+
+async fn spans_of_actix(log: &Log) -> String {
+    use actix_web::{App, HttpResponse, test, web};
+    use number7_actix::{Delivery, SIGNATURE_HEADER, Verified, VerifyNumber7};
+    async fn webhook(_: Verified<Delivery>) -> HttpResponse {
+        tracing::info!(target: "in_the_handler", "hello");
+        HttpResponse::Ok().finish()
+    }
+    let app = App::new().wrap(VerifyNumber7::new(verifier())).default_service(web::to(webhook));
+    let app = test::init_service(app).await;
+    let request = test::TestRequest::post().insert_header((SIGNATURE_HEADER, sign(COMPLETED)));
+    let response = test::call_service(&app, request.set_payload(COMPLETED).to_request()).await;
+    assert_eq!(response.status(), 200);
+    log.take()
+}
