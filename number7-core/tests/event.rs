@@ -1,4 +1,5 @@
 //! What becomes of the vendor's JSON, and of JSON that comes near it.
+#![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, SystemTime};
 
