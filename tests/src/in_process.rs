@@ -113,14 +113,9 @@ pub async fn axum(verifier: Verifier, case: &Case) -> Response {
 /// Reads an answer of axum.
 pub async fn axum_response(response: axum::response::Response) -> Response {
     let (parts, body) = response.into_parts();
-    let header = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-        (name.to_string(), value.to_str().unwrap().to_owned())
-    };
-    let mut headers: Vec<_> = parts.headers.iter().map(header).collect();
-    headers.sort();
     Response {
         status: parts.status.as_u16(),
-        headers,
+        headers: sorted(parts.headers.iter().map(|(name, value)| (name, value.as_bytes()))),
         body: body.collect().await.unwrap().to_bytes(),
         rejection: parts.extensions.get::<Rejection>().map(Rejection::kind),
     }
@@ -148,13 +143,16 @@ pub async fn actix_response(
 ) -> Response {
     let response = response.into_parts().1;
     let rejection = response.extensions().get::<Rejection>().map(Rejection::kind);
-    let mut headers: Vec<_> = response
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-        .collect();
-    headers.sort();
+    let headers = sorted(response.headers().iter().map(|(name, value)| (name, value.as_bytes())));
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body()).await.map_err(|_| "no body").unwrap();
     Response { status, headers, body, rejection }
+}
+
+fn sorted<'a>(headers: impl Iterator<Item = (impl ToString, &'a [u8])>) -> Vec<(String, String)> {
+    let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+    let mut headers: Vec<_> =
+        headers.map(|(name, value)| (name.to_string(), text(value))).collect();
+    headers.sort();
+    headers
 }
