@@ -1,0 +1,146 @@
+//! Runs every example as its user does, and reads what it prints.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+/// A command without the settings of whoever runs the tests.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("WEBHOOK_ADDR", "127.0.0.1:0");
+    command.env_remove("WEBHOOK_SECRET").env_remove("WEBHOOK_SECRET_OLD");
+    command
+}
+
+/// A receiver that is killed when it is dropped.
+struct Receiver {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+    url: String,
+}
+
+impl Receiver {
+    #[track_caller]
+    fn start(program: &str) -> Self {
+        let mut process = command(program).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut receiver = Self { process, stdout, url: String::new() };
+        receiver.url = receiver.line().strip_prefix("listening on ").unwrap().to_owned();
+        receiver
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn send(&self, args: &[&str]) -> Output {
+        let mut send = command(env!("CARGO_BIN_EXE_send"));
+        send.args(["--url", &self.url]).args(args).output().unwrap()
+    }
+
+    /// What is printed after a delivery that is answered 200.
+    #[track_caller]
+    fn handles(&mut self, args: &[&str]) -> String {
+        let output = self.send(args);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{printed}");
+        assert!(printed.ends_with("attempt 1: 200 OK\n"), "{printed}");
+        self.line()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn both_receivers_handle_what_is_sent() {
+    for program in [env!("CARGO_BIN_EXE_receive-axum"), env!("CARGO_BIN_EXE_receive-actix")] {
+        let mut receiver = Receiver::start(program);
+        let handled = receiver.handles(&["--document", "grn"]);
+        assert_eq!(handled, "handled: job_abc123 is done: grn");
+        let handled = receiver.handles(&["--event", "failed", "--job", "job_\"7\""]);
+        assert_eq!(handled, "handled: job_\"7\" failed: page 2 could not be read");
+        let handled = receiver.handles(&["--event", "unknown"]);
+        assert!(handled.starts_with("handled: job.archived is unknown: {"), "{handled}");
+    }
+}
+
+#[test]
+fn rotate_tells_which_secret_signed() {
+    let mut receiver = Receiver::start(env!("CARGO_BIN_EXE_rotate"));
+    let handled = receiver.handles(&[]);
+    assert_eq!(handled, "handled: job.completed, signed with the new secret");
+    let handled = receiver.handles(&["--secret", "number7-demo-secret-old"]);
+    assert_eq!(handled, "handled: job.completed, signed with the old secret");
+}
+
+#[test]
+fn a_forged_event_is_sent_four_times_and_then_given_up() {
+    let receiver = Receiver::start(env!("CARGO_BIN_EXE_receive-axum"));
+    let output = receiver.send(&["--forge"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    for line in [
+        "attempt 1: 401 Unauthorized\nnext attempt in 1s\n",
+        "attempt 2: 401 Unauthorized\nnext attempt in 2s\n",
+        "attempt 3: 401 Unauthorized\nnext attempt in 4s\n",
+        "attempt 4: 401 Unauthorized\nall attempts failed",
+    ] {
+        assert!(printed.contains(line), "{printed}");
+    }
+}
+
+#[test]
+fn a_refused_connection_is_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/webhook", listener.local_addr().unwrap());
+    drop(listener);
+    let mut send = command(env!("CARGO_BIN_EXE_send"));
+    let mut process = send.args(["--url", &url]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut line = || lines.next().unwrap().unwrap();
+    line();
+    assert!(line().starts_with("attempt 1: no answer"));
+    assert_eq!(line(), "next attempt in 1s");
+    assert!(line().starts_with("attempt 2: no answer"));
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
+fn the_demo_shows_four_events_and_ends_when_it_is_told_to() {
+    let output = command(env!("CARGO_BIN_EXE_demo")).arg("--once").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}");
+    for part in [
+        "sent: job.completed\nhandled: job_abc123 is done: invoice\nanswered: 200 OK\n",
+        "sent: job.failed\nhandled: job_abc123 failed: page 2 could not be read\nanswered: 200 OK\n",
+        "sent: job.archived\nhandled: job.archived is unknown: {",
+        "sent: job.completed, changed after it was signed\nanswered: 401 Unauthorized\n",
+    ] {
+        assert!(printed.contains(part), "{printed}");
+    }
+    assert!(String::from_utf8(output.stderr).unwrap().contains("WEBHOOK_SECRET is not set"));
+}
+
+#[test]
+fn a_secret_that_is_none_ends_the_start() {
+    for (secret, reason) in [("", "Empty"), ("pasted\n", "TrailingWhiteSpace")] {
+        let mut receiver = command(env!("CARGO_BIN_EXE_receive-axum"));
+        let mut process =
+            receiver.env("WEBHOOK_SECRET", secret).stderr(Stdio::piped()).spawn().unwrap();
+        let mut printed = String::new();
+        process.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
+        assert!(!process.wait().unwrap().success());
+        assert!(printed.contains(reason), "{printed}");
+    }
+}
