@@ -1,5 +1,4 @@
 use std::{
-    mem,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -12,7 +11,7 @@ use actix_web::{
     rt::time::{Sleep, sleep},
 };
 use futures_core::Stream;
-use number7_core::{Delivery, Intake, Rejection, RejectionKind};
+use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait};
 use pin_project_lite::pin_project;
 
 use crate::{VerifiedError, log};
@@ -53,8 +52,6 @@ pin_project! {
     struct Reading {
         payload: Payload,
         intake: Option<Intake>,
-        // Whether the last turn of the executor brought nothing.
-        idle: bool,
         // Armed at the first wait.
         #[pin]
         deadline: Option<Sleep>,
@@ -66,7 +63,7 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
         // what was sent.
         let payload = request.take_payload();
-        let body = Reading { payload, intake: Some(intake), idle: false, deadline: None };
+        let body = Reading { payload, intake: Some(intake), deadline: None };
         Self { state: State::Reading { body, then: Some((request, service)) } }
     }
 
@@ -132,22 +129,21 @@ impl Future for Reading {
         let mut this = self.project();
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
-            *this.idle = false;
             match chunk {
                 Some(Ok(chunk)) => intake.push(chunk)?,
                 Some(Err(_)) => return Poll::Ready(Err(RejectionKind::BodyBrokenOff.into())),
                 None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).finish()),
             }
         }
-        // A body that has reached the socket is handed over only after the future was polled. It
-        // gets one turn of the executor before it counts as waited for.
-        if !mem::replace(this.idle, true) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        intake.hold()?;
+        let deadline = match intake.wait()? {
+            Wait::OneTurn => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Wait::Deadline(deadline) => deadline,
+        };
         if this.deadline.is_none() {
-            this.deadline.set(Some(sleep(intake.deadline())));
+            this.deadline.set(Some(sleep(deadline)));
         }
         match this.deadline.as_pin_mut() {
             Some(deadline) => deadline.poll(cx).map(|()| Err(RejectionKind::BodyTooSlow.into())),

@@ -21,7 +21,7 @@
 //! # Ok::<(), number7_core::SecretError>(())
 //! ```
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hmac::Mac;
@@ -34,8 +34,8 @@ use crate::{
 /// A body that is being read, hashed and kept in one pass. Nobody knows yet whose it is.
 ///
 /// An adapter for a web framework is a loop around it: [`push`](Self::push) what comes,
-/// [`hold`](Self::hold) and start the clock when nothing does, [`finish`](Self::finish) at the end.
-/// It drops the intake when the body breaks off or the clock runs out, and answers with
+/// [`wait`](Self::wait) when nothing does, [`finish`](Self::finish) at the end. It drops the intake
+/// when the body breaks off or the clock runs out, and answers with
 /// [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
 pub struct Intake {
     verifier: Verifier,
@@ -44,7 +44,20 @@ pub struct Intake {
     mac: HmacSha256,
     chunks: Chunks,
     encoded: bool,
+    /// Whether nothing has come since the last wait.
+    idle: bool,
     held: Option<HeldBody>,
+}
+
+/// How to wait for the next chunk of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Give the executor one turn, and ask for the chunk again. Servers hand a body that has reached
+    /// the socket over only after it was asked for; it shall not count as waited for.
+    OneTurn,
+    /// Wait until this long after the body's first wait, on one clock for the whole body. Then it is
+    /// [`RejectionKind::BodyTooSlow`].
+    Deadline(Duration),
 }
 
 impl Intake {
@@ -52,6 +65,7 @@ impl Intake {
         Self {
             mac: verifier.secrets().0.secret.keyed(),
             chunks: Chunks::default(),
+            idle: false,
             held: None,
             verifier,
             signature,
@@ -66,6 +80,7 @@ impl Intake {
     ///
     /// The body exceeds the limit. The chunk is not kept, and the intake refuses to finish.
     pub fn push(&mut self, chunk: Bytes) -> Result<(), Rejection> {
+        self.idle = false;
         self.chunks.count(chunk.len());
         self.refuse_large()?;
         self.mac.update(&chunk);
@@ -73,23 +88,22 @@ impl Intake {
         Ok(())
     }
 
-    /// Takes one of the places for bodies that are waited for, until the intake ends. To be called
-    /// when the next chunk is not there; further calls change nothing.
+    /// To be called when the next chunk is not there: says how to wait for it.
+    ///
+    /// The second call in a row takes one of the places for bodies that are waited for, and keeps it
+    /// until the intake ends.
     ///
     /// # Errors
     ///
     /// All places are taken.
-    pub fn hold(&mut self) -> Result<(), Rejection> {
+    pub fn wait(&mut self) -> Result<Wait, Rejection> {
+        if !mem::replace(&mut self.idle, true) {
+            return Ok(Wait::OneTurn);
+        }
         if self.held.is_none() {
             self.held = Some(self.verifier.hold_body()?);
         }
-        Ok(())
-    }
-
-    /// How long the adapter may wait for the whole body, from its first wait on.
-    #[must_use]
-    pub fn deadline(&self) -> Duration {
-        self.verifier.deadline()
+        Ok(Wait::Deadline(self.verifier.deadline()))
     }
 
     /// Compares the signature, in constant time, and hands out the body if it verifies.
@@ -99,7 +113,7 @@ impl Intake {
     /// No accepted secret signed this body; it is encoded; or it is older than the maximum age.
     pub fn finish(self) -> Result<Delivery, Rejection> {
         self.refuse_large()?;
-        let Self { verifier, signature, mac, chunks, encoded, held: _ } = self;
+        let Self { verifier, signature, mac, chunks, encoded, .. } = self;
         let signed_by =
             signer(&verifier, &signature, mac, &chunks).ok_or(RejectionKind::SignatureMismatch)?;
         if encoded {

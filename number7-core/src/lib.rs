@@ -22,7 +22,7 @@ pub use self::{
     },
     from_delivery::FromDelivery,
     idempotency_key::IdempotencyKey,
-    intake::Intake,
+    intake::{Intake, Wait},
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
     secret::{Secret, SecretError, SecretErrorKind},
     signature::{SIGNATURE_HEADER, Signature, SignatureError},

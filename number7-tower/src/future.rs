@@ -7,7 +7,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{Request, Response, request::Parts};
 use http_body::Body;
-use number7_core::{Delivery, Intake, Rejection, RejectionKind};
+use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tower_service::Service;
@@ -53,8 +53,6 @@ pin_project! {
         #[pin]
         body: B,
         intake: Option<Intake>,
-        // Whether the last turn of the executor brought nothing.
-        idle: bool,
         // Armed at the first wait.
         #[pin]
         deadline: Option<Sleep>,
@@ -75,7 +73,7 @@ where
 {
     pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S) -> Self {
         let (parts, body) = request.into_parts();
-        let body = Reading { body, intake: Some(intake), idle: false, deadline: None };
+        let body = Reading { body, intake: Some(intake), deadline: None };
         let then = Some(Then { parts, service: ready, ready: true });
         Self { state: State::Reading { body, then } }
     }
@@ -169,7 +167,6 @@ impl<B: Body> Future for Reading<B> {
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         // Frames until there are none: only that tells the end of a chunked body.
         while let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
-            *this.idle = false;
             match frame {
                 Some(Ok(frame)) => {
                     // Trailers are not signed, and are passed over.
@@ -181,15 +178,15 @@ impl<B: Body> Future for Reading<B> {
                 None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).finish()),
             }
         }
-        // A body that has reached the socket is often handed over only after the future was polled.
-        // It gets one turn of the executor before it counts as waited for.
-        if !mem::replace(this.idle, true) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        intake.hold()?;
+        let deadline = match intake.wait()? {
+            Wait::OneTurn => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Wait::Deadline(deadline) => deadline,
+        };
         if this.deadline.is_none() {
-            this.deadline.set(Some(sleep(intake.deadline())));
+            this.deadline.set(Some(sleep(deadline)));
         }
         match this.deadline.as_pin_mut() {
             Some(deadline) => deadline.poll(cx).map(|()| Err(RejectionKind::BodyTooSlow.into())),

@@ -2,7 +2,8 @@
 //! process and over real sockets.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
-use number7_core::{Secret, Verifier};
+use number7_core::{Delivery, FromDelivery, Secret, Verifier};
+use serde::Deserialize;
 
 pub mod cases;
 pub mod in_process;
@@ -36,4 +37,20 @@ pub fn verifier() -> Verifier {
 #[must_use]
 pub fn sign(body: impl AsRef<[u8]>) -> String {
     secret().sign(body).to_string()
+}
+
+/// A type of the user's own, typed from a delivery.
+#[derive(Deserialize)]
+pub struct Receipt {
+    /// The id of the job.
+    #[serde(rename = "jobId")]
+    pub job: String,
+}
+
+impl FromDelivery for Receipt {
+    type Error = serde_json::Error;
+
+    fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
+        serde_json::from_slice(delivery.body())
+    }
 }

@@ -17,13 +17,12 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use number7_actix::{Verified, VerifiedError, VerifyNumber7};
-use number7_core::{Delivery, Event, FromDelivery, RejectionKind, SIGNATURE_HEADER, Verifier};
+use number7_core::{Delivery, Event, RejectionKind, SIGNATURE_HEADER, Verifier};
 use number7_tests::{
-    COMPLETED,
+    COMPLETED, Receipt,
     in_process::{actix_response, saw},
     secret, sign, verifier,
 };
-use serde::Deserialize;
 use std::time::Duration;
 
 /// The body `{}` compressed by gzip.
@@ -91,18 +90,6 @@ async fn it_stands_among_other_middleware() {
 
 #[actix_web::test]
 async fn the_extractor_gives_each_type_and_leaves_the_body() {
-    #[derive(Deserialize)]
-    struct Receipt {
-        #[serde(rename = "jobId")]
-        job: String,
-    }
-    impl FromDelivery for Receipt {
-        type Error = serde_json::Error;
-
-        fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
-            serde_json::from_slice(delivery.body())
-        }
-    }
     async fn all(
         Verified(event): Verified,
         Verified(delivery): Verified<Delivery>,

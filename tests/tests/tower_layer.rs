@@ -24,14 +24,13 @@ use futures_util::{FutureExt, future::poll_fn, poll, stream};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full, StreamBody};
-use number7_core::{Delivery, Event, FromDelivery, RejectionKind, SIGNATURE_HEADER};
+use number7_core::{Delivery, Event, RejectionKind, SIGNATURE_HEADER};
 use number7_tests::{
-    COMPLETED,
+    COMPLETED, Receipt,
     in_process::{axum_response, saw},
     secret, sign, verifier,
 };
 use number7_tower::{Verified, VerifyNumber7, VerifyNumber7Service};
-use serde::Deserialize;
 use tower::{
     Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn,
     util::BoxCloneService,
@@ -114,18 +113,6 @@ async fn route_layer_leaves_unknown_paths_to_axum() {
 
 #[tokio::test]
 async fn the_extractor_gives_each_type_and_leaves_the_body() {
-    #[derive(Deserialize)]
-    struct Receipt {
-        #[serde(rename = "jobId")]
-        job: String,
-    }
-    impl FromDelivery for Receipt {
-        type Error = serde_json::Error;
-
-        fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
-            serde_json::from_slice(delivery.body())
-        }
-    }
     async fn all(
         Verified(event): Verified,
         Verified(delivery): Verified<Delivery>,
