@@ -44,7 +44,7 @@ pub struct Intake {
     mac: HmacSha256,
     chunks: Chunks,
     encoded: bool,
-    /// Whether nothing has come since the last wait.
+    /// Whether nothing has come since the last turn that was waited for.
     idle: bool,
     held: Option<HeldBody>,
 }
@@ -80,7 +80,7 @@ impl Intake {
     ///
     /// The body exceeds the limit. The chunk is not kept, and the intake refuses to finish.
     pub fn push(&mut self, chunk: Bytes) -> Result<(), Rejection> {
-        self.idle = false;
+        self.idle &= chunk.is_empty();
         self.chunks.count(chunk.len());
         self.refuse_large()?;
         self.mac.update(&chunk);
@@ -90,17 +90,17 @@ impl Intake {
 
     /// To be called when the next chunk is not there: says how to wait for it.
     ///
-    /// The second call in a row takes one of the places for bodies that are waited for, and keeps it
-    /// until the intake ends.
+    /// The second call between two chunks takes one of the places for bodies that are waited for, and
+    /// keeps it until the intake ends; from then on every answer is the deadline.
     ///
     /// # Errors
     ///
     /// All places are taken.
     pub fn wait(&mut self) -> Result<Wait, Rejection> {
-        if !mem::replace(&mut self.idle, true) {
-            return Ok(Wait::OneTurn);
-        }
         if self.held.is_none() {
+            if !mem::replace(&mut self.idle, true) {
+                return Ok(Wait::OneTurn);
+            }
             self.held = Some(self.verifier.hold_body()?);
         }
         Ok(Wait::Deadline(self.verifier.deadline()))
@@ -158,4 +158,37 @@ fn signer(
             signed(mac)
         })
         .map(|known| Arc::clone(&known.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{SIGNATURE_HEADER, Secret};
+
+    use super::*;
+
+    fn intake(verifier: &Verifier) -> Intake {
+        verifier.begin([(SIGNATURE_HEADER, &[b'0'; 64][..])]).unwrap()
+    }
+
+    #[test]
+    fn a_body_counts_as_waited_for_only_after_a_turn_that_brought_nothing() {
+        let verifier = Verifier::new(Secret::new("secret").unwrap()).max_held_bodies(1);
+        let deadline = Ok(Wait::Deadline(crate::DEFAULT_BODY_DEADLINE));
+        let wait = |intake: &mut Intake| intake.wait().map_err(|rejection| rejection.kind());
+
+        let mut slow = intake(&verifier);
+        assert_eq!(wait(&mut slow), Ok(Wait::OneTurn));
+        slow.push("a".into()).unwrap();
+        assert_eq!(wait(&mut slow), Ok(Wait::OneTurn));
+        slow.push(Bytes::new()).unwrap();
+        assert_eq!(wait(&mut slow), deadline, "an empty chunk is nothing");
+        slow.push("b".into()).unwrap();
+        assert_eq!(wait(&mut slow), deadline, "the clock runs on");
+
+        let mut other = intake(&verifier);
+        assert_eq!(wait(&mut other), Ok(Wait::OneTurn));
+        assert_eq!(wait(&mut other), Err(RejectionKind::TooManyBodies));
+        drop(slow);
+        assert_eq!(wait(&mut other), deadline);
+    }
 }
