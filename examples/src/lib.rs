@@ -1,6 +1,6 @@
 //! What the examples have in common: their configuration, and the sender's side.
 
-use std::env;
+use std::{env, io, net::TcpListener};
 
 use number7_core::{Event, Secret, SecretError, SecretErrorKind};
 
@@ -16,21 +16,46 @@ pub const DEMO_SECRET: &str = "number7-demo-secret";
 ///
 /// `WEBHOOK_SECRET` is set to something that is no secret.
 pub fn secret() -> Result<Secret, SecretError> {
-    match Secret::from_env("WEBHOOK_SECRET") {
+    secret_or("WEBHOOK_SECRET", DEMO_SECRET)
+}
+
+/// The secret in an environment variable, or with a warning another.
+///
+/// # Errors
+///
+/// The variable is set to something that is no secret.
+pub fn secret_or(variable: &str, demo: &str) -> Result<Secret, SecretError> {
+    match Secret::from_env(variable) {
         Err(error) if error.kind() == SecretErrorKind::NotSet => {
             eprintln!(
-                "warning: WEBHOOK_SECRET is not set; using the demo secret, with which anybody can sign"
+                "warning: {variable} is not set; using a demo secret, with which anybody can sign"
             );
-            Secret::new(DEMO_SECRET)
+            Secret::new(demo)
         }
         other => other,
     }
 }
 
-/// The address to listen on: `WEBHOOK_ADDR`, or `127.0.0.1:3000`.
+/// The address to listen on, or to send to: `WEBHOOK_ADDR`, or `127.0.0.1:3000`.
 #[must_use]
 pub fn addr() -> String {
     env::var("WEBHOOK_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".into())
+}
+
+/// Listens on [`addr`], and says so.
+///
+/// # Errors
+///
+/// The address is none, or is in use; the text names it.
+pub fn listen() -> io::Result<TcpListener> {
+    let addr = addr();
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {addr} (WEBHOOK_ADDR): {error}"))
+    };
+    let listener = TcpListener::bind(&addr).map_err(named)?;
+    listener.set_nonblocking(true)?;
+    println!("listening on http://{}/webhook", listener.local_addr()?);
+    Ok(listener)
 }
 
 /// What the examples do with an event: they print it.

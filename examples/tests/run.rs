@@ -134,7 +134,7 @@ fn the_demo_shows_four_events_and_ends_when_it_is_told_to() {
 
 #[test]
 fn a_secret_that_is_none_ends_the_start() {
-    for (secret, reason) in [("", "Empty"), ("pasted\n", "TrailingWhiteSpace")] {
+    for (secret, reason) in [("", "is empty"), ("pasted\n", "ends with white space")] {
         let mut receiver = command(env!("CARGO_BIN_EXE_receive-axum"));
         let mut process =
             receiver.env("WEBHOOK_SECRET", secret).stderr(Stdio::piped()).spawn().unwrap();

@@ -13,5 +13,5 @@ pub use self::{
     error::VerifiedError, extract::Verified, future::ResponseFuture,
     middleware::VerifyNumber7Middleware, transform::VerifyNumber7,
 };
-#[doc(no_inline)]
+#[doc(inline)]
 pub use number7_core::*;

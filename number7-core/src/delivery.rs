@@ -1,22 +1,4 @@
 //! A body whose sender is known.
-//!
-//! ```
-//! use number7_core::{Event, Secret, Verifier};
-//!
-//! let secret = Secret::new("a long random secret")?;
-//! let body = r#"{"event":"job.completed","jobId":"job_abc123","fileStatus":"done",
-//!     "documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#;
-//! let signature = secret.sign(body).to_string();
-//! let verifier = Verifier::new(secret);
-//!
-//! let delivery = verifier.verify(&signature, body)?;
-//! let Event::JobCompleted(job) = delivery.event()? else { panic!("another event") };
-//! assert_eq!(job.job_id.as_str(), "job_abc123");
-//!
-//! // Whatever does not verify never becomes a delivery.
-//! assert!(verifier.verify(&signature, "{}").is_err());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::{fmt, sync::Arc};
 
@@ -33,6 +15,26 @@ use crate::{
 /// make one, so holding it is the evidence that the bytes are authentic. That they are an event is
 /// not known before [`event`](Self::event) is called. It is cheap to clone, and its [`Debug`] does
 /// not show the body.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{Event, Secret, Verifier};
+///
+/// let secret = Secret::new("a long random secret")?;
+/// let body = r#"{"event":"job.completed","jobId":"job_abc123","fileStatus":"done",
+///     "documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#;
+/// let signature = secret.sign(body).to_string();
+/// let verifier = Verifier::new(secret);
+///
+/// let delivery = verifier.verify(&signature, body)?;
+/// let Event::JobCompleted(job) = delivery.event()? else { panic!("another event") };
+/// assert_eq!(job.job_id.as_str(), "job_abc123");
+///
+/// // Whatever does not verify never becomes a delivery.
+/// assert!(verifier.verify(&signature, "{}").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Delivery {
     body: Bytes,
@@ -74,7 +76,9 @@ impl Delivery {
     /// # Errors
     ///
     /// The body is no JSON object, or has no `event` or no `jobId` that is a text. More is not
-    /// asked, so that an event which [`event`](Self::event) cannot type still has its key.
+    /// asked, so that an event which [`event`](Self::event) cannot type still has its key. The
+    /// reverse exists as well: an unknown event that is about no job is an
+    /// [`Event::Unknown`] without a key. It is authentic, so do not refuse it for that.
     pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
         let mut fields = Fields::read(&self.body)?;
         let job_id = JobId::from(fields.take_text(Field::JobId)?);

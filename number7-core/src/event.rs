@@ -1,17 +1,4 @@
 //! What the vendor's signed JSON says.
-//!
-//! ```
-//! use number7_core::{DocumentType, Event, EventErrorKind};
-//!
-//! let event = Event::from_json(r#"{"event":"job.completed","jobId":"job_abc123",
-//!     "fileStatus":"done","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#)?;
-//! let Event::JobCompleted(job) = event else { panic!("another event") };
-//! assert_eq!(job.document_type, DocumentType::Invoice);
-//!
-//! let error = Event::from_json(r#"{"event":"job.completed","jobId":7}"#).unwrap_err();
-//! assert_eq!((error.kind(), error.field()), (EventErrorKind::WrongType, Some("jobId")));
-//! # Ok::<(), number7_core::EventError>(())
-//! ```
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -41,6 +28,21 @@ pub use self::{
 ///
 /// It is serialized as the vendor writes it, field for field, and only to JSON: an unknown event
 /// goes out as the text that came in.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{DocumentType, Event, EventErrorKind};
+///
+/// let event = Event::from_json(r#"{"event":"job.completed","jobId":"job_abc123",
+///     "fileStatus":"done","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#)?;
+/// let Event::JobCompleted(job) = event else { panic!("another event") };
+/// assert_eq!(job.document_type, DocumentType::Invoice);
+///
+/// let error = Event::from_json(r#"{"event":"job.completed","jobId":7}"#).unwrap_err();
+/// assert_eq!((error.kind(), error.field()), (EventErrorKind::WrongType, Some("jobId")));
+/// # Ok::<(), number7_core::EventError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

@@ -1,32 +1,4 @@
 //! From trusted bytes to the type that a handler asks for.
-//!
-//! ```
-//! use number7_core::{Delivery, FromDelivery, RejectionKind, Secret, Verifier};
-//! use serde::Deserialize;
-//!
-//! #[derive(Deserialize)]
-//! struct Receipt { #[serde(rename = "jobId")] job: String }
-//!
-//! impl FromDelivery for Receipt {
-//!     type Error = serde_json::Error;
-//!
-//!     fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
-//!         serde_json::from_slice(delivery.body())
-//!     }
-//! }
-//!
-//! let secret = Secret::new("a long random secret")?;
-//! let deliver = |body: &'static str| {
-//!     Verifier::new(secret.clone()).verify(secret.sign(body).to_string(), body)
-//! };
-//!
-//! let receipt: Receipt = Delivery::extract(Some(&deliver(r#"{"jobId":"job_1"}"#)?))?;
-//! assert_eq!(receipt.job, "job_1");
-//!
-//! let rejection = Delivery::extract::<Receipt>(Some(&deliver("{}")?)).err().unwrap();
-//! assert_eq!(rejection.kind(), RejectionKind::Untypable);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::{convert::Infallible, error::Error};
 
@@ -37,6 +9,36 @@ use crate::{Delivery, Event, EventError, Rejection, RejectionKind};
 /// What a handler can take as `Verified<Self>`.
 ///
 /// Implement it for types of your own that are read from the signed bytes.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{Delivery, FromDelivery, RejectionKind, Secret, Verifier};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Receipt { #[serde(rename = "jobId")] job: String }
+///
+/// impl FromDelivery for Receipt {
+///     type Error = serde_json::Error;
+///
+///     fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
+///         serde_json::from_slice(delivery.body())
+///     }
+/// }
+///
+/// let secret = Secret::new("a long random secret")?;
+/// let deliver = |body: &'static str| {
+///     Verifier::new(secret.clone()).verify(secret.sign(body).to_string(), body)
+/// };
+///
+/// let receipt: Receipt = Delivery::extract(Some(&deliver(r#"{"jobId":"job_1"}"#)?))?;
+/// assert_eq!(receipt.job, "job_1");
+///
+/// let rejection = Delivery::extract::<Receipt>(Some(&deliver("{}")?)).err().unwrap();
+/// assert_eq!(rejection.kind(), RejectionKind::Untypable);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be taken from a verified delivery",
     label = "not `FromDelivery`",

@@ -1,22 +1,4 @@
 //! What tells a repeated delivery from a new one.
-//!
-//! ```
-//! use number7_core::{Secret, Verifier};
-//!
-//! let secret = Secret::new("a long random secret")?;
-//! let deliver = |body: &'static str| {
-//!     Verifier::new(secret.clone()).verify(secret.sign(body).to_string(), body)
-//! };
-//!
-//! let failed = deliver(r#"{"event":"job.failed","jobId":"job_1"}"#)?.idempotency_key()?;
-//! let again = deliver(r#"{"jobId":"job_1", "event":"job.failed"}"#)?.idempotency_key()?;
-//! let completed = deliver(r#"{"event":"job.completed","jobId":"job_1"}"#)?.idempotency_key()?;
-//! assert_eq!(failed, again);
-//! assert_ne!(failed, completed);
-//!
-//! assert!(deliver(r#"{"event":"job.failed"}"#)?.idempotency_key().is_err());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::fmt::{self, Write};
 
@@ -29,6 +11,26 @@ use crate::JobId;
 ///
 /// [`Display`](fmt::Display) writes `job.completed:job_abc123`, and no two keys write the same: a
 /// `:` or `%` in the name, which no published one has, is percent-encoded.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{Secret, Verifier};
+///
+/// let secret = Secret::new("a long random secret")?;
+/// let deliver = |body: &'static str| {
+///     Verifier::new(secret.clone()).verify(secret.sign(body).to_string(), body)
+/// };
+///
+/// let failed = deliver(r#"{"event":"job.failed","jobId":"job_1"}"#)?.idempotency_key()?;
+/// let again = deliver(r#"{"jobId":"job_1", "event":"job.failed"}"#)?.idempotency_key()?;
+/// let completed = deliver(r#"{"event":"job.completed","jobId":"job_1"}"#)?.idempotency_key()?;
+/// assert_eq!(failed, again);
+/// assert_ne!(failed, completed);
+///
+/// assert!(deliver(r#"{"event":"job.failed"}"#)?.idempotency_key().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey {
     event: Box<str>,

@@ -1,25 +1,4 @@
 //! A body on its way in.
-//!
-//! ```
-//! use bytes::Bytes;
-//! use number7_core::{RejectionKind, SIGNATURE_HEADER, Secret, Verifier};
-//!
-//! let secret = Secret::new("a long random secret")?;
-//! let signature = secret.sign("{}").to_string();
-//! let verifier = Verifier::new(secret);
-//! let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
-//!
-//! let mut intake = verifier.begin(headers).unwrap();
-//! intake.push(Bytes::from("{")).unwrap();
-//! intake.push(Bytes::from("}")).unwrap();
-//! assert_eq!(intake.finish().unwrap().body(), "{}");
-//!
-//! let mut intake = verifier.begin(headers).unwrap();
-//! intake.push(Bytes::from("{")).unwrap();
-//! let rejection = intake.finish().unwrap_err();
-//! assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
-//! # Ok::<(), number7_core::SecretError>(())
-//! ```
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
@@ -37,6 +16,29 @@ use crate::{
 /// [`wait`](Self::wait) when nothing does, [`finish`](Self::finish) at the end. It drops the intake
 /// when the body breaks off or the clock runs out, and answers with
 /// [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
+///
+/// # Example
+///
+/// ```
+/// use bytes::Bytes;
+/// use number7_core::{RejectionKind, SIGNATURE_HEADER, Secret, Verifier};
+///
+/// let secret = Secret::new("a long random secret")?;
+/// let signature = secret.sign("{}").to_string();
+/// let verifier = Verifier::new(secret);
+/// let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
+///
+/// let mut intake = verifier.begin(headers).unwrap();
+/// intake.push(Bytes::from("{")).unwrap();
+/// intake.push(Bytes::from("}")).unwrap();
+/// assert_eq!(intake.finish().unwrap().body(), "{}");
+///
+/// let mut intake = verifier.begin(headers).unwrap();
+/// intake.push(Bytes::from("{")).unwrap();
+/// let rejection = intake.finish().unwrap_err();
+/// assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
+/// # Ok::<(), number7_core::SecretError>(())
+/// ```
 pub struct Intake {
     verifier: Verifier,
     signature: Signature,

@@ -1,16 +1,4 @@
 //! Why a request is refused, and with which status.
-//!
-//! ```
-//! use number7_core::{RejectionKind, Secret, Verifier};
-//!
-//! let verifier = Verifier::new(Secret::new("a long random secret")?);
-//! let forged = Secret::new("another secret")?.sign("{}").to_string();
-//!
-//! let rejection = verifier.verify(forged, "{}").unwrap_err();
-//! assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
-//! assert_eq!(rejection.status_code(), 401);
-//! # Ok::<(), number7_core::SecretError>(())
-//! ```
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -27,6 +15,20 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// It never holds a byte of the request or of the secret, so it may be logged. What the sender
 /// gets of it is [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
 /// [`response_text`](Self::response_text), nothing else.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{RejectionKind, Secret, Verifier};
+///
+/// let verifier = Verifier::new(Secret::new("a long random secret")?);
+/// let forged = Secret::new("another secret")?.sign("{}").to_string();
+///
+/// let rejection = verifier.verify(forged, "{}").unwrap_err();
+/// assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
+/// assert_eq!(rejection.status_code(), 401);
+/// # Ok::<(), number7_core::SecretError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: RejectionKind,

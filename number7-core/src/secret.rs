@@ -1,16 +1,4 @@
 //! The webhook secret.
-//!
-//! ```
-//! use number7_core::{Secret, SecretErrorKind, Verifier};
-//!
-//! let secret = Secret::new("a long random secret")?;
-//! let signature = secret.sign(b"{}");
-//! assert!(Verifier::new(secret).verify(signature.to_string(), "{}").is_ok());
-//!
-//! let error = Secret::new("pasted with its newline\n").unwrap_err();
-//! assert_eq!(error.kind(), SecretErrorKind::TrailingWhiteSpace);
-//! # Ok::<(), number7_core::SecretError>(())
-//! ```
 
 use std::{env, error::Error, fmt, str};
 
@@ -32,10 +20,14 @@ pub(crate) type HmacSha256 = Hmac<Sha256>;
 /// # Example
 ///
 /// ```
-/// use number7_core::Secret;
+/// use number7_core::{Secret, SecretErrorKind, Verifier};
 ///
 /// let secret = Secret::new("a long random secret")?;
-/// assert_eq!(format!("{secret:?}"), "Secret(..)");
+/// let signature = secret.sign(b"{}");
+/// assert!(Verifier::new(secret).verify(signature.to_string(), "{}").is_ok());
+///
+/// let error = Secret::new("pasted with its newline\n").unwrap_err();
+/// assert_eq!(error.kind(), SecretErrorKind::TrailingWhiteSpace);
 /// # Ok::<(), number7_core::SecretError>(())
 /// ```
 #[derive(Clone)]
@@ -115,7 +107,10 @@ impl fmt::Debug for Secret {
 }
 
 /// Why a text is no [`Secret`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It prints the same by [`Debug`] as by [`Display`](fmt::Display), since that is what a `main` that
+/// returns it shows to the operator.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SecretError {
     kind: SecretErrorKind,
     variable: Option<Box<str>>,
@@ -147,6 +142,12 @@ impl fmt::Display for SecretError {
             SecretErrorKind::NotSet => "no secret is set",
             SecretErrorKind::NotUnicode => "the secret is not Unicode",
         })
+    }
+}
+
+impl fmt::Debug for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

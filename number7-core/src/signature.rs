@@ -1,14 +1,4 @@
 //! The value of the signature header.
-//!
-//! ```
-//! use number7_core::{Secret, Signature};
-//!
-//! let signature = Secret::new("a long random secret")?.sign(b"{}");
-//! assert_eq!(Signature::parse(signature.to_string())?, signature);
-//!
-//! assert!(Signature::parse("sha256=f00d").is_err()); // no prefix, and 64 digits exactly
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::{array, error::Error, fmt, str::FromStr};
 
@@ -27,6 +17,18 @@ const BYTES: usize = 32;
 /// Two signatures are compared in constant time, and in no other way. [`Display`](fmt::Display)
 /// writes what the header carries: 64 lower-case hex digits. [`Debug`] writes none of them, since
 /// a signature that verifies is worth as much as the body that it signs.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{Secret, Signature};
+///
+/// let signature = Secret::new("a long random secret")?.sign(b"{}");
+/// assert_eq!(Signature::parse(signature.to_string())?, signature);
+///
+/// assert!(Signature::parse("sha256=f00d").is_err()); // no prefix, and 64 digits exactly
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Signature([u8; BYTES]);
 

@@ -1,19 +1,4 @@
 //! Which requests are accepted.
-//!
-//! ```
-//! use number7_core::{RejectionKind, Secret, Verifier};
-//!
-//! let secret = Secret::new("a long random secret")?;
-//! let signature = secret.sign("{}").to_string();
-//! let verifier = Verifier::new(secret);
-//!
-//! let delivery = verifier.verify(&signature, "{}").unwrap();
-//! assert_eq!(delivery.body(), "{}");
-//!
-//! let rejection = verifier.verify(&signature, "{ }").unwrap_err();
-//! assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
-//! # Ok::<(), number7_core::SecretError>(())
-//! ```
 
 use std::{
     fmt, iter, slice,
@@ -54,6 +39,23 @@ pub const DEFAULT_MAX_HELD_BODIES: usize = 1024;
 ///
 /// It is cheap to clone, and the clones share the count of bodies that are waited for: build one,
 /// and give clones to all apps, workers and routes of a process.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{RejectionKind, Secret, Verifier};
+///
+/// let secret = Secret::new("a long random secret")?;
+/// let signature = secret.sign("{}").to_string();
+/// let verifier = Verifier::new(secret);
+///
+/// let delivery = verifier.verify(&signature, "{}").unwrap();
+/// assert_eq!(delivery.body(), "{}");
+///
+/// let rejection = verifier.verify(&signature, "{ }").unwrap_err();
+/// assert_eq!(rejection.kind(), RejectionKind::SignatureMismatch);
+/// # Ok::<(), number7_core::SecretError>(())
+/// ```
 ///
 /// # Rotation
 ///

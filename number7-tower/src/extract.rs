@@ -14,7 +14,8 @@ use crate::response::refusal;
 /// an [`Event`], a [`Delivery`], the signed [`Bytes`](bytes::Bytes), or a type of your own that
 /// implements [`FromDelivery`].
 ///
-/// It leaves the body to the other extractors.
+/// It leaves the body to the other extractors, and several may stand side by side. Where a handler
+/// does not compile because of it, `#[axum::debug_handler]` says why.
 ///
 /// # Errors
 ///

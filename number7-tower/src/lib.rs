@@ -13,5 +13,5 @@ mod service;
 #[cfg(feature = "axum")]
 pub use self::extract::{Verified, VerifiedRejection};
 pub use self::{future::ResponseFuture, layer::VerifyNumber7, service::VerifyNumber7Service};
-#[doc(no_inline)]
+#[doc(inline)]
 pub use number7_core::*;

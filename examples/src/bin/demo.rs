@@ -5,7 +5,7 @@ use std::error::Error;
 use axum::{Router, http::StatusCode, routing::post};
 use clap::Parser;
 use number7_examples::{
-    addr, handle, secret,
+    handle, listen, secret,
     sender::{Kind, Message},
 };
 use number7_tower::{Event, Verified, VerifyNumber7};
@@ -25,9 +25,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let secret = secret()?;
     let verify = VerifyNumber7::new(secret.clone());
     let app = Router::new().route("/webhook", post(webhook)).layer(verify);
-    let listener = TcpListener::bind(addr()).await?;
+    let listener = TcpListener::from_std(listen()?)?;
     let url = format!("http://{}/webhook", listener.local_addr()?);
-    println!("listening on {url}\n");
     let server = tokio::spawn(async { axum::serve(listener, app).await });
 
     for (kind, forged) in [
@@ -40,14 +39,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if forged {
             message = message.forged();
         }
-        println!("sent: {kind}{}", if forged { ", changed after it was signed" } else { "" });
+        println!("\nsent: {kind}{}", if forged { ", changed after it was signed" } else { "" });
         let url = url.clone();
         let status = spawn_blocking(move || message.post(&url)).await??;
-        println!("answered: {status}\n");
+        println!("answered: {status}");
     }
 
     if !args.once {
-        println!("serving until Ctrl-C; try: cargo run --bin send -- --event failed --url {url}");
+        println!("\nserving until Ctrl-C; try: cargo run --bin send -- --event failed --url {url}");
         tokio::select! {
             served = server => served??,
             pressed = signal::ctrl_c() => pressed?,

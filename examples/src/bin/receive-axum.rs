@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use axum::{Router, http::StatusCode, routing::post};
-use number7_examples::{addr, handle, secret};
+use number7_examples::{handle, listen, secret};
 use number7_tower::{Event, Verified, VerifyNumber7};
 use tokio::net::TcpListener;
 
@@ -11,9 +11,7 @@ use tokio::net::TcpListener;
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()?));
-    let listener = TcpListener::bind(addr()).await?;
-    println!("listening on http://{}/webhook", listener.local_addr()?);
-    Ok(axum::serve(listener, app).await?)
+    Ok(axum::serve(TcpListener::from_std(listen()?)?, app).await?)
 }
 
 async fn webhook(Verified(event): Verified<Event>) -> StatusCode {

@@ -2,23 +2,22 @@
 //!
 //! The new secret is in `WEBHOOK_SECRET`, the old one in `WEBHOOK_SECRET_OLD`.
 
-use std::{env, error::Error};
+use std::error::Error;
 
 use axum::{Router, http::StatusCode, routing::post};
-use number7_examples::{addr, secret};
-use number7_tower::{Delivery, Secret, Verified, Verifier, VerifyNumber7};
+use number7_examples::{listen, secret, secret_or};
+use number7_tower::{Delivery, Verified, Verifier, VerifyNumber7};
 use tokio::net::TcpListener;
 
 const DEMO_SECRET_OLD: &str = "number7-demo-secret-old";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let old = env::var("WEBHOOK_SECRET_OLD").unwrap_or_else(|_| DEMO_SECRET_OLD.into());
-    let verifier = Verifier::named("new", secret()?).also_accept("old", Secret::new(old)?);
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let old = secret_or("WEBHOOK_SECRET_OLD", DEMO_SECRET_OLD)?;
+    let verifier = Verifier::named("new", secret()?).also_accept("old", old);
     let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier));
-    let listener = TcpListener::bind(addr()).await?;
-    println!("listening on http://{}/webhook", listener.local_addr()?);
-    Ok(axum::serve(listener, app).await?)
+    Ok(axum::serve(TcpListener::from_std(listen()?)?, app).await?)
 }
 
 async fn webhook(Verified(delivery): Verified<Delivery>) -> StatusCode {

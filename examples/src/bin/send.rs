@@ -5,7 +5,7 @@ use std::{process::ExitCode, thread::sleep, time::Duration};
 use clap::Parser;
 use number7_core::{Secret, SecretError};
 use number7_examples::{
-    secret,
+    addr, secret,
     sender::{Kind, Message},
 };
 
@@ -15,6 +15,7 @@ const BACKOFF: [Duration; 3] =
 
 /// Send a signed sample event to a receiver, and retry as Number7 AI does.
 #[derive(Parser)]
+#[expect(clippy::doc_markdown, reason = "clap prints it as it is")]
 struct Args {
     /// The event to send
     #[arg(long, value_enum, default_value = "completed")]
@@ -28,10 +29,10 @@ struct Args {
     /// Change the body after it was signed
     #[arg(long)]
     forge: bool,
-    /// Where to send it (plain HTTP)
-    #[arg(long, default_value = "http://127.0.0.1:3000/webhook")]
-    url: String,
-    /// The secret to sign with, instead of the one in `WEBHOOK_SECRET`
+    /// Where to send it, by plain HTTP [default: /webhook at WEBHOOK_ADDR, or at 127.0.0.1:3000]
+    #[arg(long, value_parser = plain_http)]
+    url: Option<String>,
+    /// The secret to sign with [default: the one in WEBHOOK_SECRET, or the demo secret]
     #[arg(long, value_parser = |text: &str| Secret::new(text))]
     secret: Option<Secret>,
 }
@@ -39,13 +40,14 @@ struct Args {
 fn main() -> Result<ExitCode, SecretError> {
     let args = Args::parse();
     let secret = args.secret.map_or_else(secret, Ok)?;
+    let url = args.url.unwrap_or_else(|| format!("http://{}/webhook", addr()));
     let message = Message::sample(args.event, &args.job, &args.document, &secret);
     let message = if args.forge { message.forged() } else { message };
 
-    println!("sending {} of {} to {}", args.event, args.job, args.url);
+    println!("sending {} of {} to {}", args.event, args.job, url);
     let mut backoff = BACKOFF.into_iter();
     for attempt in 1.. {
-        match message.post(&args.url) {
+        match message.post(&url) {
             Ok(status) => {
                 println!("attempt {attempt}: {status}");
                 if status.is_success() {
@@ -60,4 +62,11 @@ fn main() -> Result<ExitCode, SecretError> {
     }
     println!("all attempts failed; the vendor would be silent now");
     Ok(ExitCode::FAILURE)
+}
+
+fn plain_http(url: &str) -> Result<String, &'static str> {
+    match url.starts_with("http://") {
+        true => Ok(url.to_owned()),
+        false => Err("a URL of plain HTTP begins with http://"),
+    }
 }
