@@ -90,6 +90,15 @@ mod tests {
     }
 
     #[test]
+    fn only_large_chunks_are_kept_as_they_are() {
+        let small = Bytes::from(vec![b'a'; KEEP_FROM - 1]);
+        let large = Bytes::from(vec![b'b'; KEEP_FROM]);
+        let all = joined(&[small.clone(), small.clone(), small, large.clone()]);
+        assert_eq!(all.sealed.len(), 3);
+        assert_eq!(all.sealed[2].as_ptr(), large.as_ptr());
+    }
+
+    #[test]
     fn no_chunk_is_an_empty_body() {
         assert!(joined(&[]).join().is_empty());
     }

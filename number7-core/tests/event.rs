@@ -77,6 +77,8 @@ fn what_a_known_event_does_not_need_may_be_anything() {
         let json = COMPLETED.replace('}', &format!(r#","extra":{extra},"error":{extra}}}"#));
         assert_eq!(completed(&json), completed(COMPLETED), "{extra}");
     }
+    let two = COMPLETED.replace('}', r#","one":1,"two":2}"#);
+    assert_eq!(completed(&two), completed(COMPLETED));
     for other in ["null", "7", "-7", "1.5", "true", "[[1], {}]", r#"{"a":{"a":1,"a":2}}"#, &nested]
     {
         let json = format!(r#"{{"jobId":{other},"event":"job.archived","timestamp":{other}}}"#);
