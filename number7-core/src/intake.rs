@@ -46,8 +46,7 @@ pub struct Intake {
     mac: HmacSha256,
     chunks: Chunks,
     encoded: bool,
-    /// Whether nothing has come since the last turn that was waited for.
-    idle: bool,
+    had_its_turn: bool,
     held: Option<HeldBody>,
 }
 
@@ -67,7 +66,7 @@ impl Intake {
         Self {
             mac: verifier.secrets().0.secret.keyed(),
             chunks: Chunks::default(),
-            idle: false,
+            had_its_turn: false,
             held: None,
             verifier,
             signature,
@@ -82,7 +81,6 @@ impl Intake {
     ///
     /// The body exceeds the limit. The chunk is not kept, and the intake refuses to finish.
     pub fn push(&mut self, chunk: Bytes) -> Result<(), Rejection> {
-        self.idle &= chunk.is_empty();
         self.chunks.count(chunk.len());
         self.refuse_large()?;
         self.mac.update(&chunk);
@@ -92,15 +90,15 @@ impl Intake {
 
     /// To be called when the next chunk is not there: says how to wait for it.
     ///
-    /// The second call between two chunks takes one of the places for bodies that are waited for, and
-    /// keeps it until the intake ends; from then on every answer is the deadline.
+    /// The second call takes one of the places for bodies that are waited for, and keeps it until the
+    /// intake ends; from then on every answer is the deadline.
     ///
     /// # Errors
     ///
     /// All places are taken.
     pub fn wait(&mut self) -> Result<Wait, Rejection> {
         if self.held.is_none() {
-            if !mem::replace(&mut self.idle, true) {
+            if !mem::replace(&mut self.had_its_turn, true) {
                 return Ok(Wait::OneTurn);
             }
             self.held = Some(self.verifier.hold_body()?);
@@ -173,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_counts_as_waited_for_only_after_a_turn_that_brought_nothing() {
+    fn a_body_gets_one_turn_before_it_counts_as_waited_for() {
         let verifier = Verifier::new(Secret::new("secret").unwrap()).max_held_bodies(1);
         let deadline = Ok(Wait::Deadline(crate::DEFAULT_BODY_DEADLINE));
         let wait = |intake: &mut Intake| intake.wait().map_err(|rejection| rejection.kind());
@@ -181,11 +179,9 @@ mod tests {
         let mut slow = intake(&verifier);
         assert_eq!(wait(&mut slow), Ok(Wait::OneTurn));
         slow.push("a".into()).unwrap();
-        assert_eq!(wait(&mut slow), Ok(Wait::OneTurn));
-        slow.push(Bytes::new()).unwrap();
-        assert_eq!(wait(&mut slow), deadline, "an empty chunk is nothing");
+        assert_eq!(wait(&mut slow), deadline, "a byte in each turn is no way around the clock");
         slow.push("b".into()).unwrap();
-        assert_eq!(wait(&mut slow), deadline, "the clock runs on");
+        assert_eq!(wait(&mut slow), deadline);
 
         let mut other = intake(&verifier);
         assert_eq!(wait(&mut other), Ok(Wait::OneTurn));

@@ -12,8 +12,9 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The refusal of a request.
 ///
-/// It never holds a byte of the request or of the secret, so it may be logged. What the sender
-/// gets of it is [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
+/// Neither its [`Display`](fmt::Display) nor its [`Debug`] shows a byte of the request or of the
+/// secret, so it may be logged; only the [`source`](Error::source) may, where a type of your own
+/// quotes the body in its error. What the sender gets of it is [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
 /// [`response_text`](Self::response_text), nothing else.
 ///
 /// # Example
@@ -29,7 +30,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// assert_eq!(rejection.status_code(), 401);
 /// # Ok::<(), number7_core::SecretError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Rejection {
     kind: RejectionKind,
     source: Option<Arc<dyn Error + Send + Sync>>,
@@ -79,6 +80,11 @@ impl Rejection {
             _ => "",
         }
     }
+
+    /// The source where it is ours. An error of the user's own type may quote the body.
+    fn event_error(&self) -> Option<&EventError> {
+        self.source()?.downcast_ref()
+    }
 }
 
 impl From<RejectionKind> for Rejection {
@@ -90,11 +96,19 @@ impl From<RejectionKind> for Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.text())?;
-        // An error of the user's own type may quote the body; this one does not.
-        match self.source().and_then(|source| source.downcast_ref::<EventError>()) {
+        match self.event_error() {
             Some(error) => write!(f, ": {error}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejection")
+            .field("kind", &self.kind)
+            .field("event_error", &self.event_error())
+            .finish_non_exhaustive()
     }
 }
 

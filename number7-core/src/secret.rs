@@ -49,7 +49,7 @@ impl Secret {
     /// which is nearly always a copying accident that makes every delivery fail.
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = secret.as_ref();
-        refuse_malformed(secret)?;
+        refuse_malformed(secret).map_err(|kind| SecretError { kind, variable: None })?;
         match HmacSha256::new_from_slice(secret) {
             Ok(keyed) => Ok(Self(keyed)),
             Err(_) => unreachable!("HMAC takes a key of any length"),
@@ -65,14 +65,12 @@ impl Secret {
     /// A variable that is not set or not Unicode, and all that [`Secret::new`] refuses. The text
     /// of the error names the variable.
     pub fn from_env(name: &str) -> Result<Self, SecretError> {
+        let in_variable = |kind| SecretError { kind, variable: Some(name.into()) };
         let value = env::var(name).map_err(|error| match error {
-            env::VarError::NotPresent => SecretErrorKind::NotSet,
-            env::VarError::NotUnicode(_) => SecretErrorKind::NotUnicode,
-        });
-        value
-            .map_err(SecretError::from)
-            .and_then(|value| Self::new(Zeroizing::new(value).as_bytes()))
-            .map_err(|error| SecretError { variable: Some(name.into()), ..error })
+            env::VarError::NotPresent => in_variable(SecretErrorKind::NotSet),
+            env::VarError::NotUnicode(_) => in_variable(SecretErrorKind::NotUnicode),
+        })?;
+        Self::new(Zeroizing::new(value).as_bytes()).map_err(|error| in_variable(error.kind))
     }
 
     /// Signs a body as Number7 AI does: for tests of your own handler, and for senders.
@@ -121,12 +119,6 @@ impl SecretError {
     #[must_use]
     pub fn kind(&self) -> SecretErrorKind {
         self.kind
-    }
-}
-
-impl From<SecretErrorKind> for SecretError {
-    fn from(kind: SecretErrorKind) -> Self {
-        Self { kind, variable: None }
     }
 }
 

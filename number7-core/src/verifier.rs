@@ -164,9 +164,9 @@ impl Verifier {
 
     /// Waits for at most so many unverified bodies at once. Default: [`DEFAULT_MAX_HELD_BODIES`].
     ///
-    /// A body that has arrived together with its request is verified at once. It is not waited
-    /// for, does not count, and is never refused for this reason: senders that stall cannot keep a
-    /// good one out.
+    /// A body that arrives in one piece with its request is verified at once. It is not waited
+    /// for, does not count, and is never refused for this reason: senders that stall cannot keep
+    /// it out. A good body that comes later can be refused while all places are taken.
     ///
     /// # Panics
     ///

@@ -79,6 +79,7 @@ fn a_rejection_quotes_our_own_reason_and_not_a_users() {
     }
     let rejection = Delivery::extract::<Quoting>(Some(&delivery(BODY))).unwrap_err();
     assert!(!rejection.to_string().contains("job_abc123"), "{rejection}");
+    assert!(!format!("{rejection:?}").contains("job_abc123"), "{rejection:?}");
     assert!(rejection.source().unwrap().to_string().contains("job_abc123"));
 }
 
@@ -168,4 +169,47 @@ fn parts_of_an_event_compare_and_convert_as_values_do() {
     assert_ne!(unknown(r#"{"event":"a"}"#), unknown(r#"{"event":"b"}"#));
     assert_ne!(unknown(r#"{"event":"a"}"#), unknown(r#"{"event":"a", "x":1}"#));
     assert_ne!(secret().sign("a"), secret().sign("b"));
+}
+
+#[test]
+fn every_header_is_looked_at_in_either_case() {
+    let signature = secret().sign(BODY).to_string();
+    let answer = |more: &[(&str, &str)]| {
+        let headers = [("X-Number7AI-Signature", &*signature)];
+        let headers = headers.iter().chain(more).map(|(name, value)| (*name, value.as_bytes()));
+        let mut intake = Verifier::new(secret()).begin(headers).map_err(|error| error.kind())?;
+        intake.push(BODY.into()).map_err(|error| error.kind())?;
+        intake.finish().map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(answer(&[]), Ok(()));
+    let encoded = Err(RejectionKind::BodyEncoded);
+    assert_eq!(answer(&[("content-encoding", "gzip"), ("Content-Encoding", "identity")]), encoded);
+    assert_eq!(answer(&[("content-encoding", "identity"), ("Content-Encoding", "gzip")]), encoded);
+    let large = Err(RejectionKind::BodyTooLarge);
+    assert_eq!(answer(&[("content-length", "65537"), ("content-length", "46")]), large);
+    assert_eq!(answer(&[("content-length", "46"), ("content-length", "65537")]), large);
+    let repeated = Err(RejectionKind::RepeatedSignature);
+    assert_eq!(answer(&[(SIGNATURE_HEADER, &signature)]), repeated);
+}
+
+#[test]
+fn a_signature_is_taken_as_it_is_and_not_trimmed() {
+    let signature = secret().sign(BODY).to_string();
+    for around in [format!(" {signature}"), format!("{signature} "), format!("{signature}\n")] {
+        let rejection = Verifier::new(secret()).verify(around, BODY).unwrap_err();
+        assert_eq!(rejection.kind(), RejectionKind::MalformedSignature);
+    }
+}
+
+#[test]
+fn each_of_many_secrets_is_tried() {
+    let other = |text: &str| Secret::new(text).unwrap();
+    let verifier = Verifier::named("1", other("one"))
+        .also_accept("2", other("two"))
+        .also_accept("3", other("three"));
+    for (name, text) in [("1", "one"), ("2", "two"), ("3", "three")] {
+        let signature = other(text).sign(BODY).to_string();
+        assert_eq!(verifier.verify(signature, BODY).unwrap().signed_by(), name);
+    }
+    assert!(verifier.verify(other("four").sign(BODY).to_string(), BODY).is_err());
 }

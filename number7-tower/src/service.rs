@@ -40,15 +40,13 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // The body is read before the inner service is called, so the future takes the service that
+        // was polled ready, and leaves a clone that was not. A refusal gives its place back.
+        let clone = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, clone);
         let headers = request.headers().iter();
         match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
-            Ok(intake) => {
-                // The body is read before the inner service is called, so the future takes the
-                // service that was polled ready, and leaves a clone that was not.
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::reading(intake, request, ready)
-            }
+            Ok(intake) => ResponseFuture::reading(intake, request, ready),
             Err(rejection) => ResponseFuture::refused(rejection),
         }
     }

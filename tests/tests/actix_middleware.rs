@@ -117,6 +117,8 @@ async fn the_extractor_without_the_middleware_says_what_is_missing() {
         (500, Some(RejectionKind::MissingMiddleware))
     );
     assert!(String::from_utf8_lossy(&response.body).contains("VerifyNumber7"));
+    let plain = ("content-type".to_owned(), "text/plain; charset=utf-8".to_owned());
+    assert!(response.headers.contains(&plain));
 }
 
 #[actix_web::test]

@@ -145,6 +145,8 @@ async fn the_extractor_without_the_layer_says_what_is_missing() {
         (500, Some(RejectionKind::MissingMiddleware))
     );
     assert!(String::from_utf8_lossy(&response.body).contains("VerifyNumber7"));
+    let plain = ("content-type".to_owned(), "text/plain; charset=utf-8".to_owned());
+    assert!(response.headers.contains(&plain));
 }
 
 /// Counts how often it is asked for a frame.
@@ -283,6 +285,48 @@ async fn a_stalled_body_takes_no_place_of_the_inner_service() {
 }
 
 #[tokio::test]
+async fn a_refusal_takes_no_place_of_the_inner_service() {
+    let mut refused = limited(|| Box::pin(async {}));
+    let mut other = refused.clone();
+    let response = refused.ready().await.unwrap().call(unsigned(whole())).await.unwrap();
+    assert_eq!(response.status(), 401);
+    tokio::time::timeout(Duration::from_secs(30), other.ready()).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_in_every_turn_is_no_way_around_the_deadline() {
+    let bytes = stream::unfold((), async |()| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Some((Ok::<_, Infallible>(Bytes::from(" ")), ()))
+    });
+    let start = tokio::time::Instant::now();
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let response =
+        axum_response(app.oneshot(signed(Body::from_stream(bytes))).await.unwrap()).await;
+    assert_eq!((response.status, response.rejection), (408, Some(RejectionKind::BodyTooSlow)));
+    assert!((10_000..10_100).contains(&start.elapsed().as_millis()));
+}
+
+#[tokio::test]
+async fn a_body_that_comes_in_the_next_turn_needs_no_place() {
+    let verifier = verifier().max_held_bodies(1);
+    let app = || {
+        let verify = VerifyNumber7::new(verifier.clone());
+        Router::new().route("/webhook", post(webhook)).layer(verify)
+    };
+    let mut stalling = app().oneshot(signed(stalled()));
+    assert!(poll!(&mut stalling).is_pending() && poll!(&mut stalling).is_pending());
+    let next_turn = stream::once(async {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(Bytes::from(COMPLETED))
+    });
+    let response = app().oneshot(signed(Body::from_stream(next_turn))).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let later = app().oneshot(signed(stalled())).await.unwrap();
+    assert_eq!(later.status(), 503);
+}
+
+#[tokio::test]
 async fn a_late_body_waits_for_the_place_that_it_gave_up() {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
     let frames = stream::unfold(receiver, async |mut receiver| {
@@ -296,7 +340,7 @@ async fn a_late_body_waits_for_the_place_that_it_gave_up() {
         assert!(poll!(&mut late).is_pending());
     }
     // Another caller is ready first, and holds the only place.
-    service.ready().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), service.ready()).await.unwrap().unwrap();
     sender.send(COMPLETED.into()).unwrap();
     drop(sender);
     assert!(poll!(&mut late).is_pending(), "the place is taken");

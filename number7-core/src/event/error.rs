@@ -12,8 +12,12 @@ pub struct EventError {
 }
 
 impl EventError {
+    pub(crate) fn new(kind: EventErrorKind) -> Self {
+        Self { kind, field: None, place: None }
+    }
+
     pub(crate) fn in_field(kind: EventErrorKind, field: &'static str) -> Self {
-        Self { field: Some(field), ..kind.into() }
+        Self { field: Some(field), ..Self::new(kind) }
     }
 
     pub(crate) fn not_json(error: serde_json::Error) -> Self {
@@ -21,7 +25,7 @@ impl EventError {
             true => EventErrorKind::NotAnObject,
             false => EventErrorKind::NotJson,
         };
-        Self { place: Some((error.line(), error.column())), ..kind.into() }
+        Self { place: Some((error.line(), error.column())), ..Self::new(kind) }
     }
 
     /// Which of the things that can be wrong with an event is wrong with this one.
@@ -34,12 +38,6 @@ impl EventError {
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         self.field
-    }
-}
-
-impl From<EventErrorKind> for EventError {
-    fn from(kind: EventErrorKind) -> Self {
-        Self { kind, field: None, place: None }
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Fields<'a>([Option<Value<'a>>; Field::COUNT]);
 impl<'a> Fields<'a> {
     /// Reads the whole text, so that what is returned comes from valid JSON.
     pub(crate) fn read(json: &'a [u8]) -> Result<Self, EventError> {
-        let json = str::from_utf8(json).map_err(|_| EventErrorKind::NotUtf8)?;
+        let json = str::from_utf8(json).map_err(|_| EventError::new(EventErrorKind::NotUtf8))?;
         let mut json = serde_json::Deserializer::from_str(json);
         let mut members = Members::default();
         json.deserialize_map(&mut members).map_err(EventError::not_json)?;
@@ -102,7 +102,7 @@ impl Members<'_> {
         }
         self.unknown.sort_unstable();
         match self.unknown.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err(EventErrorKind::RepeatedField.into()),
+            true => Err(EventError::new(EventErrorKind::RepeatedField)),
             false => Ok(()),
         }
     }

@@ -41,15 +41,17 @@ impl Timestamp {
         str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
     }
 
-    /// The instant, for arithmetic and for the time types of other crates.
+    /// The instant, for arithmetic and for the time types of other crates. Where the platform cannot
+    /// represent it (Windows, before the year 1601), the Unix epoch.
     #[must_use]
     pub fn to_system_time(self) -> SystemTime {
         let since = self.instant.as_duration();
         let distance = since.unsigned_abs();
         match since.is_negative() {
-            true => SystemTime::UNIX_EPOCH - distance,
-            false => SystemTime::UNIX_EPOCH + distance,
+            true => SystemTime::UNIX_EPOCH.checked_sub(distance),
+            false => SystemTime::UNIX_EPOCH.checked_add(distance),
         }
+        .unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
