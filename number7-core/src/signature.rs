@@ -135,6 +135,18 @@ mod tests {
     }
 
     #[test]
+    fn wrong_bytes_do_not_make_up_for_each_other() {
+        for wrong in [2, 3, 4, 2 * BYTES] {
+            let mut value = [b'a'; 2 * BYTES];
+            value[..wrong].fill(b'g');
+            assert!(Signature::parse(value).is_err(), "{wrong} wrong bytes");
+            value[..wrong].fill(b' ');
+            let error = Signature::parse(value).unwrap_err();
+            assert_eq!(error.to_string(), "a signature is exactly 64 hex digits");
+        }
+    }
+
+    #[test]
     fn debug_shows_no_digit() {
         assert_eq!(format!("{:?}", Signature([0xab; BYTES])), "Signature(..)");
     }

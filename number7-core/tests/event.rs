@@ -4,7 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use number7_core::{
-    DocumentType, Event, EventErrorKind, FileStatus, JobCompleted, RejectionKind, Secret, Verifier,
+    DocumentType, Event, EventErrorKind, FileStatus, JobCompleted, RejectionKind, Secret,
+    Timestamp, Verifier,
 };
 
 const COMPLETED: &str = r#"{"event":"job.completed","jobId":"job_abc123","fileStatus":"done","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#;
@@ -168,6 +169,10 @@ fn an_error_says_where_and_never_what() {
     assert_eq!(error.to_string(), "the body is not JSON, at line 2 column 11");
     let error = Event::from_json(r#"{"event":"job.completed"}"#).unwrap_err();
     assert_eq!(error.to_string(), "field `jobId` is missing");
+    let error = Event::from_json(r#"{"event":"a","x":1,"x":2}"#).unwrap_err();
+    assert_eq!(error.to_string(), "a field is given more than once");
+    let error = "yesterday".parse::<Timestamp>().unwrap_err();
+    assert_eq!(error.to_string(), "not an RFC 3339 timestamp");
 }
 
 #[test]
