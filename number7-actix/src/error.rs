@@ -11,8 +11,8 @@ use number7_core::Rejection;
 
 use crate::log;
 
-/// Why a request was refused, or a handler did not get its [`Verified`](crate::Verified), as an
-/// error of actix-web.
+/// Why a request was refused, or a handler did not get its [`Verified`](crate::Verified) or could
+/// not accept it into an inbox, as an error of actix-web.
 ///
 /// Middleware around [`VerifyNumber7`](crate::VerifyNumber7) finds it in
 /// `response.response().error()`, and the [`Rejection`] in the extensions of the response.
@@ -27,6 +27,8 @@ impl VerifiedError {
     }
 }
 
+/// So that a handler can return `Result<_, VerifiedError>` and accept into an inbox by
+/// `inbox.accept(&delivery).await?`.
 impl From<Rejection> for VerifiedError {
     fn from(rejection: Rejection) -> Self {
         Self(rejection)

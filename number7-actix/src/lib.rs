@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accept;
 mod error;
 mod extract;
 mod future;
@@ -10,7 +11,7 @@ mod middleware;
 mod transform;
 
 pub use self::{
-    error::VerifiedError, extract::Verified, future::ResponseFuture,
+    accept::AcceptNumber7, error::VerifiedError, extract::Verified, future::ResponseFuture,
     middleware::VerifyNumber7Middleware, transform::VerifyNumber7,
 };
 #[doc(inline)]

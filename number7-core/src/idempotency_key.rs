@@ -57,15 +57,23 @@ impl IdempotencyKey {
 
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.event.chars() {
-            match character {
-                ':' => f.write_str("%3A")?,
-                '%' => f.write_str("%25")?,
-                other => f.write_char(other)?,
-            }
-        }
-        write!(f, ":{}", self.job_id)
+        write(f, &self.event, self.job_id.as_str())
     }
+}
+
+/// Writes a key.
+pub(crate) fn write(to: &mut impl Write, event: &str, job_id: &str) -> fmt::Result {
+    write_name(to, event)?;
+    write!(to, ":{job_id}")
+}
+
+/// Writes the name of an event, and no `:`, so that what follows is told from it.
+pub(crate) fn write_name(to: &mut impl Write, event: &str) -> fmt::Result {
+    event.chars().try_for_each(|character| match character {
+        ':' => to.write_str("%3A"),
+        '%' => to.write_str("%25"),
+        other => to.write_char(other),
+    })
 }
 
 #[cfg(test)]

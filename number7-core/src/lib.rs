@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accept;
 mod chunks;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod delivery;
 mod event;
 mod from_delivery;
@@ -9,12 +12,14 @@ mod head;
 mod held;
 mod idempotency_key;
 mod intake;
+mod record;
 mod rejection;
 mod secret;
 mod signature;
 mod verifier;
 
 pub use self::{
+    accept::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE},
     delivery::Delivery,
     event::{
         DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
@@ -23,6 +28,7 @@ pub use self::{
     from_delivery::FromDelivery,
     idempotency_key::IdempotencyKey,
     intake::{Intake, Wait},
+    record::{MAX_KEY_LENGTH, Record},
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
     secret::{Secret, SecretError, SecretErrorKind},
     signature::{SIGNATURE_HEADER, Signature, SignatureError},

@@ -14,7 +14,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 ///
 /// Neither its [`Display`](fmt::Display) nor its [`Debug`] shows a byte of the request or of the
 /// secret, so it may be logged; only the [`source`](Error::source) may, where a type of your own
-/// quotes the body in its error. What the sender gets of it is [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
+/// quotes the body in its error. Of an [inbox](crate::Accept) that failed it shows what the inbox
+/// says. What the sender gets of it is [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
 /// [`response_text`](Self::response_text), nothing else.
 ///
 /// # Example
@@ -39,7 +40,11 @@ pub struct Rejection {
 impl Rejection {
     /// An authentic body that [`FromDelivery`](crate::FromDelivery) could not type.
     pub(crate) fn untypable(error: Box<dyn Error + Send + Sync>) -> Self {
-        Self { kind: RejectionKind::Untypable, source: Some(error.into()) }
+        Self::because(RejectionKind::Untypable, error)
+    }
+
+    pub(crate) fn because(kind: RejectionKind, error: Box<dyn Error + Send + Sync>) -> Self {
+        Self { kind, source: Some(error.into()) }
     }
 
     /// Which of the things that can be wrong with a request is wrong with this one.
@@ -62,14 +67,16 @@ impl Rejection {
             RejectionKind::BodyTooLarge => 413,
             RejectionKind::BodyEncoded => 415,
             RejectionKind::MissingMiddleware => 500,
-            RejectionKind::TooManyBodies => 503,
+            RejectionKind::TooManyBodies
+            | RejectionKind::NotStored
+            | RejectionKind::StoredTooSlowly => 503,
         }
     }
 
     /// What the header `Retry-After` of the answer says, in whole seconds.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        (self.kind == RejectionKind::TooManyBodies).then_some(RETRY_AFTER)
+        (self.status_code() == 503).then_some(RETRY_AFTER)
     }
 
     /// The body of the answer: empty, but for the mistake that only a developer can make.
@@ -81,9 +88,14 @@ impl Rejection {
         }
     }
 
-    /// The source where it is ours. An error of the user's own type may quote the body.
-    fn event_error(&self) -> Option<&EventError> {
-        self.source()?.downcast_ref()
+    /// The source where it is ours or an inbox's. An error of the user's own type may quote the
+    /// body.
+    fn shown(&self) -> Option<&dyn fmt::Display> {
+        let source = self.source.as_deref()?;
+        match self.kind {
+            RejectionKind::NotStored => Some(source),
+            _ => Some(source.downcast_ref::<EventError>()?),
+        }
     }
 }
 
@@ -96,7 +108,7 @@ impl From<RejectionKind> for Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.text())?;
-        match self.event_error() {
+        match self.shown() {
             Some(error) => write!(f, ": {error}"),
             None => Ok(()),
         }
@@ -107,7 +119,7 @@ impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection")
             .field("kind", &self.kind)
-            .field("event_error", &self.event_error())
+            .field("because", &self.shown().map(|source| source.to_string()))
             .finish_non_exhaustive()
     }
 }
@@ -147,7 +159,12 @@ pub enum RejectionKind {
     TooOld,
     /// The body is authentic but is not what the handler asks for; the source says why.
     Untypable,
-    /// The extractor stands in an app or route without `VerifyNumber7`.
+    /// The [inbox](crate::Accept) could not store the event; the source says why.
+    NotStored,
+    /// The [inbox](crate::Accept) took longer than its deadline. The event may be stored all the
+    /// same, and will then be a duplicate when it is sent again.
+    StoredTooSlowly,
+    /// The extractor or `AcceptNumber7` stands in an app or route without `VerifyNumber7`.
     MissingMiddleware,
 }
 
@@ -168,8 +185,10 @@ impl RejectionKind {
             Self::BodyEncoded => "the body has a content-encoding, which is never undone",
             Self::TooOld => "the event is older than the maximum age, or has no timestamp",
             Self::Untypable => "the body is authentic but not what the handler asks for",
+            Self::NotStored => "the event could not be stored",
+            Self::StoredTooSlowly => "the event was not stored within the deadline",
             Self::MissingMiddleware => {
-                "the extractor Verified found no verified delivery: put VerifyNumber7 in front of \
+                "no verified delivery was found: put VerifyNumber7 in front of \
                  this handler, by .layer(VerifyNumber7::new(secret)) in axum or \
                  .wrap(VerifyNumber7::new(secret)) in actix-web"
             }

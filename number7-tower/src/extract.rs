@@ -1,14 +1,13 @@
 use std::{error::Error, fmt};
 
 use axum_core::{
-    body::Body,
     extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
+use http::request::Parts;
 use number7_core::{Delivery, Event, FromDelivery, Rejection};
 
-use crate::response::refusal;
+use crate::response::refusal_with_text;
 
 /// What [`VerifyNumber7`](crate::VerifyNumber7) verified, as the type that the handler asks for:
 /// an [`Event`], a [`Delivery`], the signed [`Bytes`](bytes::Bytes), or a type of your own that
@@ -54,7 +53,7 @@ where
     }
 }
 
-/// Why a handler did not get its [`Verified`].
+/// Why a handler did not get its [`Verified`], or could not accept it into an inbox.
 ///
 /// As a response it is what [`VerifyNumber7`](crate::VerifyNumber7) answers for the same
 /// [`Rejection`]; where the layer is missing, its text says so.
@@ -69,16 +68,17 @@ impl VerifiedRejection {
     }
 }
 
+/// So that a handler can return `Result<_, VerifiedRejection>` and accept into an inbox by
+/// `inbox.accept(&delivery).await?`.
+impl From<Rejection> for VerifiedRejection {
+    fn from(rejection: Rejection) -> Self {
+        Self(rejection)
+    }
+}
+
 impl IntoResponse for VerifiedRejection {
     fn into_response(self) -> Response {
-        let text = self.0.response_text();
-        let mut response = refusal::<Body>(self.0);
-        if !text.is_empty() {
-            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, plain);
-            *response.body_mut() = text.into();
-        }
-        response
+        refusal_with_text(self.0)
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accept;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
@@ -12,6 +13,9 @@ mod service;
 
 #[cfg(feature = "axum")]
 pub use self::extract::{Verified, VerifiedRejection};
-pub use self::{future::ResponseFuture, layer::VerifyNumber7, service::VerifyNumber7Service};
+pub use self::{
+    accept::AcceptNumber7, future::ResponseFuture, layer::VerifyNumber7,
+    service::VerifyNumber7Service,
+};
 #[doc(inline)]
 pub use number7_core::*;

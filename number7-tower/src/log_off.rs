@@ -1,6 +1,6 @@
 //! What `log.rs` does, without the feature `tracing`: nothing.
 
-use number7_core::{Delivery, Rejection};
+use number7_core::{Acceptance, Delivery, Rejection};
 
 pub(crate) struct Span;
 
@@ -11,6 +11,8 @@ impl Span {
 }
 
 pub(crate) fn refused(_: &Rejection) {}
+
+pub(crate) fn accepted(_: Acceptance) {}
 
 pub(crate) fn verified(_: &Delivery) -> Span {
     Span

@@ -1,4 +1,7 @@
-use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use number7_core::Rejection;
 
 use crate::log;
@@ -14,5 +17,19 @@ pub(crate) fn refusal<B: Default>(rejection: Rejection) -> Response<B> {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(delay.as_secs()));
     }
     response.extensions_mut().insert(rejection);
+    response
+}
+
+/// The same where the reason can be a developer's mistake, which has a text.
+pub(crate) fn refusal_with_text<B: Default + From<&'static str>>(
+    rejection: Rejection,
+) -> Response<B> {
+    let text = rejection.response_text();
+    let mut response = refusal::<B>(rejection);
+    if !text.is_empty() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, plain);
+        *response.body_mut() = text.into();
+    }
     response
 }

@@ -230,7 +230,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
 /// A text in which half of a surrogate pair, which JavaScript leaves where it cuts a text and which
 /// no `str` can hold, has become replacement characters.
-struct Lossy<'a>(Cow<'a, str>);
+pub(super) struct Lossy<'a>(pub(super) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Lossy<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,0 +1,122 @@
+//! Durable acceptance: the promise that a 200 makes.
+
+use std::{error::Error, future::Future, sync::Arc, time::Duration};
+
+use crate::{Delivery, Record, Rejection, RejectionKind};
+
+/// How long an acceptance may take before the sender is answered 503: 5 seconds.
+///
+/// A store that is well answers in milliseconds. The vendor does not publish how long it waits for
+/// an answer, so this is a bound on what the receiver holds, not a promise of being in time: an
+/// event that is stored after the sender gave up is a duplicate when it is sent again.
+pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A place where verified events are safe: an inbox.
+///
+/// `number7-inbox` has it on `SQLite`, `PostgreSQL` and Redis. Implement it to use a store or a
+/// queue of your own. Only [`store`](Self::store) is to be written; it is an async function that
+/// names no runtime. `&T` and `Arc<T>` of an inbox are inboxes.
+///
+/// # Contract
+///
+/// 1. `Ok` means that the record survives a crash of the process.
+/// 2. Of any number of concurrent calls with one key exactly one is [`Acceptance::New`], and the
+///    others answer only when that one is durable.
+/// 3. An error, or a future that is dropped at any await point, leaves either nothing or the whole
+///    record, and never makes a later call lie.
+/// 4. After `Ok`, whoever works on the events sees this one at least once.
+/// 5. A key stays known for at least the retention, whatever became of the work. Seven days is what
+///    `number7-inbox` defaults to.
+///
+/// The `contract` module, behind the feature of that name, is a test of these five that any
+/// implementation can run.
+///
+/// # Example
+///
+/// An inbox in memory breaks the first promise, so it is fit for tests only:
+///
+/// ```
+/// use std::{collections::HashMap, convert::Infallible, sync::Mutex};
+///
+/// use number7_core::{Accept, Acceptance, Record};
+///
+/// #[derive(Default)]
+/// struct Memory(Mutex<HashMap<String, Record>>);
+///
+/// impl Accept for Memory {
+///     type Error = Infallible;
+///
+///     async fn store(&self, record: Record) -> Result<Acceptance, Infallible> {
+///         let mut records = self.0.lock().expect("no panic under the lock");
+///         match records.insert(record.key().to_owned(), record) {
+///             None => Ok(Acceptance::New),
+///             Some(_) => Ok(Acceptance::Duplicate),
+///         }
+///     }
+/// }
+/// # let _: Memory = Memory::default();
+/// ```
+pub trait Accept: Send + Sync {
+    /// Why a record could not be stored. The sender is answered 503; the receiver's log shows the
+    /// text, so it should say what to mend and quote nothing of the record.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Stores the record unless its key is known, in one atomic write.
+    ///
+    /// # Errors
+    ///
+    /// The record may not be stored. It may also be stored all the same, where the confirmation
+    /// got lost: then the next call with its key answers [`Acceptance::Duplicate`].
+    fn store(&self, record: Record)
+    -> impl Future<Output = Result<Acceptance, Self::Error>> + Send;
+
+    /// Accepts a delivery: what a handler calls before it answers 200.
+    ///
+    /// # Errors
+    ///
+    /// [`RejectionKind::Untypable`] (400) where the authentic body names no event, and
+    /// [`RejectionKind::NotStored`] (503) where [`store`](Self::store) fails. Convert it to the
+    /// error of the framework by `?`, and the sender gets the right answer.
+    fn accept(
+        &self,
+        delivery: &Delivery,
+    ) -> impl Future<Output = Result<Acceptance, Rejection>> + Send {
+        let record = Record::of(delivery);
+        async {
+            let record = record.map_err(|error| Rejection::untypable(error.into()))?;
+            let stored = self.store(record).await;
+            stored.map_err(|error| Rejection::because(RejectionKind::NotStored, error.into()))
+        }
+    }
+}
+
+impl<T: Accept + ?Sized> Accept for &T {
+    type Error = T::Error;
+
+    fn store(
+        &self,
+        record: Record,
+    ) -> impl Future<Output = Result<Acceptance, Self::Error>> + Send {
+        T::store(self, record)
+    }
+}
+
+impl<T: Accept + ?Sized> Accept for Arc<T> {
+    type Error = T::Error;
+
+    fn store(
+        &self,
+        record: Record,
+    ) -> impl Future<Output = Result<Acceptance, Self::Error>> + Send {
+        T::store(self, record)
+    }
+}
+
+/// What became of an accepted delivery. Either way the answer is 200.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Acceptance {
+    /// The event is stored now, and will be worked on.
+    New,
+    /// An event of the same key was stored before, so this delivery repeats it.
+    Duplicate,
+}

@@ -1,0 +1,243 @@
+//! A test of the [contract](Accept#contract) of inboxes, for any implementation.
+//!
+//! Describe yours as a [`Place`] and call the five functions, each in a test of its own. They need
+//! no particular async runtime, and panic where a promise is broken.
+//!
+//! # Example
+//!
+//! ```
+//! use std::{collections::{HashMap, VecDeque}, convert::Infallible, sync::{Arc, Mutex}};
+//!
+//! use number7_core::{Accept, Acceptance, Record, contract::{self, Place}};
+//!
+//! /// Keeps its promises for as long as the test has it.
+//! #[derive(Clone, Default)]
+//! struct Memory(Arc<Mutex<(HashMap<String, Record>, VecDeque<String>)>>);
+//!
+//! impl Accept for Memory {
+//!     type Error = Infallible;
+//!
+//!     async fn store(&self, record: Record) -> Result<Acceptance, Infallible> {
+//!         let (records, queue) = &mut *self.0.lock().expect("no panic under the lock");
+//!         if records.contains_key(record.key()) {
+//!             return Ok(Acceptance::Duplicate);
+//!         }
+//!         queue.push_back(record.key().to_owned());
+//!         records.insert(record.key().to_owned(), record);
+//!         Ok(Acceptance::New)
+//!     }
+//! }
+//!
+//! impl Place for Memory {
+//!     type Inbox = Self;
+//!
+//!     async fn open(&self) -> Self {
+//!         self.clone()
+//!     }
+//!
+//!     async fn work(&self) -> Vec<Vec<u8>> {
+//!         let (records, queue) = &mut *self.0.lock().expect("no panic under the lock");
+//!         queue.drain(..).map(|key| records[&key].json().to_vec()).collect()
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let place = Memory::default();
+//! contract::survives_a_crash(&place).await;
+//! contract::one_of_many_is_new(&place).await;
+//! contract::a_dropped_future_loses_nothing(&place).await;
+//! contract::reaches_the_handler(&place).await;
+//! contract::stays_known(&place).await;
+//! # }
+//! ```
+
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::{Pin, pin},
+    process, slice,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
+};
+
+use crate::{Accept, Acceptance, Delivery, Rejection, Secret, Verifier};
+
+/// How many deliveries of one key [`one_of_many_is_new`] makes at once.
+const CONCURRENT: usize = 100;
+
+/// How many polls [`a_dropped_future_loses_nothing`] goes through at most.
+const MOST_POLLS: usize = 1_000;
+
+/// A store that can be opened more than once, with whoever works on what is in it.
+#[expect(async_fn_in_trait, reason = "the suite awaits in place, so nothing has to be Send")]
+pub trait Place {
+    /// The inbox under test.
+    type Inbox: Accept;
+
+    /// Opens the store, as a process that starts does: every call opens the same.
+    async fn open(&self) -> Self::Inbox;
+
+    /// Works on all that is accepted and not yet worked on, and returns the JSON that the handler
+    /// saw of each.
+    async fn work(&self) -> Vec<Vec<u8>>;
+}
+
+/// Promise 1: `Ok` means that the record survives a crash of the process.
+///
+/// # Panics
+///
+/// It does not.
+pub async fn survives_a_crash<P: Place>(place: &P) {
+    let inbox = place.open().await;
+    let delivery = delivery();
+    assert_eq!(ok(inbox.accept(&delivery).await), Acceptance::New);
+    // A process that crashes says no goodbye.
+    mem::forget(inbox);
+    let inbox = place.open().await;
+    assert_eq!(ok(inbox.accept(&delivery).await), Acceptance::Duplicate, "the key is lost");
+    assert!(works_on(place, &[delivery]).await, "the record is lost");
+}
+
+/// Promise 2: of any number of concurrent calls with one key exactly one is new, and the others
+/// answer only when that one is durable.
+///
+/// # Panics
+///
+/// None or several are, or one answers before.
+pub async fn one_of_many_is_new<P: Place>(place: &P) {
+    let inbox = place.open().await;
+    let delivery = delivery();
+    let mut calls: Vec<Option<Pin<Box<_>>>> =
+        (0..CONCURRENT).map(|_| Some(Box::pin(inbox.accept(&delivery)))).collect();
+    let mut answers = Vec::new();
+    while answers.len() < CONCURRENT {
+        let answer = poll_fn(|cx| {
+            let mut ready = Poll::Pending;
+            for slot in &mut calls {
+                let Some(call) = slot else { continue };
+                if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+                    *slot = None;
+                    ready = Poll::Ready(answer);
+                    break;
+                }
+            }
+            ready
+        });
+        answers.push(ok(answer.await));
+        if answers.len() == 1 {
+            let there = works_on(place, slice::from_ref(&delivery)).await;
+            assert!(there, "a call answered before the record was there");
+        }
+    }
+    let new = answers.iter().filter(|answer| **answer == Acceptance::New).count();
+    assert_eq!(new, 1, "{new} of {CONCURRENT} concurrent calls were new");
+}
+
+/// Promise 3: a future that is dropped at any await point leaves either nothing or the whole
+/// record, and never makes a later call lie.
+///
+/// That an error does as little is for tests of your own, which know how to make one.
+///
+/// # Panics
+///
+/// A record is lost or half there, or a later call says that it is stored when it is not.
+pub async fn a_dropped_future_loses_nothing<P: Place>(place: &P) {
+    let mut all = Vec::new();
+    for polls in 0..MOST_POLLS {
+        let inbox = place.open().await;
+        let (dropped, next) = (delivery(), delivery());
+        let completed = poll_times(inbox.accept(&dropped), polls).await;
+        // The next call is the vendor's about another event, and must not take the dropped one's
+        // place.
+        assert_eq!(ok(inbox.accept(&next).await), Acceptance::New, "after {polls} polls");
+        ok(inbox.accept(&dropped).await);
+        assert_eq!(ok(inbox.accept(&dropped).await), Acceptance::Duplicate, "after {polls} polls");
+        all.extend([dropped, next]);
+        if let Some(answer) = completed {
+            assert_eq!(ok(answer), Acceptance::New);
+            assert!(works_on(place, &all).await, "a record is lost");
+            return;
+        }
+    }
+    panic!("a call did not complete within {MOST_POLLS} polls");
+}
+
+/// Promise 4: after `Ok`, whoever works on the events sees this one, byte for byte.
+///
+/// # Panics
+///
+/// It is not seen, or is changed.
+pub async fn reaches_the_handler<P: Place>(place: &P) {
+    let inbox = place.open().await;
+    let odd = [
+        "  {\"event\" : \"job.completed\",\r\n\t\"jobId\":\"JOB\", \"n\":1e999, \"s\":\"\\ud800\\u0000\"} ",
+        r#"{"event":"job.failed","jobId":"JOB","error":"käse – 火 🦀"}"#,
+        r#"{"event":"JOB"}"#,
+        r#"{"event":"job.completed","jobId":"JOB\u0000"}"#,
+    ]
+    .map(signed);
+    for delivery in &odd {
+        assert_eq!(ok(inbox.accept(delivery).await), Acceptance::New);
+    }
+    assert!(works_on(place, &odd).await, "a record is lost or changed");
+}
+
+/// Promise 5: a key stays known, whatever became of the work. The retention itself is for tests of
+/// your own, which know how to make time pass.
+///
+/// # Panics
+///
+/// A key is new again after its event was worked on.
+pub async fn stays_known<P: Place>(place: &P) {
+    let inbox = place.open().await;
+    let delivery = delivery();
+    assert_eq!(ok(inbox.accept(&delivery).await), Acceptance::New);
+    assert!(works_on(place, slice::from_ref(&delivery)).await, "the record is lost");
+    let again = ok(place.open().await.accept(&delivery).await);
+    assert_eq!(again, Acceptance::Duplicate, "the key is forgotten");
+    assert!(!works_on(place, &[delivery]).await, "a duplicate is worked on");
+}
+
+/// Whether the handler sees all of them.
+async fn works_on(place: &impl Place, deliveries: &[Delivery]) -> bool {
+    let seen = place.work().await;
+    deliveries.iter().all(|delivery| seen.iter().any(|json| json == delivery.body()))
+}
+
+#[track_caller]
+fn ok(answer: Result<Acceptance, Rejection>) -> Acceptance {
+    answer.unwrap_or_else(|rejection| panic!("the inbox failed: {rejection}"))
+}
+
+/// Polls a future some times, and drops it if it is not ready then.
+async fn poll_times<F: Future>(future: F, mut polls: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if polls == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// An event of a job that there was not before.
+fn delivery() -> Delivery {
+    signed(r#"{"event":"job.completed","jobId":"JOB"}"#)
+}
+
+/// A signed body in which `JOB` is replaced.
+fn signed(json: &str) -> Delivery {
+    static JOBS: AtomicUsize = AtomicUsize::new(0);
+    let job = format!("contract_{}_{}", process::id(), JOBS.fetch_add(1, Ordering::Relaxed));
+    let body = json.replace("JOB", &job);
+    let secret = Secret::new("the secret of the contract").expect("a good secret");
+    let signature = secret.sign(&body).to_string();
+    Verifier::new(secret).verify(signature, body).expect("the signature is good")
+}

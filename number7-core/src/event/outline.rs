@@ -1,0 +1,141 @@
+//! As much of an event as its acceptance needs, read so that nothing authentic is refused.
+
+use std::{borrow::Cow, fmt, str};
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{EventError, EventErrorKind, fields::Lossy};
+
+/// The name of an event and, where that is one text, its job.
+///
+/// Unlike [`Fields`](super::Fields) it reads no other value, and no name twice: repeated fields,
+/// numbers out of range and half surrogate pairs are for the worker to judge.
+#[derive(Debug)]
+pub(crate) struct Outline<'a> {
+    pub(crate) event: Cow<'a, str>,
+    pub(crate) job_id: Option<Cow<'a, str>>,
+}
+
+impl<'a> Outline<'a> {
+    /// Reads the whole text, so that what is returned comes from one JSON object.
+    pub(crate) fn read(json: &'a [u8]) -> Result<Self, EventError> {
+        let json = str::from_utf8(json).map_err(|_| EventError::new(EventErrorKind::NotUtf8))?;
+        let mut json = serde_json::Deserializer::from_str(json);
+        let found = json.deserialize_map(OutlineVisitor).map_err(EventError::not_json)?;
+        json.end().map_err(EventError::not_json)?;
+        let named = |kind| EventError::in_field(kind, "event");
+        let event = found.event.first().ok_or_else(|| named(EventErrorKind::MissingField))?;
+        let Lossy(name) =
+            serde_json::from_str(event.get()).map_err(|_| named(EventErrorKind::WrongType))?;
+        // Two events or two jobs in one body are no key to anything, nor is a text that could only
+        // be read with a loss: another could be read the same.
+        let job_id = match (found.event.as_slice(), found.job_id.as_slice()) {
+            ([event], [job_id]) if exact(event).is_some() => exact(job_id),
+            _ => None,
+        };
+        Ok(Self { event: name, job_id })
+    }
+}
+
+fn exact(json: &RawValue) -> Option<Cow<'_, str>> {
+    // Borrowed where it has no escapes; `Cow` by itself would always be owned.
+    match serde_json::from_str::<&str>(json.get()) {
+        Ok(text) => Some(text.into()),
+        Err(_) => serde_json::from_str::<String>(json.get()).ok().map(Cow::from),
+    }
+}
+
+#[derive(Default)]
+struct Found<'a> {
+    event: Vec<&'a RawValue>,
+    job_id: Vec<&'a RawValue>,
+}
+
+struct OutlineVisitor;
+
+impl<'de> Visitor<'de> for OutlineVisitor {
+    type Value = Found<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = Found::default();
+        while let Some(Lossy(name)) = map.next_key()? {
+            let value = map.next_value()?;
+            match &*name {
+                "event" => found.event.push(value),
+                "jobId" => found.job_id.push(value),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outline(json: &str) -> Option<(String, Option<String>)> {
+        let outline = Outline::read(json.as_bytes()).ok()?;
+        Some((outline.event.into(), outline.job_id.map(Cow::into_owned)))
+    }
+
+    #[test]
+    fn what_typing_would_refuse_still_has_a_name_and_a_job() {
+        let found = Some(("job.completed".to_owned(), Some("job_1".to_owned())));
+        for rest in [
+            "",
+            r#","documentType":null"#,
+            r#","timestamp":1e999"#,
+            r#","documentType":"\ud800""#,
+            r#","\ud800":1,"\ud800":2"#,
+            r#","note":1,"note":2"#,
+            &format!(r#","deep":{}1{}"#, "[".repeat(20_000), "]".repeat(20_000)),
+        ] {
+            let json = format!(r#"{{"event":"job.completed","jobId":"job_1"{rest}}}"#);
+            assert_eq!(outline(&json), found, "{rest:.80}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_job_has_none() {
+        let found = Some(("job.completed".to_owned(), None));
+        for rest in [
+            "",
+            r#","jobId":7"#,
+            r#","jobId":null"#,
+            r#","jobId":"a","jobId":"a""#,
+            r#","jobId":"\ud800""#,
+        ] {
+            assert_eq!(outline(&format!(r#"{{"event":"job.completed"{rest}}}"#)), found, "{rest}");
+        }
+        let twice = r#"{"event":"job.completed","event":"job.failed","jobId":"job_1"}"#;
+        assert_eq!(outline(twice), found);
+        let lossy = Some(("job.\u{fffd}\u{fffd}\u{fffd}".to_owned(), None));
+        assert_eq!(outline(r#"{"event":"job.\ud800","jobId":"job_1"}"#), lossy);
+    }
+
+    #[test]
+    fn what_names_no_event_is_refused() {
+        for json in [
+            "",
+            "null",
+            "[]",
+            "7",
+            r#""event""#,
+            "{}",
+            r#"{"event":7}"#,
+            r#"{"event":null}"#,
+            r#"{"event":"job.completed""#,
+            r#"{"event":"job.completed"} {}"#,
+            r#"{"jobId":"job_1"}"#,
+            r#"{"event":"job.completed","x":tru}"#,
+        ] {
+            assert_eq!(outline(json), None, "{json}");
+        }
+    }
+}

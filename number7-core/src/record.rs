@@ -1,0 +1,149 @@
+//! What a place of acceptance keeps of a delivery.
+
+use std::fmt::{self, Write};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::{Delivery, EventError, event::Outline, idempotency_key};
+
+/// How long a [`Record::key`] can be: 255 bytes.
+///
+/// Keys are indexed, and indices have limits: `PostgreSQL`'s is 2,704 bytes, `DynamoDB`'s 2,048,
+/// that of `MySQL`'s older row formats 767, which is 255 characters of three bytes.
+pub const MAX_KEY_LENGTH: usize = 255;
+
+/// A verified event on its way into an [inbox](crate::Accept): its key and its signed JSON.
+///
+/// Only a [`Delivery`] can be made one, so holding it is the evidence that the event is authentic.
+/// It is no evidence that this version can type it: an event that has a name is recorded as it is,
+/// and typed where it is worked on.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{Record, Secret, Verifier};
+///
+/// let secret = Secret::new("a long random secret")?;
+/// let deliver = |body: &'static str| {
+///     Verifier::new(secret.clone()).verify(secret.sign(body).to_string(), body)
+/// };
+///
+/// let record = Record::of(&deliver(r#"{"event":"job.completed","jobId":"job_1"}"#)?)?;
+/// assert_eq!(record.key(), "job.completed:job_1");
+///
+/// // About no job, so its bytes are the key: a retry that repeats them is known.
+/// let record = Record::of(&deliver(r#"{"event":"account.closed"}"#)?)?;
+/// assert!(record.key().starts_with("account.closed%sha256="));
+///
+/// // Authentic, but no event: there is nothing that a worker could do with it.
+/// assert!(Record::of(&deliver("{}")?).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    key: String,
+    json: Bytes,
+}
+
+impl Record {
+    /// Reads the key of a delivery.
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON object, or has no `event` that is a text. All else is for the worker to
+    /// judge, so that a strict reading never loses an event.
+    pub fn of(delivery: &Delivery) -> Result<Self, EventError> {
+        let json = delivery.body();
+        let outline = Outline::read(json)?;
+        let mut key = String::new();
+        _ = match outline.job_id {
+            Some(job_id) => idempotency_key::write(&mut key, &outline.event, &job_id),
+            None => idempotency_key::write_name(&mut key, &outline.event)
+                .and_then(|()| write!(key, "%sha256={:x}", Hex(json))),
+        };
+        if key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
+            key = format!("%sha256:{:x}", Hex(key.as_bytes()));
+        }
+        Ok(Self { key, json: json.clone() })
+    }
+
+    /// What a repeated delivery of the same event has in common with the first.
+    ///
+    /// It is the text of the [`IdempotencyKey`](crate::IdempotencyKey), `job.completed:job_abc123`.
+    /// An event without a `jobId` that is one text has its name and the SHA-256 of its body
+    /// instead, and a key that is longer than [`MAX_KEY_LENGTH`] or has control characters is
+    /// replaced by its SHA-256. Keys of those three forms never coincide.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The bytes that were signed: a JSON object in UTF-8.
+    #[must_use]
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+}
+
+/// Neither the key nor the JSON is shown: both are the sender's data.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("bytes", &self.json.len()).finish_non_exhaustive()
+    }
+}
+
+/// The SHA-256 of bytes, in hex.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::LowerHex for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Sha256::digest(self.0).iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn key(json: &str) -> String {
+        let delivery = Delivery::new(Bytes::copy_from_slice(json.as_bytes()), Arc::from("test"));
+        Record::of(&delivery).unwrap().key
+    }
+
+    fn key_of_job(job: &str) -> String {
+        key(&format!(r#"{{"event":"job.completed","jobId":"{job}"}}"#))
+    }
+
+    #[test]
+    fn the_key_of_a_job_is_the_idempotency_key() {
+        let json = r#"{"event":"a:b%","jobId":"job:1%"}"#;
+        let delivery = Delivery::new(Bytes::from_static(json.as_bytes()), Arc::from("test"));
+        assert_eq!(key(json), delivery.idempotency_key().unwrap().to_string());
+        assert_eq!(key(json), "a%3Ab%25:job:1%");
+    }
+
+    #[test]
+    fn without_a_job_the_bytes_are_the_key() {
+        let json = r#"{"event":"a"}"#;
+        assert_eq!(
+            key(json),
+            "a%sha256=807703e0d5637b7e10ad781b20b1045bcc13eaccda7039261971145d1b1a8502"
+        );
+        assert_eq!(key(json), key(json));
+        assert_ne!(key(json), key(r#"{"event": "a"}"#));
+    }
+
+    #[test]
+    fn no_key_is_too_long_or_unfit_for_a_database() {
+        let fits = "j".repeat(MAX_KEY_LENGTH - "job.completed:".len());
+        assert_eq!(key_of_job(&fits), format!("job.completed:{fits}"));
+        for job in [format!("{fits}j"), r"job\u0000".into(), r"job\n".into(), "j".repeat(60_000)] {
+            let key = key_of_job(&job);
+            assert!(key.starts_with("%sha256:") && key.len() == 72, "{key}");
+        }
+        assert_ne!(key_of_job(&format!("{fits}j")), key_of_job(&format!("{fits}k")));
+    }
+}

@@ -1,0 +1,98 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use number7_core::{Accept, DEFAULT_ACCEPT_DEADLINE, Delivery, Rejection, RejectionKind};
+use tokio::time::timeout;
+use tower_service::Service;
+
+use crate::{log, response::refusal_with_text};
+
+/// The endpoint that takes what [`VerifyNumber7`](crate::VerifyNumber7) verified into an inbox.
+///
+/// It answers 200 once the inbox has the event, new or known; 400 where the authentic body names no
+/// event; 503 with `Retry-After` where the inbox fails or takes too long; and 500 where the layer
+/// is missing. An event that this version cannot type is accepted as it is, and typed by whoever
+/// works on it.
+///
+/// # Example
+///
+/// ```
+/// use axum::{Router, routing::post_service};
+/// use number7_tower::{Accept, AcceptNumber7, Secret, VerifyNumber7};
+///
+/// fn app(secret: Secret, inbox: impl Accept + 'static) -> Router {
+///     Router::new()
+///         .route("/webhook", post_service(AcceptNumber7::new(inbox)))
+///         .layer(VerifyNumber7::new(secret))
+/// }
+/// ```
+pub struct AcceptNumber7<I> {
+    inbox: Arc<I>,
+    deadline: Duration,
+}
+
+impl<I: Accept> AcceptNumber7<I> {
+    /// Takes an inbox, such as those of `number7-inbox`, or an `Arc` of one.
+    #[must_use]
+    pub fn new(inbox: I) -> Self {
+        Self { inbox: Arc::new(inbox), deadline: DEFAULT_ACCEPT_DEADLINE }
+    }
+
+    /// How long the inbox may take before the sender is answered 503;
+    /// [`DEFAULT_ACCEPT_DEADLINE`] unless it is set.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+}
+
+impl<I> Clone for AcceptNumber7<I> {
+    fn clone(&self) -> Self {
+        Self { inbox: Arc::clone(&self.inbox), deadline: self.deadline }
+    }
+}
+
+impl<I> fmt::Debug for AcceptNumber7<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcceptNumber7").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl<I: Accept + 'static, B> Service<Request<B>> for AcceptNumber7<I> {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let delivery = Delivery::extract(request.extensions().get());
+        let Self { inbox, deadline } = self.clone();
+        Box::pin(async move {
+            let accepted = accept(&*inbox, deadline, delivery).await;
+            Ok(accepted.map_or_else(refusal_with_text, |()| Response::default()))
+        })
+    }
+}
+
+async fn accept(
+    inbox: &impl Accept,
+    deadline: Duration,
+    delivery: Result<Delivery, Rejection>,
+) -> Result<(), Rejection> {
+    let accepted = timeout(deadline, inbox.accept(&delivery?)).await;
+    log::accepted(accepted.map_err(|_| RejectionKind::StoredTooSlowly)??);
+    Ok(())
+}
