@@ -1,0 +1,13 @@
+-- Returns key, JSON, attempts, error and time of the oldest dead letters.
+-- KEYS: the dead letters, the data
+-- ARGV: how many at most, the prefix of the metas
+local letters = {}
+for _, task in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+    local meta = redis.call('HMGET', ARGV[2] .. task, 'idempotency_key', 'attempts', 'error',
+        'done_at')
+    local json = redis.call('HGET', KEYS[2], task)
+    if meta[1] and json then
+        table.insert(letters, { meta[1], json, tonumber(meta[2]), meta[3], tonumber(meta[4]) })
+    end
+end
+return letters

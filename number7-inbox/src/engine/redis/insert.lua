@@ -1,0 +1,11 @@
+-- Stores an event unless its key is known. Returns 1 if it was new, else 0.
+-- KEYS: the keys, the data, the meta of the task, the active list
+-- ARGV: key, task, JSON, attempts
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
+    return 0
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+redis.call('HSET', KEYS[3], 'attempts', 0, 'max_attempts', ARGV[4], 'status', 'Pending',
+    'idempotency_key', ARGV[1])
+redis.call('RPUSH', KEYS[4], ARGV[2])
+return 1

@@ -1,0 +1,194 @@
+//! One file, for one machine.
+
+use std::{path::Path, time::Duration};
+
+use apalis_core::{backend::ext::BackendExt, error::BoxDynError};
+use apalis_sqlite::{Config, SqliteStorage};
+use futures_util::future::BoxFuture;
+use number7_core::{Acceptance, Record};
+use sqlx::{
+    SqlitePool, query, query_as,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::time::sleep;
+use ulid::Ulid;
+
+use super::{
+    Answer, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT, SWEEP_STEP, in_time,
+};
+use crate::{
+    DEFAULT_ATTEMPTS, DeadLetter, InboxError, StoredEvent,
+    work::{Shift, Verbatim},
+};
+
+/// How often opening is tried where another process creates the same file.
+const OPEN_TRIES: u32 = 40;
+
+pub(crate) struct Sqlite {
+    pool: SqlitePool,
+}
+
+impl Sqlite {
+    pub(crate) async fn open(path: &Path) -> Result<Self, InboxError> {
+        // Every commit is on the disk when it is confirmed. apalis' own setup would trade that for
+        // speed, on one of the connections.
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(STORE_TIMEOUT / 2);
+        // SQLite has one writer at a time, and all that an inbox does is write. One connection
+        // queues fairly; several would poll for the lock.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(STORE_TIMEOUT)
+            .connect_lazy_with(options);
+        let mut tries = 1;
+        while let Err(error) = SqliteStorage::migrations().set_ignore_missing(true).run(&pool).await
+        {
+            if tries == OPEN_TRIES {
+                return Err(sqlx::Error::from(error).into());
+            }
+            tries += 1;
+            sleep(POLL_INTERVAL).await;
+        }
+        Ok(Self { pool })
+    }
+
+    /// The storage for a worker of the user's own.
+    pub(crate) fn storage(&self) -> SqliteStorage<StoredEvent> {
+        SqliteStorage::new(&self.pool).with_config(Config::default().queue(QUEUE))
+    }
+}
+
+impl Engine for Sqlite {
+    fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
+        Box::pin(in_time(async move {
+            let inserted = query(
+                "INSERT INTO Jobs (job, id, job_type, status, attempts, max_attempts, run_at,
+                    priority, idempotency_key)
+                VALUES (?, ?, ?, 'Pending', 0, ?, unixepoch(), 0, ?)
+                ON CONFLICT (job_type, idempotency_key) DO NOTHING",
+            )
+            .bind(record.json().to_vec())
+            .bind(Ulid::generate().to_string())
+            .bind(QUEUE)
+            .bind(DEFAULT_ATTEMPTS)
+            .bind(record.key())
+            .execute(&self.pool)
+            .await?;
+            Ok(super::acceptance(inserted.rows_affected()))
+        }))
+    }
+
+    fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>> {
+        let config = Config::default()
+            .queue(QUEUE)
+            .batch_size(1)
+            .lock_tasks(false)
+            .persist_results(false)
+            .heartbeat_interval(shift.heartbeat())
+            .missed_heartbeats(Shift::MISSED_HEARTBEATS);
+        let storage = SqliteStorage::<StoredEvent>::new(&self.pool).with_config(config);
+        Box::pin(shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL)))
+    }
+
+    fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool> {
+        Box::pin(in_time(async move {
+            // Whole seconds are what the column has; a retry is never earlier than it should be.
+            let delay = outcome.delay().as_millis().div_ceil(1_000);
+            let finished = query(
+                "UPDATE Jobs SET status = ?1, attempts = ?2, last_result = ?3, lock_by = NULL,
+                    lock_at = NULL, run_at = unixepoch() + ?4,
+                    done_at = iif(?1 = 'Pending', NULL, unixepoch())
+                WHERE id = ?5 AND lock_by = ?6",
+            )
+            .bind(outcome.status())
+            .bind(claim.attempt)
+            .bind(outcome.result())
+            .bind(i64::try_from(delay).unwrap_or(i64::MAX / 2))
+            .bind(&claim.task)
+            .bind(&claim.worker)
+            .execute(&self.pool)
+            .await?;
+            Ok(finished.rows_affected() > 0)
+        }))
+    }
+
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+        Box::pin(in_time(async move {
+            let alive = query("UPDATE Workers SET last_seen = unixepoch() WHERE id = ?");
+            alive.bind(worker).execute(&self.pool).await?;
+            Ok(())
+        }))
+    }
+
+    fn release<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+        Box::pin(in_time(async move {
+            query(
+                "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
+                WHERE lock_by = ? AND status IN ('Queued', 'Running')",
+            )
+            .bind(worker)
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        }))
+    }
+
+    fn sweep(&self, retention: Duration) -> Answer<'_, u64> {
+        Box::pin(in_time(async move {
+            // apalis' vacuum_before compares the column's numbers with a text, and so deletes all.
+            let swept = query(
+                "DELETE FROM Jobs WHERE rowid IN (
+                    SELECT rowid FROM Jobs WHERE job_type = ? AND status = 'Done'
+                        AND done_at < unixepoch() - ? LIMIT ?)",
+            )
+            .bind(QUEUE)
+            .bind(super::seconds(retention))
+            .bind(SWEEP_STEP)
+            .execute(&self.pool)
+            .await?;
+            query(
+                "DELETE FROM Workers WHERE worker_type = ? AND last_seen < unixepoch() - 86400
+                AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)",
+            )
+            .bind(QUEUE)
+            .execute(&self.pool)
+            .await?;
+            Ok(swept.rows_affected())
+        }))
+    }
+
+    fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
+        Box::pin(in_time(async move {
+            let rows: Vec<(String, Vec<u8>, i64, String, i64)> = query_as(
+                "SELECT idempotency_key, job, attempts, coalesce(last_result ->> 'Err', ''),
+                    coalesce(done_at, 0)
+                FROM Jobs WHERE job_type = ? AND status = 'Killed' AND idempotency_key IS NOT NULL
+                ORDER BY done_at, id LIMIT ?",
+            )
+            .bind(QUEUE)
+            .bind(most)
+            .fetch_all(&self.pool)
+            .await?;
+            Ok(super::letters(rows))
+        }))
+    }
+
+    fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        Box::pin(in_time(async move {
+            let requeued = query(
+                "UPDATE Jobs SET status = 'Pending', attempts = 0, last_result = NULL,
+                    run_at = unixepoch(), done_at = NULL
+                WHERE job_type = ? AND idempotency_key = ? AND status = 'Killed'",
+            )
+            .bind(QUEUE)
+            .bind(key)
+            .execute(&self.pool)
+            .await?;
+            Ok(requeued.rows_affected() > 0)
+        }))
+    }
+}

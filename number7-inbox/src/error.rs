@@ -1,0 +1,72 @@
+use std::{error::Error, fmt};
+
+/// Why an inbox failed.
+///
+/// Its text says what the store said, and nothing of the event.
+#[derive(Debug)]
+pub struct InboxError {
+    kind: InboxErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl InboxError {
+    pub(crate) fn new(
+        kind: InboxErrorKind,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// Which of the things that can be wrong with an inbox is wrong with this one.
+    #[must_use]
+    pub fn kind(&self) -> InboxErrorKind {
+        self.kind
+    }
+}
+
+impl From<InboxErrorKind> for InboxError {
+    fn from(kind: InboxErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl fmt::Display for InboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            InboxErrorKind::Unreachable => "the store cannot be reached",
+            InboxErrorKind::TooSlow => "the store did not answer in time",
+            InboxErrorKind::Busy => "the store is locked by another writer",
+            InboxErrorKind::Full => "the store is full",
+            InboxErrorKind::ReadOnly => "the store is read-only",
+            InboxErrorKind::Refused => "the store refused",
+        })?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for InboxError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+    }
+}
+
+/// The kinds of [`InboxError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InboxErrorKind {
+    /// The store is down, is starting, or the connection to it broke off.
+    Unreachable,
+    /// The store did not answer within [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
+    TooSlow,
+    /// `SQLite`: another process wrote for too long.
+    Busy,
+    /// The disk is full, or Redis is at its `maxmemory`.
+    Full,
+    /// The file or the server takes no writes: permissions, a standby, a replica.
+    ReadOnly,
+    /// Any other answer of the store, such as missing rights; the source has it.
+    Refused,
+}

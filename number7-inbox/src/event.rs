@@ -1,0 +1,101 @@
+use std::str;
+
+use number7_core::{Event, EventError};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// What the store has of an event: the signed JSON. It is the argument of the tasks of the
+/// underlying [`apalis`] storage.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredEvent(Vec<u8>);
+
+impl StoredEvent {
+    pub(crate) fn new(json: Vec<u8>) -> Self {
+        Self(json)
+    }
+
+    /// The JSON object that was signed.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Types the event.
+    ///
+    /// # Errors
+    ///
+    /// It has a name, or it had not been accepted; but this version may know an event of that name
+    /// otherwise. See [`Event::from_json`].
+    pub fn event(&self) -> Result<Event, EventError> {
+        Event::from_json(&self.0)
+    }
+}
+
+/// Not shown: it is the sender's data.
+impl std::fmt::Debug for StoredEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredEvent").field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+/// To JSON, as the object that it is.
+impl Serialize for StoredEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json: &RawValue = serde_json::from_slice(&self.0).map_err(serde::ser::Error::custom)?;
+        json.serialize(serializer)
+    }
+}
+
+/// From JSON, as it was signed but for white space around the object.
+impl<'de> Deserialize<'de> for StoredEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(json.get().as_bytes().to_vec()))
+    }
+}
+
+/// An accepted event on its way through a [`Worker`](crate::Worker): what the handler gets.
+#[derive(Clone, Debug)]
+pub struct AcceptedEvent {
+    pub(crate) stored: StoredEvent,
+    pub(crate) key: String,
+    pub(crate) attempt: u32,
+    pub(crate) attempts: u32,
+}
+
+impl AcceptedEvent {
+    /// Types the event.
+    ///
+    /// # Errors
+    ///
+    /// This version knows an event of that name otherwise. Return the error from the handler, and
+    /// the event is kept as a dead letter, to be put back to work by a version that can type it.
+    pub fn event(&self) -> Result<Event, EventError> {
+        self.stored.event()
+    }
+
+    /// The bytes that were signed.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        self.stored.json()
+    }
+
+    /// The [key](number7_core::Record::key) by which the event was accepted once. Where the effect
+    /// of a handler has to happen once as well, store this with it, in one transaction.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Which attempt this is, from 1. Every beginning counts, also one that a crash ended.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether the event is a dead letter if this attempt fails.
+    #[must_use]
+    pub fn is_last_attempt(&self) -> bool {
+        self.attempt >= self.attempts
+    }
+}

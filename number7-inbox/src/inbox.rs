@@ -1,0 +1,202 @@
+use std::{fmt, sync::Arc};
+
+use apalis_core::error::BoxDynError;
+use number7_core::{Accept, Acceptance, Record};
+
+use crate::{
+    AcceptedEvent, DeadLetter, InboxError, Worker,
+    engine::{self, Engine},
+};
+
+/// An inbox: where verified events are accepted, and worked on from.
+///
+/// It is cheap to clone; the clones share its connections. Which store it stands on is said in one
+/// line, [`Inbox::sqlite`], [`Inbox::postgres`] or [`Inbox::redis`], and nowhere else.
+#[derive(Clone)]
+pub struct Inbox {
+    store: Store,
+}
+
+#[derive(Clone)]
+enum Store {
+    #[cfg(feature = "sqlite")]
+    Sqlite(Arc<engine::sqlite::Sqlite>),
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<engine::postgres::Postgres>),
+    #[cfg(feature = "redis")]
+    Redis(Arc<engine::redis::Redis>),
+}
+
+impl Inbox {
+    /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
+    /// share it.
+    ///
+    /// The file is kept in `SQLite`'s WAL mode with full synchronisation, so that what is confirmed
+    /// is on the disk. Beside it stand `…-wal` and `…-shm`. It must not lie on a network share.
+    ///
+    /// # Errors
+    ///
+    /// The folder does not exist, or the file cannot be written or is no database.
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite(path: impl AsRef<std::path::Path>) -> Result<Self, InboxError> {
+        let sqlite = engine::sqlite::Sqlite::open(path.as_ref()).await?;
+        Ok(Self { store: Store::Sqlite(Arc::new(sqlite)) })
+    }
+
+    /// An inbox on `PostgreSQL` 13 or later, by a `postgres://` URL: for several machines.
+    ///
+    /// It makes the schema `apalis` in that database, with the extension `hstore`. A server that is
+    /// set to lose what it confirms (`fsync` or `synchronous_commit` off) is warned about in the
+    /// log.
+    ///
+    /// # Errors
+    ///
+    /// The URL is none, the server cannot be reached, or it grants no rights to make the schema.
+    #[cfg(feature = "postgres")]
+    pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
+        let postgres = engine::postgres::Postgres::open(url.as_ref()).await?;
+        Ok(Self { store: Store::Postgres(Arc::new(postgres)) })
+    }
+
+    /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
+    ///
+    /// All its keys begin with `number7:`. Redis keeps what it confirms only with `appendonly yes`,
+    /// `appendfsync always` and `maxmemory-policy noeviction`; a server that is set otherwise is
+    /// warned about in the log.
+    ///
+    /// # Errors
+    ///
+    /// The URL is none, or the server cannot be reached.
+    #[cfg(feature = "redis")]
+    pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
+        let redis = engine::redis::Redis::open(url.as_ref()).await?;
+        Ok(Self { store: Store::Redis(Arc::new(redis)) })
+    }
+
+    /// A worker that runs an async function for each accepted event.
+    ///
+    /// The function is called at least once for each. What it returns as an error, and a panic,
+    /// costs one attempt.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox};
+    ///
+    /// async fn handle(accepted: AcceptedEvent) -> Result<(), BoxError> {
+    ///     match accepted.event()? {
+    ///         Event::JobCompleted(job) => println!("{} is done", job.job_id),
+    ///         Event::JobFailed(job) => println!("{} failed: {}", job.job_id, job.error),
+    ///         other => println!("{} is new to this receiver", other.name()),
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// async fn work(inbox: &Inbox) {
+    ///     inbox.worker(handle).attempts(10).run_until(terminated()).await;
+    /// }
+    ///
+    /// async fn terminated() {
+    ///     _ = tokio::signal::ctrl_c().await;
+    /// }
+    /// # _ = work;
+    /// ```
+    pub fn worker<H, F, E>(&self, handler: H) -> Worker
+    where
+        H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxDynError>,
+    {
+        Worker::new(self.engine(), handler)
+    }
+
+    /// The events whose last attempt failed, the oldest first, and at most so many.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, InboxError> {
+        self.engine().dead_letters(most).await
+    }
+
+    /// Puts a dead letter back to work, with all its attempts. False if there is none of that
+    /// [key](DeadLetter::key).
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn requeue(&self, key: &str) -> Result<bool, InboxError> {
+        self.engine().requeue(key).await
+    }
+
+    /// The storage of apalis' under an inbox of [`Inbox::sqlite`], to build a worker of your own on
+    /// it with apalis' layers. It has the defaults of apalis: set a poll interval and a backoff.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {
+        match &self.store {
+            Store::Sqlite(sqlite) => Some(sqlite.storage()),
+            #[allow(unreachable_patterns, reason = "where this is the only engine")]
+            _ => None,
+        }
+    }
+
+    /// The storage of apalis' under an inbox of [`Inbox::postgres`]; see
+    /// [`sqlite_storage`](Self::sqlite_storage).
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn postgres_storage(&self) -> Option<apalis_postgres::PostgresStorage<crate::StoredEvent>> {
+        match &self.store {
+            Store::Postgres(postgres) => Some(postgres.storage()),
+            #[allow(unreachable_patterns, reason = "where this is the only engine")]
+            _ => None,
+        }
+    }
+
+    /// The storage of apalis' under an inbox of [`Inbox::redis`]; see
+    /// [`sqlite_storage`](Self::sqlite_storage).
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub fn redis_storage(&self) -> Option<apalis_redis::RedisStorage<crate::StoredEvent>> {
+        match &self.store {
+            Store::Redis(redis) => Some(redis.storage()),
+            #[allow(unreachable_patterns, reason = "where this is the only engine")]
+            _ => None,
+        }
+    }
+
+    fn engine(&self) -> Arc<dyn Engine> {
+        match &self.store {
+            #[cfg(feature = "sqlite")]
+            Store::Sqlite(sqlite) => Arc::clone(sqlite) as _,
+            #[cfg(feature = "postgres")]
+            Store::Postgres(postgres) => Arc::clone(postgres) as _,
+            #[cfg(feature = "redis")]
+            Store::Redis(redis) => Arc::clone(redis) as _,
+        }
+    }
+}
+
+/// One write, which is durable when it is confirmed, or fails within
+/// [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
+impl Accept for Inbox {
+    type Error = InboxError;
+
+    async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
+        self.engine().insert(record).await
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store = match &self.store {
+            #[cfg(feature = "sqlite")]
+            Store::Sqlite(_) => "sqlite",
+            #[cfg(feature = "postgres")]
+            Store::Postgres(_) => "postgres",
+            #[cfg(feature = "redis")]
+            Store::Redis(_) => "redis",
+        };
+        f.debug_struct("Inbox").field("store", &store).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "redis")))]
+compile_error!("number7-inbox needs a store: enable the feature sqlite, postgres or redis");
+
+mod dead_letter;
+mod engine;
+mod error;
+mod event;
+mod inbox;
+mod work;
+mod worker;
+
+pub use apalis_core::error::BoxDynError as BoxError;
+#[doc(inline)]
+pub use number7_core::*;
+
+pub use self::{
+    dead_letter::DeadLetter,
+    engine::STORE_TIMEOUT,
+    error::{InboxError, InboxErrorKind},
+    event::{AcceptedEvent, StoredEvent},
+    inbox::Inbox,
+    worker::{
+        DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_LEASE, DEFAULT_MAX_BACKOFF,
+        DEFAULT_RETENTION, MIN_LEASE, Worker,
+    },
+};

@@ -1,0 +1,354 @@
+use std::{
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use apalis_core::error::BoxDynError;
+use futures_util::{FutureExt, future::join_all};
+use tokio::{
+    select,
+    sync::Semaphore,
+    time::{interval, sleep},
+};
+use tokio_util::{
+    sync::{CancellationToken, PollSemaphore},
+    task::TaskTracker,
+};
+use ulid::Ulid;
+
+use crate::{
+    AcceptedEvent,
+    engine::{Engine, SWEEP_STEP},
+    work::{Handler, Job, Shift},
+};
+
+/// How many events one worker has in hand at a time: 16.
+///
+/// Handlers of documents mostly wait for databases and other services, so that a few more than
+/// there are cores keep a machine busy; a worker of more would hold on to events that another
+/// machine could have.
+pub const DEFAULT_CONCURRENCY: usize = 16;
+
+/// How often an event is tried: 16 times.
+///
+/// With the default backoff the last attempt is more than an hour after the first, so that an
+/// outage of an hour makes no dead letters.
+pub const DEFAULT_ATTEMPTS: u32 = 16;
+
+/// How long a failed event rests after its first attempt: 1 second, doubled after each.
+pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The longest that a failed event rests: 10 minutes.
+pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
+
+/// How long a worker that is not heard of keeps its events: 20 seconds.
+///
+/// A worker renews its lease four times as often, whatever its handlers do. So this is how long an
+/// event waits whose worker crashed, and how long a worker may be held up (a pause of its machine,
+/// handlers that block its runtime) without its events being handled twice.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
+
+/// The shortest lease: 4 seconds, since stores keep the time of a heartbeat in whole ones.
+pub const MIN_LEASE: Duration = Duration::from_secs(4);
+
+/// How long the key of a finished event stays known: 7 days.
+///
+/// The vendor retries up to three times with exponential backoff, and does not publish how far
+/// apart: a week is longer than webhook senders retry that do publish it, which is three days.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How often a worker looks for what its retention has run out of, unless that is shorter.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long a worker waits before it starts anew when the store failed.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs an async function for each accepted event.
+///
+/// Made by [`Inbox::worker`](crate::Inbox::worker), configured by value, and run by
+/// [`run_until`](Self::run_until). Any number of workers, in any number of processes, can run on
+/// one inbox.
+///
+/// An event is handled at least once: a handler that was killed between its effect and the record
+/// of it is run again. `Err` and a panic cost one attempt; after the last the event is a
+/// [dead letter](crate::Inbox::dead_letters). While the store is away the worker waits for it, and
+/// records what ended meanwhile.
+#[must_use = "a worker does nothing unless it is run"]
+pub struct Worker {
+    engine: Arc<dyn Engine>,
+    handler: Box<Handler>,
+    settings: Settings,
+    concurrency: usize,
+    retention: Duration,
+}
+
+pub(crate) struct Settings {
+    pub(crate) attempts: u32,
+    pub(crate) lease: Duration,
+    first_backoff: Duration,
+    max_backoff: Duration,
+}
+
+impl Settings {
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.lease / Shift::MISSED_HEARTBEATS as u32
+    }
+
+    /// How long an event rests after an attempt.
+    pub(crate) fn backoff(&self, attempt: u32) -> Duration {
+        let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.first_backoff.saturating_mul(factor).min(self.max_backoff)
+    }
+}
+
+impl Worker {
+    pub(crate) fn new<H, F, E>(engine: Arc<dyn Engine>, handler: H) -> Self
+    where
+        H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxDynError>,
+    {
+        let handler = move |event| {
+            let handled = handler(event);
+            async { handled.await.map_err(Into::into) }.boxed()
+        };
+        let settings = Settings {
+            attempts: DEFAULT_ATTEMPTS,
+            lease: DEFAULT_LEASE,
+            first_backoff: DEFAULT_BACKOFF,
+            max_backoff: DEFAULT_MAX_BACKOFF,
+        };
+        Self {
+            engine,
+            handler: Box::new(handler),
+            settings,
+            concurrency: DEFAULT_CONCURRENCY,
+            retention: DEFAULT_RETENTION,
+        }
+    }
+
+    /// How many events it has in hand at a time; [`DEFAULT_CONCURRENCY`] unless it is set.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
+    pub fn concurrency(mut self, concurrency: usize) -> Self {
+        assert!(concurrency > 0, "a worker of concurrency 0 does nothing");
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// How often an event is tried before it is a dead letter; [`DEFAULT_ATTEMPTS`] unless it is
+    /// set. An attempt that a crash ended counts.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        assert!(attempts > 0, "an event that is tried 0 times is never handled");
+        self.settings.attempts = attempts;
+        self
+    }
+
+    /// How long a failed event rests: `first` after the first attempt, doubled after each, and
+    /// never longer than `longest`; [`DEFAULT_BACKOFF`] and [`DEFAULT_MAX_BACKOFF`] unless it is
+    /// set. `SQLite` keeps whole seconds, rounded up.
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.settings.first_backoff = first;
+        self.settings.max_backoff = longest;
+        self
+    }
+
+    /// How long events stay with a worker that is not heard of; [`DEFAULT_LEASE`] unless it is
+    /// set. All workers of one inbox should have the same.
+    ///
+    /// # Panics
+    ///
+    /// It is shorter than [`MIN_LEASE`].
+    pub fn lease(mut self, lease: Duration) -> Self {
+        assert!(lease >= MIN_LEASE, "a lease is at least {MIN_LEASE:?}");
+        self.settings.lease = lease;
+        self
+    }
+
+    /// How long the key of a finished event stays known, to the second; [`DEFAULT_RETENTION`]
+    /// unless it is set. Of an event that is not finished, or is a dead letter, it is known for as
+    /// long as it is there.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Works until the signal is ready, and then finishes what it has in hand.
+    ///
+    /// It does not fail: while the store is away it waits for it, and says so in the log. A worker
+    /// whose future is dropped claims nothing more; what it has in hand goes on, without a lease.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) {
+        let stop = CancellationToken::new();
+        let mut work = pin!(self.run(stop.clone()));
+        select! {
+            () = &mut work => {}
+            () = signal => {
+                stop.cancel();
+                work.await;
+            }
+        }
+    }
+
+    async fn run(self, stop: CancellationToken) {
+        let Self { engine, handler, settings, concurrency, retention } = self;
+        let (lease, heartbeat) = (settings.lease, settings.heartbeat());
+        let shifts = Shifts { engine: Arc::clone(&engine), started: Mutex::default() };
+        let permits = PollSemaphore::new(Arc::new(Semaphore::new(concurrency)));
+        let job = Arc::new(Job { engine: Arc::clone(&engine), handler, settings, stop });
+        let work = async {
+            while !job.stop.is_cancelled() {
+                let (worker, attempts) = shifts.start();
+                let shift = Shift { worker, job: Arc::clone(&job), permits: permits.clone(), attempts };
+                // A name is used once, so what a store has of an earlier worker never stands in
+                // the way. What of apalis panics is a failure like others.
+                let ended = AssertUnwindSafe(engine.work(shift)).catch_unwind().await;
+                shifts.log_end(ended.map_err(|_| "it panicked"), &job.stop);
+                while !job.stop.is_cancelled() {
+                    sleep(RESTART_PAUSE).await;
+                    // What goes on of earlier shifts keeps its lease, before a new worker could
+                    // take it for abandoned.
+                    if shifts.keep_alive().await {
+                        break;
+                    }
+                }
+            }
+            shifts.finish(lease).await;
+        };
+        let keep_alive = async {
+            let mut beat = interval(heartbeat);
+            loop {
+                beat.tick().await;
+                shifts.keep_alive().await;
+            }
+        };
+        select! {
+            () = work => {}
+            () = keep_alive => {}
+            () = sweep(&*engine, retention) => {}
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("concurrency", &self.concurrency)
+            .field("attempts", &self.settings.attempts)
+            .field("lease", &self.settings.lease)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The workers of apalis' that one [`Worker`] has been, one after the other: the last is running,
+/// of those before it attempts may be.
+struct Shifts {
+    engine: Arc<dyn Engine>,
+    started: Mutex<Vec<(String, TaskTracker)>>,
+}
+
+impl Shifts {
+    fn start(&self) -> (String, TaskTracker) {
+        let shift = (format!("number7-{}", Ulid::generate()), TaskTracker::new());
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain(|(_, attempts)| !attempts.is_empty());
+        started.push(shift.clone());
+        shift
+    }
+
+    fn started(&self) -> Vec<(String, TaskTracker)> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn log_end(&self, ended: Result<Result<(), BoxDynError>, &str>, stop: &CancellationToken) {
+        let error = match ended {
+            Ok(Ok(())) if stop.is_cancelled() => return,
+            Ok(Ok(())) => "it ended by itself".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(panicked) => panicked.to_owned(),
+        };
+        tracing::warn!(target: "number7", "the worker starts anew: {error}");
+    }
+
+    /// Renews all leases. False if the store failed.
+    async fn keep_alive(&self) -> bool {
+        for (worker, _) in self.started() {
+            if let Err(error) = self.engine.keep_alive(&worker).await {
+                tracing::warn!(target: "number7", worker, "could not renew a lease: {error}");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for all attempts, and gives back what was claimed and not begun.
+    async fn finish(&self, lease: Duration) {
+        join_all(self.started().into_iter().map(async |(worker, attempts)| {
+            attempts.close();
+            attempts.wait().await;
+            if let Err(error) = self.engine.release(&worker).await {
+                tracing::warn!(
+                    target: "number7", worker, ?lease,
+                    "what the worker has claimed is free only when its lease ends: {error}"
+                );
+            }
+        }))
+        .await;
+    }
+}
+
+/// Forgets what was finished long enough ago, now and then.
+async fn sweep(engine: &dyn Engine, retention: Duration) {
+    let mut round = interval((retention / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL));
+    loop {
+        round.tick().await;
+        loop {
+            match engine.sweep(retention).await {
+                Ok(swept) if swept >= u64::from(SWEEP_STEP) => sleep(Duration::from_millis(100)).await,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(target: "number7", "could not forget old events: {error}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(first: u64, longest: u64) -> Settings {
+        Settings {
+            attempts: DEFAULT_ATTEMPTS,
+            lease: DEFAULT_LEASE,
+            first_backoff: Duration::from_secs(first),
+            max_backoff: Duration::from_secs(longest),
+        }
+    }
+
+    #[test]
+    fn the_backoff_doubles_up_to_its_longest() {
+        let backoff = |attempt| settings(1, 600).backoff(attempt).as_secs();
+        assert_eq!([1, 2, 3, 10, 11, 16].map(backoff), [1, 2, 4, 512, 600, 600]);
+        assert_eq!(settings(1, 600).backoff(u32::MAX), Duration::from_secs(600));
+        assert_eq!(settings(0, 600).backoff(9), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_default_backoff_rides_out_an_hour() {
+        let rest = (1..DEFAULT_ATTEMPTS).map(|attempt| settings(1, 600).backoff(attempt));
+        assert!(rest.sum::<Duration>() > Duration::from_secs(3_600));
+    }
+}
