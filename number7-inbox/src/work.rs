@@ -13,9 +13,7 @@ use std::{
 
 use apalis_core::{
     backend::{
-        Backend, BackendConfig, WireFormatBackend,
-        codec::Codec,
-        finalize::Durable,
+        Backend, BackendConfig, WireFormatBackend, codec::Codec, finalize::Durable,
         persistence::TaskPersistLayer,
     },
     error::BoxDynError,
@@ -83,8 +81,11 @@ impl Shift {
     pub(crate) async fn run<B, C>(self, backend: B) -> Result<(), BoxDynError>
     where
         B: Backend<Task = Task<Vec<u8>>>
-            + BackendConfig<Args = StoredEvent, Kind = Durable, Layer = TaskPersistLayer<C, C::Compact>>
-            + WireFormatBackend<Codec = Verbatim, Compact = Vec<u8>>
+            + BackendConfig<
+                Args = StoredEvent,
+                Kind = Durable,
+                Layer = TaskPersistLayer<C, C::Compact>,
+            > + WireFormatBackend<Codec = Verbatim, Compact = Vec<u8>>
             + Send
             + Unpin
             + 'static,

@@ -208,7 +208,8 @@ impl Worker {
         let work = async {
             while !job.stop.is_cancelled() {
                 let (worker, attempts) = shifts.start();
-                let shift = Shift { worker, job: Arc::clone(&job), permits: permits.clone(), attempts };
+                let shift =
+                    Shift { worker, job: Arc::clone(&job), permits: permits.clone(), attempts };
                 // A name is used once, so what a store has of an earlier worker never stands in
                 // the way. What of apalis panics is a failure like others.
                 let ended = AssertUnwindSafe(engine.work(shift)).catch_unwind().await;
@@ -314,7 +315,9 @@ async fn sweep(engine: &dyn Engine, retention: Duration) {
         round.tick().await;
         loop {
             match engine.sweep(retention).await {
-                Ok(swept) if swept >= u64::from(SWEEP_STEP) => sleep(Duration::from_millis(100)).await,
+                Ok(swept) if swept >= u64::from(SWEEP_STEP) => {
+                    sleep(Duration::from_millis(100)).await
+                }
                 Ok(_) => break,
                 Err(error) => {
                     tracing::warn!(target: "number7", "could not forget old events: {error}");

@@ -6,9 +6,12 @@ use number7_core::{Delivery, FromDelivery, Secret, Verifier};
 use serde::Deserialize;
 
 pub mod cases;
+pub mod engine;
 pub mod in_process;
+pub mod proxy;
 pub mod server;
 pub mod socket;
+pub mod store;
 
 /// Compiles and runs the code in the README.
 #[cfg(doctest)]
@@ -31,6 +34,23 @@ pub fn secret() -> Secret {
 #[must_use]
 pub fn verifier() -> Verifier {
     Verifier::new(secret())
+}
+
+/// The published payload for another job, as the vendor delivers it.
+#[must_use]
+pub fn delivery(event: &str, job: &str) -> Delivery {
+    let body = body(event, job);
+    verifier().verify(sign(&body), body).unwrap()
+}
+
+/// The published payload for another event and job.
+#[must_use]
+pub fn body(event: &str, job: &str) -> String {
+    let body = COMPLETED.replace("job.completed", event).replace("job_abc123", job);
+    match event {
+        "job.failed" => body.replace('}', r#","error":"page 2 could not be read"}"#),
+        _ => body,
+    }
 }
 
 /// The signature of a body under [`SECRET`], as the header carries it.

@@ -10,8 +10,9 @@ use sqlx::{
     PgPool, Postgres as Db,
     pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult},
-    query, query_as,
+    query,
     query::Query,
+    query_as,
 };
 use ulid::Ulid;
 

@@ -2,9 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use apalis_core::{
-    backend::ext::BackendExt, error::BoxDynError, worker::context::WorkerContext,
-};
+use apalis_core::{backend::ext::BackendExt, error::BoxDynError, worker::context::WorkerContext};
 use apalis_redis::{Config, RedisStorage};
 use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
@@ -58,11 +56,8 @@ impl Redis {
 
     /// Managed servers may not show their settings; then nothing is said.
     async fn warn_if_not_durable(&self) {
-        let should = [
-            ("appendonly", "yes"),
-            ("appendfsync", "always"),
-            ("maxmemory-policy", "noeviction"),
-        ];
+        let should =
+            [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];
         for (setting, good) in should {
             let shown: Result<Vec<String>, RedisError> = redis::cmd("CONFIG")
                 .arg("GET")

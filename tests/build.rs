@@ -1,0 +1,38 @@
+//! Finds out which engines are here, so that tests of those that are not count as ignored.
+//! In CI none is ignored: there the absence of an engine fails.
+
+use std::{env, fs, path::PathBuf};
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=CI");
+    println!("cargo::rerun-if-env-changed=PATH");
+    let ci = env::var_os("CI").is_some();
+    for (cfg, variable, program) in
+        [("no_postgres", "INITDB", "initdb"), ("no_redis", "REDIS_SERVER", "redis-server")]
+    {
+        println!("cargo::rustc-check-cfg=cfg({cfg})");
+        match find(program) {
+            Some(path) => {
+                println!("cargo::rerun-if-changed={}", path.display());
+                println!("cargo::rustc-env={variable}={}", path.display());
+            }
+            None if ci => {}
+            None => {
+                // Looked for again every time.
+                println!("cargo::rerun-if-changed=not/{program}");
+                println!(
+                    "cargo::warning={program} is not here: its tests are ignored. See CONTRIBUTING.md"
+                );
+                println!("cargo::rustc-cfg={cfg}");
+            }
+        }
+    }
+}
+
+/// A program in the path, or where Debian puts those of PostgreSQL.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let debian = versions.map(|version| version.path().join("bin"));
+    env::split_paths(&path).chain(debian).map(|dir| dir.join(program)).find(|path| path.exists())
+}

@@ -1,0 +1,190 @@
+//! Real database servers, on the loopback and in temporary folders, which end with the test.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// How long a server may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a server, says its process id, and ends it when the test does, in whatever way that is:
+/// then the standard input ends.
+const KEEPER: &str = r#"
+log=$1; shift
+"$@" </dev/null >>"$log" 2>&1 &
+pid=$!
+echo $pid
+cat >/dev/null
+# PostgreSQL at once, and Redis, to which the shell has forbidden QUIT.
+kill -QUIT $pid 2>/dev/null
+kill -TERM $pid 2>/dev/null
+wait $pid
+"#;
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// `PostgreSQL`.
+    Postgres,
+    /// Redis, with its append-only file synced at every write.
+    Redis,
+}
+
+/// A database server of the test's own.
+pub struct Server {
+    engine: Engine,
+    folder: TempDir,
+    port: u16,
+    keeper: Child,
+    pid: u32,
+}
+
+impl Server {
+    /// Starts a server on a free port.
+    #[must_use]
+    #[track_caller]
+    pub fn start(engine: Engine) -> Self {
+        let folder = tempfile::Builder::new().prefix("number7-").tempdir().unwrap();
+        if engine == Engine::Postgres {
+            own(folder.path());
+            let mut init = unprivileged(&postgres("initdb"));
+            init.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]);
+            let done = init.arg("-D").arg(folder.path().join("data")).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (keeper, pid) = run(engine, &folder, port);
+        Self { engine, folder, port, keeper, pid }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a database on it, through another port where that is a proxy's.
+    #[must_use]
+    pub fn url(&self, port: u16, database: &str) -> String {
+        match self.engine {
+            Engine::Postgres => format!("postgres://postgres@127.0.0.1:{port}/{database}"),
+            Engine::Redis => format!("redis://127.0.0.1:{port}/{database}"),
+        }
+    }
+
+    /// Sends a signal, such as `STOP` or `CONT`, to the server and its children.
+    pub fn signal(&self, signal: &str) {
+        let children = Command::new("ps")
+            .args(["-o", "pid=", "--ppid", &self.pid.to_string()])
+            .output()
+            .unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        let pids = children.split_whitespace().map(str::to_owned).chain([self.pid.to_string()]);
+        let flag = format!("-{signal}");
+        // A child may have ended by itself.
+        _ = Command::new("kill").arg(flag).args(pids).stderr(Stdio::null()).status().unwrap();
+    }
+
+    /// Kills it as a crash does, and waits until it is gone.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        drop(self.keeper.stdin.take());
+        self.keeper.wait().unwrap();
+    }
+
+    /// Starts it again on the same port and data.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        (self.keeper, self.pid) = run(self.engine, &self.folder, self.port);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal("CONT");
+        drop(self.keeper.stdin.take());
+        _ = self.keeper.wait();
+    }
+}
+
+fn run(engine: Engine, folder: &TempDir, port: u16) -> (Child, u32) {
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let (data, port_text) = (data.to_str().unwrap(), port.to_string());
+    let command = match engine {
+        Engine::Postgres => {
+            // What a crash left behind, where the process id is some other process' by now.
+            _ = std::fs::remove_file(folder.path().join("data/postmaster.pid"));
+            let mut command = unprivileged(&postgres("postgres"));
+            command.args(["-D", data, "-p", &port_text, "-h", "127.0.0.1", "-k", ""]);
+            command.args(["-c", "max_connections=300", "-c", "shared_buffers=32MB"]);
+            command
+        }
+        Engine::Redis => {
+            let program = option_env!("REDIS_SERVER").expect("redis-server is not installed");
+            let mut command = Command::new(program);
+            command.args(["--port", &port_text, "--bind", "127.0.0.1", "--databases", "1000"]);
+            command.args(["--dir", folder.path().to_str().unwrap(), "--save", ""]);
+            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+            command.args(["--maxmemory-policy", "noeviction"]);
+            command
+        }
+    };
+    File::options().create(true).append(true).open(&log).unwrap();
+    let mut keeper = Command::new("sh")
+        .args(["-c", KEEPER, "keeper", log.to_str().unwrap()])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut pid = String::new();
+    BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+    let begun = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let ended = keeper.try_wait().unwrap().is_some() || begun.elapsed() > PATIENCE;
+        assert!(!ended, "no start: {}", std::fs::read_to_string(&log).unwrap());
+        sleep(Duration::from_millis(20));
+    }
+    (keeper, pid.trim().parse().unwrap())
+}
+
+/// A program of `PostgreSQL`'s, beside the one that the build found.
+fn postgres(program: &str) -> PathBuf {
+    let initdb = option_env!("INITDB").expect("PostgreSQL is not installed");
+    Path::new(initdb).with_file_name(program)
+}
+
+/// `PostgreSQL` does not run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+    command.current_dir("/");
+    command
+}
+
+fn own(folder: &Path) {
+    if is_root() {
+        let status = Command::new("chown").arg("nobody").arg(folder).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+/// Whether the tests run as root.
+#[must_use]
+pub fn is_root() -> bool {
+    Command::new("id").arg("-u").output().unwrap().stdout.trim_ascii() == b"0"
+}

@@ -1,0 +1,110 @@
+//! A network that fails: a proxy in front of a server.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    select,
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// What the network does to the connections through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It carries all.
+    Good,
+    /// It carries nothing, and says so to nobody.
+    Silent,
+    /// It breaks every connection, and refuses new ones.
+    Down,
+    /// It carries so many bytes of what is next sent to the server, and then breaks the connection
+    /// before the server can answer.
+    CutAfter(usize),
+}
+
+/// A proxy that ends with the test.
+pub struct Proxy {
+    addr: SocketAddr,
+    network: watch::Sender<Network>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Stands in front of a port of the loopback.
+    pub async fn start(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (network, seen) = watch::channel(Network::Good);
+        let task = tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(carry(client, port, seen.clone()));
+            }
+        });
+        Self { addr, network, task }
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// Changes what happens to old and new connections.
+    pub fn set(&self, network: Network) {
+        self.network.send_replace(network);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(
+    mut client: TcpStream,
+    port: u16,
+    mut seen: watch::Receiver<Network>,
+) -> io::Result<()> {
+    if *seen.borrow_and_update() == Network::Down {
+        return Ok(());
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
+    let (mut up, mut down) = (vec![0; 16_384], vec![0; 16_384]);
+    loop {
+        let network = *seen.borrow_and_update();
+        match network {
+            Network::Down => return Ok(()),
+            Network::Silent => {
+                if seen.changed().await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+            Network::Good | Network::CutAfter(_) => {}
+        }
+        select! {
+            _ = seen.changed() => {}
+            read = client.read(&mut up) => {
+                let read = read?;
+                if read == 0 {
+                    return Ok(());
+                }
+                if let Network::CutAfter(bytes) = network {
+                    return server.write_all(&up[..read.min(bytes)]).await;
+                }
+                server.write_all(&up[..read]).await?;
+            }
+            read = server.read(&mut down) => {
+                let read = read?;
+                if read == 0 {
+                    return Ok(());
+                }
+                client.write_all(&down[..read]).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The stores that an inbox can stand on, each empty and the test's own.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use number7_inbox::Inbox;
+use sqlx::{Connection, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::engine::{Engine, Server};
+
+// They end with the process: what keeps them does so when its standard input ends.
+static POSTGRES: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Postgres));
+static REDIS: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Redis));
+
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// A store.
+pub enum Store {
+    /// A file in a folder of its own.
+    Sqlite(TempDir),
+    /// The URL of a database.
+    Postgres(String),
+    /// The URL of a database.
+    Redis(String),
+}
+
+impl Store {
+    /// A file that is not there yet.
+    #[must_use]
+    pub fn sqlite() -> Self {
+        Self::Sqlite(tempfile::Builder::new().prefix("number7-").tempdir().unwrap())
+    }
+
+    /// A new database on the server of this test program.
+    pub async fn postgres() -> Self {
+        let server = tokio::task::block_in_place(|| &*POSTGRES);
+        Self::postgres_on(server, server.port()).await
+    }
+
+    /// A new database on a server, used through a port.
+    pub async fn postgres_on(server: &Server, port: u16) -> Self {
+        let name = format!("inbox{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        let mut tries = 0;
+        let mut connection = loop {
+            match PgConnection::connect(&server.url(server.port(), "postgres")).await {
+                Ok(connection) => break connection,
+                // It listens before it is ready.
+                Err(error) => assert!(tries < 600, "{error}"),
+            }
+            tries += 1;
+            sleep(Duration::from_millis(50)).await;
+        };
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+        Self::Postgres(server.url(port, &name))
+    }
+
+    /// An empty database of the server of this test program.
+    pub async fn redis() -> Self {
+        let server = tokio::task::block_in_place(|| &*REDIS);
+        Self::redis_on(server, server.port())
+    }
+
+    /// An empty database of a server, used through a port.
+    pub fn redis_on(server: &Server, port: u16) -> Self {
+        let name = DATABASES.fetch_add(1, Ordering::Relaxed).to_string();
+        Self::Redis(server.url(port, &name))
+    }
+
+    /// An inbox on it, by the line that a user writes.
+    pub async fn open(&self) -> Inbox {
+        match self {
+            Self::Sqlite(_) => Inbox::sqlite(self.path()).await,
+            Self::Postgres(url) => Inbox::postgres(url).await,
+            Self::Redis(url) => Inbox::redis(url).await,
+        }
+        .unwrap()
+    }
+
+    /// What the receivers of the tests take as arguments.
+    #[must_use]
+    pub fn args(&self) -> [String; 2] {
+        match self {
+            Self::Sqlite(_) => ["sqlite".into(), self.path().to_str().unwrap().into()],
+            Self::Postgres(url) => ["postgres".into(), url.clone()],
+            Self::Redis(url) => ["redis".into(), url.clone()],
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        let Self::Sqlite(folder) = self else { panic!("not a file") };
+        folder.path().join("inbox.db")
+    }
+
+    /// How many events are accepted and neither done nor dead, by the store itself.
+    pub async fn unfinished(&self) -> i64 {
+        const UNFINISHED: &str = "status NOT IN ('Done', 'Killed')";
+        self.count(
+            UNFINISHED,
+            "
+            local keys = redis.call('KEYS', 'number7:inflight:*')
+            local count = redis.call('LLEN', 'number7:active')
+                + redis.call('ZCARD', 'number7:delayed') + redis.call('ZCARD', 'number7:scheduled')
+            for _, key in ipairs(keys) do count = count + redis.call('SCARD', key) end
+            return count",
+        )
+        .await
+    }
+
+    /// How many keys are known that have no payload.
+    pub async fn keys_without_payload(&self) -> i64 {
+        self.count(
+            "job IS NULL OR length(job) = 0 OR idempotency_key IS NULL",
+            "
+            local tasks = redis.call('HVALS', 'number7:keys')
+            local count = redis.call('HLEN', 'number7:data') - #tasks
+            for _, task in ipairs(tasks) do
+                count = count + 1 - redis.call('HEXISTS', 'number7:data', task)
+            end
+            return count",
+        )
+        .await
+    }
+
+    /// How many keys are known.
+    pub async fn keys(&self) -> i64 {
+        self.count("true", "return redis.call('HLEN', 'number7:keys')").await
+    }
+
+    async fn count(&self, condition: &'static str, script: &str) -> i64 {
+        match self {
+            Self::Sqlite(_) => {
+                let sql =
+                    sqlx::AssertSqlSafe(format!("SELECT count(*) FROM Jobs WHERE {condition}"));
+                sqlx::query_scalar(sql)
+                    .fetch_one(&mut self.sqlite_connection().await)
+                    .await
+                    .unwrap()
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                let table = "apalis.jobs";
+                let sql =
+                    sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}"));
+                sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            }
+            Self::Redis(url) => redis_script(url, script).await,
+        }
+    }
+
+    /// Does what another worker does when a lease ends: it takes everything that is claimed.
+    pub async fn take_over(&self) {
+        const FREE: &str = "SET status = 'Pending', lock_by = NULL, attempts = attempts + 1
+            WHERE status IN ('Queued', 'Running')";
+        self.execute(
+            FREE,
+            "
+            for _, key in ipairs(redis.call('KEYS', 'number7:inflight:*')) do
+                for _, task in ipairs(redis.call('SMEMBERS', key)) do
+                    redis.call('RPUSH', 'number7:active', task)
+                end
+                redis.call('DEL', key)
+            end
+            return 0",
+        )
+        .await;
+    }
+
+    /// Changes the table of jobs, or Redis.
+    pub async fn execute(&self, update: &str, script: &str) {
+        match self {
+            Self::Sqlite(_) => {
+                let sql = sqlx::AssertSqlSafe(format!("UPDATE Jobs {update}"));
+                sqlx::raw_sql(sql).execute(&mut self.sqlite_connection().await).await.unwrap();
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                let sql = sqlx::AssertSqlSafe(format!("UPDATE apalis.jobs {update}"));
+                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
+            Self::Redis(url) => {
+                redis_script(url, script).await;
+            }
+        }
+    }
+
+    /// A connection of the test's own to the file.
+    pub async fn sqlite_connection(&self) -> SqliteConnection {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
+        SqliteConnection::connect_with(&options.busy_timeout(Duration::from_secs(30)))
+            .await
+            .unwrap()
+    }
+
+    /// Waits until nothing is left to do.
+    pub async fn settled(&self, patience: Duration) {
+        let begun = std::time::Instant::now();
+        while self.unfinished().await > 0 {
+            assert!(begun.elapsed() < patience, "{} are unfinished", self.unfinished().await);
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Runs a script on a Redis.
+pub async fn redis_script(url: &str, script: &str) -> i64 {
+    let client = redis::Client::open(url).unwrap();
+    let settings = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let mut connection =
+        client.get_multiplexed_async_connection_with_config(&settings).await.unwrap();
+    redis::Script::new(script).invoke_async(&mut connection).await.unwrap()
+}
+
+/// Makes a test of an async function for every store: `on_every_store!(name, …)` in a test file.
+/// Stores whose engine is not installed are ignored, but not in CI.
+#[macro_export]
+macro_rules! on_every_store {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::store::Store::sqlite()).await;
+            }
+        )+}
+
+        mod postgres {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+            async fn $name() {
+                super::$name($crate::store::Store::postgres().await).await;
+            }
+        )+}
+
+        mod redis {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+            async fn $name() {
+                super::$name($crate::store::Store::redis().await).await;
+            }
+        )+}
+    };
+}
