@@ -1,6 +1,9 @@
 //! One file, for one machine.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use apalis_core::{backend::ext::BackendExt, error::BoxDynError};
 use apalis_sqlite::{Config, SqliteStorage};
@@ -96,18 +99,22 @@ impl Engine for Sqlite {
 
     fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool> {
         Box::pin(in_time(async move {
+            let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
             // Whole seconds are what the column has; a retry is never earlier than it should be.
-            let delay = outcome.delay().as_millis().div_ceil(1_000);
+            let due = match outcome.delay() {
+                Duration::ZERO => now.as_secs().into(),
+                delay => (now + delay).as_millis().div_ceil(1_000),
+            };
             let finished = query(
                 "UPDATE Jobs SET status = ?1, attempts = ?2, last_result = ?3, lock_by = NULL,
-                    lock_at = NULL, run_at = unixepoch() + ?4,
+                    lock_at = NULL, run_at = ?4,
                     done_at = iif(?1 = 'Pending', NULL, unixepoch())
                 WHERE id = ?5 AND lock_by = ?6",
             )
             .bind(outcome.status())
             .bind(claim.attempt)
             .bind(outcome.result())
-            .bind(i64::try_from(delay).unwrap_or(i64::MAX / 2))
+            .bind(i64::try_from(due).unwrap_or(i64::MAX))
             .bind(&claim.task)
             .bind(&claim.worker)
             .execute(&self.pool)

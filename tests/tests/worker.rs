@@ -1,0 +1,334 @@
+//! What a worker does with events, failures and leases, on every store.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use number7_core::{Accept, Acceptance};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, MIN_LEASE, Worker};
+use number7_tests::{body, delivery, on_every_store, sign, store::Store, verifier};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+    time::sleep,
+};
+
+/// How long anything may take on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker in the background, until it is told to stop.
+struct Running(oneshot::Sender<()>, JoinHandle<()>);
+
+impl Running {
+    fn start(worker: Worker) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let signal = async { _ = stopped.await };
+        Self(stop, tokio::spawn(worker.run_until(signal)))
+    }
+
+    async fn stop(self) {
+        self.0.send(()).unwrap();
+        self.1.await.unwrap();
+    }
+}
+
+/// How often each key was handled, and what to do with it.
+#[derive(Clone, Default)]
+struct Handled(Arc<Mutex<HashMap<String, u32>>>);
+
+impl Handled {
+    fn count(&self, event: &AcceptedEvent) {
+        *self.0.lock().unwrap().entry(event.key().to_owned()).or_default() += 1;
+    }
+
+    fn of(&self, key: &str) -> u32 {
+        self.0.lock().unwrap().get(key).copied().unwrap_or_default()
+    }
+
+    /// A worker that counts.
+    fn worker(&self, inbox: &Inbox) -> Worker {
+        let handled = self.clone();
+        inbox.worker(move |event: AcceptedEvent| {
+            handled.count(&event);
+            async { Ok::<_, BoxError>(()) }
+        })
+    }
+}
+
+async fn accept(inbox: &Inbox, event: &str, job: &str) -> Acceptance {
+    inbox.accept(&delivery(event, job)).await.unwrap()
+}
+
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < PATIENCE, "it did not happen");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn failed_and_completed_of_one_job_are_two_events(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for event in ["job.failed", "job.completed", "job.failed", "job.completed"] {
+        accept(&inbox, event, "job_1").await;
+    }
+    handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
+    assert_eq!((handled.of("job.failed:job_1"), handled.of("job.completed:job_1")), (1, 1));
+}
+
+async fn what_fails_is_tried_again_and_then_rests(store: Store) {
+    let (inbox, starts) = (store.open().await, Arc::new(Mutex::new(Vec::new())));
+    accept(&inbox, "job.completed", "job_1").await;
+    let seen = Arc::clone(&starts);
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        seen.lock().unwrap().push((event.attempt(), Instant::now()));
+        async move {
+            match event.attempt() {
+                1 => Err("the first time"),
+                2 => panic!("the second time"),
+                _ => Ok(()),
+            }
+        }
+    });
+    let rest = Duration::from_secs(1);
+    worker.backoff(rest, rest).run_until(store.settled(PATIENCE)).await;
+    let starts = starts.lock().unwrap();
+    assert_eq!(starts.iter().map(|start| start.0).collect::<Vec<_>>(), [1, 2, 3]);
+    for pair in starts.windows(2) {
+        let rested = pair[1].1 - pair[0].1;
+        // SQLite's clock has whole seconds, and rounds up.
+        assert!(rested > Duration::from_millis(950), "{rested:?}");
+    }
+    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
+}
+
+async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
+    let (inbox, attempts) = (store.open().await, Arc::new(AtomicU32::new(0)));
+    accept(&inbox, "job.completed", "job_1").await;
+    accept(&inbox, "job.completed", "job_2").await;
+    let counted = Arc::clone(&attempts);
+    let broken = inbox.worker(move |event: AcceptedEvent| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            assert_eq!(event.is_last_attempt(), event.attempt() == 3);
+            let text = "the database of invoices is away\0";
+            if event.key().ends_with('2') { panic!("{text}") } else { Err(text) }
+        }
+    });
+    let broken = broken.attempts(3).backoff(Duration::ZERO, Duration::ZERO);
+    broken.run_until(store.settled(PATIENCE)).await;
+    assert_eq!(attempts.load(Ordering::Relaxed), 6);
+
+    let mut letters = inbox.dead_letters(10).await.unwrap();
+    letters.sort_by(|a, b| a.key().cmp(b.key()));
+    let keys: Vec<_> = letters.iter().map(|letter| (letter.key(), letter.attempts())).collect();
+    assert_eq!(keys, [("job.completed:job_1", 3), ("job.completed:job_2", 3)]);
+    assert_eq!(letters[0].error(), "the database of invoices is away\u{fffd}");
+    assert_eq!(letters[1].error(), "panicked: the database of invoices is away\u{fffd}");
+    assert!(letters[0].since().elapsed().unwrap() < PATIENCE);
+    assert_eq!(letters[0].stored().json(), body("job.completed", "job_1").as_bytes());
+    assert_eq!(inbox.dead_letters(1).await.unwrap().len(), 1);
+
+    // A dead letter is known: the sender's retry does not bring it back, an operator does.
+    assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
+    assert_eq!(store.unfinished().await, 0);
+    assert!(inbox.requeue("job.completed:job_1").await.unwrap());
+    assert!(!inbox.requeue("job.completed:job_1").await.unwrap(), "it is no dead letter any more");
+    assert!(!inbox.requeue("job.completed:job_3").await.unwrap());
+    let handled = Handled::default();
+    handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
+    assert_eq!((handled.of("job.completed:job_1"), handled.of("job.completed:job_2")), (1, 0));
+    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 1);
+}
+
+async fn what_cannot_be_typed_is_accepted_and_kept(store: Store) {
+    let inbox = store.open().await;
+    let untypable = r#"{"event":"job.completed","jobId":"job_1","documentType":7}"#;
+    let delivery = verifier().verify(sign(untypable), untypable).unwrap();
+    assert_eq!(inbox.accept(&delivery).await.unwrap(), Acceptance::New);
+    let worker = inbox.worker(async |event: AcceptedEvent| -> Result<(), BoxError> {
+        event.event()?;
+        Ok(())
+    });
+    worker.attempts(1).run_until(store.settled(PATIENCE)).await;
+    let letters = inbox.dead_letters(10).await.unwrap();
+    assert_eq!(letters[0].error(), "field `fileStatus` is missing");
+    assert_eq!(letters[0].stored().json(), untypable.as_bytes());
+}
+
+async fn an_idle_worker_starts_at_once(store: Store) {
+    let (inbox, (started, mut starts)) = (store.open().await, tokio::sync::mpsc::channel(1));
+    let worker = Running::start(inbox.worker(move |event: AcceptedEvent| {
+        let started = started.clone();
+        async move {
+            let Event::JobCompleted(_) = event.event()? else { return Err("another".into()) };
+            started.send(Instant::now()).await?;
+            Ok::<_, BoxError>(())
+        }
+    }));
+    let mut delays = Vec::new();
+    for number in 0..10 {
+        sleep(Duration::from_millis(200)).await;
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+        let accepted = Instant::now();
+        delays.push(starts.recv().await.unwrap().saturating_duration_since(accepted));
+    }
+    // The best of ten, since the machine of the test may be anything but idle.
+    let best = delays.iter().min().unwrap();
+    assert!(*best < Duration::from_millis(100), "{delays:?}");
+    worker.stop().await;
+}
+
+async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
+    let inbox = store.open().await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let ended = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&ended);
+    let worker = inbox.worker(move |_: AcceptedEvent| {
+        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        let ended = Arc::clone(&counted);
+        async move {
+            begun.notify_one();
+            go_on.notified().await;
+            ended.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, BoxError>(())
+        }
+    });
+    for number in 0..5 {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    // Longer than the lease, which nobody may take over meanwhile.
+    let other = Handled::default();
+    let worker = Running::start(worker.concurrency(1).lease(MIN_LEASE));
+    begun.notified().await;
+    let stopping = tokio::spawn(worker.stop());
+    sleep(Duration::from_millis(200)).await;
+    let observer = Running::start(other.worker(&inbox).lease(MIN_LEASE));
+    sleep(MIN_LEASE * 2).await;
+    assert!(!stopping.is_finished(), "the worker did not wait for its handler");
+    go_on.notify_one();
+    stopping.await.unwrap();
+    store.settled(PATIENCE).await;
+    observer.stop().await;
+    assert_eq!(ended.load(Ordering::Relaxed), 1, "a stopped worker began something");
+    let others: u32 = other.0.lock().unwrap().values().sum();
+    assert_eq!(others, 4, "an event was lost, or handled twice");
+}
+
+async fn a_stale_worker_changes_nothing(store: Store) {
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let stale = Running::start(inbox.worker(move |_: AcceptedEvent| {
+        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        async move {
+            begun.notify_one();
+            go_on.notified().await;
+            Err::<(), _>("what the stale worker says must not count")
+        }
+    }));
+    begun.notified().await;
+    // The lease ends, and another worker takes the event. It must not be the stale one.
+    let stopping = tokio::spawn(stale.stop());
+    sleep(Duration::from_millis(200)).await;
+    store.take_over().await;
+    let handled = Handled::default();
+    handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
+    assert_eq!(handled.of("job.completed:job_1"), 1);
+    go_on.notify_one();
+    stopping.await.unwrap();
+    assert_eq!(store.unfinished().await, 0, "the stale worker put the event back to work");
+    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
+    assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
+}
+
+async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    accept(&inbox, "job.completed", "job_1").await;
+    for _ in 0..3 {
+        let begun = Arc::new(Notify::new());
+        let handler_begun = Arc::clone(&begun);
+        let counted = handled.clone();
+        let worker = inbox.worker(move |event: AcceptedEvent| {
+            counted.count(&event);
+            handler_begun.notify_one();
+            std::future::pending::<Result<(), BoxError>>()
+        });
+        let Running(_stop, task) = Running::start(worker.attempts(3));
+        begun.notified().await;
+        // As good as a crash: neither the attempt nor its lease goes on.
+        task.abort();
+        _ = task.await;
+        store.take_over().await;
+    }
+    handled.worker(&inbox).attempts(3).run_until(store.settled(PATIENCE)).await;
+    assert_eq!(handled.of("job.completed:job_1"), 3);
+    let letters = inbox.dead_letters(10).await.unwrap();
+    assert_eq!(letters[0].error(), "the process ended in the middle of the last attempt");
+}
+
+async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    accept(&inbox, "job.completed", "job_1").await;
+    // The default is a week: sweeping takes place, and takes nothing.
+    let worker = Running::start(handled.worker(&inbox));
+    store.settled(PATIENCE).await;
+    sleep(Duration::from_secs(3)).await;
+    worker.stop().await;
+    assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
+
+    let worker = Running::start(handled.worker(&inbox).retention(Duration::from_secs(30)));
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.keys().await, 1, "a key was forgotten early");
+    worker.stop().await;
+
+    let broken = inbox.worker(|_: AcceptedEvent| async { Err::<(), _>("broken") }).attempts(1);
+    let broken = Running::start(broken.retention(Duration::from_secs(1)));
+    accept(&inbox, "job.completed", "job_dead").await;
+    until(async || inbox.dead_letters(10).await.unwrap().len() == 1).await;
+    until(async || store.keys().await == 1).await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(accept(&inbox, "job.completed", "job_dead").await, Acceptance::Duplicate);
+    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 1, "a dead letter was forgotten");
+    broken.stop().await;
+    assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
+}
+
+async fn more_than_redis_can_unpack_is_worked_through(store: Store) {
+    const EVENTS: usize = 9_000;
+    let Store::Redis(url) = &store else { return };
+    let (inbox, handled) = (store.open().await, Handled::default());
+    // All of them failed at the same time, and are due at the same time.
+    for number in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    let all_due = "for _, task in ipairs(redis.call('LRANGE', 'number7:active', 0, -1)) do
+            redis.call('ZADD', 'number7:delayed', 1, task)
+        end
+        redis.call('DEL', 'number7:active')
+        return 0";
+    number7_tests::store::redis_script(url, all_due).await;
+    handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;
+    assert_eq!(handled.0.lock().unwrap().len(), EVENTS);
+}
+
+on_every_store!(
+    failed_and_completed_of_one_job_are_two_events,
+    what_fails_is_tried_again_and_then_rests,
+    what_always_fails_is_a_dead_letter_and_can_be_put_back,
+    what_cannot_be_typed_is_accepted_and_kept,
+    an_idle_worker_starts_at_once,
+    stopping_finishes_what_runs_and_gives_back_the_rest,
+    a_stale_worker_changes_nothing,
+    what_ends_the_process_every_time_is_a_dead_letter,
+    a_key_is_known_for_the_retention_and_no_longer,
+    more_than_redis_can_unpack_is_worked_through,
+);
