@@ -9,6 +9,7 @@ pub mod cases;
 pub mod engine;
 pub mod in_process;
 pub mod proxy;
+pub mod receiver;
 pub mod server;
 pub mod socket;
 pub mod store;

@@ -204,7 +204,7 @@ impl Engine for Postgres {
             let mut connection = Checkout(Some(self.pool.acquire().await?));
             let rows = query_as(
                 "SELECT idempotency_key, job, attempts::bigint, coalesce(last_result ->> 'Err', ''),
-                    coalesce(extract(epoch FROM done_at)::bigint, 0)
+                    coalesce(floor(extract(epoch FROM done_at))::bigint, 0)
                 FROM apalis.jobs
                 WHERE job_type = $1 AND status = 'Killed' AND idempotency_key IS NOT NULL
                 ORDER BY done_at, id LIMIT $2",

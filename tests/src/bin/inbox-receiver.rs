@@ -1,0 +1,149 @@
+//! A receiver with an inbox and a worker, which crashes where it is told to.
+//!
+//! Its arguments are the store, its path or URL, the framework, a file for the effects, where to
+//! crash, and how many of a hundred attempts fail.
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::{
+    env,
+    fs::File,
+    future::{Future, poll_fn},
+    hash::{BuildHasher, RandomState},
+    io::Write,
+    net::TcpListener,
+    path::PathBuf,
+    pin::pin,
+    process::abort,
+    task::Poll,
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, web};
+use axum::{Router, routing::post_service};
+use number7_core::{Accept, Acceptance, Record};
+use number7_inbox::{AcceptedEvent, BoxError, Inbox, InboxError, MIN_LEASE};
+use number7_tests::verifier;
+
+/// Where the process ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Crash {
+    Never,
+    BeforeInsert,
+    DuringInsert,
+    BeforeAnswer,
+    InHandler,
+    AfterEffect,
+}
+
+#[tokio::main]
+async fn main() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let mut args = env::args().skip(1);
+    let mut arg = || args.next().unwrap();
+    let (store, url, framework, effects) = (arg(), arg(), arg(), PathBuf::from(arg()));
+    let crash = match &*arg() {
+        "never" => Crash::Never,
+        "before-insert" => Crash::BeforeInsert,
+        "during-insert" => Crash::DuringInsert,
+        "before-answer" => Crash::BeforeAnswer,
+        "in-handler" => Crash::InHandler,
+        "after-effect" => Crash::AfterEffect,
+        other => panic!("no crash: {other}"),
+    };
+    let failing: u64 = arg().parse().unwrap();
+    let inbox = match &*store {
+        "sqlite" => Inbox::sqlite(url).await,
+        "postgres" => Inbox::postgres(url).await,
+        "redis" => Inbox::redis(url).await,
+        other => panic!("no store: {other}"),
+    }
+    .unwrap();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let effects = effects.clone();
+        async move { handle(&event, effects, crash, failing) }
+    });
+    let pause = Duration::from_millis(200);
+    let worker = worker.lease(MIN_LEASE).attempts(100).backoff(pause, pause);
+    tokio::spawn(worker.run_until(std::future::pending()));
+
+    let inbox = Crashing(inbox, crash);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    match &*framework {
+        "axum" => {
+            use number7_tower::{AcceptNumber7, VerifyNumber7};
+            let accept = post_service(AcceptNumber7::new(inbox));
+            let app = Router::new().route("/webhook", accept).layer(VerifyNumber7::new(verifier()));
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        }
+        "actix-web" => {
+            use number7_actix::{AcceptNumber7, VerifyNumber7};
+            let (verify, accept) = (VerifyNumber7::new(verifier()), AcceptNumber7::new(inbox));
+            let app = move || {
+                let route = web::post().to(accept.clone());
+                App::new().service(web::resource("/webhook").wrap(verify.clone()).route(route))
+            };
+            let serve = move || {
+                let server = HttpServer::new(app).workers(2).listen(listener).unwrap();
+                actix_web::rt::System::new().block_on(server.run()).unwrap();
+            };
+            tokio::task::spawn_blocking(serve).await.unwrap();
+        }
+        other => panic!("no framework: {other}"),
+    }
+}
+
+/// The effect is a line in a file.
+fn handle(
+    event: &AcceptedEvent,
+    effects: PathBuf,
+    crash: Crash,
+    failing: u64,
+) -> Result<(), BoxError> {
+    if crash == Crash::InHandler {
+        abort();
+    }
+    if RandomState::new().hash_one(event.key()) % 100 < failing {
+        return Err("a failure by chance".into());
+    }
+    let mut file = File::options().create(true).append(true).open(effects)?;
+    file.write_all(format!("{}\n", event.key()).as_bytes())?;
+    if crash == Crash::AfterEffect {
+        abort();
+    }
+    Ok(())
+}
+
+/// An inbox that takes its process with it.
+struct Crashing(Inbox, Crash);
+
+impl Accept for Crashing {
+    type Error = InboxError;
+
+    async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
+        let Self(inbox, crash) = self;
+        if *crash == Crash::BeforeInsert {
+            abort();
+        }
+        let mut store = pin!(inbox.store(record));
+        if *crash == Crash::DuringInsert {
+            // Polled until it waits for its store for the third time, which is in the middle of it.
+            let mut polls = 0;
+            poll_fn(|cx| {
+                polls += 1;
+                match store.as_mut().poll(cx) {
+                    Poll::Pending if polls < 3 => Poll::Pending,
+                    _ => abort(),
+                }
+            })
+            .await
+        }
+        let stored = store.await;
+        if *crash == Crash::BeforeAnswer {
+            abort();
+        }
+        stored
+    }
+}

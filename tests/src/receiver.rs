@@ -1,0 +1,155 @@
+//! A receiver in a process of its own, to be killed, and the vendor in front of it.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use number7_core::SIGNATURE_HEADER;
+
+use crate::{sign, store::Store};
+
+/// The frameworks that the receiver can be served by.
+pub const FRAMEWORKS: [&str; 2] = ["axum", "actix-web"];
+
+/// How the receivers of a test are started.
+pub struct Setup<'a> {
+    /// The program `inbox-receiver`.
+    pub program: &'a str,
+    /// Where they accept.
+    pub store: &'a Store,
+    /// One of [`FRAMEWORKS`].
+    pub framework: &'a str,
+    /// Where the effects are written, a line for each.
+    pub effects: PathBuf,
+    /// How many of a hundred attempts fail.
+    pub failing: u8,
+}
+
+impl Setup<'_> {
+    /// Starts a receiver that will crash somewhere, or `never`.
+    #[must_use]
+    pub fn start(&self, crash: &str) -> Receiver {
+        let mut command = Command::new(self.program);
+        command.args(self.store.args()).arg(self.framework).arg(&self.effects);
+        Receiver::start(command.args([crash, &self.failing.to_string()]))
+    }
+
+    /// How often each key had its effect.
+    #[must_use]
+    pub fn effects(&self) -> HashMap<String, u32> {
+        effects(&self.effects)
+    }
+}
+
+/// How often each line is in a file.
+#[must_use]
+pub fn effects(file: &Path) -> HashMap<String, u32> {
+    let mut effects = HashMap::new();
+    for line in std::fs::read_to_string(file).unwrap_or_default().lines() {
+        *effects.entry(line.to_owned()).or_default() += 1;
+    }
+    effects
+}
+
+/// A process that is killed when it is dropped.
+pub struct Receiver {
+    process: Child,
+    addr: SocketAddr,
+}
+
+impl Receiver {
+    /// Starts a program whose first line says where it listens.
+    pub fn start(command: &mut Command) -> Self {
+        let log = match std::env::var_os("NUMBER7_TEST_LOG") {
+            Some(_) => Stdio::inherit(),
+            None => Stdio::null(),
+        };
+        command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addr = line.trim().parse();
+        Self { addr: addr.unwrap_or_else(|_| panic!("no address: {line:?}")), process }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it, as a crash or an operator does.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Whether it has ended, by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
+    /// Delivers once.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub fn deliver(&self, body: &str) -> io::Result<u16> {
+        deliver(self.addr, body).map(|answer| answer.0)
+    }
+
+    /// Delivers once, and returns what is answered: status and head.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub fn answer(&self, body: &str) -> io::Result<(u16, String)> {
+        deliver(self.addr, body)
+    }
+
+    /// Delivers, and resets the connection before there can be an answer.
+    pub fn deliver_and_reset(&self, body: &str) {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.write_all(request(body).as_bytes()).unwrap();
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+fn request(body: &str) -> String {
+    format!(
+        "POST /webhook HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{SIGNATURE_HEADER}: {}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        sign(body),
+        body.len(),
+    )
+}
+
+fn deliver(addr: SocketAddr, body: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(request(body).as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.get(9..12).and_then(|status| status.parse().ok());
+    status.map(|status| (status, answer)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Runs a program under another: a shell with limits, say.
+#[must_use]
+pub fn wrapped(wrapper: &[&str], program: &str, args: &[&OsStr]) -> Command {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(program).args(args);
+    command
+}

@@ -1,0 +1,197 @@
+//! Receivers are killed at awkward moments, on every store; the vendor tries again; effects are
+//! counted.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use number7_tests::{
+    body, on_every_store,
+    receiver::{FRAMEWORKS, Setup},
+    store::Store,
+};
+use tempfile::TempDir;
+use tokio::{task::block_in_place, time::sleep};
+
+/// How long anything may take on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a> {
+    Setup {
+        program: env!("CARGO_BIN_EXE_inbox-receiver"),
+        store,
+        framework,
+        effects: folder.path().join(format!("effects-{framework}")),
+        failing: 0,
+    }
+}
+
+/// Crashes a receiver once, delivers again as the vendor does, and counts the effects.
+async fn effects_after(crash: &str, store: &Store, answered: bool) -> Vec<u32> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut counts = Vec::new();
+    for framework in FRAMEWORKS {
+        let setup = setup(store, framework, &folder);
+        let job = format!("job_{crash}_{framework}");
+        let body = body("job.completed", &job);
+        block_in_place(|| {
+            let mut receiver = setup.start(crash);
+            let first = receiver.deliver(&body);
+            match answered {
+                // The answer and the crash of the handler race.
+                true => assert!(first.is_err() || first.is_ok_and(|status| status == 200)),
+                false => assert!(first.is_err(), "there was an answer"),
+            }
+            let begun = Instant::now();
+            while !receiver.has_ended() {
+                assert!(begun.elapsed() < PATIENCE, "it did not crash");
+            }
+            // The vendor's first retry finds the receiver up again, and so do the others.
+            let receiver = setup.start("never");
+            for _ in 0..3 {
+                assert_eq!(receiver.deliver(&body).unwrap(), 200);
+            }
+            receiver
+        });
+        let receiver = block_in_place(|| setup.start("never"));
+        store.settled(PATIENCE).await;
+        drop(receiver);
+        counts.push(setup.effects().get(&format!("job.completed:{job}")).copied().unwrap_or(0));
+    }
+    counts
+}
+
+async fn before_the_insert(store: Store) {
+    assert_eq!(effects_after("before-insert", &store, false).await, [1, 1]);
+}
+
+async fn during_the_insert(store: Store) {
+    assert_eq!(effects_after("during-insert", &store, false).await, [1, 1]);
+}
+
+async fn after_the_insert_and_before_the_answer(store: Store) {
+    assert_eq!(effects_after("before-answer", &store, false).await, [1, 1]);
+}
+
+async fn in_the_middle_of_the_handler(store: Store) {
+    assert_eq!(effects_after("in-handler", &store, true).await, [1, 1]);
+}
+
+/// At least once: the only place where an effect is doubled.
+async fn after_the_effect_and_before_its_record(store: Store) {
+    assert_eq!(effects_after("after-effect", &store, true).await, [2, 2]);
+}
+
+async fn after_the_answer(store: Store) {
+    let folder = tempfile::tempdir().unwrap();
+    for framework in FRAMEWORKS {
+        let setup = setup(&store, framework, &folder);
+        let jobs: Vec<String> = (0..20).map(|job| format!("job_{job}_{framework}")).collect();
+        for job in &jobs {
+            block_in_place(|| {
+                let mut receiver = setup.start("never");
+                assert_eq!(receiver.deliver(&body("job.completed", job)).unwrap(), 200);
+                // At once, so that the worker has it in hand, or not, or has done it.
+                receiver.kill();
+            });
+        }
+        let receiver = block_in_place(|| setup.start("never"));
+        store.settled(PATIENCE).await;
+        drop(receiver);
+        let effects = setup.effects();
+        for job in &jobs {
+            let count = effects.get(&format!("job.completed:{job}")).copied().unwrap_or(0);
+            assert!((1..=2).contains(&count), "{job} had {count} effects");
+        }
+    }
+}
+
+async fn the_client_goes_away_in_the_middle(store: Store) {
+    let folder = tempfile::tempdir().unwrap();
+    for framework in FRAMEWORKS {
+        let setup = setup(&store, framework, &folder);
+        let jobs: Vec<String> = (0..20).map(|job| format!("job_{job}_{framework}")).collect();
+        let receiver = block_in_place(|| {
+            let receiver = setup.start("never");
+            for job in &jobs {
+                receiver.deliver_and_reset(&body("job.completed", job));
+            }
+            for job in &jobs {
+                assert_eq!(receiver.deliver(&body("job.completed", job)).unwrap(), 200);
+            }
+            receiver
+        });
+        store.settled(PATIENCE).await;
+        drop(receiver);
+        let effects = setup.effects();
+        assert!(effects.len() == jobs.len() && effects.values().all(|count| *count == 1));
+    }
+}
+
+async fn a_hundred_at_once_have_one_effect(store: Store) {
+    let folder = tempfile::tempdir().unwrap();
+    for framework in FRAMEWORKS {
+        let setup = setup(&store, framework, &folder);
+        let body = body("job.completed", &format!("job_{framework}"));
+        let receiver = block_in_place(|| {
+            let receiver = setup.start("never");
+            std::thread::scope(|scope| {
+                let deliveries: Vec<_> =
+                    (0..100).map(|_| scope.spawn(|| receiver.deliver(&body))).collect();
+                for delivery in deliveries {
+                    assert_eq!(delivery.join().unwrap().unwrap(), 200);
+                }
+            });
+            receiver
+        });
+        store.settled(PATIENCE).await;
+        drop(receiver);
+        assert_eq!(setup.effects().into_values().collect::<Vec<_>>(), [1]);
+    }
+}
+
+/// Two receivers, each with its worker, share what there is to do.
+async fn two_processes_on_one_store(store: Store) {
+    const EVENTS: usize = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["axum", "actix-web"].map(|framework| setup(&store, framework, &folder));
+    let receivers = block_in_place(|| {
+        // Both at once, on a store that is empty: the schema is made once.
+        std::thread::scope(|scope| {
+            let starting = names.each_ref().map(|setup| scope.spawn(|| setup.start("never")));
+            starting.map(|receiver| receiver.join().unwrap())
+        })
+    });
+    block_in_place(|| {
+        std::thread::scope(|scope| {
+            for (half, receiver) in receivers.iter().enumerate() {
+                scope.spawn(move || {
+                    for number in 0..EVENTS {
+                        // Every event goes to both, as when a retry takes another way.
+                        let job = format!("job_{}", (number + half * EVENTS / 2) % EVENTS);
+                        assert_eq!(receiver.deliver(&body("job.completed", &job)).unwrap(), 200);
+                    }
+                });
+            }
+        });
+    });
+    store.settled(PATIENCE).await;
+    // What is done is recorded before it is gone from what is unfinished.
+    sleep(Duration::from_millis(100)).await;
+    drop(receivers);
+    let [axum, actix] = names.map(|setup| setup.effects());
+    assert!(!axum.is_empty() && !actix.is_empty(), "one of the workers did nothing");
+    assert_eq!(axum.len() + actix.len(), EVENTS, "an event was lost, or handled by both");
+    assert!(axum.values().chain(actix.values()).all(|count| *count == 1));
+}
+
+on_every_store!(
+    before_the_insert,
+    during_the_insert,
+    after_the_insert_and_before_the_answer,
+    in_the_middle_of_the_handler,
+    after_the_effect_and_before_its_record,
+    after_the_answer,
+    the_client_goes_away_in_the_middle,
+    a_hundred_at_once_have_one_effect,
+    two_processes_on_one_store,
+);
