@@ -24,6 +24,11 @@ pub(crate) const QUEUE: &str = "number7";
 /// log says what the store was doing.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How long an operation waits for a connection: less than for all of it, so that its error says
+/// that there was none.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How often an idle worker asks for events: every 50 milliseconds, so that an event is started
 /// within 100.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -158,12 +163,24 @@ impl From<sqlx::Error> for InboxError {
         use crate::InboxErrorKind as Kind;
         let kind = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Kind::Unreachable,
-            sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Kind::Unreachable,
-            sqlx::Error::PoolTimedOut => Kind::TooSlow,
+            sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut => {
+                Kind::Unreachable
+            }
             sqlx::Error::Database(error) => error.code().map_or(Kind::Refused, |code| sort(&code)),
             _ => Kind::Refused,
         };
         Self::new(kind, error)
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl From<sqlx::migrate::MigrateError> for InboxError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError as Migrate;
+        match error {
+            Migrate::Execute(error) | Migrate::ExecuteMigration(error, _) => error.into(),
+            other => Self::new(crate::InboxErrorKind::Refused, other),
+        }
     }
 }
 

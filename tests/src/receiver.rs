@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -35,8 +34,19 @@ impl Setup<'_> {
     /// Starts a receiver that will crash somewhere, or `never`.
     #[must_use]
     pub fn start(&self, crash: &str) -> Receiver {
-        let mut command = Command::new(self.program);
-        command.args(self.store.args()).arg(self.framework).arg(&self.effects);
+        self.start_under(&["env"], crash)
+    }
+
+    /// Starts a receiver by way of another program, such as a shell that limits it.
+    #[must_use]
+    pub fn start_under(&self, wrapper: &[&str], crash: &str) -> Receiver {
+        let mut command = Command::new(wrapper[0]);
+        command
+            .args(&wrapper[1..])
+            .arg(self.program)
+            .args(self.store.args())
+            .arg(self.framework)
+            .arg(&self.effects);
         Receiver::start(command.args([crash, &self.failing.to_string()]))
     }
 
@@ -78,10 +88,10 @@ impl Receiver {
         Self { addr: addr.unwrap_or_else(|_| panic!("no address: {line:?}")), process }
     }
 
-    /// The process.
+    /// Where it listens.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.id()
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Kills it, as a crash or an operator does.
@@ -136,7 +146,12 @@ fn request(body: &str) -> String {
     )
 }
 
-fn deliver(addr: SocketAddr, body: &str) -> io::Result<(u16, String)> {
+/// Delivers once, and returns what is answered: status and head.
+///
+/// # Errors
+///
+/// There is no answer.
+pub fn deliver(addr: SocketAddr, body: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(request(body).as_bytes())?;
@@ -144,12 +159,4 @@ fn deliver(addr: SocketAddr, body: &str) -> io::Result<(u16, String)> {
     stream.read_to_string(&mut answer)?;
     let status = answer.get(9..12).and_then(|status| status.parse().ok());
     status.map(|status| (status, answer)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-}
-
-/// Runs a program under another: a shell with limits, say.
-#[must_use]
-pub fn wrapped(wrapper: &[&str], program: &str, args: &[&OsStr]) -> Command {
-    let mut command = Command::new(wrapper[0]);
-    command.args(&wrapper[1..]).arg(program).args(args);
-    command
 }

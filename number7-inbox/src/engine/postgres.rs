@@ -17,7 +17,8 @@ use sqlx::{
 use ulid::Ulid;
 
 use super::{
-    Answer, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT, SWEEP_STEP, in_time,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT,
+    SWEEP_STEP, in_time,
 };
 use crate::{
     DEFAULT_ATTEMPTS, DeadLetter, InboxError, StoredEvent,
@@ -38,8 +39,7 @@ impl Postgres {
     pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
         let options: PgConnectOptions = url.parse()?;
         let pool = pool(options, CONNECTIONS);
-        let migrated = PostgresStorage::migrations().set_ignore_missing(true).run(&pool).await;
-        migrated.map_err(sqlx::Error::from)?;
+        PostgresStorage::migrations().set_ignore_missing(true).run(&pool).await?;
         let postgres = Self { pool };
         postgres.warn_if_not_durable().await?;
         Ok(postgres)
@@ -76,7 +76,7 @@ impl Postgres {
 fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(STORE_TIMEOUT)
+        .acquire_timeout(CONNECT_TIMEOUT)
         .connect_lazy_with(options)
 }
 

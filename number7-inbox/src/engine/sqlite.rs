@@ -17,7 +17,8 @@ use tokio::time::sleep;
 use ulid::Ulid;
 
 use super::{
-    Answer, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT, SWEEP_STEP, in_time,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT,
+    SWEEP_STEP, in_time,
 };
 use crate::{
     DEFAULT_ATTEMPTS, DeadLetter, InboxError, StoredEvent,
@@ -45,13 +46,13 @@ impl Sqlite {
         // queues fairly; several would poll for the lock.
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(STORE_TIMEOUT)
+            .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(options);
         let mut tries = 1;
         while let Err(error) = SqliteStorage::migrations().set_ignore_missing(true).run(&pool).await
         {
             if tries == OPEN_TRIES {
-                return Err(sqlx::Error::from(error).into());
+                return Err(error.into());
             }
             tries += 1;
             sleep(POLL_INTERVAL).await;

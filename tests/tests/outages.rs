@@ -1,0 +1,359 @@
+//! Stores that are down, slow, cut off, full or read-only: the sender is told to come again, nothing
+//! is lost, and nothing is doubled.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
+
+use number7_core::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE, Rejection, RejectionKind};
+use number7_inbox::{Inbox, InboxError, InboxErrorKind};
+use number7_tests::{
+    body, delivery,
+    engine::{Engine, Server},
+    proxy::{Network, Proxy},
+    receiver::{FRAMEWORKS, Receiver, Setup},
+    store::{Store, redis_script},
+};
+use sqlx::{Connection, Executor, PgConnection};
+use tempfile::TempDir;
+use tokio::{task::block_in_place, time::sleep};
+
+/// How long anything may take on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much later than its deadline an answer may come on a machine that is busy.
+const SLACK: Duration = Duration::from_secs(5);
+
+fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a> {
+    Setup {
+        program: env!("CARGO_BIN_EXE_inbox-receiver"),
+        store,
+        framework,
+        effects: folder.path().join(format!("effects-{framework}")),
+        failing: 0,
+    }
+}
+
+async fn store_on(engine: Engine, server: &Server, port: u16) -> Store {
+    match engine {
+        Engine::Postgres => Store::postgres_on(server, port).await,
+        Engine::Redis => Store::redis_on(server, port),
+    }
+}
+
+fn refused_in_time(receiver: &Receiver, job: &str) {
+    let begun = Instant::now();
+    let (status, head) = receiver.answer(&body("job.completed", job)).unwrap();
+    assert_eq!(status, 503, "{head}");
+    assert!(head.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{head}");
+    assert!(begun.elapsed() < DEFAULT_ACCEPT_DEADLINE + SLACK, "{:?}", begun.elapsed());
+}
+
+/// Delivers again and again, until the receiver has it.
+async fn accepted_at_last(receiver: &Receiver, job: &str) {
+    let begun = Instant::now();
+    while block_in_place(|| receiver.deliver(&body("job.completed", job)).unwrap()) != 200 {
+        assert!(begun.elapsed() < PATIENCE, "it is not accepted");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// All jobs had one effect: but those of `loose` may have had two.
+fn had_effects(setup: &Setup<'_>, jobs: &[String]) {
+    let effects = setup.effects();
+    for job in jobs {
+        let count = effects.get(&format!("job.completed:{job}")).copied().unwrap_or(0);
+        assert_eq!(count, 1, "{job} had {count} effects");
+    }
+    assert_eq!(effects.len(), jobs.len());
+}
+
+/// What a failing store does to a receiver, and what is left when it is well again.
+async fn rides_out(
+    engine: Engine,
+    mut fail: impl AsyncFnMut(&mut Server, &Proxy),
+    mut mend: impl AsyncFnMut(&mut Server, &Proxy),
+) {
+    let mut server = block_in_place(|| Server::start(engine));
+    let proxy = Proxy::start(server.port()).await;
+    let folder = tempfile::tempdir().unwrap();
+    for framework in FRAMEWORKS {
+        let store = store_on(engine, &server, proxy.port()).await;
+        let setup = setup(&store, framework, &folder);
+        let receiver = block_in_place(|| setup.start("never"));
+        let mut jobs = Vec::new();
+        for round in 0..2 {
+            // Some are being worked on when it happens.
+            for number in 0..10 {
+                jobs.push(format!("job_{round}_{number}"));
+                accepted_at_last(&receiver, jobs.last().unwrap()).await;
+            }
+            fail(&mut server, &proxy).await;
+            jobs.push(format!("job_{round}_refused"));
+            block_in_place(|| refused_in_time(&receiver, jobs.last().unwrap()));
+            mend(&mut server, &proxy).await;
+            accepted_at_last(&receiver, jobs.last().unwrap()).await;
+        }
+        store.settled(PATIENCE).await;
+        drop(receiver);
+        had_effects(&setup, &jobs);
+    }
+}
+
+async fn stopped_and_started_again(engine: Engine) {
+    rides_out(
+        engine,
+        async |server, _| block_in_place(|| server.kill()),
+        async |server, _| block_in_place(|| server.restart()),
+    )
+    .await;
+}
+
+async fn answers_nothing_for_a_while(engine: Engine) {
+    rides_out(
+        engine,
+        async |server, _| server.signal("STOP"),
+        async |server, _| server.signal("CONT"),
+    )
+    .await;
+}
+
+async fn network_swallows_everything(engine: Engine) {
+    rides_out(
+        engine,
+        async |_, proxy| proxy.set(Network::Silent),
+        // What was swallowed stays swallowed: old connections are dead without knowing it.
+        async |_, proxy| proxy.set(Network::Good),
+    )
+    .await;
+}
+
+async fn network_breaks(engine: Engine) {
+    rides_out(
+        engine,
+        async |_, proxy| proxy.set(Network::Down),
+        async |_, proxy| proxy.set(Network::Good),
+    )
+    .await;
+}
+
+/// The connection is cut after each few more bytes of the statement, so before it, in it, and after
+/// it when nobody hears the answer.
+async fn cut_off_in_mid_statement(engine: Engine) {
+    let server = block_in_place(|| Server::start(engine));
+    let proxy = Proxy::start(server.port()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_on(engine, &server, proxy.port()).await;
+    let setup = setup(&store, FRAMEWORKS[0], &folder);
+    let receiver = block_in_place(|| setup.start("never"));
+    let mut jobs = Vec::new();
+    for bytes in (0..600).step_by(60) {
+        for again in 0..3 {
+            jobs.push(format!("job_{bytes}_{again}"));
+            proxy.set(Network::CutAfter(bytes));
+            let job = jobs.last().unwrap();
+            let status = block_in_place(|| receiver.deliver(&body("job.completed", job)).unwrap());
+            assert!(status == 503 || status == 200, "{status}");
+            proxy.set(Network::Good);
+            accepted_at_last(&receiver, job).await;
+        }
+    }
+    store.settled(PATIENCE).await;
+    drop(receiver);
+    let effects = setup.effects();
+    assert_eq!(effects.len(), jobs.len(), "an event was lost");
+    had_effects(&setup, &jobs);
+}
+
+macro_rules! on_every_server {
+    ($($name:ident),+ $(,)?) => {
+        mod postgres {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+            async fn $name() {
+                super::$name(super::Engine::Postgres).await;
+            }
+        )+}
+
+        mod redis {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+            async fn $name() {
+                super::$name(super::Engine::Redis).await;
+            }
+        )+}
+    };
+}
+
+on_every_server!(
+    stopped_and_started_again,
+    answers_nothing_for_a_while,
+    network_swallows_everything,
+    network_breaks,
+    cut_off_in_mid_statement,
+);
+
+/// Why the inbox did not store.
+fn reason(refused: &Result<Acceptance, Rejection>) -> InboxErrorKind {
+    let rejection = refused.as_ref().unwrap_err();
+    assert_eq!((rejection.kind(), rejection.status_code()), (RejectionKind::NotStored, 503));
+    let source = rejection.source().unwrap().downcast_ref::<InboxError>().unwrap();
+    assert!(rejection.to_string().contains(&source.to_string()), "the log does not say why");
+    source.kind()
+}
+
+async fn accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
+    inbox.accept(&delivery("job.completed", job)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_another_process_locks_is_busy() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let mut other = store.sqlite_connection().await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::Busy);
+    assert!(begun.elapsed() < DEFAULT_ACCEPT_DEADLINE + SLACK);
+    other.execute("ROLLBACK").await.unwrap();
+    assert_eq!(accept(&inbox, "job_1").await.unwrap(), Acceptance::New);
+}
+
+/// A limit of the process' stands for a disk that is full; the operating system says it otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_grow_is_a_503() {
+    let (store, folder) = (Store::sqlite(), tempfile::tempdir().unwrap());
+    let setup = setup(&store, FRAMEWORKS[0], &folder);
+    // The schema, and a log that is empty.
+    drop(store.open().await);
+    let limited = ["sh", "-c", r#"trap "" XFSZ; ulimit -f 800; exec "$0" "$@""#];
+    let mut jobs = Vec::new();
+    block_in_place(|| {
+        let receiver = setup.start_under(&limited, "never");
+        loop {
+            jobs.push(format!("job_{}", jobs.len()));
+            let padded = padded(jobs.last().unwrap());
+            match receiver.answer(&padded).unwrap() {
+                (200, _) => assert!(jobs.len() < 1_000, "it is not limited"),
+                (503, head) => {
+                    assert!(head.to_lowercase().contains("retry-after: 1"), "{head}");
+                    break;
+                }
+                (status, _) => panic!("{status}"),
+            }
+        }
+    });
+    assert!(jobs.len() > 2, "nothing was accepted");
+    let receiver = block_in_place(|| setup.start("never"));
+    assert_eq!(receiver.deliver(&padded(jobs.last().unwrap())).unwrap(), 200);
+    store.settled(PATIENCE).await;
+    drop(receiver);
+    let effects = setup.effects();
+    assert_eq!(effects.len(), jobs.len(), "an event that was answered 200 is lost");
+}
+
+/// A large event.
+fn padded(job: &str) -> String {
+    body("job.completed", job).replace('}', &format!(r#","note":"{}"}}"#, "x".repeat(20_000)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_full_or_read_only_says_so() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let storage = inbox.sqlite_storage().unwrap();
+    sqlx::query("PRAGMA max_page_count = 1").fetch_all(storage.pool()).await.unwrap();
+    let mut stored = 0;
+    let refused = loop {
+        let job = format!("job_{stored}");
+        let large = padded(&job);
+        let verified = number7_tests::verifier().verify(number7_tests::sign(&large), large);
+        let accepted = inbox.accept(&verified.unwrap()).await;
+        if accepted.is_err() {
+            break accepted;
+        }
+        stored += 1;
+    };
+    assert_eq!(reason(&refused), InboxErrorKind::Full);
+    sqlx::query("PRAGMA query_only = 1").execute(storage.pool()).await.unwrap();
+    assert_eq!(reason(&accept(&inbox, "job_last").await), InboxErrorKind::ReadOnly);
+    sqlx::query("PRAGMA query_only = 0").execute(storage.pool()).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1000000").fetch_all(storage.pool()).await.unwrap();
+    assert_eq!(accept(&inbox, "job_last").await.unwrap(), Acceptance::New);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn a_postgres_that_is_read_only_says_so() {
+    let store = Store::postgres().await;
+    let inbox = store.open().await;
+    let Store::Postgres(url) = &store else { unreachable!() };
+    let name = url.rsplit('/').next().unwrap();
+    let mut admin = PgConnection::connect(url).await.unwrap();
+    let mut set = async |read_only: &str| {
+        // The admin's own session was opened before, and may write; the inbox gets new ones.
+        let sql = format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = {read_only};
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    };
+    set("on").await;
+    assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::ReadOnly);
+    set("off").await;
+    assert_eq!(accept(&inbox, "job_1").await.unwrap(), Acceptance::New);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_redis_that_is_full_or_read_only_says_so() {
+    let server = block_in_place(|| Server::start(Engine::Redis));
+    let store = Store::redis_on(&server, server.port());
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, config) = (store.open().await, async |command: &[&str]| {
+        let client = ::redis::Client::open(&**url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let command = command.iter().fold(::redis::Cmd::new(), |mut cmd, arg| {
+            cmd.arg(*arg);
+            cmd
+        });
+        command.query_async::<::redis::Value>(&mut connection).await.unwrap();
+    });
+    config(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::Full);
+    config(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_eq!(store.keys().await, 0, "a key is known without its payload");
+    config(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::ReadOnly);
+    config(&["REPLICAOF", "NO", "ONE"]).await;
+    assert_eq!(accept(&inbox, "job_1").await.unwrap(), Acceptance::New);
+    assert_eq!(redis_script(url, "return redis.call('LLEN', 'number7:active')").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_opened_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    let missing = Inbox::sqlite(folder.path().join("missing/inbox.db")).await.unwrap_err();
+    assert_eq!(missing.kind(), InboxErrorKind::Unreachable, "{missing}");
+    let none = folder.path().join("none.db");
+    std::fs::write(&none, "this is no database, but long enough to be looked at ".repeat(20))
+        .unwrap();
+    let none = Inbox::sqlite(none).await.unwrap_err();
+    assert_eq!(none.kind(), InboxErrorKind::Refused, "{none}");
+    let refused = Inbox::redis("redis://127.0.0.1:1/").await.unwrap_err();
+    assert!(
+        matches!(refused.kind(), InboxErrorKind::Unreachable | InboxErrorKind::TooSlow),
+        "{refused}"
+    );
+    let refused = Inbox::postgres("postgres://127.0.0.1:1/none").await.unwrap_err();
+    assert!(
+        matches!(refused.kind(), InboxErrorKind::Unreachable | InboxErrorKind::TooSlow),
+        "{refused}"
+    );
+    assert_eq!(Inbox::postgres("not a url").await.unwrap_err().kind(), InboxErrorKind::Refused);
+    assert!(begun.elapsed() < PATIENCE);
+}
