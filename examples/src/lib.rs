@@ -4,6 +4,7 @@ use std::{env, io, net::TcpListener};
 
 use number7_core::{Event, Secret, SecretError, SecretErrorKind};
 
+pub mod inbox;
 pub mod sender;
 
 /// The secret of receivers and senders that are given none. It is in this file, so anybody can sign

@@ -35,6 +35,7 @@ impl fmt::Display for Kind {
 }
 
 /// A body and the signature that is sent with it.
+#[derive(Clone)]
 pub struct Message {
     body: String,
     signature: String,

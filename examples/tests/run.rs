@@ -25,7 +25,12 @@ struct Receiver {
 impl Receiver {
     #[track_caller]
     fn start(program: &str) -> Self {
-        let mut process = command(program).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(program, &[])
+    }
+
+    #[track_caller]
+    fn start_with(program: &str, args: &[&str]) -> Self {
+        let mut process = command(program).args(args).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
         let mut receiver = Self { process, stdout, url: String::new() };
         receiver.url = receiver.line().strip_prefix("listening on ").unwrap().to_owned();
@@ -75,6 +80,33 @@ fn both_receivers_handle_what_is_sent() {
 }
 
 #[test]
+fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--url", folder.path().to_str().unwrap()];
+    let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
+    let output = receiver.send(&["--job", "job_1", "--times", "2"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.matches("attempt 1: 200 OK\n").count(), 2, "{printed}");
+    assert_eq!(receiver.line(), "handled: job_1 is done: invoice");
+    drop(receiver);
+
+    let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
+    assert!(receiver.send(&["--job", "job_1"]).status.success());
+    // What is handled next is the next job: the first is known.
+    assert_eq!(receiver.handles(&["--job", "job_2"]), "handled: job_2 is done: invoice");
+
+    let letters = command(env!("CARGO_BIN_EXE_dead-letters")).args(args).output().unwrap();
+    assert_eq!(String::from_utf8(letters.stdout).unwrap(), "0 dead letters\n");
+    let mut requeue = command(env!("CARGO_BIN_EXE_dead-letters"));
+    let requeued = requeue.args(args).args(["--requeue", "job.completed:job_2"]).output().unwrap();
+    assert_eq!(requeued.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(requeued.stdout).unwrap(),
+        "job.completed:job_2 is no dead letter\n"
+    );
+}
+
+#[test]
 fn rotate_tells_which_secret_signed() {
     let mut receiver = Receiver::start(env!("CARGO_BIN_EXE_rotate"));
     let handled = receiver.handles(&[]);
@@ -117,14 +149,15 @@ fn a_refused_connection_is_tried_again() {
 }
 
 #[test]
-fn the_demo_shows_four_events_and_ends_when_it_is_told_to() {
+fn the_demo_shows_five_events_and_ends_when_it_is_told_to() {
     let output = command(env!("CARGO_BIN_EXE_demo")).arg("--once").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{printed}");
     for part in [
-        "sent: job.completed\nhandled: job_abc123 is done: invoice\nanswered: 200 OK\n",
-        "sent: job.failed\nhandled: job_abc123 failed: page 2 could not be read\nanswered: 200 OK\n",
-        "sent: job.archived\nhandled: job.archived is unknown: {",
+        "sent: job.completed\nanswered: 200 OK\nhandled: job_abc123 is done: invoice\n",
+        "sent: job.completed again, as the vendor's retry\nanswered: 200 OK\n\n",
+        "sent: job.failed\nanswered: 200 OK\nhandled: job_abc123 failed: page 2 could not be read\n",
+        "sent: job.archived\nanswered: 200 OK\nhandled: job.archived is unknown: {",
         "sent: job.completed, changed after it was signed\nanswered: 401 Unauthorized\n",
     ] {
         assert!(printed.contains(part), "{printed}");

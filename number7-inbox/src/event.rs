@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// What the store has of an event: the signed JSON. It is the argument of the tasks of the
-/// underlying [`apalis`] storage.
+/// underlying storage of apalis'.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredEvent(Vec<u8>);
 

@@ -29,6 +29,9 @@ struct Args {
     /// Change the body after it was signed
     #[arg(long)]
     forge: bool,
+    /// Deliver it so many times, though it was answered 200: a retry may cross its answer
+    #[arg(long, default_value_t = 1)]
+    times: u32,
     /// Where to send it, by plain HTTP [default: /webhook at WEBHOOK_ADDR, or at 127.0.0.1:3000]
     #[arg(long, value_parser = plain_http)]
     url: Option<String>,
@@ -44,14 +47,25 @@ fn main() -> Result<ExitCode, SecretError> {
     let message = Message::sample(args.event, &args.job, &args.document, &secret);
     let message = if args.forge { message.forged() } else { message };
 
-    println!("sending {} of {} to {}", args.event, args.job, url);
+    for _ in 0..args.times {
+        println!("sending {} of {} to {}", args.event, args.job, url);
+        if !deliver(&message, &url) {
+            println!("all attempts failed; the vendor would be silent now");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Delivers, up to four times. Whether it was answered 2xx in the end.
+fn deliver(message: &Message, url: &str) -> bool {
     let mut backoff = BACKOFF.into_iter();
     for attempt in 1.. {
-        match message.post(&url) {
+        match message.post(url) {
             Ok(status) => {
                 println!("attempt {attempt}: {status}");
                 if status.is_success() {
-                    return Ok(ExitCode::SUCCESS);
+                    return true;
                 }
             }
             Err(error) => println!("attempt {attempt}: no answer: {error}"),
@@ -60,8 +74,7 @@ fn main() -> Result<ExitCode, SecretError> {
         println!("next attempt in {delay:?}");
         sleep(delay);
     }
-    println!("all attempts failed; the vendor would be silent now");
-    Ok(ExitCode::FAILURE)
+    false
 }
 
 fn plain_http(url: &str) -> Result<String, &'static str> {

@@ -17,8 +17,7 @@ use sqlx::{
 use ulid::Ulid;
 
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT,
-    SWEEP_STEP, in_time,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, SWEEP_STEP, in_time,
 };
 use crate::{
     DEFAULT_ATTEMPTS, DeadLetter, InboxError, StoredEvent,

@@ -1,0 +1,68 @@
+//! Receives Number7 AI's webhooks with axum: accepts them durably, answers, and works on them after.
+
+use std::{error::Error, io, time::Duration};
+
+use axum::{Router, routing::post_service};
+use clap::Parser;
+use number7_examples::{handle, inbox::InboxArgs, listen, secret};
+use number7_inbox::{AcceptedEvent, BoxError};
+use number7_tower::{AcceptNumber7, VerifyNumber7};
+use tokio::{
+    net::TcpListener,
+    signal::{
+        ctrl_c,
+        unix::{SignalKind, signal},
+    },
+    time::sleep,
+};
+
+/// Accept events durably, answer 200, and work on them in the same process.
+///
+/// Any number of these may run on one store.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    inbox: InboxArgs,
+    /// How many milliseconds the work on an event takes
+    #[arg(long, default_value_t = 0)]
+    work: u64,
+    /// How many seconds a worker that is not heard of keeps its events
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..))]
+    lease: u64,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let args = Args::parse();
+    let (work, lease) = (Duration::from_millis(args.work), Duration::from_secs(args.lease));
+
+    let inbox = args.inbox.open().await?;
+    let app = Router::new()
+        .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
+        .layer(VerifyNumber7::new(secret()?));
+    let worker = inbox.worker(move |event| work_on(event, work)).lease(lease);
+
+    // Both finish what they have in hand.
+    let listener = TcpListener::from_std(listen()?)?;
+    let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
+    let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
+    Ok(served?)
+}
+
+/// What is done with an event, at least once. An error, or a panic, and it is tried again later.
+async fn work_on(accepted: AcceptedEvent, work: Duration) -> Result<(), BoxError> {
+    let event = accepted.event()?;
+    sleep(work).await;
+    handle(&event);
+    Ok(())
+}
+
+/// Ctrl-C, or what a service manager sends.
+async fn terminated() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
