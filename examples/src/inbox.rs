@@ -7,7 +7,6 @@ use number7_inbox::{BoxError, Inbox};
 
 /// Which inbox.
 #[derive(Args)]
-#[expect(clippy::doc_markdown, reason = "clap prints it as it is")]
 pub struct InboxArgs {
     /// The store of the inbox
     #[arg(long, value_enum, default_value = "sqlite")]

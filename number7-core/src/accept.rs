@@ -13,7 +13,7 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A place where verified events are safe: an inbox.
 ///
-/// `number7-inbox` has it on `SQLite`, `PostgreSQL` and Redis. Implement it to use a store or a
+/// `number7-inbox` has it on SQLite, PostgreSQL and Redis. Implement it to use a store or a
 /// queue of your own. Only [`store`](Self::store) is to be written; it is an async function that
 /// names no runtime. `&T` and `Arc<T>` of an inbox are inboxes.
 ///

@@ -9,8 +9,8 @@ use crate::{Delivery, EventError, event::Outline, idempotency_key};
 
 /// How long a [`Record::key`] can be: 255 bytes.
 ///
-/// Keys are indexed, and indices have limits: `PostgreSQL`'s is 2,704 bytes, `DynamoDB`'s 2,048,
-/// that of `MySQL`'s older row formats 767, which is 255 characters of three bytes.
+/// Keys are indexed, and indices have limits: PostgreSQL's is 2,704 bytes, DynamoDB's 2,048,
+/// that of MySQL's older row formats 767, which is 255 characters of three bytes.
 pub const MAX_KEY_LENGTH: usize = 255;
 
 /// A verified event on its way into an [inbox](crate::Accept): its key and its signed JSON.

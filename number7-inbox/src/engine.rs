@@ -184,7 +184,7 @@ impl From<sqlx::migrate::MigrateError> for InboxError {
     }
 }
 
-/// `PostgreSQL` has five characters, `SQLite` a number whose lowest byte is the primary code.
+/// PostgreSQL has five characters, SQLite a number whose lowest byte is the primary code.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 fn sort(code: &str) -> crate::InboxErrorKind {
     use crate::InboxErrorKind as Kind;

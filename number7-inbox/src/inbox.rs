@@ -31,7 +31,7 @@ impl Inbox {
     /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
     /// share it.
     ///
-    /// The file is kept in `SQLite`'s WAL mode with full synchronisation, so that what is confirmed
+    /// The file is kept in SQLite's WAL mode with full synchronisation, so that what is confirmed
     /// is on the disk. Beside it stand `…-wal` and `…-shm`. It must not lie on a network share.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Inbox {
         Ok(Self { store: Store::Sqlite(Arc::new(sqlite)) })
     }
 
-    /// An inbox on `PostgreSQL` 13 or later, by a `postgres://` URL: for several machines.
+    /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
     ///
     /// It makes the schema `apalis` in that database, with the extension `hstore`. A server that is
     /// set to lose what it confirms (`fsync` or `synchronous_commit` off) is warned about in the

@@ -277,7 +277,7 @@ fn text_of_panic(panic: &(dyn Any + Send)) -> String {
     storable(&format!("panicked: {}", text.unwrap_or("with something that is no text")))
 }
 
-/// A text that fits, and that every store takes: no JSON of `PostgreSQL` has a NUL.
+/// A text that fits, and that every store takes: no JSON of PostgreSQL has a NUL.
 fn storable(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_ERROR_LENGTH);
     text[..end].replace('\0', "\u{fffd}")

@@ -156,7 +156,7 @@ impl Worker {
 
     /// How long a failed event rests: `first` after the first attempt, doubled after each, and
     /// never longer than `longest`; [`DEFAULT_BACKOFF`] and [`DEFAULT_MAX_BACKOFF`] unless it is
-    /// set. `SQLite` keeps whole seconds, rounded up.
+    /// set. SQLite keeps whole seconds, rounded up.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.first_backoff = first;
         self.settings.max_backoff = longest;

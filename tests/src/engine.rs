@@ -12,6 +12,10 @@ use std::{
 
 use tempfile::TempDir;
 
+/// What the build found.
+const INITDB: Option<&str> = option_env!("INITDB");
+const REDIS_SERVER: Option<&str> = option_env!("REDIS_SERVER");
+
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,7 +36,7 @@ wait $pid
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// `PostgreSQL`.
+    /// PostgreSQL.
     Postgres,
     /// Redis, with its append-only file synced at every write.
     Redis,
@@ -129,7 +133,7 @@ fn run(engine: Engine, folder: &TempDir, port: u16) -> (Child, u32) {
             command
         }
         Engine::Redis => {
-            let program = option_env!("REDIS_SERVER").expect("redis-server is not installed");
+            let program = REDIS_SERVER.expect("redis-server is not installed");
             let mut command = Command::new(program);
             command.args(["--port", &port_text, "--bind", "127.0.0.1", "--databases", "1000"]);
             command.args(["--dir", folder.path().to_str().unwrap(), "--save", ""]);
@@ -159,13 +163,13 @@ fn run(engine: Engine, folder: &TempDir, port: u16) -> (Child, u32) {
     (keeper, pid.trim().parse().unwrap())
 }
 
-/// A program of `PostgreSQL`'s, beside the one that the build found.
+/// A program of PostgreSQL's, beside the one that the build found.
 fn postgres(program: &str) -> PathBuf {
-    let initdb = option_env!("INITDB").expect("PostgreSQL is not installed");
+    let initdb = INITDB.expect("PostgreSQL is not installed");
     Path::new(initdb).with_file_name(program)
 }
 
-/// `PostgreSQL` does not run as root.
+/// PostgreSQL does not run as root.
 fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
