@@ -96,7 +96,7 @@ fn send(events: usize, next: &AtomicUsize, addrs: &Mutex<[SocketAddr; 2]>) {
             return;
         }
         let (event, job) = event(number);
-        let repeated = if number % 3 == 0 { 2 } else { 1 };
+        let repeated = if number.is_multiple_of(3) { 2 } else { 1 };
         for way in 0..repeated {
             let begun = Instant::now();
             // Longer than the vendor tries, since the receivers are down more than theirs.
