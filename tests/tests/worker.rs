@@ -98,7 +98,7 @@ async fn what_fails_is_tried_again_and_then_rests(store: Store) {
     });
     let rest = Duration::from_secs(1);
     worker.backoff(rest, rest).run_until(store.settled(PATIENCE)).await;
-    let starts = starts.lock().unwrap();
+    let starts = starts.lock().unwrap().clone();
     assert_eq!(starts.iter().map(|start| start.0).collect::<Vec<_>>(), [1, 2, 3]);
     for pair in starts.windows(2) {
         let rested = pair[1].1 - pair[0].1;
