@@ -130,8 +130,10 @@ fn acceptance(inserted: u64) -> Acceptance {
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-fn seconds(duration: Duration) -> i64 {
-    duration.as_secs().try_into().unwrap_or(i64::MAX / 2)
+fn seconds(retention: Duration) -> i64 {
+    /// More than any store remembers, and no more than all of them can count.
+    const CENTURY: i64 = 100 * 365 * 24 * 60 * 60;
+    retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
 }
 
 /// Dead letters of rows: key, JSON, attempts, error, and seconds since the epoch.

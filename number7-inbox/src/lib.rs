@@ -24,6 +24,6 @@ pub use self::{
     inbox::Inbox,
     worker::{
         DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_LEASE, DEFAULT_MAX_BACKOFF,
-        DEFAULT_RETENTION, MIN_LEASE, Worker,
+        DEFAULT_RETENTION, MAX_LEASE, MIN_LEASE, Worker,
     },
 };

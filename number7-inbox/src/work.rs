@@ -36,7 +36,7 @@ use tokio_util::{
 use tower_service::Service;
 
 use crate::{
-    AcceptedEvent, InboxError, StoredEvent,
+    AcceptedEvent, InboxError, STORE_TIMEOUT, StoredEvent,
     engine::{Claim, Engine, Outcome},
     worker::Settings,
 };
@@ -93,7 +93,8 @@ impl Shift {
         C::Compact: Send + 'static,
     {
         let context = WorkerContext::new(&self.worker);
-        let (stop, lease) = (self.job.stop.clone(), self.job.settings.lease);
+        let (worker, job) = (self.worker.clone(), Arc::clone(&self.job));
+        let lease = job.settings.lease;
         let alive = Arc::new(Notify::new());
         let beat = Arc::clone(&alive);
         let runner = Runner { shift: self, permit: None };
@@ -106,17 +107,20 @@ impl Shift {
             })
             .build(runner)
             .run();
-        // apalis waits without end for a store that does not answer.
+        // apalis waits without end for a store that does not answer. Where it does, it dates its
+        // registration by the clock of this machine; a renewal dates it by the store's.
         let stalled = async {
-            while timeout(lease + crate::STORE_TIMEOUT, alive.notified()).await.is_ok() {}
+            while timeout(lease + STORE_TIMEOUT, alive.notified()).await.is_ok() {
+                _ = job.engine.keep_alive(&worker).await;
+            }
         };
         let stopped = async {
-            stop.cancelled().await;
+            job.stop.cancelled().await;
             // A worker that has not started yet cannot be stopped.
             while context.stop().is_err() {
                 sleep(FIRST_PAUSE).await;
             }
-            sleep(crate::STORE_TIMEOUT).await;
+            sleep(STORE_TIMEOUT).await;
         };
         select! {
             ended = run => Ok(ended?),

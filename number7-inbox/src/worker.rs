@@ -9,11 +9,7 @@ use std::{
 
 use apalis_core::error::BoxDynError;
 use futures_util::{FutureExt, future::join_all};
-use tokio::{
-    select,
-    sync::Semaphore,
-    time::{interval, sleep},
-};
+use tokio::{select, sync::Semaphore, time::sleep};
 use tokio_util::{
     sync::{CancellationToken, PollSemaphore},
     task::TaskTracker,
@@ -55,6 +51,12 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 /// The shortest lease: 4 seconds, since stores keep the time of a heartbeat in whole ones.
 pub const MIN_LEASE: Duration = Duration::from_secs(4);
 
+/// The longest lease: 1 hour. Whatever crashed is back by then.
+pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
+
+/// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
+const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How long the key of a finished event stays known: 7 days.
 ///
 /// The vendor retries up to three times with exponential backoff, and does not publish how far
@@ -63,6 +65,9 @@ pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How often a worker looks for what its retention has run out of, unless that is shorter.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long it waits where there was more than it took at once.
+const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
 /// How long a worker waits before it starts anew when the store failed.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -155,11 +160,11 @@ impl Worker {
     }
 
     /// How long a failed event rests: `first` after the first attempt, doubled after each, and
-    /// never longer than `longest`; [`DEFAULT_BACKOFF`] and [`DEFAULT_MAX_BACKOFF`] unless it is
-    /// set. SQLite keeps whole seconds, rounded up.
+    /// never longer than `longest` or 30 days; [`DEFAULT_BACKOFF`] and [`DEFAULT_MAX_BACKOFF`]
+    /// unless it is set. SQLite keeps whole seconds, rounded up.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.first_backoff = first;
-        self.settings.max_backoff = longest;
+        self.settings.max_backoff = longest.min(LONGEST_REST);
         self
     }
 
@@ -168,9 +173,10 @@ impl Worker {
     ///
     /// # Panics
     ///
-    /// It is shorter than [`MIN_LEASE`].
+    /// It is shorter than [`MIN_LEASE`] or longer than [`MAX_LEASE`].
     pub fn lease(mut self, lease: Duration) -> Self {
-        assert!(lease >= MIN_LEASE, "a lease is at least {MIN_LEASE:?}");
+        let range = MIN_LEASE..=MAX_LEASE;
+        assert!(range.contains(&lease), "a lease of {lease:?} is not within {range:?}");
         self.settings.lease = lease;
         self
     }
@@ -226,10 +232,9 @@ impl Worker {
             shifts.finish(lease).await;
         };
         let keep_alive = async {
-            let mut beat = interval(heartbeat);
             loop {
-                beat.tick().await;
                 shifts.keep_alive().await;
+                sleep(heartbeat).await;
             }
         };
         select! {
@@ -310,21 +315,14 @@ impl Shifts {
 
 /// Forgets what was finished long enough ago, now and then.
 async fn sweep(engine: &dyn Engine, retention: Duration) {
-    let mut round = interval((retention / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL));
+    let pause = (retention / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL);
     loop {
-        round.tick().await;
-        loop {
-            match engine.sweep(retention).await {
-                Ok(swept) if swept >= u64::from(SWEEP_STEP) => {
-                    sleep(Duration::from_millis(100)).await
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(target: "number7", "could not forget old events: {error}");
-                    break;
-                }
-            }
+        let swept = engine.sweep(retention).await;
+        if let Err(error) = &swept {
+            tracing::warn!(target: "number7", "could not forget old events: {error}");
         }
+        let is_more = swept.is_ok_and(|swept| swept >= u64::from(SWEEP_STEP));
+        sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;
     }
 }
 

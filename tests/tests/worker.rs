@@ -11,7 +11,7 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, MIN_LEASE, Worker};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, MAX_LEASE, MIN_LEASE, Worker};
 use number7_tests::{body, delivery, on_every_store, sign, store::Store, verifier};
 use tokio::{
     sync::{Notify, oneshot},
@@ -134,6 +134,7 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     assert!(letters[0].since().elapsed().unwrap() < PATIENCE);
     assert_eq!(letters[0].stored().json(), body("job.completed", "job_1").as_bytes());
     assert_eq!(inbox.dead_letters(1).await.unwrap().len(), 1);
+    assert_eq!(inbox.dead_letters(0).await.unwrap().len(), 0);
 
     // A dead letter is known: the sender's retry does not bring it back, an operator does.
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
@@ -302,6 +303,23 @@ async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
 }
 
+async fn the_longest_settings_are_no_error(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    accept(&inbox, "job.completed", "job_1").await;
+    let counted = handled.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        counted.count(&event);
+        async { Err::<(), _>("it rests for long") }
+    });
+    let worker = worker.backoff(Duration::MAX, Duration::MAX).retention(Duration::MAX);
+    let worker = Running::start(worker.lease(MAX_LEASE));
+    until(async || handled.of("job.completed:job_1") == 1).await;
+    // If the rest could not be recorded, this would take as long as the lease.
+    tokio::time::timeout(PATIENCE, worker.stop()).await.unwrap();
+    handled.worker(&inbox).run_until(sleep(Duration::from_secs(1))).await;
+    assert_eq!((handled.of("job.completed:job_1"), store.unfinished().await), (1, 1));
+}
+
 async fn more_than_redis_can_unpack_is_worked_through(store: Store) {
     const EVENTS: usize = 9_000;
     let Store::Redis(url) = &store else { return };
@@ -330,5 +348,6 @@ on_every_store!(
     a_stale_worker_changes_nothing,
     what_ends_the_process_every_time_is_a_dead_letter,
     a_key_is_known_for_the_retention_and_no_longer,
+    the_longest_settings_are_no_error,
     more_than_redis_can_unpack_is_worked_through,
 );

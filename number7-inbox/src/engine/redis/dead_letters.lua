@@ -2,7 +2,7 @@
 -- KEYS: the dead letters, the data
 -- ARGV: how many at most, the prefix of the metas
 local letters = {}
-for _, task in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+for _, task in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'LIMIT', 0, ARGV[1])) do
     local meta = redis.call('HMGET', ARGV[2] .. task, 'idempotency_key', 'attempts', 'error',
         'done_at')
     local json = redis.call('HGET', KEYS[2], task)
