@@ -58,8 +58,8 @@ pub(crate) trait Engine: Send + Sync {
     /// Renews the lease of a worker.
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
-    /// Gives back what a worker has claimed and did not begin.
-    fn release<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
+    /// Gives back what a worker has claimed, but for the tasks that it has in hand.
+    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()>;
 
     /// Forgets events, at most [`SWEEP_STEP`], that were finished that long ago. Says how many.
     fn sweep(&self, retention: Duration) -> Answer<'_, u64>;

@@ -2,11 +2,12 @@
 
 use std::{
     any::Any,
+    collections::HashSet,
     convert::Infallible,
     error::Error,
     future::{Ready, ready},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -66,7 +67,39 @@ pub(crate) struct Shift {
     pub(crate) worker: String,
     pub(crate) job: Arc<Job>,
     pub(crate) permits: PollSemaphore,
-    pub(crate) attempts: TaskTracker,
+    pub(crate) in_hand: InHand,
+}
+
+/// The attempts of one worker of apalis', by their tasks.
+#[derive(Clone, Default)]
+pub(crate) struct InHand {
+    running: TaskTracker,
+    tasks: Arc<Mutex<HashSet<String>>>,
+}
+
+impl InHand {
+    fn begin(&self, task: String, attempt: impl Future<Output = ()> + Send + 'static) {
+        self.lock().insert(task.clone());
+        let held = Held(self.clone(), task);
+        self.running.spawn(async move {
+            attempt.await;
+            drop(held);
+        });
+    }
+
+    pub(crate) fn tasks(&self) -> Vec<String> {
+        self.lock().iter().cloned().collect()
+    }
+
+    /// Waits for the last attempt. There must be no more to come.
+    pub(crate) async fn end(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Shift {
@@ -130,6 +163,15 @@ impl Shift {
     }
 }
 
+/// In hand until it is dropped.
+struct Held(InHand, String);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}
+
 /// The bytes as they were signed, in the place of apalis' JSON codec.
 #[derive(Clone, Copy)]
 pub(crate) struct Verbatim;
@@ -175,7 +217,7 @@ impl Service<Task<StoredEvent>> for Runner {
         };
         let key = task.idempotency_key().unwrap_or_default().to_owned();
         let job = Arc::clone(&self.shift.job);
-        self.shift.attempts.spawn(async move {
+        self.shift.in_hand.begin(claim.task.clone(), async move {
             job.attempt(claim, key, task.args).await;
             drop(permit);
         });

@@ -3,23 +3,20 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use apalis_core::error::BoxDynError;
 use futures_util::{FutureExt, future::join_all};
 use tokio::{select, sync::Semaphore, time::sleep};
-use tokio_util::{
-    sync::{CancellationToken, PollSemaphore},
-    task::TaskTracker,
-};
+use tokio_util::sync::{CancellationToken, PollSemaphore};
 use ulid::Ulid;
 
 use crate::{
-    AcceptedEvent,
+    AcceptedEvent, InboxError,
     engine::{Engine, SWEEP_STEP},
-    work::{Handler, Job, Shift},
+    work::{Handler, InHand, Job, Shift},
 };
 
 /// How many events one worker has in hand at a time: 16.
@@ -213,13 +210,13 @@ impl Worker {
         let job = Arc::new(Job { engine: Arc::clone(&engine), handler, settings, stop });
         let work = async {
             while !job.stop.is_cancelled() {
-                let (worker, attempts) = shifts.start();
+                let (worker, in_hand) = shifts.start();
                 let shift =
-                    Shift { worker, job: Arc::clone(&job), permits: permits.clone(), attempts };
+                    Shift { worker, job: Arc::clone(&job), permits: permits.clone(), in_hand };
                 // A name is used once, so what a store has of an earlier worker never stands in
                 // the way. What of apalis panics is a failure like others.
                 let ended = AssertUnwindSafe(engine.work(shift)).catch_unwind().await;
-                shifts.log_end(ended.map_err(|_| "it panicked"), &job.stop);
+                shifts.end(ended.map_err(|_| "it panicked"), &job.stop);
                 while !job.stop.is_cancelled() {
                     sleep(RESTART_PAUSE).await;
                     // What goes on of earlier shifts keeps its lease, before a new worker could
@@ -260,23 +257,29 @@ impl fmt::Debug for Worker {
 /// of those before it attempts may be.
 struct Shifts {
     engine: Arc<dyn Engine>,
-    started: Mutex<Vec<(String, TaskTracker)>>,
+    started: Mutex<Vec<Started>>,
+}
+
+#[derive(Clone)]
+struct Started {
+    worker: String,
+    in_hand: InHand,
+    has_ended: bool,
 }
 
 impl Shifts {
-    fn start(&self) -> (String, TaskTracker) {
-        let shift = (format!("number7-{}", Ulid::generate()), TaskTracker::new());
-        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.retain(|(_, attempts)| !attempts.is_empty());
-        started.push(shift.clone());
-        shift
+    fn start(&self) -> (String, InHand) {
+        let (worker, in_hand) = (format!("number7-{}", Ulid::generate()), InHand::default());
+        let started =
+            Started { worker: worker.clone(), in_hand: in_hand.clone(), has_ended: false };
+        self.lock().push(started);
+        (worker, in_hand)
     }
 
-    fn started(&self) -> Vec<(String, TaskTracker)> {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn log_end(&self, ended: Result<Result<(), BoxDynError>, &str>, stop: &CancellationToken) {
+    fn end(&self, ended: Result<Result<(), BoxDynError>, &str>, stop: &CancellationToken) {
+        if let Some(last) = self.lock().last_mut() {
+            last.has_ended = true;
+        }
         let error = match ended {
             Ok(Ok(())) if stop.is_cancelled() => return,
             Ok(Ok(())) => "it ended by itself".into(),
@@ -286,10 +289,12 @@ impl Shifts {
         tracing::warn!(target: "number7", "the worker starts anew: {error}");
     }
 
-    /// Renews all leases. False if the store failed.
+    /// Renews all leases, and gives back what nobody will begin. False if the store failed.
     async fn keep_alive(&self) -> bool {
-        for (worker, _) in self.started() {
-            if let Err(error) = self.engine.keep_alive(&worker).await {
+        let started = self.lock().clone();
+        for shift in started {
+            if let Err(error) = self.keep_one_alive(&shift).await {
+                let worker = shift.worker;
                 tracing::warn!(target: "number7", worker, "could not renew a lease: {error}");
                 return false;
             }
@@ -297,12 +302,25 @@ impl Shifts {
         true
     }
 
+    async fn keep_one_alive(&self, shift: &Started) -> Result<(), InboxError> {
+        if shift.has_ended {
+            // The store may have claimed more for it, and the answer was lost.
+            let in_hand = shift.in_hand.tasks();
+            self.engine.release(&shift.worker, &in_hand).await?;
+            if in_hand.is_empty() {
+                self.lock().retain(|known| known.worker != shift.worker);
+                return Ok(());
+            }
+        }
+        self.engine.keep_alive(&shift.worker).await
+    }
+
     /// Waits for all attempts, and gives back what was claimed and not begun.
     async fn finish(&self, lease: Duration) {
-        join_all(self.started().into_iter().map(async |(worker, attempts)| {
-            attempts.close();
-            attempts.wait().await;
-            if let Err(error) = self.engine.release(&worker).await {
+        let started = self.lock().clone();
+        join_all(started.into_iter().map(async |Started { worker, in_hand, .. }| {
+            in_hand.end().await;
+            if let Err(error) = self.engine.release(&worker, &[]).await {
                 tracing::warn!(
                     target: "number7", worker, ?lease,
                     "what the worker has claimed is free only when its lease ends: {error}"
@@ -310,6 +328,10 @@ impl Shifts {
             }
         }))
         .await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Started>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

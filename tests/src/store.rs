@@ -174,6 +174,33 @@ impl Store {
         .await;
     }
 
+    /// Lets the heartbeats of workers fail for a while, so that they start anew.
+    pub async fn fail_heartbeats(&self, outage: Duration) {
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = self.sqlite_connection().await;
+                sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+                sleep(outage).await;
+                sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                let hide = sqlx::raw_sql("ALTER TABLE apalis.workers RENAME TO hidden");
+                hide.execute(&mut connection).await.unwrap();
+                sleep(outage).await;
+                let show = sqlx::raw_sql("ALTER TABLE apalis.hidden RENAME TO workers");
+                show.execute(&mut connection).await.unwrap();
+            }
+            Self::Redis(url) => {
+                let hide = "return redis.call('RENAME', 'number7:workers', 'hidden')";
+                redis_script::<String>(url, hide).await;
+                sleep(outage).await;
+                let show = "return redis.call('RENAME', 'hidden', 'number7:workers')";
+                redis_script::<String>(url, show).await;
+            }
+        }
+    }
+
     /// Changes the table of jobs, or Redis.
     pub async fn execute(&self, update: &str, script: &str) {
         match self {
@@ -187,7 +214,7 @@ impl Store {
                 sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
             }
             Self::Redis(url) => {
-                redis_script(url, script).await;
+                redis_script::<i64>(url, script).await;
             }
         }
     }
@@ -204,14 +231,50 @@ impl Store {
     pub async fn settled(&self, patience: Duration) {
         let begun = std::time::Instant::now();
         while self.unfinished().await > 0 {
-            assert!(begun.elapsed() < patience, "{} are unfinished", self.unfinished().await);
+            assert!(begun.elapsed() < patience, "unfinished: {}", self.describe().await);
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Where everything is that is not finished.
+    async fn describe(&self) -> String {
+        const ROWS: &str = "SELECT idempotency_key, status, coalesce(lock_by, '') FROM";
+        const UNFINISHED: &str = "WHERE status NOT IN ('Done', 'Killed')";
+        let rows: Vec<(String, String, String)> = match self {
+            Self::Sqlite(_) => {
+                let sql = sqlx::AssertSqlSafe(format!("{ROWS} Jobs {UNFINISHED}"));
+                sqlx::query_as(sql).fetch_all(&mut self.sqlite_connection().await).await.unwrap()
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                let sql = sqlx::AssertSqlSafe(format!("{ROWS} apalis.jobs {UNFINISHED}"));
+                sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap()
+            }
+            Self::Redis(url) => {
+                let script = "
+                    local seen = 'now ' .. redis.call('TIME')[1]
+                    for _, key in ipairs(redis.call('KEYS', 'number7:*')) do
+                        local kind = redis.call('TYPE', key)['ok']
+                        local held = {}
+                        if kind == 'set' then held = redis.call('SMEMBERS', key) end
+                        if kind == 'list' then held = redis.call('LRANGE', key, 0, 9) end
+                        if kind == 'zset' and not string.find(key, 'finished') then
+                            held = redis.call('ZRANGE', key, 0, 9, 'WITHSCORES')
+                        end
+                        if #held > 0 then
+                            seen = seen .. '; ' .. key .. ': ' .. table.concat(held, ' ')
+                        end
+                    end
+                    return seen";
+                return redis_script(url, script).await;
+            }
+        };
+        format!("{rows:?}")
     }
 }
 
 /// Runs a script on a Redis.
-pub async fn redis_script(url: &str, script: &str) -> i64 {
+pub async fn redis_script<T: redis::FromRedisValue>(url: &str, script: &str) -> T {
     let client = redis::Client::open(url).unwrap();
     let settings = redis::AsyncConnectionConfig::new().set_response_timeout(None);
     let mut connection =

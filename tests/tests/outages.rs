@@ -330,7 +330,7 @@ async fn a_redis_that_is_full_or_read_only_says_so() {
     assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::ReadOnly);
     config(&["REPLICAOF", "NO", "ONE"]).await;
     assert_eq!(accept(&inbox, "job_1").await.unwrap(), Acceptance::New);
-    assert_eq!(redis_script(url, "return redis.call('LLEN', 'number7:active')").await, 1);
+    assert_eq!(redis_script::<i64>(url, "return redis.call('LLEN', 'number7:active')").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -251,6 +251,47 @@ async fn a_stale_worker_changes_nothing(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
 }
 
+/// The store claims an event, the connection breaks before the answer, and the worker starts anew
+/// while an earlier attempt goes on, whose lease it has to keep.
+async fn a_claim_whose_answer_was_lost_is_begun(store: Store) {
+    const CLAIM: &str = "SET status = 'Queued', lock_by = (
+            SELECT other.lock_by FROM TABLE AS other WHERE other.lock_by IS NOT NULL
+        ) WHERE status = 'Pending'";
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let handled = Handled::default();
+    let counted = handled.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        counted.count(&event);
+        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        async move {
+            if event.key().ends_with("job_1") {
+                begun.notify_one();
+                go_on.notified().await;
+            }
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = Running::start(worker.concurrency(1).lease(MIN_LEASE));
+    begun.notified().await;
+    accept(&inbox, "job.completed", "job_2").await;
+    let table = if matches!(store, Store::Postgres(_)) { "apalis.jobs" } else { "Jobs" };
+    let claim = "
+        local worker = redis.call('KEYS', 'number7:inflight:*')[1]
+        redis.call('SADD', worker, redis.call('RPOP', 'number7:active'))
+        return 0";
+    store.execute(&CLAIM.replace("TABLE", table), claim).await;
+    store.fail_heartbeats(MIN_LEASE * 3 / 4).await;
+    sleep(Duration::from_millis(1_500)).await;
+    go_on.notify_one();
+    store.settled(PATIENCE).await;
+    worker.stop().await;
+    let counts = (handled.of("job.completed:job_1"), handled.of("job.completed:job_2"));
+    assert_eq!(counts, (1, 1));
+}
+
 async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     accept(&inbox, "job.completed", "job_1").await;
@@ -333,7 +374,7 @@ async fn more_than_redis_can_unpack_is_worked_through(store: Store) {
         end
         redis.call('DEL', 'number7:active')
         return 0";
-    number7_tests::store::redis_script(url, all_due).await;
+    number7_tests::store::redis_script::<i64>(url, all_due).await;
     handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;
     assert_eq!(handled.0.lock().unwrap().len(), EVENTS);
 }
@@ -346,6 +387,7 @@ on_every_store!(
     an_idle_worker_starts_at_once,
     stopping_finishes_what_runs_and_gives_back_the_rest,
     a_stale_worker_changes_nothing,
+    a_claim_whose_answer_was_lost_is_begun,
     what_ends_the_process_every_time_is_a_dead_letter,
     a_key_is_known_for_the_retention_and_no_longer,
     the_longest_settings_are_no_error,

@@ -165,13 +165,13 @@ impl Engine for Postgres {
         }))
     }
 
-    fn release<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
         Box::pin(in_time(async move {
             let release = query(
                 "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
-                WHERE lock_by = $1 AND status IN ('Queued', 'Running')",
+                WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id <> ALL ($2)",
             );
-            self.execute(release.bind(worker)).await?;
+            self.execute(release.bind(worker).bind(in_hand)).await?;
             Ok(())
         }))
     }

@@ -186,16 +186,13 @@ impl Engine for Redis {
         }))
     }
 
-    fn release<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
         Box::pin(in_time(async move {
             let mut script = script!("release");
+            let metadata = self.config.worker_metadata_key(&WorkerContext::new(worker));
             script.key(self.claimed(worker)).key(self.config.active_jobs_list());
-            script.key(self.config.workers_set()).arg(worker);
-            let context = WorkerContext::new(worker);
-            redis::cmd("DEL")
-                .arg(self.config.worker_metadata_key(&context))
-                .query_async::<()>(&mut self.connection.clone())
-                .await?;
+            script.key(self.config.workers_set()).key(metadata);
+            script.arg(worker).arg(in_hand);
             self.invoke(&script).await
         }))
     }

@@ -132,13 +132,15 @@ impl Engine for Sqlite {
         }))
     }
 
-    fn release<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
         Box::pin(in_time(async move {
             query(
                 "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
-                WHERE lock_by = ? AND status IN ('Queued', 'Running')",
+                WHERE lock_by = ? AND status IN ('Queued', 'Running')
+                    AND id NOT IN (SELECT value FROM json_each(?))",
             )
             .bind(worker)
+            .bind(serde_json::json!(in_hand).to_string())
             .execute(&self.pool)
             .await?;
             Ok(())
