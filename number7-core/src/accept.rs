@@ -48,10 +48,11 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 ///
 ///     async fn store(&self, record: Record) -> Result<Acceptance, Infallible> {
 ///         let mut records = self.0.lock().expect("no panic under the lock");
-///         match records.insert(record.key().to_owned(), record) {
-///             None => Ok(Acceptance::New),
-///             Some(_) => Ok(Acceptance::Duplicate),
+///         if records.contains_key(record.key()) {
+///             return Ok(Acceptance::Duplicate);
 ///         }
+///         records.insert(record.key().to_owned(), record);
+///         Ok(Acceptance::New)
 ///     }
 /// }
 /// # let _: Memory = Memory::default();

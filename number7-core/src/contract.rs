@@ -79,7 +79,7 @@ pub trait Place {
     async fn open(&self) -> Self::Inbox;
 
     /// Works on all that is accepted and not yet worked on, and returns the JSON that the handler
-    /// saw of each.
+    /// saw of each: what was returned once is not returned again.
     async fn work(&self) -> Vec<Vec<u8>>;
 }
 

@@ -26,7 +26,6 @@ pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long an operation waits for a connection: less than for all of it, so that its error says
 /// that there was none.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often an idle worker asks for events: every 50 milliseconds, so that an event is started
@@ -46,13 +45,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Claims events for a worker and starts its attempts, until the shift ends or the store fails.
     fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>>;
 
-    /// Counts an attempt that begins, where the store does not by itself count one that a crash
-    /// ends.
-    fn begin<'a>(&'a self, _claim: &'a Claim) -> Answer<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
+    /// Counts an attempt that begins. False if the worker does not have the event any more.
+    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, bool>;
 
-    /// Records how an attempt ended, and gives the claim up. False if another worker has it.
+    /// Records how an attempt ended, and gives the claim up. False if it is another attempt's by
+    /// now, of this worker or of another.
     fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool>;
 
     /// Renews the lease of a worker.
@@ -60,6 +57,9 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Gives back what a worker has claimed, but for the tasks that it has in hand.
     fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()>;
+
+    /// Gives back what workers have claimed that did not renew their lease.
+    fn reap(&self, lease: Duration) -> Answer<'_, ()>;
 
     /// Forgets events, at most [`SWEEP_STEP`], that were finished that long ago. Says how many.
     fn sweep(&self, retention: Duration) -> Answer<'_, u64>;
@@ -136,6 +136,12 @@ fn seconds(retention: Duration) -> i64 {
     retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
 }
 
+/// Seconds since the epoch, by the clock of this machine.
+#[cfg(feature = "redis")]
+fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
+}
+
 /// Dead letters of rows: key, JSON, attempts, error, and seconds since the epoch.
 fn letters(rows: Vec<(String, Vec<u8>, i64, String, i64)>) -> Vec<DeadLetter> {
     let letter = |(key, json, attempts, error, since): (_, _, i64, _, i64)| DeadLetter {
@@ -195,6 +201,8 @@ fn sort(code: &str) -> crate::InboxErrorKind {
             // Not enough disk; a transaction that reads only; shutting down, crashed, starting.
             "53100" => Kind::Full,
             "25006" => Kind::ReadOnly,
+            // The limit that is set for each statement.
+            "57014" => Kind::TooSlow,
             "57P01" | "57P02" | "57P03" | "53300" => Kind::Unreachable,
             _ => Kind::Refused,
         };

@@ -3,7 +3,6 @@ use std::{error::Error, fmt};
 /// Why an inbox failed.
 ///
 /// Its text says what the store said, and nothing of the event.
-#[derive(Debug)]
 pub struct InboxError {
     kind: InboxErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -44,6 +43,13 @@ impl fmt::Display for InboxError {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
+    }
+}
+
+/// As [`Display`](fmt::Display): it is what a `main` that returns the error prints.
+impl fmt::Debug for InboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -24,8 +24,8 @@ impl StoredEvent {
     ///
     /// # Errors
     ///
-    /// It has a name, or it had not been accepted; but this version may know an event of that name
-    /// otherwise. See [`Event::from_json`].
+    /// The event lacks a field that this version needs, or has one that it cannot read; see
+    /// [`Event::from_json`].
     pub fn event(&self) -> Result<Event, EventError> {
         Event::from_json(&self.0)
     }
@@ -68,8 +68,9 @@ impl AcceptedEvent {
     ///
     /// # Errors
     ///
-    /// This version knows an event of that name otherwise. Return the error from the handler, and
-    /// the event is kept as a dead letter, to be put back to work by a version that can type it.
+    /// The event lacks a field that this version needs, or has one that it cannot read. Return the
+    /// error from the handler: after its attempts the event is kept as a dead letter, to be put
+    /// back to work by a version that can type it.
     pub fn event(&self) -> Result<Event, EventError> {
         self.stored.event()
     }

@@ -45,13 +45,13 @@ impl Inbox {
 
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
     ///
-    /// It makes the schema `apalis` in that database, with the extension `hstore`. A server that is
+    /// It makes the schema `apalis` in that database, with the extensions `hstore` and `pgcrypto`. A server that is
     /// set to lose what it confirms (`fsync` or `synchronous_commit` off) is warned about in the
     /// log.
     ///
     /// # Errors
     ///
-    /// The URL is none, the server cannot be reached, or it grants no rights to make the schema.
+    /// It is not a URL, the server cannot be reached, or it grants no rights to make the schema.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let postgres = engine::postgres::Postgres::open(url.as_ref()).await?;
@@ -60,13 +60,13 @@ impl Inbox {
 
     /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
     ///
-    /// All its keys begin with `number7:`. Redis keeps what it confirms only with `appendonly yes`,
+    /// All its keys begin with `number7:`, but for apalis' list of queues. Redis keeps what it confirms only with `appendonly yes`,
     /// `appendfsync always` and `maxmemory-policy noeviction`; a server that is set otherwise is
     /// warned about in the log.
     ///
     /// # Errors
     ///
-    /// The URL is none, or the server cannot be reached.
+    /// It is not a URL, or the server cannot be reached.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let redis = engine::redis::Redis::open(url.as_ref()).await?;

@@ -37,8 +37,8 @@ use tokio_util::{
 use tower_service::Service;
 
 use crate::{
-    AcceptedEvent, InboxError, STORE_TIMEOUT, StoredEvent,
-    engine::{Claim, Engine, Outcome},
+    AcceptedEvent, STORE_TIMEOUT, StoredEvent,
+    engine::{Answer, Claim, Engine, Outcome},
     worker::Settings,
 };
 
@@ -103,8 +103,9 @@ impl InHand {
 }
 
 impl Shift {
-    /// A lease is this many heartbeats.
-    pub(crate) const MISSED_HEARTBEATS: usize = 4;
+    /// After how many missed heartbeats apalis would take a worker for dead: never, or nearly so.
+    /// When that is true, [`Worker`](crate::Worker) decides.
+    pub(crate) const MISSED_HEARTBEATS: usize = 1_000_000;
 
     pub(crate) fn heartbeat(&self) -> Duration {
         self.job.settings.heartbeat()
@@ -228,8 +229,8 @@ impl Service<Task<StoredEvent>> for Runner {
 impl Job {
     /// One attempt, with its record.
     async fn attempt(&self, claim: Claim, key: String, stored: StoredEvent) {
-        if let Err(error) = self.engine.begin(&claim).await {
-            tracing::warn!(target: "number7", key, "could not count an attempt: {error}");
+        if !self.persist(&key, || self.engine.begin(&claim)).await {
+            return;
         }
         let attempts = self.settings.attempts;
         let event = AcceptedEvent { stored, key: key.clone(), attempt: claim.attempt, attempts };
@@ -256,41 +257,43 @@ impl Job {
                 Outcome::Retry { after, error }
             }
         };
-        self.record(&claim, &key, &outcome).await;
+        self.persist(&key, || self.engine.finish(&claim, &outcome)).await;
     }
 
     /// Calls the handler. A panic is an error like others.
     async fn handle(&self, event: AcceptedEvent) -> Result<(), String> {
-        match AssertUnwindSafe(async { (self.handler)(event).await }).catch_unwind().await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(text_of_error(&*error)),
-            Err(panic) => Err(text_of_panic(&*panic)),
-        }
+        // The text of an error is the user's code as well.
+        let handled = async { (self.handler)(event).await.map_err(|error| text_of_error(&*error)) };
+        let handled = AssertUnwindSafe(handled).catch_unwind().await;
+        handled.unwrap_or_else(|panic| Err(text_of_panic(&*panic)))
     }
 
-    /// Records the outcome, however long the store is away: the effects of the handler are there,
-    /// and only this keeps them from being there twice. A worker that is to stop does not wait for
-    /// longer than the lease that it would hold.
-    async fn record(&self, claim: &Claim, key: &str, outcome: &Outcome) {
+    /// Writes to the store, however long it is away: before the handler is called, since an attempt
+    /// that nobody counted could end every process, and after it, since only this keeps its effects
+    /// from being there twice. A worker that is to stop does not wait for longer than the lease
+    /// that it would hold. False if the event is not this attempt's any more, or it gave up.
+    async fn persist<'a>(&self, key: &str, write: impl Fn() -> Answer<'a, bool>) -> bool {
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
         loop {
-            match self.engine.finish(claim, outcome).await {
-                Ok(true) => return,
+            match write().await {
+                Ok(true) => return true,
                 Ok(false) => {
-                    tracing::warn!(
-                        target: "number7", key, attempt = claim.attempt,
-                        "the lease was lost before the attempt ended: it is repeated"
-                    );
-                    return;
+                    tracing::warn!(target: "number7", key, "the lease of an attempt was lost");
+                    return false;
                 }
                 Err(error) if self.gives_up(begun) => {
                     tracing::error!(
-                        target: "number7", key, attempt = claim.attempt,
-                        "could not record the end of an attempt, it will be repeated: {error}"
+                        target: "number7", key,
+                        "could not record an attempt, it will be repeated: {error}"
                     );
-                    return;
+                    return false;
                 }
-                Err(error) => log_pause(key, &error),
+                Err(error) => {
+                    tracing::warn!(
+                        target: "number7", key,
+                        "could not record an attempt, and tries again: {error}"
+                    );
+                }
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -300,10 +303,6 @@ impl Job {
     fn gives_up(&self, begun: Instant) -> bool {
         self.stop.is_cancelled() && begun.elapsed() > self.settings.lease
     }
-}
-
-fn log_pause(key: &str, error: &InboxError) {
-    tracing::warn!(target: "number7", key, "recording the end of an attempt, again soon: {error}");
 }
 
 /// An error and its sources.

@@ -4,7 +4,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use apalis_core::error::BoxDynError;
@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, PollSemaphore};
 use ulid::Ulid;
 
 use crate::{
-    AcceptedEvent, InboxError,
+    AcceptedEvent, InboxError, STORE_TIMEOUT,
     engine::{Engine, SWEEP_STEP},
     work::{Handler, InHand, Job, Shift},
 };
@@ -60,6 +60,12 @@ const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// apart: a week is longer than webhook senders retry that do publish it, which is three days.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+const HEARTBEATS_PER_LEASE: u32 = 4;
+
+/// When every worker has renewed its lease on a store that is back: what it was doing has failed by
+/// then, and it has tried again.
+const RENEWED_BY_ALL: Duration = STORE_TIMEOUT.saturating_add(Duration::from_secs(1));
+
 /// How often a worker looks for what its retention has run out of, unless that is shorter.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -97,7 +103,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn heartbeat(&self) -> Duration {
-        self.lease / Shift::MISSED_HEARTBEATS as u32
+        self.lease / HEARTBEATS_PER_LEASE
     }
 
     /// How long an event rests after an attempt.
@@ -229,9 +235,21 @@ impl Worker {
             shifts.finish(lease).await;
         };
         let keep_alive = async {
+            let mut since = Instant::now();
             loop {
-                shifts.keep_alive().await;
-                sleep(heartbeat).await;
+                let pause = match shifts.keep_alive().await {
+                    true => heartbeat,
+                    false => {
+                        since = Instant::now();
+                        RESTART_PAUSE
+                    }
+                };
+                // While the store is away nobody can renew a lease. So a worker takes others for
+                // dead only after it could renew its own for as long as theirs last.
+                if since.elapsed() > lease.max(RENEWED_BY_ALL) {
+                    shifts.reap(lease).await;
+                }
+                sleep(pause).await;
             }
         };
         select! {
@@ -300,6 +318,12 @@ impl Shifts {
             }
         }
         true
+    }
+
+    async fn reap(&self, lease: Duration) {
+        if let Err(error) = self.engine.reap(lease).await {
+            tracing::warn!(target: "number7", "could not look for abandoned events: {error}");
+        }
     }
 
     async fn keep_one_alive(&self, shift: &Started) -> Result<(), InboxError> {

@@ -15,7 +15,7 @@ use tokio::{
 pub enum Network {
     /// It carries all.
     Good,
-    /// It carries nothing, and says so to nobody.
+    /// It swallows everything, of old connections for ever, and says so to nobody.
     Silent,
     /// It breaks every connection, and refuses new ones.
     Down,
@@ -78,15 +78,16 @@ async fn carry(
         let network = *seen.borrow_and_update();
         match network {
             Network::Down => return Ok(()),
-            Network::Silent => {
-                if seen.changed().await.is_err() {
+            // What is swallowed stays swallowed, whatever the network does later.
+            Network::Silent => loop {
+                if client.read(&mut up).await? == 0 {
                     return Ok(());
                 }
-                continue;
-            }
+            },
             Network::Good | Network::CutAfter(_) => {}
         }
         select! {
+            biased;
             _ = seen.changed() => {}
             read = client.read(&mut up) => {
                 let read = read?;

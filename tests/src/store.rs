@@ -158,7 +158,7 @@ impl Store {
 
     /// Does what another worker does when a lease ends: it takes everything that is claimed.
     pub async fn take_over(&self) {
-        const FREE: &str = "SET status = 'Pending', lock_by = NULL, attempts = attempts + 1
+        const FREE: &str = "SET status = 'Pending', lock_by = NULL
             WHERE status IN ('Queued', 'Running')";
         self.execute(
             FREE,

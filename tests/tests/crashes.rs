@@ -33,7 +33,7 @@ async fn effects_after(crash: &str, store: &Store, answered: bool) -> Vec<u32> {
         let setup = setup(store, framework, &folder);
         let job = format!("job_{crash}_{framework}");
         let body = body("job.completed", &job);
-        block_in_place(|| {
+        let receiver = block_in_place(|| {
             let mut receiver = setup.start(crash);
             let first = receiver.deliver(&body);
             match answered {
@@ -52,7 +52,6 @@ async fn effects_after(crash: &str, store: &Store, answered: bool) -> Vec<u32> {
             }
             receiver
         });
-        let receiver = block_in_place(|| setup.start("never"));
         store.settled(PATIENCE).await;
         drop(receiver);
         counts.push(setup.effects().get(&format!("job.completed:{job}")).copied().unwrap_or(0));

@@ -4,11 +4,15 @@
 
 use std::{
     error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use number7_core::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE, Rejection, RejectionKind};
-use number7_inbox::{Inbox, InboxError, InboxErrorKind};
+use number7_inbox::{AcceptedEvent, BoxError, Inbox, InboxError, InboxErrorKind, MIN_LEASE};
 use number7_tests::{
     body, delivery,
     engine::{Engine, Server},
@@ -18,7 +22,10 @@ use number7_tests::{
 };
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
-use tokio::{task::block_in_place, time::sleep};
+use tokio::{
+    task::{JoinHandle, block_in_place},
+    time::sleep,
+};
 
 /// How long anything may take on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -139,6 +146,42 @@ async fn network_breaks(engine: Engine) {
     .await;
 }
 
+/// Nobody can renew a lease while the store is away, so its end says nothing when it is back.
+async fn away_for_longer_than_a_lease(engine: Engine) {
+    const EVENTS: usize = 12;
+    let mut server = block_in_place(|| Server::start(engine));
+    let store = store_on(engine, &server, server.port()).await;
+    let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut workers = Vec::new();
+    for _ in 0..2 {
+        let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
+        let worker = store.open().await.worker(move |_: AcceptedEvent| {
+            let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
+            async move {
+                begun.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_secs(2)).await;
+                ended.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, BoxError>(())
+            }
+        });
+        let worker = worker.lease(MIN_LEASE).concurrency(EVENTS / 2);
+        workers.push(tokio::spawn(worker.run_until(std::future::pending())));
+    }
+    let inbox = store.open().await;
+    for number in 0..EVENTS {
+        accept(&inbox, &format!("job_{number}")).await.unwrap();
+    }
+    while begun.load(Ordering::Relaxed) < EVENTS {
+        sleep(Duration::from_millis(10)).await;
+    }
+    block_in_place(|| server.kill());
+    sleep(MIN_LEASE * 2).await;
+    block_in_place(|| server.restart());
+    store.settled(PATIENCE).await;
+    workers.iter().for_each(JoinHandle::abort);
+    assert_eq!(ended.load(Ordering::Relaxed), EVENTS, "an event was lost or doubled");
+}
+
 /// The connection is cut after each few more bytes of the statement, so before it, in it, and after
 /// it when nobody hears the answer.
 async fn cut_off_in_mid_statement(engine: Engine) {
@@ -192,6 +235,7 @@ on_every_server!(
     answers_nothing_for_a_while,
     network_swallows_everything,
     network_breaks,
+    away_for_longer_than_a_lease,
     cut_off_in_mid_statement,
 );
 

@@ -283,7 +283,7 @@ async fn a_claim_whose_answer_was_lost_is_begun(store: Store) {
         redis.call('SADD', worker, redis.call('RPOP', 'number7:active'))
         return 0";
     store.execute(&CLAIM.replace("TABLE", table), claim).await;
-    store.fail_heartbeats(MIN_LEASE * 3 / 4).await;
+    store.fail_heartbeats(MIN_LEASE * 3 / 2).await;
     sleep(Duration::from_millis(1_500)).await;
     go_on.notify_one();
     store.settled(PATIENCE).await;

@@ -7,17 +7,18 @@ use apalis_postgres::{Config, PostgresStorage};
 use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
 use sqlx::{
-    PgPool, Postgres as Db,
+    AssertSqlSafe, ConnectOptions, Executor, PgPool, Postgres as Db,
     pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult},
     query,
     query::Query,
-    query_as,
+    query_as, raw_sql,
 };
 use ulid::Ulid;
 
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, SWEEP_STEP, in_time,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT,
+    SWEEP_STEP, in_time,
 };
 use crate::{
     DEFAULT_ATTEMPTS, DeadLetter, InboxError, StoredEvent,
@@ -37,9 +38,11 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
         let options: PgConnectOptions = url.parse()?;
-        let pool = pool(options, CONNECTIONS);
-        PostgresStorage::migrations().set_ignore_missing(true).run(&pool).await?;
-        let postgres = Self { pool };
+        // Not bounded by a time limit: tables may be large, and another process may be at it.
+        let mut connection = in_time(async { Ok(options.connect().await?) }).await?;
+        let mut migrations = PostgresStorage::migrations();
+        migrations.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
+        let postgres = Self { pool: pool(options, CONNECTIONS) };
         postgres.warn_if_not_durable().await?;
         Ok(postgres)
     }
@@ -76,6 +79,16 @@ fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(CONNECT_TIMEOUT)
+        // The server gives up before the client does. Else a statement that waits for a lock goes
+        // on there, and holds its connection, long after nobody waits for it; and a claim whose
+        // connection the network swallowed keeps its event locked.
+        .after_connect(|connection, _| {
+            let limit = STORE_TIMEOUT.as_millis() - 500;
+            let set = AssertSqlSafe(format!(
+                "SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}"
+            ));
+            Box::pin(async { connection.execute(raw_sql(set)).await.map(drop) })
+        })
         .connect_lazy_with(options)
 }
 
@@ -138,21 +151,33 @@ impl Engine for Postgres {
         Box::pin(shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL)))
     }
 
+    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, bool> {
+        Box::pin(in_time(async move {
+            let begin = query(
+                "UPDATE apalis.jobs SET status = 'Running', attempts = $1
+                WHERE id = $2 AND lock_by = $3",
+            )
+            .bind(i32::try_from(claim.attempt).unwrap_or(i32::MAX))
+            .bind(&claim.task)
+            .bind(&claim.worker);
+            Ok(self.execute(begin).await?.rows_affected() > 0)
+        }))
+    }
+
     fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool> {
         Box::pin(in_time(async move {
             let finish = query(
-                "UPDATE apalis.jobs SET status = $1, attempts = $2, last_result = $3::jsonb,
-                    lock_by = NULL, lock_at = NULL,
-                    run_at = now() + $4::float8 * interval '1 second',
+                "UPDATE apalis.jobs SET status = $1, last_result = $2::jsonb, lock_by = NULL,
+                    lock_at = NULL, run_at = now() + $3::float8 * interval '1 second',
                     done_at = CASE $1 WHEN 'Pending' THEN NULL ELSE now() END
-                WHERE id = $5 AND lock_by = $6",
+                WHERE id = $4 AND lock_by = $5 AND attempts = $6",
             )
             .bind(outcome.status())
-            .bind(i32::try_from(claim.attempt).unwrap_or(i32::MAX))
             .bind(outcome.result())
             .bind(outcome.delay().as_secs_f64())
             .bind(&claim.task)
-            .bind(&claim.worker);
+            .bind(&claim.worker)
+            .bind(i32::try_from(claim.attempt).unwrap_or(i32::MAX));
             Ok(self.execute(finish).await?.rows_affected() > 0)
         }))
     }
@@ -172,6 +197,19 @@ impl Engine for Postgres {
                 WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id <> ALL ($2)",
             );
             self.execute(release.bind(worker).bind(in_hand)).await?;
+            Ok(())
+        }))
+    }
+
+    fn reap(&self, lease: Duration) -> Answer<'_, ()> {
+        Box::pin(in_time(async move {
+            let reap = query(
+                "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
+                WHERE status IN ('Queued', 'Running') AND lock_by IN (
+                    SELECT id FROM apalis.workers WHERE worker_type = $1
+                        AND last_seen < now() - $2::bigint * interval '1 second')",
+            );
+            self.execute(reap.bind(QUEUE).bind(super::seconds(lease))).await?;
             Ok(())
         }))
     }

@@ -1,6 +1,9 @@
 //! One server that keeps all in memory and, configured well, on its disk: for several machines.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{LazyLock, PoisonError, RwLock},
+    time::Duration,
+};
 
 use apalis_core::{backend::ext::BackendExt, error::BoxDynError, worker::context::WorkerContext};
 use apalis_redis::{Config, RedisStorage};
@@ -14,7 +17,7 @@ use tokio::{select, time::sleep};
 use ulid::Ulid;
 
 use super::{
-    Answer, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT, SWEEP_STEP, in_time,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, SWEEP_STEP, in_time,
 };
 use crate::{
     DEFAULT_ATTEMPTS, DeadLetter, InboxError, InboxErrorKind, StoredEvent,
@@ -31,27 +34,43 @@ macro_rules! script {
 }
 
 pub(crate) struct Redis {
-    connection: ConnectionManager,
+    client: Client,
+    connection: RwLock<ConnectionManager>,
     config: Config,
 }
 
 impl Redis {
     pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
         let client = Client::open(url)?;
-        // redis' own half a second is too little for a disk that has to sync.
-        let settings = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(STORE_TIMEOUT / 2))
-            .set_response_timeout(Some(STORE_TIMEOUT));
-        let connecting = client.get_connection_manager_with_config(settings);
-        let connection = in_time(async { Ok(connecting.await?) }).await?;
-        let redis = Self { connection, config: Config::default().queue(QUEUE) };
+        let connecting = client.get_connection_manager_with_config(settings());
+        let connection = RwLock::new(in_time(async { Ok(connecting.await?) }).await?);
+        let redis = Self { client, connection, config: Config::default().queue(QUEUE) };
         redis.warn_if_not_durable().await;
         Ok(redis)
     }
 
+    fn connection(&self) -> ConnectionManager {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bounds an operation. The manager keeps a connection that does not answer, and one that the
+    /// network swallowed never will: after a time-out there is a new one.
+    async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = Result<T, InboxError>>,
+    ) -> Result<T, InboxError> {
+        let answer = in_time(operation).await;
+        let is_silent = answer.as_ref().is_err_and(|error| error.kind() == InboxErrorKind::TooSlow);
+        if is_silent {
+            let fresh = ConnectionManager::new_lazy_with_config(self.client.clone(), settings())?;
+            *self.connection.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+        answer
+    }
+
     /// The storage for a worker of the user's own.
     pub(crate) fn storage(&self) -> RedisStorage<StoredEvent> {
-        RedisStorage::new(self.connection.clone()).with_config(self.config.clone())
+        RedisStorage::new(self.connection()).with_config(self.config.clone())
     }
 
     /// Managed servers may not show their settings; then nothing is said.
@@ -62,7 +81,7 @@ impl Redis {
             let shown: Result<Vec<String>, RedisError> = redis::cmd("CONFIG")
                 .arg("GET")
                 .arg(setting)
-                .query_async(&mut self.connection.clone())
+                .query_async(&mut self.connection())
                 .await;
             match shown.as_deref() {
                 Ok([_, value]) if value != good => tracing::warn!(
@@ -105,7 +124,7 @@ impl Redis {
         &self,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, InboxError> {
-        Ok(script.invoke_async(&mut self.connection.clone()).await?)
+        Ok(script.invoke_async(&mut self.connection()).await?)
     }
 
     /// Puts what is due on the active list, for as long as it is polled.
@@ -113,15 +132,24 @@ impl Redis {
         loop {
             let mut script = script!("promote");
             script.key(self.delayed()).key(self.config.active_jobs_list()).arg(SWEEP_STEP);
-            in_time(self.invoke::<u32>(&script)).await?;
+            self.in_time(self.invoke::<u32>(&script)).await?;
             sleep(POLL_INTERVAL).await;
         }
     }
 }
 
+fn settings() -> ConnectionManagerConfig {
+    // An operation that finds no connection fails with the reason, and the next one tries again.
+    // The half second that redis waits by itself is too little for a disk that has to sync.
+    ConnectionManagerConfig::new()
+        .set_number_of_retries(0)
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(CONNECT_TIMEOUT))
+}
+
 impl Engine for Redis {
     fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
-        Box::pin(in_time(async move {
+        Box::pin(self.in_time(async move {
             let task = Ulid::generate().to_string();
             let mut script = script!("insert");
             script.key(self.keys()).key(self.config.job_data_hash()).key(self.meta(&task));
@@ -144,7 +172,7 @@ impl Engine for Redis {
             .emit_events(false)
             .heartbeat_interval(shift.heartbeat())
             .missed_heartbeats(Shift::MISSED_HEARTBEATS);
-        let storage = RedisStorage::<StoredEvent>::new(self.connection.clone()).with_config(config);
+        let storage = RedisStorage::<StoredEvent>::new(self.connection()).with_config(config);
         let work = shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL));
         Box::pin(async {
             select! {
@@ -154,16 +182,17 @@ impl Engine for Redis {
         })
     }
 
-    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
-            let mut counted = redis::cmd("HSET");
-            counted.arg(self.meta(&claim.task)).arg("attempts").arg(claim.attempt);
-            Ok(counted.query_async(&mut self.connection.clone()).await?)
+    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, bool> {
+        Box::pin(self.in_time(async move {
+            let mut script = script!("begin");
+            script.key(self.claimed(&claim.worker)).key(self.meta(&claim.task));
+            script.arg(&claim.task).arg(claim.attempt);
+            self.invoke(&script).await
         }))
     }
 
     fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool> {
-        Box::pin(in_time(async move {
+        Box::pin(self.in_time(async move {
             let (set, status, error, after) = match outcome {
                 Outcome::Done => (self.finished(), "Done", "", Duration::ZERO),
                 Outcome::Retry { after, error } => (self.delayed(), "Pending", &**error, *after),
@@ -178,16 +207,15 @@ impl Engine for Redis {
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
-            let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        Box::pin(self.in_time(async move {
             let mut alive = redis::cmd("ZADD");
-            alive.arg(self.config.workers_set()).arg("XX").arg(now).arg(worker);
-            Ok(alive.query_async(&mut self.connection.clone()).await?)
+            alive.arg(self.config.workers_set()).arg("XX").arg(super::now()).arg(worker);
+            Ok(alive.query_async(&mut self.connection()).await?)
         }))
     }
 
     fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
+        Box::pin(self.in_time(async move {
             let mut script = script!("release");
             let metadata = self.config.worker_metadata_key(&WorkerContext::new(worker));
             script.key(self.claimed(worker)).key(self.config.active_jobs_list());
@@ -197,8 +225,17 @@ impl Engine for Redis {
         }))
     }
 
+    fn reap(&self, lease: Duration) -> Answer<'_, ()> {
+        Box::pin(self.in_time(async move {
+            let mut script = script!("reap");
+            script.key(self.config.workers_set()).key(self.config.active_jobs_list());
+            script.arg(super::now().saturating_sub(lease.as_secs())).arg(self.claimed(""));
+            self.invoke(&script).await
+        }))
+    }
+
     fn sweep(&self, retention: Duration) -> Answer<'_, u64> {
-        Box::pin(in_time(async move {
+        Box::pin(self.in_time(async move {
             let mut script = script!("sweep");
             script.key(self.finished()).key(self.keys()).key(self.config.job_data_hash());
             let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
@@ -208,7 +245,7 @@ impl Engine for Redis {
     }
 
     fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(in_time(async move {
+        Box::pin(self.in_time(async move {
             let mut script = script!("dead_letters");
             script.key(self.dead()).key(self.config.job_data_hash());
             script.arg(most).arg(self.meta(""));
@@ -217,7 +254,7 @@ impl Engine for Redis {
     }
 
     fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(in_time(async move {
+        Box::pin(self.in_time(async move {
             let mut script = script!("requeue");
             script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
             script.arg(key).arg(self.meta(""));

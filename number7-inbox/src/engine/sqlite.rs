@@ -98,6 +98,20 @@ impl Engine for Sqlite {
         Box::pin(shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL)))
     }
 
+    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, bool> {
+        Box::pin(in_time(async move {
+            let begun = query(
+                "UPDATE Jobs SET status = 'Running', attempts = ? WHERE id = ? AND lock_by = ?",
+            )
+            .bind(claim.attempt)
+            .bind(&claim.task)
+            .bind(&claim.worker)
+            .execute(&self.pool)
+            .await?;
+            Ok(begun.rows_affected() > 0)
+        }))
+    }
+
     fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool> {
         Box::pin(in_time(async move {
             let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -107,17 +121,16 @@ impl Engine for Sqlite {
                 delay => (now + delay).as_millis().div_ceil(1_000),
             };
             let finished = query(
-                "UPDATE Jobs SET status = ?1, attempts = ?2, last_result = ?3, lock_by = NULL,
-                    lock_at = NULL, run_at = ?4,
-                    done_at = iif(?1 = 'Pending', NULL, unixepoch())
-                WHERE id = ?5 AND lock_by = ?6",
+                "UPDATE Jobs SET status = ?1, last_result = ?2, lock_by = NULL, lock_at = NULL,
+                    run_at = ?3, done_at = iif(?1 = 'Pending', NULL, unixepoch())
+                WHERE id = ?4 AND lock_by = ?5 AND attempts = ?6",
             )
             .bind(outcome.status())
-            .bind(claim.attempt)
             .bind(outcome.result())
             .bind(i64::try_from(due).unwrap_or(i64::MAX))
             .bind(&claim.task)
             .bind(&claim.worker)
+            .bind(claim.attempt)
             .execute(&self.pool)
             .await?;
             Ok(finished.rows_affected() > 0)
@@ -141,6 +154,21 @@ impl Engine for Sqlite {
             )
             .bind(worker)
             .bind(serde_json::json!(in_hand).to_string())
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        }))
+    }
+
+    fn reap(&self, lease: Duration) -> Answer<'_, ()> {
+        Box::pin(in_time(async move {
+            query(
+                "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
+                WHERE status IN ('Queued', 'Running') AND lock_by IN (
+                    SELECT id FROM Workers WHERE worker_type = ? AND last_seen < unixepoch() - ?)",
+            )
+            .bind(QUEUE)
+            .bind(super::seconds(lease))
             .execute(&self.pool)
             .await?;
             Ok(())
@@ -200,5 +228,45 @@ impl Engine for Sqlite {
             .await?;
             Ok(requeued.rows_affected() > 0)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use number7_core::{Secret, Verifier};
+
+    use super::*;
+
+    async fn claim(sqlite: &Sqlite, attempt: u32) -> Claim {
+        let claim = "UPDATE Jobs SET status = 'Queued', lock_by = 'worker' RETURNING id";
+        let task = sqlx::query_scalar(claim).fetch_one(&sqlite.pool).await.unwrap();
+        Claim { task, worker: "worker".into(), attempt }
+    }
+
+    /// The answer to the end of the first attempt was lost, so that it is recorded again; by then
+    /// the same worker has begun the second.
+    #[tokio::test]
+    async fn a_late_end_of_an_attempt_does_not_end_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db")).await.unwrap();
+        let register =
+            "INSERT INTO Workers (id, worker_type, storage_name) VALUES ('worker', '', '')";
+        query(register).execute(&sqlite.pool).await.unwrap();
+        let secret = Secret::new("a secret of the test").unwrap();
+        let body = r#"{"event":"job.completed","jobId":"job_1"}"#;
+        let signature = secret.sign(body).to_string();
+        let delivery = Verifier::new(secret).verify(signature, body).unwrap();
+        sqlite.insert(Record::of(&delivery).unwrap()).await.unwrap();
+
+        let retry = Outcome::Retry { after: Duration::ZERO, error: "failed".into() };
+        let first = claim(&sqlite, 1).await;
+        assert!(sqlite.begin(&first).await.unwrap());
+        assert!(sqlite.finish(&first, &retry).await.unwrap());
+        assert!(!sqlite.finish(&first, &retry).await.unwrap(), "it was recorded twice");
+        let second = claim(&sqlite, 2).await;
+        assert!(sqlite.begin(&second).await.unwrap());
+        assert!(!sqlite.finish(&first, &retry).await.unwrap(), "it ended the second");
+        assert!(sqlite.finish(&second, &Outcome::Done).await.unwrap());
+        assert!(!sqlite.begin(&second).await.unwrap(), "what is done was begun");
     }
 }
