@@ -48,16 +48,7 @@ impl Store {
     /// A new database on a server, used through a port.
     pub async fn postgres_on(server: &Server, port: u16) -> Self {
         let name = format!("inbox{}", DATABASES.fetch_add(1, Ordering::Relaxed));
-        let mut tries = 0;
-        let mut connection = loop {
-            match PgConnection::connect(&server.url(server.port(), "postgres")).await {
-                Ok(connection) => break connection,
-                // It listens before it is ready.
-                Err(error) => assert!(tries < 600, "{error}"),
-            }
-            tries += 1;
-            sleep(Duration::from_millis(50)).await;
-        };
+        let mut connection = postgres(&server.url(server.port(), "postgres")).await;
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
         Self::Postgres(server.url(port, &name))
@@ -146,7 +137,7 @@ impl Store {
                     .unwrap()
             }
             Self::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
+                let mut connection = postgres(url).await;
                 let table = "apalis.jobs";
                 let sql =
                     sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}"));
@@ -184,7 +175,7 @@ impl Store {
                 sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
             }
             Self::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
+                let mut connection = postgres(url).await;
                 let hide = sqlx::raw_sql("ALTER TABLE apalis.workers RENAME TO hidden");
                 hide.execute(&mut connection).await.unwrap();
                 sleep(outage).await;
@@ -209,7 +200,7 @@ impl Store {
                 sqlx::raw_sql(sql).execute(&mut self.sqlite_connection().await).await.unwrap();
             }
             Self::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
+                let mut connection = postgres(url).await;
                 let sql = sqlx::AssertSqlSafe(format!("UPDATE apalis.jobs {update}"));
                 sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
             }
@@ -246,7 +237,7 @@ impl Store {
                 sqlx::query_as(sql).fetch_all(&mut self.sqlite_connection().await).await.unwrap()
             }
             Self::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
+                let mut connection = postgres(url).await;
                 let sql = sqlx::AssertSqlSafe(format!("{ROWS} apalis.jobs {UNFINISHED}"));
                 sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap()
             }
@@ -270,6 +261,19 @@ impl Store {
             }
         };
         format!("{rows:?}")
+    }
+}
+
+/// A connection to a server that may have been started just now: it listens before it is ready.
+pub async fn postgres(url: &str) -> PgConnection {
+    let mut tries = 0;
+    loop {
+        match PgConnection::connect(url).await {
+            Ok(connection) => return connection,
+            Err(error) => assert!(tries < 600, "{error}"),
+        }
+        tries += 1;
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
