@@ -164,6 +164,22 @@ pub(crate) async fn in_time<T>(
     }
 }
 
+/// Opens a server, which may be starting: for as long as an operation may take, and then the error
+/// is the last one.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+async fn open<T>(connect: impl AsyncFn() -> Result<T, InboxError>) -> Result<T, InboxError> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match in_time(connect()).await {
+            Err(error)
+                if error.kind() == crate::InboxErrorKind::Unreachable
+                    && begun.elapsed() < STORE_TIMEOUT => {}
+            opened => return opened,
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
 /// What sqlx says, sorted.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl From<sqlx::Error> for InboxError {

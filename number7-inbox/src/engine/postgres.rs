@@ -39,7 +39,7 @@ impl Postgres {
     pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
         let options: PgConnectOptions = url.parse()?;
         // Not bounded by a time limit: tables may be large, and another process may be at it.
-        let mut connection = in_time(async { Ok(options.connect().await?) }).await?;
+        let mut connection = super::open(async || Ok(options.connect().await?)).await?;
         let mut migrations = PostgresStorage::migrations();
         migrations.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
         let postgres = Self { pool: pool(options, CONNECTIONS) };

@@ -42,8 +42,8 @@ pub(crate) struct Redis {
 impl Redis {
     pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
         let client = Client::open(url)?;
-        let connecting = client.get_connection_manager_with_config(settings());
-        let connection = RwLock::new(in_time(async { Ok(connecting.await?) }).await?);
+        let connect = async || Ok(client.get_connection_manager_with_config(settings()).await?);
+        let connection = RwLock::new(super::open(connect).await?);
         let redis = Self { client, connection, config: Config::default().queue(QUEUE) };
         redis.warn_if_not_durable().await;
         Ok(redis)
