@@ -127,6 +127,9 @@ impl Receiver {
     pub fn deliver_and_reset(&self, body: &str) {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream.write_all(request(body).as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        // Without this it would be closed in good order.
+        tokio::net::TcpStream::from_std(stream).unwrap().set_zero_linger().unwrap();
     }
 }
 
