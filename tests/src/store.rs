@@ -283,7 +283,17 @@ pub async fn redis_script<T: redis::FromRedisValue>(url: &str, script: &str) -> 
     let settings = redis::AsyncConnectionConfig::new().set_response_timeout(None);
     let mut connection =
         client.get_multiplexed_async_connection_with_config(&settings).await.unwrap();
-    redis::Script::new(script).invoke_async(&mut connection).await.unwrap()
+    let script = redis::Script::new(script);
+    let mut tries = 0;
+    loop {
+        // It answers before it has loaded what it wrote.
+        match script.invoke_async(&mut connection).await {
+            Err(error) if tries < 600 && error.to_string().contains("loading") => {}
+            answer => return answer.unwrap(),
+        }
+        tries += 1;
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Makes a test of an async function for every store: `on_every_store!(name, …)` in a test file.
