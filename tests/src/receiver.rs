@@ -30,7 +30,14 @@ pub struct Setup<'a> {
     pub failing: u8,
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
+    /// Receivers whose handlers do not fail, with a file of effects in a folder.
+    #[must_use]
+    pub fn new(program: &'a str, store: &'a Store, framework: &'a str, folder: &Path) -> Self {
+        let effects = folder.join(format!("effects-{framework}"));
+        Self { program, store, framework, effects, failing: 0 }
+    }
+
     /// Starts a receiver that will crash somewhere, or `never`.
     #[must_use]
     pub fn start(&self, crash: &str) -> Receiver {

@@ -16,13 +16,7 @@ use tokio::{task::block_in_place, time::sleep};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a> {
-    Setup {
-        program: env!("CARGO_BIN_EXE_inbox-receiver"),
-        store,
-        framework,
-        effects: folder.path().join(format!("effects-{framework}")),
-        failing: 0,
-    }
+    Setup::new(env!("CARGO_BIN_EXE_inbox-receiver"), store, framework, folder.path())
 }
 
 /// Crashes a receiver once, delivers again as the vendor does, and counts the effects.

@@ -34,13 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SLACK: Duration = Duration::from_secs(5);
 
 fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a> {
-    Setup {
-        program: env!("CARGO_BIN_EXE_inbox-receiver"),
-        store,
-        framework,
-        effects: folder.path().join(format!("effects-{framework}")),
-        failing: 0,
-    }
+    Setup::new(env!("CARGO_BIN_EXE_inbox-receiver"), store, framework, folder.path())
 }
 
 async fn store_on(engine: Engine, server: &Server, port: u16) -> Store {
@@ -67,7 +61,7 @@ async fn accepted_at_last(receiver: &Receiver, job: &str) {
     }
 }
 
-/// All jobs had one effect: but those of `loose` may have had two.
+/// All jobs had one effect, and there are no others.
 fn had_effects(setup: &Setup<'_>, jobs: &[String]) {
     let effects = setup.effects();
     for job in jobs {
