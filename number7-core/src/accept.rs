@@ -15,7 +15,7 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// `number7-inbox` has it on SQLite, PostgreSQL and Redis. Implement it to use a store or a
 /// queue of your own. Only [`store`](Self::store) is to be written; it is an async function that
-/// names no runtime. `&T` and `Arc<T>` of an inbox are inboxes.
+/// names no runtime. An `Arc` of an inbox is one as well.
 ///
 /// # Contract
 ///
@@ -91,18 +91,7 @@ pub trait Accept: Send + Sync {
     }
 }
 
-impl<T: Accept + ?Sized> Accept for &T {
-    type Error = T::Error;
-
-    fn store(
-        &self,
-        record: Record,
-    ) -> impl Future<Output = Result<Acceptance, Self::Error>> + Send {
-        T::store(self, record)
-    }
-}
-
-impl<T: Accept + ?Sized> Accept for Arc<T> {
+impl<T: Accept> Accept for Arc<T> {
     type Error = T::Error;
 
     fn store(

@@ -71,9 +71,9 @@ impl Record {
     /// What a repeated delivery of the same event has in common with the first.
     ///
     /// It is the text of the [`IdempotencyKey`](crate::IdempotencyKey), `job.completed:job_abc123`.
-    /// An event without a `jobId` that is one text, and not empty, has its name and the SHA-256 of its body
-    /// instead, and a key that is longer than [`MAX_KEY_LENGTH`] or has control characters is
-    /// replaced by its SHA-256. Keys of those three forms never coincide.
+    /// An event without a `jobId` that is one text, and not empty, has its name and the SHA-256 of
+    /// its body instead, and a key that is longer than [`MAX_KEY_LENGTH`] or has control characters
+    /// is replaced by its SHA-256. Keys of those three forms never coincide.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key

@@ -8,6 +8,19 @@ use number7_core::{Acceptance, Record};
 
 use crate::{DeadLetter, InboxError, StoredEvent, work::Shift};
 
+/// What a worker sets of apalis' configuration, of which each engine has a type of its own. It
+/// claims one event at a time, and leaves beginnings, results and leases to us.
+macro_rules! for_worker {
+    ($config:expr, $shift:expr) => {
+        $config
+            .batch_size(1)
+            .lock_tasks(false)
+            .persist_results(false)
+            .heartbeat_interval($shift.heartbeat())
+            .missed_heartbeats(Shift::MISSED_HEARTBEATS)
+    };
+}
+
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]

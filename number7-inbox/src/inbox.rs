@@ -45,9 +45,9 @@ impl Inbox {
 
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
     ///
-    /// It makes the schema `apalis` in that database, with the extensions `hstore` and `pgcrypto`. A server that is
-    /// set to lose what it confirms (`fsync` or `synchronous_commit` off) is warned about in the
-    /// log.
+    /// It makes the schema `apalis` in that database, with the extensions `hstore` and `pgcrypto`. A
+    /// server that is set to lose what it confirms (`fsync` or `synchronous_commit` off) is warned
+    /// about in the log.
     ///
     /// # Errors
     ///
@@ -60,9 +60,9 @@ impl Inbox {
 
     /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
     ///
-    /// All its keys begin with `number7:`, but for apalis' list of queues. Redis keeps what it confirms only with `appendonly yes`,
-    /// `appendfsync always` and `maxmemory-policy noeviction`; a server that is set otherwise is
-    /// warned about in the log.
+    /// All its keys begin with `number7:`, but for apalis' list of queues. Redis keeps what it
+    /// confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction`;
+    /// a server that is set otherwise is warned about in the log.
     ///
     /// # Errors
     ///

@@ -28,8 +28,8 @@ impl<'a> Outline<'a> {
         let event = found.event.first().ok_or_else(|| named(EventErrorKind::MissingField))?;
         let Lossy(name) =
             serde_json::from_str(event.get()).map_err(|_| named(EventErrorKind::WrongType))?;
-        // Two events or two jobs in one body are no key to anything, nor is an empty one or a text that could only
-        // be read with a loss: another could be read the same.
+        // Two events or two jobs in one body are no key to anything, nor is an empty one or a text
+        // that could only be read with a loss: another could be read the same.
         let job_id = match (found.event.as_slice(), found.job_id.as_slice()) {
             ([event], [job_id]) if exact(event).is_some() => {
                 exact(job_id).filter(|job_id| !job_id.is_empty())

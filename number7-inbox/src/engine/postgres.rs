@@ -136,13 +136,7 @@ impl Engine for Postgres {
     }
 
     fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>> {
-        let config = Config::default()
-            .queue(QUEUE)
-            .batch_size(1)
-            .lock_tasks(false)
-            .persist_results(false)
-            .heartbeat_interval(shift.heartbeat())
-            .missed_heartbeats(Shift::MISSED_HEARTBEATS);
+        let config = for_worker!(Config::default().queue(QUEUE), shift);
         // Its own connections: apalis sets no time limit, so that a connection which the network
         // swallowed is only got rid of with the pool.
         let options = (*self.pool.connect_options()).clone();

@@ -163,15 +163,7 @@ impl Engine for Redis {
     }
 
     fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>> {
-        let config = self
-            .config
-            .clone()
-            .batch_size(1)
-            .lock_tasks(false)
-            .persist_results(false)
-            .emit_events(false)
-            .heartbeat_interval(shift.heartbeat())
-            .missed_heartbeats(Shift::MISSED_HEARTBEATS);
+        let config = for_worker!(self.config.clone().emit_events(false), shift);
         let storage = RedisStorage::<StoredEvent>::new(self.connection()).with_config(config);
         let work = shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL));
         Box::pin(async {
@@ -230,6 +222,7 @@ impl Engine for Redis {
             let mut script = script!("reap");
             script.key(self.config.workers_set()).key(self.config.active_jobs_list());
             script.arg(super::now().saturating_sub(lease.as_secs())).arg(self.claimed(""));
+            script.arg(self.config.worker_metadata_key(&WorkerContext::new("")));
             self.invoke(&script).await
         }))
     }

@@ -87,13 +87,7 @@ impl Engine for Sqlite {
     }
 
     fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>> {
-        let config = Config::default()
-            .queue(QUEUE)
-            .batch_size(1)
-            .lock_tasks(false)
-            .persist_results(false)
-            .heartbeat_interval(shift.heartbeat())
-            .missed_heartbeats(Shift::MISSED_HEARTBEATS);
+        let config = for_worker!(Config::default().queue(QUEUE), shift);
         let storage = SqliteStorage::<StoredEvent>::new(&self.pool).with_config(config);
         Box::pin(shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL)))
     }
