@@ -51,6 +51,7 @@ impl fmt::Debug for DeadLetter {
             .field("key", &self.key)
             .field("attempts", &self.attempts)
             .field("error", &self.error)
+            .field("since", &self.since)
             .finish_non_exhaustive()
     }
 }

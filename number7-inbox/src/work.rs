@@ -288,12 +288,13 @@ impl Job {
                     );
                     return false;
                 }
-                Err(error) => {
+                Err(error) if pause == FIRST_PAUSE => {
                     tracing::warn!(
                         target: "number7", key,
-                        "could not record an attempt, and tries again: {error}"
+                        "could not record an attempt, and tries again until it can: {error}"
                     );
                 }
+                Err(_) => {}
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

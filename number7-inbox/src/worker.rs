@@ -3,7 +3,10 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -211,7 +214,11 @@ impl Worker {
     async fn run(self, stop: CancellationToken) {
         let Self { engine, handler, settings, concurrency, retention } = self;
         let (lease, heartbeat) = (settings.lease, settings.heartbeat());
-        let shifts = Shifts { engine: Arc::clone(&engine), started: Mutex::default() };
+        let shifts = Shifts {
+            engine: Arc::clone(&engine),
+            started: Mutex::default(),
+            is_away: AtomicBool::default(),
+        };
         let permits = PollSemaphore::new(Arc::new(Semaphore::new(concurrency)));
         let job = Arc::new(Job { engine: Arc::clone(&engine), handler, settings, stop });
         let work = async {
@@ -276,6 +283,7 @@ impl fmt::Debug for Worker {
 struct Shifts {
     engine: Arc<dyn Engine>,
     started: Mutex<Vec<Started>>,
+    is_away: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -307,15 +315,23 @@ impl Shifts {
         tracing::warn!(target: "number7", "the worker starts anew: {error}");
     }
 
-    /// Renews all leases, and gives back what nobody will begin. False if the store failed.
+    /// Renews all leases, and gives back what nobody will begin. False if the store failed, which
+    /// the log has once for each outage.
     async fn keep_alive(&self) -> bool {
         let started = self.lock().clone();
-        for shift in started {
-            if let Err(error) = self.keep_one_alive(&shift).await {
-                let worker = shift.worker;
-                tracing::warn!(target: "number7", worker, "could not renew a lease: {error}");
+        for shift in &started {
+            if let Err(error) = self.keep_one_alive(shift).await {
+                if !self.is_away.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        target: "number7", worker = shift.worker,
+                        "could not renew a lease, and tries again until it can: {error}"
+                    );
+                }
                 return false;
             }
+        }
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!(target: "number7", "the leases are renewed again");
         }
         true
     }
