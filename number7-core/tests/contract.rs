@@ -29,6 +29,8 @@ enum Broken {
     Reformats,
     /// Forgets the key with the work.
     ForgetsKeys,
+    /// Takes the bytes for the key.
+    KeyedByBytes,
 }
 
 /// The claimed keys with what is stored of them, and the keys that nobody worked on yet.
@@ -43,12 +45,16 @@ impl Store {
     }
 
     fn insert(&self, record: Record) -> Acceptance {
+        self.insert_as(record.key().to_owned(), record)
+    }
+
+    fn insert_as(&self, key: String, record: Record) -> Acceptance {
         let (records, queue) = &mut *self.0.lock().unwrap();
-        if let Some(Some(_)) = records.get(record.key()) {
+        if let Some(Some(_)) = records.get(&key) {
             return Acceptance::Duplicate;
         }
-        queue.push_back(record.key().to_owned());
-        records.insert(record.key().to_owned(), Some(record));
+        queue.push_back(key.clone());
+        records.insert(key, Some(record));
         Acceptance::New
     }
 }
@@ -79,7 +85,10 @@ impl Accept for Inbox {
             }
             _ => {}
         }
-        let accepted = store.insert(record);
+        let accepted = match broken {
+            Broken::KeyedByBytes => store.insert_as(format!("{:?}", record.json()), record),
+            _ => store.insert(record),
+        };
         yield_now().await;
         Ok(accepted)
     }
@@ -156,6 +165,12 @@ async fn a_claim_without_its_record_is_a_lie() {
 #[should_panic = "a record is lost or changed"]
 async fn the_handler_gets_the_bytes_that_were_signed() {
     contract::reaches_the_handler(&places(Broken::Reformats)).await;
+}
+
+#[tokio::test]
+#[should_panic = "the bytes are the key"]
+async fn a_retry_may_differ_in_its_bytes() {
+    contract::stays_known(&places(Broken::KeyedByBytes)).await;
 }
 
 #[tokio::test]

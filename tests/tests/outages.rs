@@ -23,8 +23,9 @@ use number7_tests::{
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use tokio::{
+    sync::{Notify, oneshot},
     task::{JoinHandle, block_in_place},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 /// How long anything may take on a machine that is busy.
@@ -176,6 +177,41 @@ async fn away_for_longer_than_a_lease(engine: Engine) {
     assert_eq!(ended.load(Ordering::Relaxed), EVENTS, "an event was lost or doubled");
 }
 
+/// A shutdown waits for a store that is away no longer than for the lease that it would hold.
+async fn away_while_a_worker_stops(engine: Engine) {
+    let mut server = block_in_place(|| Server::start(engine));
+    let store = store_on(engine, &server, server.port()).await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let worker = store.open().await.worker(move |_: AcceptedEvent| {
+        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        async move {
+            begun.notify_one();
+            go_on.notified().await;
+            Ok::<_, BoxError>(())
+        }
+    });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let worker = worker.lease(MIN_LEASE).run_until(async { _ = stopped.await });
+    let worker = tokio::spawn(worker);
+    accept(&store.open().await, "job_1").await.unwrap();
+    begun.notified().await;
+    block_in_place(|| server.kill());
+    drop(stop);
+    go_on.notify_one();
+    timeout(PATIENCE, worker).await.unwrap().unwrap();
+    // What could not be recorded is repeated, once the lease is over.
+    block_in_place(|| server.restart());
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&attempts);
+    let worker = store.open().await.worker(move |event: AcceptedEvent| {
+        seen.fetch_add(event.attempt() as usize, Ordering::Relaxed);
+        async { Ok::<_, BoxError>(()) }
+    });
+    worker.lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
+    assert_eq!(attempts.load(Ordering::Relaxed), 2, "it was not the second attempt, and only that");
+}
+
 /// The connection is cut after each few more bytes of the statement, so before it, in it, and after
 /// it when nobody hears the answer.
 async fn cut_off_in_mid_statement(engine: Engine) {
@@ -230,6 +266,7 @@ on_every_server!(
     network_swallows_everything,
     network_breaks,
     away_for_longer_than_a_lease,
+    away_while_a_worker_stops,
     cut_off_in_mid_statement,
 );
 

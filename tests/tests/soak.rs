@@ -1,5 +1,5 @@
-//! Many events, every third of them repeated, handlers that fail, receivers that are killed: in the
-//! end exactly the expected events are handled, and no key is without its payload.
+//! Many events, every third of them repeated, handlers that fail, receivers that are killed, and their
+//! store as well: in the end exactly the expected events are handled, and no key is without its payload.
 //!
 //! `NUMBER7_SOAK_EVENTS` is the number of events: 20,000 for a long one.
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,9 @@ use std::{
 };
 
 use number7_tests::{
-    body, on_every_store,
+    body,
+    engine::{Engine, Server},
+    on_every_store,
     receiver::{FRAMEWORKS, Setup, deliver},
     store::Store,
 };
@@ -37,12 +39,17 @@ const LIFE: Duration = Duration::from_millis(1_500);
 const IN_HAND: u32 = 16;
 
 async fn nothing_is_lost_and_little_is_doubled(store: Store) {
+    soak(&store, None).await;
+}
+
+/// Two receivers are killed in turn and, where there is one to kill, their server.
+async fn soak(store: &Store, mut server: Option<Server>) {
     let events =
         env::var("NUMBER7_SOAK_EVENTS").map_or(DEFAULT_EVENTS, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let setups = FRAMEWORKS.map(|framework| Setup {
         program: env!("CARGO_BIN_EXE_inbox-receiver"),
-        store: &store,
+        store,
         framework,
         effects: folder.path().join("effects"),
         failing: 20,
@@ -57,6 +64,12 @@ async fn nothing_is_lost_and_little_is_doubled(store: Store) {
             while senders.iter().any(|sender| !sender.is_finished()) {
                 sleep(LIFE);
                 let victim = kills as usize % receivers.len();
+                if let Some(server) = &mut server {
+                    server.kill();
+                    sleep(LIFE);
+                    server.restart();
+                    sleep(LIFE);
+                }
                 receivers[victim].kill();
                 receivers[victim] = setups[victim].start("never");
                 addrs.lock().unwrap()[victim] = receivers[victim].addr();
@@ -114,3 +127,17 @@ fn send(events: usize, next: &AtomicUsize, addrs: &Mutex<[SocketAddr; 2]>) {
 }
 
 on_every_store!(nothing_is_lost_and_little_is_doubled);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn nor_where_postgres_is_killed_too() {
+    let server = block_in_place(|| Server::start(Engine::Postgres));
+    soak(&Store::postgres_on(&server, server.port()).await, Some(server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn nor_where_redis_is_killed_too() {
+    let server = block_in_place(|| Server::start(Engine::Redis));
+    soak(&Store::redis_on(&server, server.port()), Some(server)).await;
+}

@@ -223,6 +223,33 @@ async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
     assert_eq!(others, 4, "an event was lost, or handled twice");
 }
 
+/// Without waiting for the lease, which here lasts longer than the test.
+async fn what_a_stopped_worker_had_claimed_is_free_at_once(store: Store) {
+    let inbox = store.open().await;
+    for number in 0..5 {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let worker = inbox.worker(move |_: AcceptedEvent| {
+        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        async move {
+            begun.notify_one();
+            go_on.notified().await;
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = Running::start(worker.concurrency(1).lease(MAX_LEASE));
+    begun.notified().await;
+    // The next one is claimed, and waits for its turn.
+    sleep(Duration::from_millis(500)).await;
+    go_on.notify_one();
+    worker.stop().await;
+    let handled = Handled::default();
+    handled.worker(&inbox).lease(MAX_LEASE).run_until(store.settled(PATIENCE)).await;
+    assert!(!handled.0.lock().unwrap().is_empty());
+}
+
 async fn a_stale_worker_changes_nothing(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
@@ -249,6 +276,39 @@ async fn a_stale_worker_changes_nothing(store: Store) {
     assert_eq!(store.unfinished().await, 0, "the stale worker put the event back to work");
     assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
+}
+
+/// The answer to the end of the first attempt was lost, so that it is recorded again; by then the
+/// same worker has begun the second.
+async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
+    const NEXT: &str = "
+        local task = redis.call('HVALS', 'number7:keys')[1]
+        return redis.call('HSET', 'number7:meta:' .. task, 'attempts', 2)";
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let first = Running::start(inbox.worker(move |_: AcceptedEvent| {
+        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        async move {
+            begun.notify_one();
+            go_on.notified().await;
+            Ok::<_, BoxError>(())
+        }
+    }));
+    begun.notified().await;
+    store.execute("SET attempts = 2", NEXT).await;
+    go_on.notify_one();
+    first.stop().await;
+    assert_eq!(store.unfinished().await, 1, "the first attempt ended the second");
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&attempts);
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        seen.lock().unwrap().push(event.attempt());
+        async { Ok::<_, BoxError>(()) }
+    });
+    worker.run_until(store.settled(PATIENCE)).await;
+    assert_eq!(*attempts.lock().unwrap(), [3]);
 }
 
 /// The store claims an event, the connection breaks before the answer, and the worker starts anew
@@ -344,6 +404,32 @@ async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
 }
 
+async fn many_old_keys_are_forgotten_in_one_go(store: Store) {
+    const EVENTS: i64 = 1_200;
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for number in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;
+    // Two days go by.
+    let done = match &store {
+        Store::Postgres(_) => "done_at - interval '2 days'",
+        _ => "done_at - 172800",
+    };
+    let old = "
+        for _, task in ipairs(redis.call('ZRANGE', 'number7:finished', 0, -1)) do
+            redis.call('ZINCRBY', 'number7:finished', -172800000, task)
+        end
+        return 0";
+    store.execute(&format!("SET done_at = {done}"), old).await;
+    assert_eq!(store.keys().await, EVENTS);
+    // It looks again in ten minutes only if there was no more to forget.
+    let a_day = Duration::from_secs(24 * 60 * 60);
+    let worker = Running::start(handled.worker(&inbox).retention(a_day));
+    until(async || store.keys().await == 0).await;
+    worker.stop().await;
+}
+
 async fn the_longest_settings_are_no_error(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     accept(&inbox, "job.completed", "job_1").await;
@@ -361,9 +447,50 @@ async fn the_longest_settings_are_no_error(store: Store) {
     assert_eq!((handled.of("job.completed:job_1"), store.unfinished().await), (1, 1));
 }
 
-async fn more_than_redis_can_unpack_is_worked_through(store: Store) {
+on_every_store!(
+    failed_and_completed_of_one_job_are_two_events,
+    what_fails_is_tried_again_and_then_rests,
+    what_always_fails_is_a_dead_letter_and_can_be_put_back,
+    what_cannot_be_typed_is_accepted_and_kept,
+    an_idle_worker_starts_at_once,
+    stopping_finishes_what_runs_and_gives_back_the_rest,
+    what_a_stopped_worker_had_claimed_is_free_at_once,
+    a_stale_worker_changes_nothing,
+    a_late_end_of_an_attempt_does_not_end_the_next,
+    a_claim_whose_answer_was_lost_is_begun,
+    what_ends_the_process_every_time_is_a_dead_letter,
+    a_key_is_known_for_the_retention_and_no_longer,
+    many_old_keys_are_forgotten_in_one_go,
+    the_longest_settings_are_no_error,
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn redis_forgets_a_worker_that_crashed() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, handled) = (store.open().await, Handled::default());
+    let workers = async || -> i64 {
+        let count = "return #redis.call('KEYS', 'number7:workers:metadata:*')";
+        number7_tests::store::redis_script(url, count).await
+    };
+    let Running(_stop, crashed) = Running::start(handled.worker(&inbox));
+    until(async || workers().await == 1).await;
+    crashed.abort();
+    _ = crashed.await;
+    let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+    until(async || workers().await == 2).await;
+    until(async || workers().await == 1).await;
+    worker.stop().await;
+    assert_eq!(workers().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn more_than_redis_can_unpack_is_worked_through() {
     const EVENTS: usize = 9_000;
-    let Store::Redis(url) = &store else { return };
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
     let (inbox, handled) = (store.open().await, Handled::default());
     // All of them failed at the same time, and are due at the same time.
     for number in 0..EVENTS {
@@ -378,18 +505,3 @@ async fn more_than_redis_can_unpack_is_worked_through(store: Store) {
     handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;
     assert_eq!(handled.0.lock().unwrap().len(), EVENTS);
 }
-
-on_every_store!(
-    failed_and_completed_of_one_job_are_two_events,
-    what_fails_is_tried_again_and_then_rests,
-    what_always_fails_is_a_dead_letter_and_can_be_put_back,
-    what_cannot_be_typed_is_accepted_and_kept,
-    an_idle_worker_starts_at_once,
-    stopping_finishes_what_runs_and_gives_back_the_rest,
-    a_stale_worker_changes_nothing,
-    a_claim_whose_answer_was_lost_is_begun,
-    what_ends_the_process_every_time_is_a_dead_letter,
-    a_key_is_known_for_the_retention_and_no_longer,
-    the_longest_settings_are_no_error,
-    more_than_redis_can_unpack_is_worked_through,
-);
