@@ -183,7 +183,10 @@ impl Store {
                 show.execute(&mut connection).await.unwrap();
             }
             Self::Redis(url) => {
-                let hide = "return redis.call('RENAME', 'number7:workers', 'hidden')";
+                // What is there instead is no set, so that every renewal is an error.
+                let hide = "redis.call('RENAME', 'number7:workers', 'hidden')
+                    redis.call('SET', 'number7:workers', 'hidden')
+                    return 'OK'";
                 redis_script::<String>(url, hide).await;
                 sleep(outage).await;
                 let show = "return redis.call('RENAME', 'hidden', 'number7:workers')";
