@@ -5,6 +5,8 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::TcpListener,
     process::{Child, ChildStdout, Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 /// A command without the settings of whoever runs the tests.
@@ -104,6 +106,32 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
         String::from_utf8(requeued.stdout).unwrap(),
         "job.completed:job_2 is no dead letter\n"
     );
+}
+
+#[test]
+fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
+    const LETTER: &str =
+        "1 dead letters\njob.completed:job_1 after 3 attempts: the work was told to fail\n";
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--url", folder.path().to_str().unwrap()];
+    let letters = |more: &[&str]| {
+        let mut letters = command(env!("CARGO_BIN_EXE_dead-letters"));
+        String::from_utf8(letters.args(args).args(more).output().unwrap().stdout).unwrap()
+    };
+    let failing = [args[0], args[1], "--fail"];
+    let receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &failing);
+    assert!(receiver.send(&["--job", "job_1"]).status.success());
+    let begun = Instant::now();
+    while letters(&[]) != LETTER {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", letters(&[]));
+        sleep(Duration::from_millis(100));
+    }
+    drop(receiver);
+
+    let requeued = letters(&["--requeue", "job.completed:job_1"]);
+    assert_eq!(requeued, "job.completed:job_1 is back at work\n");
+    let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
+    assert_eq!(receiver.line(), "handled: job_1 is done: invoice");
 }
 
 #[test]

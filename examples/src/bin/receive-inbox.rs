@@ -26,6 +26,9 @@ struct Args {
     /// How many milliseconds the work on an event takes
     #[arg(long, default_value_t = 0)]
     work: u64,
+    /// Let the work fail: after three attempts, a second and two apart, an event is a dead letter
+    #[arg(long)]
+    fail: bool,
     /// How many seconds a worker that is not heard of keeps its events
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..))]
     lease: u64,
@@ -41,7 +44,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let app = Router::new()
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
         .layer(VerifyNumber7::new(secret()?));
-    let worker = inbox.worker(move |event| work_on(event, work)).lease(lease);
+    let worker = inbox.worker(move |event| work_on(event, work, args.fail)).lease(lease);
+    let worker = if args.fail { worker.attempts(3) } else { worker };
 
     // Both finish what they have in hand.
     let listener = TcpListener::from_std(listen()?)?;
@@ -51,9 +55,12 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 /// What is done with an event, at least once. An error, or a panic, and it is tried again later.
-async fn work_on(accepted: AcceptedEvent, work: Duration) -> Result<(), BoxError> {
+async fn work_on(accepted: AcceptedEvent, work: Duration, fail: bool) -> Result<(), BoxError> {
     let event = accepted.event()?;
     sleep(work).await;
+    if fail {
+        return Err("the work was told to fail".into());
+    }
     handle(&event);
     Ok(())
 }
