@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 pub mod cases;
 pub mod engine;
+pub mod gate;
 pub mod in_process;
 pub mod proxy;
 pub mod receiver;

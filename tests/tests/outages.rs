@@ -16,6 +16,7 @@ use number7_inbox::{AcceptedEvent, BoxError, Inbox, InboxError, InboxErrorKind, 
 use number7_tests::{
     body, delivery,
     engine::{Engine, Server},
+    gate::Gate,
     proxy::{Network, Proxy},
     receiver::{FRAMEWORKS, Receiver, Setup},
     store::{Store, redis_script},
@@ -23,7 +24,7 @@ use number7_tests::{
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::oneshot,
     task::{JoinHandle, block_in_place},
     time::{sleep, timeout},
 };
@@ -181,13 +182,12 @@ async fn away_for_longer_than_a_lease(engine: Engine) {
 async fn away_while_a_worker_stops(engine: Engine) {
     let mut server = block_in_place(|| Server::start(engine));
     let store = store_on(engine, &server, server.port()).await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let gate = Gate::default();
+    let handlers = gate.clone();
     let worker = store.open().await.worker(move |_: AcceptedEvent| {
-        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        let gate = handlers.clone();
         async move {
-            begun.notify_one();
-            go_on.notified().await;
+            gate.pass().await;
             Ok::<_, BoxError>(())
         }
     });
@@ -195,10 +195,10 @@ async fn away_while_a_worker_stops(engine: Engine) {
     let worker = worker.lease(MIN_LEASE).run_until(async { _ = stopped.await });
     let worker = tokio::spawn(worker);
     accept(&store.open().await, "job_1").await.unwrap();
-    begun.notified().await;
+    gate.begun().await;
     block_in_place(|| server.kill());
     drop(stop);
-    go_on.notify_one();
+    gate.open();
     timeout(PATIENCE, worker).await.unwrap().unwrap();
     // What could not be recorded is repeated, once the lease is over.
     block_in_place(|| server.restart());

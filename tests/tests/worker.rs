@@ -12,12 +12,8 @@ use std::{
 
 use number7_core::{Accept, Acceptance};
 use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, MAX_LEASE, MIN_LEASE, Worker};
-use number7_tests::{body, delivery, on_every_store, sign, store::Store, verifier};
-use tokio::{
-    sync::{Notify, oneshot},
-    task::JoinHandle,
-    time::sleep,
-};
+use number7_tests::{body, delivery, gate::Gate, on_every_store, sign, store::Store, verifier};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
 /// How long anything may take on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -188,16 +184,15 @@ async fn an_idle_worker_starts_at_once(store: Store) {
 
 async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
     let inbox = store.open().await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let gate = Gate::default();
+    let handlers = gate.clone();
     let ended = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&ended);
     let worker = inbox.worker(move |_: AcceptedEvent| {
-        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        let gate = handlers.clone();
         let ended = Arc::clone(&counted);
         async move {
-            begun.notify_one();
-            go_on.notified().await;
+            gate.pass().await;
             ended.fetch_add(1, Ordering::Relaxed);
             Ok::<_, BoxError>(())
         }
@@ -208,13 +203,13 @@ async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
     // Longer than the lease, which nobody may take over meanwhile.
     let other = Handled::default();
     let worker = Running::start(worker.concurrency(1).lease(MIN_LEASE));
-    begun.notified().await;
+    gate.begun().await;
     let stopping = tokio::spawn(worker.stop());
     sleep(Duration::from_millis(200)).await;
     let observer = Running::start(other.worker(&inbox).lease(MIN_LEASE));
     sleep(MIN_LEASE * 2).await;
     assert!(!stopping.is_finished(), "the worker did not wait for its handler");
-    go_on.notify_one();
+    gate.open();
     stopping.await.unwrap();
     store.settled(PATIENCE).await;
     observer.stop().await;
@@ -227,23 +222,22 @@ async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
 async fn what_a_stopped_worker_had_claimed_is_free_at_once(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let gate = Gate::default();
+    let handlers = gate.clone();
     let worker = inbox.worker(move |_: AcceptedEvent| {
-        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        let gate = handlers.clone();
         async move {
-            begun.notify_one();
-            go_on.notified().await;
+            gate.pass().await;
             Ok::<_, BoxError>(())
         }
     });
     let worker = Running::start(worker.concurrency(1).lease(MAX_LEASE));
-    begun.notified().await;
+    gate.begun().await;
     let stopping = tokio::spawn(worker.stop());
     accept(&inbox, "job.completed", "job_2").await;
     // If the worker has it already, it claimed it itself.
     claim_the_other(&store).await;
-    go_on.notify_one();
+    gate.open();
     stopping.await.unwrap();
     let handled = Handled::default();
     handled.worker(&inbox).lease(MAX_LEASE).run_until(store.settled(PATIENCE)).await;
@@ -253,17 +247,16 @@ async fn what_a_stopped_worker_had_claimed_is_free_at_once(store: Store) {
 async fn a_stale_worker_changes_nothing(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let gate = Gate::default();
+    let handlers = gate.clone();
     let stale = Running::start(inbox.worker(move |_: AcceptedEvent| {
-        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        let gate = handlers.clone();
         async move {
-            begun.notify_one();
-            go_on.notified().await;
+            gate.pass().await;
             Err::<(), _>("what the stale worker says must not count")
         }
     }));
-    begun.notified().await;
+    gate.begun().await;
     // The lease ends, and another worker takes the event. It must not be the stale one.
     let stopping = tokio::spawn(stale.stop());
     sleep(Duration::from_millis(200)).await;
@@ -271,7 +264,7 @@ async fn a_stale_worker_changes_nothing(store: Store) {
     let handled = Handled::default();
     handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
     assert_eq!(handled.of("job.completed:job_1"), 1);
-    go_on.notify_one();
+    gate.open();
     stopping.await.unwrap();
     assert_eq!(store.unfinished().await, 0, "the stale worker put the event back to work");
     assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
@@ -286,19 +279,18 @@ async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
         return redis.call('HSET', 'number7:meta:' .. task, 'attempts', 2)";
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let gate = Gate::default();
+    let handlers = gate.clone();
     let first = Running::start(inbox.worker(move |_: AcceptedEvent| {
-        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        let gate = handlers.clone();
         async move {
-            begun.notify_one();
-            go_on.notified().await;
+            gate.pass().await;
             Ok::<_, BoxError>(())
         }
     }));
-    begun.notified().await;
+    gate.begun().await;
     store.execute("SET attempts = 2", NEXT).await;
-    go_on.notify_one();
+    gate.open();
     first.stop().await;
     assert_eq!(store.unfinished().await, 1, "the first attempt ended the second");
     let attempts = Arc::new(Mutex::new(Vec::new()));
@@ -330,28 +322,27 @@ async fn claim_the_other(store: &Store) {
 async fn a_claim_whose_answer_was_lost_is_begun(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_begun, handler_goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let gate = Gate::default();
+    let handlers = gate.clone();
     let handled = Handled::default();
     let counted = handled.clone();
     let worker = inbox.worker(move |event: AcceptedEvent| {
         counted.count(&event);
-        let (begun, go_on) = (Arc::clone(&handler_begun), Arc::clone(&handler_goes_on));
+        let gate = handlers.clone();
         async move {
             if event.key().ends_with("job_1") {
-                begun.notify_one();
-                go_on.notified().await;
+                gate.pass().await;
             }
             Ok::<_, BoxError>(())
         }
     });
     let worker = Running::start(worker.concurrency(1).lease(MIN_LEASE));
-    begun.notified().await;
+    gate.begun().await;
     accept(&inbox, "job.completed", "job_2").await;
     claim_the_other(&store).await;
     store.fail_heartbeats(MIN_LEASE * 3 / 2).await;
     sleep(Duration::from_millis(1_500)).await;
-    go_on.notify_one();
+    gate.open();
     store.settled(PATIENCE).await;
     worker.stop().await;
     let counts = (handled.of("job.completed:job_1"), handled.of("job.completed:job_2"));
@@ -362,16 +353,19 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     accept(&inbox, "job.completed", "job_1").await;
     for _ in 0..3 {
-        let begun = Arc::new(Notify::new());
-        let handler_begun = Arc::clone(&begun);
+        let gate = Gate::default();
+        let handlers = gate.clone();
         let counted = handled.clone();
         let worker = inbox.worker(move |event: AcceptedEvent| {
             counted.count(&event);
-            handler_begun.notify_one();
-            std::future::pending::<Result<(), BoxError>>()
+            let gate = handlers.clone();
+            async move {
+                gate.pass().await;
+                Ok::<_, BoxError>(())
+            }
         });
         let Running(_stop, task) = Running::start(worker.attempts(3));
-        begun.notified().await;
+        gate.begun().await;
         // As good as a crash: neither the attempt nor its lease goes on.
         task.abort();
         _ = task.await;

@@ -1,0 +1,30 @@
+//! A handler that waits in the middle, until the test lets it go on.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+/// One gate, in the handler and in the test.
+#[derive(Clone, Default)]
+pub struct Gate {
+    begun: Arc<Notify>,
+    open: Arc<Notify>,
+}
+
+impl Gate {
+    /// In the handler: says that it has begun, and waits to be let through.
+    pub async fn pass(&self) {
+        self.begun.notify_one();
+        self.open.notified().await;
+    }
+
+    /// In the test: waits for a handler at the gate.
+    pub async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
+    /// In the test: lets one handler through.
+    pub fn open(&self) {
+        self.open.notify_one();
+    }
+}
