@@ -312,7 +312,8 @@ async fn claim_the_other(store: &Store) {
     let table = if matches!(store, Store::Postgres(_)) { "apalis.jobs" } else { "Jobs" };
     let claim = "
         local worker = redis.call('KEYS', 'number7:inflight:*')[1]
-        redis.call('SADD', worker, redis.call('RPOP', 'number7:active'))
+        local task = redis.call('RPOP', 'number7:active')
+        if task then redis.call('SADD', worker, task) end
         return 0";
     store.execute(&CLAIM.replace("TABLE", table), claim).await;
 }
