@@ -224,3 +224,41 @@ impl Engine for Sqlite {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use number7_core::{Secret, Verifier};
+
+    use super::*;
+
+    async fn claim(sqlite: &Sqlite, attempt: u32) -> Claim {
+        let claim = "UPDATE Jobs SET status = 'Queued', lock_by = 'worker' RETURNING id";
+        let task = sqlx::query_scalar(claim).fetch_one(&sqlite.pool).await.unwrap();
+        Claim { task, worker: "worker".into(), attempt }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_begins_and_ends_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db")).await.unwrap();
+        let register =
+            "INSERT INTO Workers (id, worker_type, storage_name) VALUES ('worker', '', '')";
+        query(register).execute(&sqlite.pool).await.unwrap();
+        let secret = Secret::new("a secret of the test").unwrap();
+        let body = r#"{"event":"job.completed","jobId":"job_1"}"#;
+        let signature = secret.sign(body).to_string();
+        let delivery = Verifier::new(secret).verify(signature, body).unwrap();
+        sqlite.insert(Record::of(&delivery).unwrap()).await.unwrap();
+
+        let retry = Outcome::Retry { after: Duration::ZERO, error: "failed".into() };
+        let first = claim(&sqlite, 1).await;
+        assert!(sqlite.begin(&first).await.unwrap());
+        assert!(sqlite.finish(&first, &retry).await.unwrap());
+        assert!(!sqlite.finish(&first, &retry).await.unwrap(), "it was recorded twice");
+        let second = claim(&sqlite, 2).await;
+        assert!(sqlite.begin(&second).await.unwrap());
+        assert!(!sqlite.finish(&first, &retry).await.unwrap(), "it ended the second");
+        assert!(sqlite.finish(&second, &Outcome::Done).await.unwrap());
+        assert!(!sqlite.begin(&second).await.unwrap(), "what is done was begun");
+    }
+}
