@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use number7_inbox::{AcceptedEvent, BoxError, Inbox, Worker};
 use tokio::sync::Notify;
 
 /// One gate, in the handler and in the test.
@@ -12,6 +13,18 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// A worker whose handlers wait here, and then are done.
+    pub fn worker(&self, inbox: &Inbox) -> Worker {
+        let gate = self.clone();
+        inbox.worker(move |_: AcceptedEvent| {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                Ok::<_, BoxError>(())
+            }
+        })
+    }
+
     /// In the handler: says that it has begun, and waits to be let through.
     pub async fn pass(&self) {
         self.begun.notify_one();

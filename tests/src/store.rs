@@ -20,6 +20,9 @@ use crate::engine::{Engine, Server};
 static POSTGRES: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Postgres));
 static REDIS: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Redis));
 
+/// Of a row whose event is neither done nor dead.
+const UNFINISHED: &str = "status NOT IN ('Done', 'Killed')";
+
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// A store.
@@ -93,7 +96,6 @@ impl Store {
 
     /// How many events are accepted and neither done nor dead, by the store itself.
     pub async fn unfinished(&self) -> i64 {
-        const UNFINISHED: &str = "status NOT IN ('Done', 'Killed')";
         self.count(
             UNFINISHED,
             "
@@ -233,15 +235,14 @@ impl Store {
     /// Where everything is that is not finished.
     async fn describe(&self) -> String {
         const ROWS: &str = "SELECT idempotency_key, status, coalesce(lock_by, '') FROM";
-        const UNFINISHED: &str = "WHERE status NOT IN ('Done', 'Killed')";
         let rows: Vec<(String, String, String)> = match self {
             Self::Sqlite(_) => {
-                let sql = sqlx::AssertSqlSafe(format!("{ROWS} Jobs {UNFINISHED}"));
+                let sql = sqlx::AssertSqlSafe(format!("{ROWS} Jobs WHERE {UNFINISHED}"));
                 sqlx::query_as(sql).fetch_all(&mut self.sqlite_connection().await).await.unwrap()
             }
             Self::Postgres(url) => {
                 let mut connection = postgres(url).await;
-                let sql = sqlx::AssertSqlSafe(format!("{ROWS} apalis.jobs {UNFINISHED}"));
+                let sql = sqlx::AssertSqlSafe(format!("{ROWS} apalis.jobs WHERE {UNFINISHED}"));
                 sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap()
             }
             Self::Redis(url) => {

@@ -183,14 +183,7 @@ async fn away_while_a_worker_stops(engine: Engine) {
     let mut server = block_in_place(|| Server::start(engine));
     let store = store_on(engine, &server, server.port()).await;
     let gate = Gate::default();
-    let handlers = gate.clone();
-    let worker = store.open().await.worker(move |_: AcceptedEvent| {
-        let gate = handlers.clone();
-        async move {
-            gate.pass().await;
-            Ok::<_, BoxError>(())
-        }
-    });
+    let worker = gate.worker(&store.open().await);
     let (stop, stopped) = oneshot::channel::<()>();
     let worker = worker.lease(MIN_LEASE).run_until(async { _ = stopped.await });
     let worker = tokio::spawn(worker);

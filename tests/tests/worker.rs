@@ -223,15 +223,8 @@ async fn what_a_stopped_worker_had_claimed_is_free_at_once(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
     let gate = Gate::default();
-    let handlers = gate.clone();
-    let worker = inbox.worker(move |_: AcceptedEvent| {
-        let gate = handlers.clone();
-        async move {
-            gate.pass().await;
-            Ok::<_, BoxError>(())
-        }
-    });
-    let worker = Running::start(worker.concurrency(1).lease(MAX_LEASE));
+    let worker = gate.worker(&inbox).concurrency(1).lease(MAX_LEASE);
+    let worker = Running::start(worker);
     gate.begun().await;
     let stopping = tokio::spawn(worker.stop());
     accept(&inbox, "job.completed", "job_2").await;
@@ -280,14 +273,7 @@ async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
     let gate = Gate::default();
-    let handlers = gate.clone();
-    let first = Running::start(inbox.worker(move |_: AcceptedEvent| {
-        let gate = handlers.clone();
-        async move {
-            gate.pass().await;
-            Ok::<_, BoxError>(())
-        }
-    }));
+    let first = Running::start(gate.worker(&inbox));
     gate.begun().await;
     store.execute("SET attempts = 2", NEXT).await;
     gate.open();
