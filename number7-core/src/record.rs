@@ -54,7 +54,17 @@ impl Record {
     /// The body is no JSON object, or has no `event` that is a text. All else is for the worker to
     /// judge, so that a strict reading never loses an event.
     pub fn of(delivery: &Delivery) -> Result<Self, EventError> {
-        let json = delivery.body();
+        let json = delivery.body().clone();
+        Ok(Self { key: Self::key_of(&json)?, json })
+    }
+
+    /// The [key](Self::key) of an event's JSON: what a record of it would have, and no evidence.
+    /// For whoever finds an event without its key.
+    ///
+    /// # Errors
+    ///
+    /// As of [`of`](Self::of).
+    pub fn key_of(json: &[u8]) -> Result<String, EventError> {
         let outline = Outline::read(json)?;
         let mut key = String::new();
         _ = match outline.job_id {
@@ -65,7 +75,7 @@ impl Record {
         if key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
             key = format!("%sha256:{:x}", Hex(key.as_bytes()));
         }
-        Ok(Self { key, json: json.clone() })
+        Ok(key)
     }
 
     /// What a repeated delivery of the same event has in common with the first.

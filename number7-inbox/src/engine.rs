@@ -2,34 +2,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use apalis_core::error::BoxDynError;
 use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
 
-use crate::{DeadLetter, InboxError, StoredEvent, work::Shift};
-
-/// What a worker sets of apalis' configuration, of which each engine has a type of its own. It
-/// claims one event at a time, and leaves beginnings, results and leases to us.
-macro_rules! for_worker {
-    ($config:expr, $shift:expr) => {
-        $config
-            .batch_size(1)
-            .lock_tasks(false)
-            .persist_results(false)
-            .heartbeat_interval($shift.heartbeat())
-            .missed_heartbeats(Shift::MISSED_HEARTBEATS)
-    };
-}
+use crate::{DeadLetter, InboxError, InboxErrorKind, StoredEvent};
 
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-
-/// The name of the queue in the store; apalis would take that of a Rust type.
-pub(crate) const QUEUE: &str = "number7";
 
 /// How long one operation may take on the store: 4 seconds.
 ///
@@ -39,40 +24,44 @@ pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long an operation waits for a connection: less than for all of it, so that its error says
 /// that there was none.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often an idle worker asks for events: every 50 milliseconds, so that an event is started
-/// within 100.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long to wait before a store that is starting, or is locked, is tried again when it is opened.
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many rows one step of the retention deletes, so that acceptance is not held up for long.
 pub(crate) const SWEEP_STEP: u32 = 500;
 
+/// How the names of our workers begin. apalis' own workers keep other promises, so their events are
+/// left to them.
+pub(crate) const WORKER_PREFIX: &str = "number7-";
+
+/// What the record of a worker says of who runs it, for apalis' tools.
+const SERVICE: &str = "number7-inbox";
+
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, InboxError>>;
 
-/// One store. Every method is one atomic step, and answers or fails within [`STORE_TIMEOUT`].
+/// One queue in one store. Every method is one atomic step, and answers or fails within
+/// [`STORE_TIMEOUT`].
 pub(crate) trait Engine: Send + Sync {
     /// Stores a record unless its key is known.
     fn insert(&self, record: Record) -> Answer<'_, Acceptance>;
 
-    /// Claims events for a worker and starts its attempts, until the shift ends or the store fails.
-    fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>>;
+    /// Records the ends of attempts, and claims events that are due.
+    fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned>;
 
-    /// Counts an attempt that begins. False if the worker does not have the event any more.
-    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, bool>;
-
-    /// Records how an attempt ended, and gives the claim up. False if it is another attempt's by
-    /// now, of this worker or of another.
-    fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool>;
-
-    /// Renews the lease of a worker.
+    /// Renews the lease of a worker, which is registered unless it is known.
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
-    /// Gives back what a worker has claimed, but for the tasks that it has in hand.
+    /// Gives back what a worker has claimed and never began: all but the tasks that it has in hand.
     fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()>;
 
-    /// Gives back what workers have claimed that did not renew their lease.
-    fn reap(&self, lease: Duration) -> Answer<'_, ()>;
+    /// Forgets a worker that has ended, and has left nothing claimed.
+    fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
+
+    /// Gives back what workers have claimed that did not renew their lease. What has had so many
+    /// attempts by then is a suspect.
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()>;
 
     /// Forgets events, at most [`SWEEP_STEP`], that were finished that long ago. Says how many.
     fn sweep(&self, retention: Duration) -> Answer<'_, u64>;
@@ -84,75 +73,99 @@ pub(crate) trait Engine: Send + Sync {
     fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
 }
 
-/// An event that a worker has taken.
+/// What a worker has to say to its store, and wants of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) worker: &'a str,
+    pub(crate) ends: &'a [End],
+    /// How many events to claim at most.
+    pub(crate) most: usize,
+    /// Whether one of them may be a suspect: an event that was in hand of workers which died, so
+    /// often that it may be what ended them.
+    pub(crate) suspect: bool,
+}
+
+/// What became of a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Turned {
+    /// The tasks whose ends count. The others are another attempt's by now.
+    pub(crate) ended: Vec<String>,
+    pub(crate) claimed: Vec<Claim>,
+}
+
+/// An event that a worker has claimed: an attempt at it is counted.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) task: String,
-    pub(crate) worker: String,
     pub(crate) attempt: u32,
+    pub(crate) key: String,
+    pub(crate) stored: StoredEvent,
+    pub(crate) is_suspect: bool,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) task: String,
+    pub(crate) attempt: u32,
+    pub(crate) outcome: Outcome,
 }
 
 /// How an attempt ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Done,
-    Retry { after: Duration, error: String },
-    Dead { error: String },
+    Retry {
+        after: Duration,
+        error: String,
+    },
+    Dead {
+        error: String,
+    },
+    /// It was not made, since there were enough before it. So it does not count, and if the one
+    /// before it is still going on somewhere, that one's end does.
+    Exhausted {
+        error: String,
+    },
 }
 
 impl Outcome {
-    /// The result in the form that apalis gives it.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) fn result(&self) -> String {
+    /// The status by apalis' name. A dead letter is `Killed`, since apalis takes what is `Failed`
+    /// up again.
+    fn status(&self) -> &'static str {
         match self {
-            Self::Done => r#"{"Ok":null}"#.into(),
-            Self::Retry { error, .. } | Self::Dead { error } => {
-                serde_json::json!({ "Err": error }).to_string()
+            Self::Done => "Done",
+            Self::Retry { .. } => "Pending",
+            Self::Dead { .. } | Self::Exhausted { .. } => "Killed",
+        }
+    }
+
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Done => None,
+            Self::Retry { error, .. } | Self::Dead { error } | Self::Exhausted { error } => {
+                Some(error)
             }
         }
     }
 
-    /// The status by apalis' name. A dead letter is `Killed`, since apalis takes what is `Failed`
-    /// up again without a delay.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) fn status(&self) -> &'static str {
-        match self {
-            Self::Done => "Done",
-            Self::Retry { .. } => "Pending",
-            Self::Dead { .. } => "Killed",
-        }
-    }
-
-    /// When the event may be tried again.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) fn delay(&self) -> Duration {
+    /// How long the event rests.
+    fn delay(&self) -> Duration {
         match self {
             Self::Retry { after, .. } => *after,
-            Self::Done | Self::Dead { .. } => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 }
 
-/// What an insert that a known key turns into nothing has done.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-fn acceptance(inserted: u64) -> Acceptance {
-    match inserted {
-        0 => Acceptance::Duplicate,
-        _ => Acceptance::New,
+impl End {
+    /// How many attempts there were.
+    fn attempts(&self) -> u32 {
+        match self.outcome {
+            Outcome::Exhausted { .. } => self.attempt.saturating_sub(1),
+            _ => self.attempt,
+        }
     }
-}
-
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-fn seconds(retention: Duration) -> i64 {
-    /// More than any store remembers, and no more than all of them can count.
-    const CENTURY: i64 = 100 * 365 * 24 * 60 * 60;
-    retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
-}
-
-/// Seconds since the epoch, by the clock of this machine.
-#[cfg(feature = "redis")]
-fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
 }
 
 /// Dead letters of rows: key, JSON, attempts, error, and seconds since the epoch.
@@ -168,79 +181,26 @@ fn letters(rows: Vec<(String, Vec<u8>, i64, String, i64)>) -> Vec<DeadLetter> {
 }
 
 /// Bounds an operation.
-pub(crate) async fn in_time<T>(
+async fn in_time<T>(
     operation: impl Future<Output = Result<T, InboxError>>,
 ) -> Result<T, InboxError> {
     match tokio::time::timeout(STORE_TIMEOUT, operation).await {
         Ok(answer) => answer,
-        Err(_) => Err(crate::InboxErrorKind::TooSlow.into()),
+        Err(_) => Err(InboxErrorKind::TooSlow.into()),
     }
 }
 
-/// Opens a server, which may be starting: for as long as an operation may take, and then the error
-/// is the last one.
-#[cfg(any(feature = "postgres", feature = "redis"))]
+/// Opens a store, which may be starting, or locked: for as long as an operation may take, and then
+/// the error is the last one.
 async fn open<T>(connect: impl AsyncFn() -> Result<T, InboxError>) -> Result<T, InboxError> {
     let begun = tokio::time::Instant::now();
     loop {
         match in_time(connect()).await {
             Err(error)
-                if error.kind() == crate::InboxErrorKind::Unreachable
+                if matches!(error.kind(), InboxErrorKind::Unreachable | InboxErrorKind::Busy)
                     && begun.elapsed() < STORE_TIMEOUT => {}
             opened => return opened,
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
-}
-
-/// What sqlx says, sorted.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-impl From<sqlx::Error> for InboxError {
-    fn from(error: sqlx::Error) -> Self {
-        use crate::InboxErrorKind as Kind;
-        let kind = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Kind::Unreachable,
-            sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut => {
-                Kind::Unreachable
-            }
-            sqlx::Error::Database(error) => error.code().map_or(Kind::Refused, |code| sort(&code)),
-            _ => Kind::Refused,
-        };
-        Self::new(kind, error)
-    }
-}
-
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-impl From<sqlx::migrate::MigrateError> for InboxError {
-    fn from(error: sqlx::migrate::MigrateError) -> Self {
-        use sqlx::migrate::MigrateError as Migrate;
-        match error {
-            Migrate::Execute(error) | Migrate::ExecuteMigration(error, _) => error.into(),
-            other => Self::new(crate::InboxErrorKind::Refused, other),
-        }
-    }
-}
-
-/// PostgreSQL has five characters, SQLite a number whose lowest byte is the primary code.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-fn sort(code: &str) -> crate::InboxErrorKind {
-    use crate::InboxErrorKind as Kind;
-    if code.len() == 5 {
-        return match code {
-            // Not enough disk; a transaction that reads only; shutting down, crashed, starting.
-            "53100" => Kind::Full,
-            "25006" => Kind::ReadOnly,
-            // The limit that is set for each statement.
-            "57014" => Kind::TooSlow,
-            "57P01" | "57P02" | "57P03" | "53300" => Kind::Unreachable,
-            _ => Kind::Refused,
-        };
-    }
-    match code.parse::<u32>().map(|code| code & 0xff) {
-        Ok(5 | 6) => Kind::Busy,
-        Ok(8) => Kind::ReadOnly,
-        Ok(10 | 14) => Kind::Unreachable,
-        Ok(13) => Kind::Full,
-        _ => Kind::Refused,
+        tokio::time::sleep(OPEN_PAUSE).await;
     }
 }

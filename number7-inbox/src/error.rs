@@ -16,6 +16,13 @@ impl InboxError {
         Self { kind, source: Some(source.into()) }
     }
 
+    /// The same for another caller: a source is not to be cloned, so its text stands for it.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn copy(&self) -> Self {
+        let source = self.source.as_ref().map(|source| source.to_string().into());
+        Self { kind: self.kind, source }
+    }
+
     /// Which of the things that can be wrong with an inbox is wrong with this one.
     #[must_use]
     pub fn kind(&self) -> InboxErrorKind {
@@ -37,6 +44,7 @@ impl fmt::Display for InboxError {
             InboxErrorKind::Busy => "the store is locked by another writer",
             InboxErrorKind::Full => "the store is full",
             InboxErrorKind::ReadOnly => "the store is read-only",
+            InboxErrorKind::Unstorable => "the store will never take this",
             InboxErrorKind::Refused => "the store refused",
         })?;
         match &self.source {
@@ -73,6 +81,9 @@ pub enum InboxErrorKind {
     Full,
     /// The file or the server takes no writes: permissions, a standby, a replica.
     ReadOnly,
+    /// A rule of the store's own forbids what was to be written: a constraint or a trigger that
+    /// somebody has put on its tables. It does so every time.
+    Unstorable,
     /// Any other answer of the store, such as missing rights; the source has it.
     Refused,
 }

@@ -2,11 +2,18 @@ use std::{fmt, sync::Arc};
 
 use apalis_core::error::BoxDynError;
 use number7_core::{Accept, Acceptance, Record};
+use tokio::sync::Notify;
 
 use crate::{
     AcceptedEvent, DeadLetter, InboxError, Worker,
     engine::{self, Engine},
 };
+
+/// The name of the queue in the store; of inboxes with a name, how it begins.
+const QUEUE: &str = "number7";
+
+/// How long the name of an inbox can be, in bytes.
+const LONGEST_NAME: usize = 64;
 
 /// An inbox: where verified events are accepted, and worked on from.
 ///
@@ -15,6 +22,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Inbox {
     store: Store,
+    /// Wakes a worker of this process when an event was accepted.
+    news: Arc<Notify>,
 }
 
 #[derive(Clone)]
@@ -39,8 +48,8 @@ impl Inbox {
     /// The folder does not exist, or the file cannot be written or is no database.
     #[cfg(feature = "sqlite")]
     pub async fn sqlite(path: impl AsRef<std::path::Path>) -> Result<Self, InboxError> {
-        let sqlite = engine::sqlite::Sqlite::open(path.as_ref()).await?;
-        Ok(Self { store: Store::Sqlite(Arc::new(sqlite)) })
+        let sqlite = engine::sqlite::Sqlite::open(path.as_ref(), QUEUE.into()).await?;
+        Ok(Self::on(Store::Sqlite(Arc::new(sqlite))))
     }
 
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
@@ -54,8 +63,8 @@ impl Inbox {
     /// It is not a URL, the server cannot be reached, or it grants no rights to make the schema.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
-        let postgres = engine::postgres::Postgres::open(url.as_ref()).await?;
-        Ok(Self { store: Store::Postgres(Arc::new(postgres)) })
+        let postgres = engine::postgres::Postgres::open(url.as_ref(), QUEUE.into()).await?;
+        Ok(Self::on(Store::Postgres(Arc::new(postgres))))
     }
 
     /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
@@ -69,8 +78,38 @@ impl Inbox {
     /// It is not a URL, or the server cannot be reached.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
-        let redis = engine::redis::Redis::open(url.as_ref()).await?;
-        Ok(Self { store: Store::Redis(Arc::new(redis)) })
+        let redis = engine::redis::Redis::open(url.as_ref(), QUEUE.into()).await?;
+        Ok(Self::on(Store::Redis(Arc::new(redis))))
+    }
+
+    fn on(store: Store) -> Self {
+        Self { store, news: Arc::default() }
+    }
+
+    /// The inbox of another name in the same store, such as one for each account or environment.
+    ///
+    /// Inboxes of different names share connections and nothing else: each has its own keys, events,
+    /// workers and dead letters. The same name is the same inbox in every process. The inbox that is
+    /// opened has no name.
+    ///
+    /// # Panics
+    ///
+    /// The name is empty, longer than 64 bytes, or has other characters than ASCII letters, digits,
+    /// `-`, `_` and `.`.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let fits = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_good);
+        assert!(fits, "an inbox cannot be named {name:?}");
+        let queue = format!("{QUEUE}-{name}");
+        Self::on(match &self.store {
+            #[cfg(feature = "sqlite")]
+            Store::Sqlite(sqlite) => Store::Sqlite(Arc::new(sqlite.named(queue))),
+            #[cfg(feature = "postgres")]
+            Store::Postgres(postgres) => Store::Postgres(Arc::new(postgres.named(queue))),
+            #[cfg(feature = "redis")]
+            Store::Redis(redis) => Store::Redis(Arc::new(redis.named(queue))),
+        })
     }
 
     /// A worker that runs an async function for each accepted event.
@@ -107,7 +146,7 @@ impl Inbox {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxDynError>,
     {
-        Worker::new(self.engine(), handler)
+        Worker::new(self.engine(), Arc::clone(&self.news), handler)
     }
 
     /// The events whose last attempt failed, the oldest first, and at most so many.
@@ -183,7 +222,11 @@ impl Accept for Inbox {
     type Error = InboxError;
 
     async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
-        self.engine().insert(record).await
+        let stored = self.engine().insert(record).await?;
+        if stored == Acceptance::New {
+            self.news.notify_one();
+        }
+        Ok(stored)
     }
 }
 

@@ -4,11 +4,14 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "redis")))]
 compile_error!("number7-inbox needs a store: enable the feature sqlite, postgres or redis");
 
+mod attempt;
 mod dead_letter;
 mod engine;
 mod error;
 mod event;
 mod inbox;
+mod settings;
+mod upkeep;
 mod work;
 mod worker;
 
@@ -22,8 +25,9 @@ pub use self::{
     error::{InboxError, InboxErrorKind},
     event::{AcceptedEvent, StoredEvent},
     inbox::Inbox,
-    worker::{
+    settings::{
         DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_LEASE, DEFAULT_MAX_BACKOFF,
-        DEFAULT_RETENTION, MAX_LEASE, MIN_LEASE, Worker,
+        DEFAULT_RETENTION, MAX_LEASE, MIN_LEASE,
     },
+    worker::Worker,
 };

@@ -1,371 +1,325 @@
-//! One worker as apalis runs it, and the attempts that it starts.
+//! The loop of a worker: it claims as many events as it has room for, starts their attempts, and
+//! records how they end.
 
-use std::{
-    any::Any,
-    collections::HashSet,
-    convert::Infallible,
-    error::Error,
-    future::{Ready, ready},
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, mem, slice, sync::Arc, time::Duration};
 
-use apalis_core::{
-    backend::{
-        Backend, BackendConfig, WireFormatBackend, codec::Codec, finalize::Durable,
-        persistence::TaskPersistLayer,
-    },
-    error::BoxDynError,
-    task::Task,
-    worker::{
-        builder::WorkerBuilder, context::WorkerContext, event::Event,
-        ext::event_listener::EventListenerExt,
-    },
-};
-use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     select,
-    sync::{Notify, OwnedSemaphorePermit},
-    time::{sleep, timeout},
+    sync::{
+        Notify,
+        mpsc::{self, error::SendError},
+    },
+    task::yield_now,
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
-use tokio_util::{
-    sync::{CancellationToken, PollSemaphore},
-    task::TaskTracker,
-};
-use tower_service::Service;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
 
 use crate::{
-    AcceptedEvent, STORE_TIMEOUT, StoredEvent,
-    engine::{Answer, Claim, Engine, Outcome},
-    worker::Settings,
+    InboxError, InboxErrorKind,
+    attempt::{Handler, attempt},
+    engine::{Claim, End, Engine, Turn, WORKER_PREFIX},
+    settings::Settings,
+    upkeep::Upkeep,
 };
 
-/// The longest error text that is kept of an attempt, in bytes.
-const MAX_ERROR_LENGTH: usize = 2_000;
+/// How often an idle worker asks for events that another process accepted: every 50 milliseconds,
+/// so that an event is started within 100.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The pauses between tries to record how an attempt ended.
+/// How many events are claimed, and ends recorded, at once: so few that the answer of the store
+/// stays small, and that nobody else waits for long.
+const MOST_AT_ONCE: usize = 256;
+
+/// How often attempts get the processor before the ends that are there are recorded: for some ten
+/// microseconds, which is little beside the commit that is spared.
+const YIELDS: usize = 32;
+
+/// The pauses between tries while the store fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// A handler, without its types.
-pub(crate) type Handler =
-    dyn Fn(AcceptedEvent) -> BoxFuture<'static, Result<(), BoxDynError>> + Send + Sync;
-
 /// What all attempts of a worker share.
-pub(crate) struct Job {
-    pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) handler: Box<Handler>,
-    pub(crate) settings: Settings,
-    pub(crate) stop: CancellationToken,
+struct Job {
+    engine: Arc<dyn Engine>,
+    handler: Box<Handler>,
+    settings: Settings,
+    worker: String,
 }
 
-/// One worker of apalis', from its registration to its end or its failure. The attempts that it
-/// started outlive it.
-pub(crate) struct Shift {
-    pub(crate) worker: String,
-    pub(crate) job: Arc<Job>,
-    pub(crate) permits: PollSemaphore,
-    pub(crate) in_hand: InHand,
-}
-
-/// The attempts of one worker of apalis', by their tasks.
-#[derive(Clone, Default)]
-pub(crate) struct InHand {
-    running: TaskTracker,
-    tasks: Arc<Mutex<HashSet<String>>>,
-}
-
-impl InHand {
-    fn begin(&self, task: String, attempt: impl Future<Output = ()> + Send + 'static) {
-        self.lock().insert(task.clone());
-        let held = Held(self.clone(), task);
-        self.running.spawn(async move {
-            attempt.await;
-            drop(held);
-        });
+/// Works until it is to stop, and then until nothing is in hand.
+pub(crate) async fn work(
+    engine: Arc<dyn Engine>,
+    handler: Box<Handler>,
+    settings: Settings,
+    news: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    // A name is used once, so what a store has of an earlier worker never stands in the way.
+    let worker = format!("{WORKER_PREFIX}{}", Ulid::generate());
+    let job = Arc::new(Job { engine, handler, settings, worker });
+    let upkeep = Upkeep::new(&*job.engine, &job.worker, &job.settings);
+    select! {
+        () = upkeep.register() => {}
+        () = stop.cancelled() => return,
     }
-
-    pub(crate) fn tasks(&self) -> Vec<String> {
-        self.lock().iter().cloned().collect()
-    }
-
-    /// Waits for the last attempt. There must be no more to come.
-    pub(crate) async fn end(&self) {
-        self.running.close();
-        self.running.wait().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    let given_up = select! {
+        given_up = Worker::new(Arc::clone(&job), news, stop).run() => given_up,
+        () = upkeep.run() => return,
+    };
+    // What was claimed and not begun is free at once.
+    let (engine, worker) = (&job.engine, &job.worker);
+    let given_back = async {
+        engine.release(worker, &given_up).await?;
+        engine.forget(worker).await
+    };
+    if let Err(error) = given_back.await {
+        tracing::warn!(
+            target: "number7", worker, lease = ?job.settings.lease,
+            "what the worker has claimed is free only when its lease ends: {error}"
+        );
     }
 }
 
-impl Shift {
-    /// After how many missed heartbeats apalis would take a worker for dead: never, or nearly so.
-    /// When that is true, [`Worker`](crate::Worker) decides.
-    pub(crate) const MISSED_HEARTBEATS: usize = 1_000_000;
+struct Worker {
+    job: Arc<Job>,
+    news: Arc<Notify>,
+    stop: CancellationToken,
+    /// The attempts that are going on, or whose end is not recorded.
+    in_hand: HashSet<(String, u32)>,
+    /// Which of them is a suspect's.
+    suspect: Option<(String, u32)>,
+    /// The ends that are not recorded.
+    ends: Vec<End>,
+    sender: mpsc::UnboundedSender<End>,
+    receiver: mpsc::UnboundedReceiver<End>,
+    /// Tasks whose end the store will never take. They stay claimed while this worker lives, since
+    /// it would begin them again and again.
+    given_up: HashSet<String>,
+    /// Whether the store may have claimed something for this worker that it does not know of.
+    may_have_more: bool,
+    failure: Option<Failure>,
+}
 
-    pub(crate) fn heartbeat(&self) -> Duration {
-        self.job.settings.heartbeat()
+/// The store has failed, and is asked again after a pause.
+struct Failure {
+    since: Instant,
+    pause: Duration,
+}
+
+impl Worker {
+    fn new(job: Arc<Job>, news: Arc<Notify>, stop: CancellationToken) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self {
+            job,
+            news,
+            stop,
+            in_hand: HashSet::new(),
+            suspect: None,
+            ends: Vec::new(),
+            sender,
+            receiver,
+            given_up: HashSet::new(),
+            may_have_more: false,
+            failure: None,
+        }
     }
 
-    /// Runs until the worker is to stop, or cannot go on.
-    pub(crate) async fn run<B, C>(self, backend: B) -> Result<(), BoxDynError>
-    where
-        B: Backend<Task = Task<Vec<u8>>>
-            + BackendConfig<
-                Args = StoredEvent,
-                Kind = Durable,
-                Layer = TaskPersistLayer<C, C::Compact>,
-            > + WireFormatBackend<Codec = Verbatim, Compact = Vec<u8>>
-            + Send
-            + Unpin
-            + 'static,
-        C: Codec<(), Error: Error> + Clone + Send + Sync + 'static,
-        C::Compact: Send + 'static,
-    {
-        let context = WorkerContext::new(&self.worker);
-        let (worker, job) = (self.worker.clone(), Arc::clone(&self.job));
-        let lease = job.settings.lease;
-        let alive = Arc::new(Notify::new());
-        let beat = Arc::clone(&alive);
-        let runner = Runner { shift: self, permit: None };
-        let run = WorkerBuilder::new(&context)
-            .backend(backend)
-            .on_event(move |_, event| {
-                if matches!(event, Event::HeartBeat) {
-                    beat.notify_one();
+    /// Returns the tasks that it had to give up.
+    async fn run(mut self) -> Vec<String> {
+        let heartbeat = self.job.settings.heartbeat();
+        let mut check = interval_at(Instant::now() + heartbeat, heartbeat);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_idle = false;
+        while !(self.stop.is_cancelled() && self.in_hand.is_empty()) {
+            if is_idle {
+                let is_stopping = self.stop.is_cancelled();
+                let has_room = !is_stopping && self.room() > 0;
+                select! {
+                    Some(end) = self.receiver.recv() => self.ends.push(end),
+                    () = self.news.notified(), if has_room => {}
+                    () = sleep(POLL_INTERVAL), if has_room => {}
+                    () = self.stop.cancelled(), if !is_stopping => {}
+                    // A statement that arrives late claims when its answer is long given up.
+                    _ = check.tick() => self.may_have_more = true,
                 }
-            })
-            .build(runner)
-            .run();
-        // apalis waits without end for a store that does not answer. Where it does, it dates its
-        // registration by the clock of this machine; a renewal dates it by the store's.
-        let stalled = async {
-            while timeout(lease + STORE_TIMEOUT, alive.notified()).await.is_ok() {
-                _ = job.engine.keep_alive(&worker).await;
             }
-        };
-        let stopped = async {
-            job.stop.cancelled().await;
-            // A worker that has not started yet cannot be stopped.
-            while context.stop().is_err() {
-                sleep(FIRST_PAUSE).await;
+            self.collect().await;
+            match self.turn().await {
+                Ok(is_more) => {
+                    is_idle = !is_more;
+                    if self.failure.take().is_some() {
+                        tracing::info!(target: "number7", "the store works again");
+                    }
+                }
+                Err(error) => {
+                    is_idle = false;
+                    self.rest(&error).await;
+                }
             }
-            sleep(STORE_TIMEOUT).await;
-        };
-        select! {
-            ended = run => Ok(ended?),
-            () = stalled => Err("the store did not answer for a whole lease".into()),
-            () = stopped => Ok(()),
+        }
+        self.given_up.into_iter().collect()
+    }
+
+    /// Takes the ends that are there. Attempts that need only a moment may end now, to be recorded
+    /// together.
+    async fn collect(&mut self) {
+        for _ in 0..YIELDS {
+            while let Ok(end) = self.receiver.try_recv() {
+                self.ends.push(end);
+            }
+            if self.ends.len() == self.in_hand.len() {
+                return;
+            }
+            yield_now().await;
         }
     }
-}
 
-/// In hand until it is dropped.
-struct Held(InHand, String);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
-    }
-}
-
-/// The bytes as they were signed, in the place of apalis' JSON codec.
-#[derive(Clone, Copy)]
-pub(crate) struct Verbatim;
-
-impl Codec<StoredEvent> for Verbatim {
-    type Error = Infallible;
-    type Compact = Vec<u8>;
-
-    fn encode(&self, event: &StoredEvent) -> Result<Vec<u8>, Infallible> {
-        Ok(event.json().to_vec())
+    fn room(&self) -> usize {
+        self.job.settings.concurrency.saturating_sub(self.in_hand.len())
     }
 
-    fn decode(&self, json: &Vec<u8>) -> Result<StoredEvent, Infallible> {
-        Ok(StoredEvent::new(json.clone()))
-    }
-}
-
-/// Starts the attempts. It answers apalis at once: apalis does not poll its store while it waits
-/// for handlers to end, nor does it keep them when the store fails.
-struct Runner {
-    shift: Shift,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Service<Task<StoredEvent>> for Runner {
-    type Response = ();
-    type Error = Infallible;
-    type Future = Ready<Result<(), Infallible>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        if self.permit.is_none() {
-            self.permit = ready!(self.shift.permits.poll_acquire(cx));
+    /// Records ends, and claims as much as there is room for then. Says whether there is more to do
+    /// at once.
+    async fn turn(&mut self) -> Result<bool, InboxError> {
+        let job = Arc::clone(&self.job);
+        if self.may_have_more {
+            job.engine.release(&job.worker, &self.tasks()).await?;
+            self.may_have_more = false;
         }
-        Poll::Ready(Ok(()))
+        let recorded = self.ends.len().min(MOST_AT_ONCE);
+        let most = match self.stop.is_cancelled() {
+            true => 0,
+            false => (self.room() + recorded).min(MOST_AT_ONCE),
+        };
+        if recorded + most == 0 {
+            return Ok(false);
+        }
+        let turn = Turn {
+            worker: &job.worker,
+            ends: &self.ends[..recorded],
+            most,
+            suspect: self.suspect.is_none(),
+        };
+        let turned = job.engine.turn(turn).await;
+        let turned = match turned {
+            Err(error) if error.kind() == InboxErrorKind::Unstorable && recorded > 0 => {
+                return self.record_one_by_one().await.map(|()| true);
+            }
+            turned => turned?,
+        };
+        for end in self.ends.drain(..recorded).collect::<Vec<_>>() {
+            self.is_over(&end, turned.ended.contains(&end.task));
+        }
+        let claimed = turned.claimed.len();
+        for claim in turned.claimed {
+            self.begin(claim);
+        }
+        Ok(!self.ends.is_empty() || (claimed == most && self.room() > 0))
     }
 
-    fn call(&mut self, task: Task<StoredEvent>) -> Self::Future {
-        let permit = self.permit.take();
-        let claim = Claim {
-            task: task.task_id().map(ToString::to_string).unwrap_or_default(),
-            worker: self.shift.worker.clone(),
-            attempt: u32::try_from(task.attempt()).unwrap_or(u32::MAX).saturating_add(1),
-        };
-        let key = task.idempotency_key().unwrap_or_default().to_owned();
-        let job = Arc::clone(&self.shift.job);
-        self.shift.in_hand.begin(claim.task.clone(), async move {
-            job.attempt(claim, key, task.args).await;
-            drop(permit);
+    /// Starts an attempt. It goes on although the worker is dropped.
+    fn begin(&mut self, claim: Claim) {
+        if self.stop.is_cancelled() {
+            // It is given back, as what was never begun.
+            self.may_have_more = true;
+            return;
+        }
+        let id = (claim.task.clone(), claim.attempt);
+        if claim.is_suspect {
+            self.suspect = Some(id.clone());
+        }
+        self.in_hand.insert(id);
+        let (job, sender) = (Arc::clone(&self.job), self.sender.clone());
+        tokio::spawn(async move {
+            let end = attempt(&*job.handler, &job.settings, claim).await;
+            // The worker was dropped, and this is left of it.
+            if let Err(SendError(end)) = sender.send(end)
+                && let Err(error) = job.record(&end).await
+            {
+                tracing::warn!(
+                    target: "number7", task = end.task,
+                    "could not record an attempt, it will be repeated: {error}"
+                );
+            }
         });
-        ready(Ok(()))
+    }
+
+    /// The end of an attempt is recorded, or is not to be.
+    fn is_over(&mut self, end: &End, counts: bool) {
+        if !counts {
+            tracing::warn!(
+                target: "number7", task = end.task, attempt = end.attempt,
+                "the lease of an attempt was lost, and its end does not count"
+            );
+        }
+        let id = (end.task.clone(), end.attempt);
+        self.in_hand.remove(&id);
+        self.suspect.take_if(|suspect| *suspect == id);
+    }
+
+    /// One of the ends is such that the store will never take it. The others must not wait for it.
+    async fn record_one_by_one(&mut self) -> Result<(), InboxError> {
+        while let Some(end) = self.ends.pop() {
+            match self.job.record(&end).await {
+                Ok(counts) => self.is_over(&end, counts),
+                Err(error) if error.kind() == InboxErrorKind::Unstorable => {
+                    tracing::error!(
+                        target: "number7", task = end.task, attempt = end.attempt,
+                        "the end of an attempt cannot be recorded, and the event is not tried again \
+                        before this worker has stopped: {error}"
+                    );
+                    self.given_up.insert(end.task.clone());
+                    self.is_over(&end, true);
+                }
+                Err(error) => {
+                    self.ends.push(end);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits after a failure of the store, of which the log has one for each outage.
+    async fn rest(&mut self, error: &InboxError) {
+        // The answer may have been that it has claimed something.
+        self.may_have_more = true;
+        let failure = self.failure.get_or_insert_with(|| {
+            tracing::warn!(
+                target: "number7",
+                "the store fails a worker, which tries again until it can go on: {error}"
+            );
+            Failure { since: Instant::now(), pause: FIRST_PAUSE }
+        });
+        let pause = failure.pause;
+        failure.pause = (pause * 2).min(LONGEST_PAUSE);
+        // Nobody waits for a store for longer than for the lease that ends meanwhile.
+        let is_long = failure.since.elapsed() > self.job.settings.lease;
+        if self.stop.is_cancelled() && is_long {
+            for end in mem::take(&mut self.ends) {
+                tracing::error!(
+                    target: "number7", task = end.task, attempt = end.attempt,
+                    "could not record an attempt, it will be repeated: {error}"
+                );
+                self.is_over(&end, true);
+            }
+        }
+        sleep(pause).await;
+    }
+
+    /// The tasks that are not to be given back.
+    fn tasks(&self) -> Vec<String> {
+        let in_hand = self.in_hand.iter().map(|(task, _)| task);
+        in_hand.chain(&self.given_up).cloned().collect()
     }
 }
 
 impl Job {
-    /// One attempt, with its record.
-    async fn attempt(&self, claim: Claim, key: String, stored: StoredEvent) {
-        if !self.persist(&key, || self.engine.begin(&claim)).await {
-            return;
-        }
-        let attempts = self.settings.attempts;
-        let event = AcceptedEvent { stored, key: key.clone(), attempt: claim.attempt, attempts };
-        // Whatever ends the process would end it again and again.
-        let ended = match claim.attempt > attempts {
-            true => Err("the process ended in the middle of the last attempt".into()),
-            false => self.handle(event).await,
-        };
-        let outcome = match ended {
-            Ok(()) => Outcome::Done,
-            Err(error) if claim.attempt >= attempts => {
-                tracing::error!(
-                    target: "number7", key, attempt = claim.attempt,
-                    "the last attempt failed, the event is a dead letter: {error}"
-                );
-                Outcome::Dead { error }
-            }
-            Err(error) => {
-                let after = self.settings.backoff(claim.attempt);
-                tracing::warn!(
-                    target: "number7", key, attempt = claim.attempt, ?after,
-                    "an attempt failed and will be repeated: {error}"
-                );
-                Outcome::Retry { after, error }
-            }
-        };
-        self.persist(&key, || self.engine.finish(&claim, &outcome)).await;
-    }
-
-    /// Calls the handler. A panic is an error like others.
-    async fn handle(&self, event: AcceptedEvent) -> Result<(), String> {
-        // The text of an error is the user's code as well.
-        let handled = async { (self.handler)(event).await.map_err(|error| text_of_error(&*error)) };
-        let handled = AssertUnwindSafe(handled).catch_unwind().await;
-        handled.unwrap_or_else(|panic| Err(text_of_panic(&*panic)))
-    }
-
-    /// Writes to the store, however long it is away: before the handler is called, since an attempt
-    /// that nobody counted could end every process, and after it, since only this keeps its effects
-    /// from being there twice. A worker that is to stop does not wait for longer than the lease
-    /// that it would hold. False if the event is not this attempt's any more, or it gave up.
-    async fn persist<'a>(&self, key: &str, write: impl Fn() -> Answer<'a, bool>) -> bool {
-        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
-        loop {
-            match write().await {
-                Ok(true) => return true,
-                Ok(false) => {
-                    tracing::warn!(target: "number7", key, "the lease of an attempt was lost");
-                    return false;
-                }
-                Err(error) if self.gives_up(begun) => {
-                    tracing::error!(
-                        target: "number7", key,
-                        "could not record an attempt, it will be repeated: {error}"
-                    );
-                    return false;
-                }
-                Err(error) if pause == FIRST_PAUSE => {
-                    tracing::warn!(
-                        target: "number7", key,
-                        "could not record an attempt, and tries again until it can: {error}"
-                    );
-                }
-                Err(_) => {}
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    fn gives_up(&self, begun: Instant) -> bool {
-        self.stop.is_cancelled() && begun.elapsed() > self.settings.lease
-    }
-}
-
-/// An error and its sources.
-fn text_of_error(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    storable(&text)
-}
-
-fn text_of_panic(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    storable(&format!("panicked: {}", text.unwrap_or("with something that is no text")))
-}
-
-/// A text that fits, and that every store takes: no JSON of PostgreSQL has a NUL.
-fn storable(text: &str) -> String {
-    let end = text.floor_char_boundary(MAX_ERROR_LENGTH);
-    text[..end].replace('\0', "\u{fffd}")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fmt, io};
-
-    use super::*;
-
-    #[derive(Debug)]
-    struct Outer(io::Error);
-
-    impl fmt::Display for Outer {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("outer")
-        }
-    }
-
-    impl Error for Outer {
-        fn source(&self) -> Option<&(dyn Error + 'static)> {
-            Some(&self.0)
-        }
-    }
-
-    #[test]
-    fn an_error_is_kept_with_its_sources() {
-        assert_eq!(text_of_error(&Outer(io::Error::other("inner"))), "outer: inner");
-    }
-
-    #[test]
-    fn a_panic_is_kept_with_its_text() {
-        assert_eq!(text_of_panic(&"a literal"), "panicked: a literal");
-        assert_eq!(text_of_panic(&"a text".to_owned()), "panicked: a text");
-        assert_eq!(text_of_panic(&7), "panicked: with something that is no text");
-    }
-
-    #[test]
-    fn what_is_kept_fits_the_store() {
-        assert_eq!(storable("a\0b"), "a\u{fffd}b");
-        assert_eq!(storable(&"ä".repeat(MAX_ERROR_LENGTH)).len(), MAX_ERROR_LENGTH);
-        assert_eq!(storable(&format!("x{}", "ä".repeat(MAX_ERROR_LENGTH))).len(), 1_999);
+    /// Records one end. False if it does not count.
+    async fn record(&self, end: &End) -> Result<bool, InboxError> {
+        let ends = slice::from_ref(end);
+        let turn = Turn { worker: &self.worker, ends, most: 0, suspect: false };
+        Ok(!self.engine.turn(turn).await?.ended.is_empty())
     }
 }

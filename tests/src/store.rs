@@ -10,7 +10,9 @@ use std::{
 };
 
 use number7_inbox::Inbox;
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions,
+};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -101,6 +103,7 @@ impl Store {
             "
             local keys = redis.call('KEYS', 'number7:inflight:*')
             local count = redis.call('LLEN', 'number7:active')
+                + redis.call('LLEN', 'number7:suspects')
                 + redis.call('ZCARD', 'number7:delayed') + redis.call('ZCARD', 'number7:scheduled')
             for _, key in ipairs(keys) do count = count + redis.call('SCARD', key) end
             return count",
@@ -218,9 +221,8 @@ impl Store {
     /// A connection of the test's own to the file.
     pub async fn sqlite_connection(&self) -> SqliteConnection {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
-        SqliteConnection::connect_with(&options.busy_timeout(Duration::from_secs(30)))
-            .await
-            .unwrap()
+        let options = options.busy_timeout(Duration::from_secs(30)).disable_statement_logging();
+        SqliteConnection::connect_with(&options).await.unwrap()
     }
 
     /// Waits until nothing is left to do.
@@ -268,11 +270,70 @@ impl Store {
     }
 }
 
+/// Puts finished events into a store, as a week of them lies there.
+pub async fn fill(store: &Store, events: u32) {
+    const VALUES: &str = "'number7', 'Done', 1, 16, 'job.completed:filled_' || n, '{\"Ok\":null}'";
+    let json = crate::COMPLETED;
+    match store {
+        Store::Sqlite(_) => {
+            let sql = format!(
+                "INSERT INTO Jobs (job_type, status, attempts, max_attempts, idempotency_key,
+                    last_result, id, job, run_at, done_at)
+                SELECT {VALUES}, printf('01FILLED%018d', n), CAST('{json}' AS BLOB),
+                    unixepoch(), unixepoch()
+                FROM (WITH RECURSIVE numbers(n) AS (
+                    SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT {events}
+                ) SELECT n FROM numbers WHERE {events} > 0)"
+            );
+            let mut connection = store.sqlite_connection().await;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        }
+        Store::Postgres(url) => {
+            let sql = format!(
+                "SET session_replication_role = replica;
+                INSERT INTO apalis.jobs (job_type, status, attempts, max_attempts,
+                    idempotency_key, last_result, id, job, run_at, done_at)
+                SELECT {VALUES}, '01FILLED' || lpad(n::text, 18, '0'), convert_to('{json}', 'UTF8'),
+                    now(), now()
+                FROM generate_series(1, {events}) AS n"
+            );
+            let mut connection = postgres(url).await;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        }
+        Store::Redis(url) => {
+            for first in (1..=events).step_by(10_000) {
+                let last = events.min(first + 9_999);
+                let script = format!(
+                    "local millis = redis.call('TIME')[1] * 1000
+                    for n = {first}, {last} do
+                        local task = string.format('01FILLED%018d', n)
+                        local key = 'job.completed:filled_' .. n
+                        redis.call('HSET', 'number7:keys', key, task)
+                        redis.call('HSET', 'number7:data', task, '{json}')
+                        redis.call('HSET', 'number7:meta:' .. task, 'attempts', 1, 'max_attempts', 16,
+                            'status', 'Done', 'idempotency_key', key)
+                        redis.call('ZADD', 'number7:finished', millis, task)
+                    end
+                    return 0"
+                );
+                redis_script::<i64>(url, &script).await;
+            }
+            // It writes its file anew, which takes a processor.
+            let is_rewriting = "return string.find(redis.call('INFO', 'persistence'),
+                'aof_rewrite_in_progress:1') and 1 or 0";
+            while redis_script::<i64>(url, is_rewriting).await == 1 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
 /// A connection to a server that may have been started just now: it listens before it is ready.
 pub async fn postgres(url: &str) -> PgConnection {
     let mut tries = 0;
     loop {
-        match PgConnection::connect(url).await {
+        let options: PgConnectOptions = url.parse().unwrap();
+        match options.disable_statement_logging().connect().await {
             Ok(connection) => return connection,
             Err(error) => assert!(tries < 600, "{error}"),
         }

@@ -1,262 +1,302 @@
 //! One server, for several machines.
 
+mod connections;
+
 use std::time::Duration;
 
-use apalis_core::{backend::ext::BackendExt, error::BoxDynError};
 use apalis_postgres::{Config, PostgresStorage};
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
 use number7_core::{Acceptance, Record};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Executor, PgPool, Postgres as Db,
-    pool::PoolConnection,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult},
-    query,
-    query::Query,
-    query_as, raw_sql,
+    ConnectOptions, PgConnection, postgres::PgConnectOptions, query, query_as, query_scalar,
+    raw_sql,
 };
 use ulid::Ulid;
 
-use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, STORE_TIMEOUT,
-    SWEEP_STEP, in_time,
-};
-use crate::{
-    DEFAULT_ATTEMPTS, DeadLetter, InboxError, StoredEvent,
-    work::{Shift, Verbatim},
-};
+use self::connections::Connections;
+use super::{Answer, Engine, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time, sql};
+use crate::{DEFAULT_ATTEMPTS, DeadLetter, InboxError, InboxErrorKind, StoredEvent};
 
-/// How many connections acceptance and acknowledgement share: 10, as many as sqlx defaults to.
-const CONNECTIONS: u32 = 10;
+/// Serves the sweep, dead letters and suspects; apalis has no index for them. Made once, by one
+/// process, and without a lock where it is there.
+const INDEX: &str = "
+    DO $$ BEGIN
+        IF to_regclass('apalis.idx_number7_finished') IS NULL THEN
+            PERFORM pg_advisory_xact_lock(hashtext('apalis.idx_number7_finished'));
+            CREATE INDEX IF NOT EXISTS idx_number7_finished
+                ON apalis.jobs (job_type, status, done_at)
+                WHERE status IN ('Done', 'Failed', 'Killed');
+        END IF;
+    END $$";
 
-/// How many connections the claiming of events has for itself.
-const CLAIM_CONNECTIONS: u32 = 2;
+/// A known key is no error here. Where its insert is still on its way, this one waits.
+///
+/// What is due now is announced by a trigger of apalis', whose `NOTIFY` takes a lock that all
+/// commits of the database have to wait for, and nobody listens. So it is due a moment later.
+const INSERT: &str = "
+    INSERT INTO apalis.jobs (job, id, job_type, status, attempts, max_attempts, run_at, priority,
+        idempotency_key)
+    VALUES ($1, $2, $3, 'Pending', 0, $4, now() + interval '1 microsecond', 0, $5)
+    ON CONFLICT (job_type, idempotency_key) DO NOTHING";
+
+/// Rows of the ends: id, whether it counts. Rows of the claims: id, attempts, key, JSON, suspect.
+const TURN: &str = "
+    WITH ended AS (
+        UPDATE apalis.jobs SET status = ends.status, attempts = ends.attempts,
+            last_result = ends.result::jsonb, lock_by = NULL, lock_at = NULL,
+            run_at = now() + ends.delay * interval '1 second',
+            done_at = CASE ends.status WHEN 'Pending' THEN NULL ELSE now() END
+        FROM unnest($3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::float8[])
+            AS ends(id, attempt, status, attempts, result, delay)
+        WHERE jobs.id = ends.id AND jobs.attempts = ends.attempt
+            AND coalesce(jobs.lock_by, $1) = $1
+        RETURNING jobs.id
+    ), suspect AS (
+        SELECT id, true AS is_suspect FROM apalis.jobs
+        WHERE job_type = $2 AND status = 'Failed' AND status IN ('Done', 'Failed', 'Killed')
+            AND run_at <= now()
+        ORDER BY done_at LIMIT $10 FOR UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT id, false AS is_suspect FROM apalis.jobs
+        WHERE job_type = $2 AND status = 'Pending' AND run_at <= now()
+        ORDER BY priority DESC, run_at LIMIT $9 - (SELECT count(*) FROM suspect)
+        FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE apalis.jobs SET status = 'Running', attempts = jobs.attempts + 1, lock_by = $1,
+            lock_at = now(), done_at = NULL
+        FROM (SELECT * FROM due UNION ALL SELECT * FROM suspect) AS free
+        WHERE jobs.id = free.id
+        RETURNING jobs.id, jobs.attempts::bigint, idempotency_key, job, is_suspect
+    )
+    SELECT id, NULL::bigint, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
+
+const KEEP_ALIVE: &str = "
+    INSERT INTO apalis.workers (id, worker_type, storage_name, layers, last_seen, started_at)
+    VALUES ($1, $2, 'PostgresStorage', $3, now(), now())
+    ON CONFLICT (id) DO UPDATE SET last_seen = now()";
+
+/// What was claimed and not begun was counted when it was claimed by us, which is `Running`.
+const RELEASE: &str = "
+    UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL, status = 'Pending',
+        attempts = CASE status WHEN 'Running' THEN greatest(attempts - 1, 0) ELSE attempts END
+    WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id <> ALL ($2)";
+
+const REAP: &str = "
+    UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL,
+        status = CASE WHEN attempts >= $1 THEN 'Failed' ELSE 'Pending' END
+    WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM apalis.workers
+        WHERE worker_type = $2 AND starts_with(id, $3)
+            AND last_seen < now() - $4::bigint * interval '1 second')";
+
+const SWEEP: &str = "
+    DELETE FROM apalis.jobs WHERE id IN (SELECT id FROM apalis.jobs
+        WHERE job_type = $1 AND status = 'Done' AND status IN ('Done', 'Failed', 'Killed')
+            AND done_at < now() - $2::bigint * interval '1 second'
+        ORDER BY done_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
+
+const FORGET_WORKER: &str = "
+    DELETE FROM apalis.workers WHERE id = $1
+        AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)";
+
+const FORGET_WORKERS: &str = "
+    DELETE FROM apalis.workers WHERE worker_type = $1 AND last_seen < now() - interval '1 day'
+        AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)";
+
+const DEAD_LETTERS: &str = "
+    SELECT idempotency_key, job, attempts::bigint, coalesce(last_result ->> 'Err', ''),
+        coalesce(floor(extract(epoch FROM done_at))::bigint, 0)
+    FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'
+        AND status IN ('Done', 'Failed', 'Killed') AND idempotency_key IS NOT NULL
+    ORDER BY done_at, id LIMIT $2";
+
+const REQUEUE: &str = "
+    UPDATE apalis.jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = now(),
+        done_at = NULL
+    WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'";
 
 pub(crate) struct Postgres {
-    pool: PgPool,
+    /// Acceptance, and what an operator asks for.
+    accepting: Connections,
+    /// Workers: however many accept, a lease is renewed in time.
+    working: Connections,
+    queue: String,
 }
 
 impl Postgres {
-    pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
+    pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
         let options: PgConnectOptions = url.parse()?;
+        let connect = async || Ok(options.connect().await?);
+        let mut connection = super::open(connect).await?;
+        in_time(refuse_pooler(&mut connection, connect)).await?;
+        in_time(refuse_encoding(&mut connection)).await?;
         // Not bounded by a time limit: tables may be large, and another process may be at it.
-        let mut connection = super::open(async || Ok(options.connect().await?)).await?;
         let mut migrations = PostgresStorage::migrations();
         migrations.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
-        let postgres = Self { pool: pool(options, CONNECTIONS) };
-        postgres.warn_if_not_durable().await?;
-        Ok(postgres)
-    }
-
-    /// The storage for a worker of the user's own.
-    pub(crate) fn storage(&self) -> PostgresStorage<StoredEvent> {
-        PostgresStorage::new(&self.pool).with_config(Config::default().queue(QUEUE))
-    }
-
-    async fn warn_if_not_durable(&self) -> Result<(), InboxError> {
-        let sql = "SELECT current_setting('fsync'), current_setting('synchronous_commit')";
-        let (fsync, commit): (String, String) = query_as(sql).fetch_one(&self.pool).await?;
-        if fsync == "off" || commit == "off" {
-            tracing::warn!(
-                target: "number7", fsync, synchronous_commit = commit,
-                "PostgreSQL may lose accepted events when it crashes: turn both settings on"
-            );
-        }
-        Ok(())
-    }
-
-    async fn execute(
-        &self,
-        query: Query<'_, Db, PgArguments>,
-    ) -> Result<PgQueryResult, InboxError> {
-        let mut connection = Checkout(Some(self.pool.acquire().await?));
-        let executed = query.execute(connection.get()?).await?;
-        connection.check_in();
-        Ok(executed)
-    }
-}
-
-fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        // The server gives up before the client does. Else a statement that waits for a lock goes
-        // on there, and holds its connection, long after nobody waits for it; and a claim whose
-        // connection the network swallowed keeps its event locked.
-        .after_connect(|connection, _| {
-            let limit = STORE_TIMEOUT.as_millis() - 500;
-            let set = AssertSqlSafe(format!(
-                "SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}"
-            ));
-            Box::pin(async { connection.execute(raw_sql(set)).await.map(drop) })
+        raw_sql(INDEX).execute(&mut connection).await?;
+        in_time(warn_if_not_durable(&mut connection)).await?;
+        Ok(Self {
+            accepting: Connections::accepting(&options),
+            working: Connections::working(&options),
+            queue,
         })
-        .connect_lazy_with(options)
-}
-
-/// A connection that goes back to the pool only after an answer. One that is dropped while the
-/// server owes an answer would keep its place in the pool for as long as that takes, which is for
-/// ever where the network swallowed it.
-struct Checkout(Option<PoolConnection<Db>>);
-
-impl Checkout {
-    fn get(&mut self) -> Result<&mut sqlx::PgConnection, InboxError> {
-        let connection = self.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        Ok(connection)
     }
 
-    fn check_in(mut self) {
-        self.0.take();
+    /// Another queue on the same server.
+    pub(crate) fn named(&self, queue: String) -> Self {
+        Self { accepting: self.accepting.clone(), working: self.working.clone(), queue }
+    }
+
+    /// The storage for apalis' tools.
+    pub(crate) fn storage(&self) -> PostgresStorage<StoredEvent> {
+        PostgresStorage::new(self.accepting.pool())
+            .with_config(Config::default().queue(&self.queue))
     }
 }
 
-impl Drop for Checkout {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
+/// A pooler in transaction mode gives every statement another session: prepared statements are not
+/// where they were prepared, and settings hit others. It shows in two idle clients sharing one.
+async fn refuse_pooler(
+    first: &mut PgConnection,
+    connect: impl AsyncFn() -> Result<PgConnection, InboxError>,
+) -> Result<(), InboxError> {
+    const TRIES: usize = 3;
+    let mut second = connect().await?;
+    let (one, two) = (backend(first).await?, backend(&mut second).await?);
+    for _ in 0..TRIES {
+        if one == two || backend(first).await? != one || backend(&mut second).await? != two {
+            let text = "a pooler in transaction mode is in front of PostgreSQL: use its session \
+                mode, or connect to the server itself";
+            return Err(InboxError::new(InboxErrorKind::Refused, text));
         }
     }
+    Ok(())
+}
+
+async fn backend(connection: &mut PgConnection) -> Result<i32, InboxError> {
+    // Not prepared, which is what fails there.
+    let row = raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?;
+    Ok(sqlx::Row::try_get(&row, 0)?)
+}
+
+/// Events are UTF-8. A database of another encoding would take most of them, and refuse the rest
+/// for ever.
+async fn refuse_encoding(connection: &mut PgConnection) -> Result<(), InboxError> {
+    let encoding: String = query_scalar("SHOW server_encoding").fetch_one(connection).await?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let text = format!("the encoding of the database is {encoding}, and has to be UTF8");
+    Err(InboxError::new(InboxErrorKind::Refused, text))
+}
+
+async fn warn_if_not_durable(connection: &mut PgConnection) -> Result<(), InboxError> {
+    let sql = "SELECT current_setting('fsync'), current_setting('synchronous_commit')";
+    let (fsync, commit): (String, String) = query_as(sql).fetch_one(connection).await?;
+    if fsync == "off" || commit == "off" {
+        tracing::warn!(
+            target: "number7", fsync, synchronous_commit = commit,
+            "PostgreSQL may lose accepted events when it crashes: turn both settings on"
+        );
+    }
+    Ok(())
 }
 
 impl Engine for Postgres {
     fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
-        Box::pin(in_time(async move {
-            // A known key is no error here. Where its insert is still on its way, this one waits.
-            let insert = query(
-                "INSERT INTO apalis.jobs (job, id, job_type, status, attempts, max_attempts,
-                    run_at, priority, idempotency_key)
-                VALUES ($1, $2, $3, 'Pending', 0, $4, now(), 0, $5)
-                ON CONFLICT (job_type, idempotency_key) DO NOTHING",
-            )
-            .bind(record.json().as_ref())
-            .bind(Ulid::generate().to_string())
-            .bind(QUEUE)
-            .bind(i32::try_from(DEFAULT_ATTEMPTS).unwrap_or(i32::MAX))
-            .bind(record.key());
-            Ok(super::acceptance(self.execute(insert).await?.rows_affected()))
+        let queue = self.queue.clone();
+        Box::pin(self.accepting.run(move |connection| {
+            async move {
+                let insert = query(INSERT)
+                    .bind(record.json().as_ref())
+                    .bind(Ulid::generate().to_string())
+                    .bind(queue)
+                    .bind(count(DEFAULT_ATTEMPTS))
+                    .bind(record.key());
+                let inserted = insert.execute(connection).await?.rows_affected();
+                Ok(sql::acceptance(inserted > 0))
+            }
+            .boxed()
         }))
     }
 
-    fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>> {
-        let config = for_worker!(Config::default().queue(QUEUE), shift);
-        // Its own connections: apalis sets no time limit, so that a connection which the network
-        // swallowed is only got rid of with the pool.
-        let options = (*self.pool.connect_options()).clone();
-        let pool = pool(options, CLAIM_CONNECTIONS);
-        let storage = PostgresStorage::<StoredEvent>::new(&pool).with_config(config);
-        Box::pin(shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL)))
-    }
-
-    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, bool> {
-        Box::pin(in_time(async move {
-            let begin = query(
-                "UPDATE apalis.jobs SET status = 'Running', attempts = $1
-                WHERE id = $2 AND lock_by = $3",
-            )
-            .bind(i32::try_from(claim.attempt).unwrap_or(i32::MAX))
-            .bind(&claim.task)
-            .bind(&claim.worker);
-            Ok(self.execute(begin).await?.rows_affected() > 0)
-        }))
-    }
-
-    fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool> {
-        Box::pin(in_time(async move {
-            let finish = query(
-                "UPDATE apalis.jobs SET status = $1, last_result = $2::jsonb, lock_by = NULL,
-                    lock_at = NULL, run_at = now() + $3::float8 * interval '1 second',
-                    done_at = CASE $1 WHEN 'Pending' THEN NULL ELSE now() END
-                WHERE id = $4 AND lock_by = $5 AND attempts = $6",
-            )
-            .bind(outcome.status())
-            .bind(outcome.result())
-            .bind(outcome.delay().as_secs_f64())
-            .bind(&claim.task)
-            .bind(&claim.worker)
-            .bind(i32::try_from(claim.attempt).unwrap_or(i32::MAX));
-            Ok(self.execute(finish).await?.rows_affected() > 0)
+    fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
+        type Row = (String, Option<i64>, Option<String>, Option<Vec<u8>>, bool);
+        let ends = turn.ends;
+        let suspects = i64::from(turn.suspect && turn.most > 0);
+        let turn = query_as(TURN)
+            .bind(turn.worker.to_owned())
+            .bind(self.queue.clone())
+            .bind(ends.iter().map(|end| end.task.clone()).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| count(end.attempt)).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| end.outcome.status()).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| count(end.attempts())).collect::<Vec<_>>())
+            .bind(ends.iter().map(sql::result).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| end.outcome.delay().as_secs_f64()).collect::<Vec<_>>())
+            .bind(sql::rows(turn.most))
+            .bind(suspects);
+        Box::pin(self.working.run(move |connection| {
+            async move {
+                let rows: Vec<Row> = turn.fetch_all(connection).await?;
+                let mut turned = Turned::default();
+                for (task, attempt, key, json, is_suspect) in rows {
+                    match (attempt, json) {
+                        (Some(attempt), Some(json)) => {
+                            turned.claimed.push(sql::claim((task, attempt, key, json), is_suspect));
+                        }
+                        _ => turned.ended.push(task),
+                    }
+                }
+                Ok(turned)
+            }
+            .boxed()
         }))
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
-            let alive = query("UPDATE apalis.workers SET last_seen = now() WHERE id = $1");
-            self.execute(alive.bind(worker)).await?;
-            Ok(())
-        }))
+        let alive =
+            query(KEEP_ALIVE).bind(worker.to_owned()).bind(self.queue.clone()).bind(SERVICE);
+        Box::pin(self.working.execute(alive).map(|done| done.map(drop)))
     }
 
     fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
-            let release = query(
-                "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
-                WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id <> ALL ($2)",
-            );
-            self.execute(release.bind(worker).bind(in_hand)).await?;
-            Ok(())
-        }))
+        let release = query(RELEASE).bind(worker.to_owned()).bind(in_hand.to_vec());
+        Box::pin(self.working.execute(release).map(|done| done.map(drop)))
     }
 
-    fn reap(&self, lease: Duration) -> Answer<'_, ()> {
-        Box::pin(in_time(async move {
-            let reap = query(
-                "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
-                WHERE status IN ('Queued', 'Running') AND lock_by IN (
-                    SELECT id FROM apalis.workers WHERE worker_type = $1
-                        AND last_seen < now() - $2::bigint * interval '1 second')",
-            );
-            self.execute(reap.bind(QUEUE).bind(super::seconds(lease))).await?;
-            Ok(())
-        }))
+    fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+        let forget = query(FORGET_WORKER).bind(worker.to_owned());
+        Box::pin(self.working.execute(forget).map(|done| done.map(drop)))
+    }
+
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()> {
+        let reap = query(REAP).bind(count(suspect_after)).bind(self.queue.clone());
+        let reap = reap.bind(WORKER_PREFIX).bind(sql::seconds(lease));
+        Box::pin(self.working.execute(reap).map(|done| done.map(drop)))
     }
 
     fn sweep(&self, retention: Duration) -> Answer<'_, u64> {
-        Box::pin(in_time(async move {
-            let sweep = query(
-                "DELETE FROM apalis.jobs WHERE id IN (
-                    SELECT id FROM apalis.jobs WHERE job_type = $1 AND status = 'Done'
-                        AND done_at < now() - $2::bigint * interval '1 second'
-                    LIMIT $3 FOR UPDATE SKIP LOCKED)",
-            )
-            .bind(QUEUE)
-            .bind(super::seconds(retention))
-            .bind(i64::from(SWEEP_STEP));
-            let swept = self.execute(sweep).await?.rows_affected();
-            let forget = query(
-                "DELETE FROM apalis.workers WHERE worker_type = $1
-                    AND last_seen < now() - interval '1 day'
-                    AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)",
-            );
-            self.execute(forget.bind(QUEUE)).await?;
+        Box::pin(async move {
+            let sweep = query(SWEEP).bind(self.queue.clone()).bind(sql::seconds(retention));
+            let swept = self.working.execute(sweep.bind(i64::from(SWEEP_STEP))).await?;
+            self.working.execute(query(FORGET_WORKERS).bind(self.queue.clone())).await?;
             Ok(swept)
-        }))
+        })
     }
 
     fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(in_time(async move {
-            let mut connection = Checkout(Some(self.pool.acquire().await?));
-            let rows = query_as(
-                "SELECT idempotency_key, job, attempts::bigint, coalesce(last_result ->> 'Err', ''),
-                    coalesce(floor(extract(epoch FROM done_at))::bigint, 0)
-                FROM apalis.jobs
-                WHERE job_type = $1 AND status = 'Killed' AND idempotency_key IS NOT NULL
-                ORDER BY done_at, id LIMIT $2",
-            )
-            .bind(QUEUE)
-            .bind(i64::from(most))
-            .fetch_all(connection.get()?)
-            .await?;
-            connection.check_in();
-            Ok(super::letters(rows))
+        let letters = query_as(DEAD_LETTERS).bind(self.queue.clone()).bind(i64::from(most));
+        Box::pin(self.accepting.run(move |connection| {
+            async move { Ok(super::letters(letters.fetch_all(connection).await?)) }.boxed()
         }))
     }
 
     fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(in_time(async move {
-            let requeue = query(
-                "UPDATE apalis.jobs SET status = 'Pending', attempts = 0, last_result = NULL,
-                    run_at = now(), done_at = NULL
-                WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'",
-            );
-            Ok(self.execute(requeue.bind(QUEUE).bind(key)).await?.rows_affected() > 0)
-        }))
+        let requeue = query(REQUEUE).bind(self.queue.clone()).bind(key.to_owned());
+        Box::pin(self.accepting.execute(requeue).map(|done| Ok(done? > 0)))
     }
+}
+
+/// The column of attempts is an `integer`.
+fn count(attempts: u32) -> i32 {
+    attempts.try_into().unwrap_or(i32::MAX)
 }

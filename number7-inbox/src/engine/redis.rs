@@ -1,28 +1,26 @@
 //! One server that keeps all in memory and, configured well, on its disk: for several machines.
 
 use std::{
-    sync::{LazyLock, PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
     time::Duration,
 };
 
-use apalis_core::{backend::ext::BackendExt, error::BoxDynError, worker::context::WorkerContext};
 use apalis_redis::{Config, RedisStorage};
-use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
 use redis::{
     Client, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use tokio::{select, time::sleep};
 use ulid::Ulid;
 
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Outcome, POLL_INTERVAL, QUEUE, SWEEP_STEP, in_time,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX,
+    in_time,
 };
-use crate::{
-    DEFAULT_ATTEMPTS, DeadLetter, InboxError, InboxErrorKind, StoredEvent,
-    work::{Shift, Verbatim},
-};
+use crate::{DEFAULT_ATTEMPTS, DeadLetter, InboxError, InboxErrorKind, StoredEvent};
+
+/// The list of queues that apalis' tools read.
+const QUEUES: &str = "core:apalis:queues:list";
 
 /// A script, and its digest, once.
 macro_rules! script {
@@ -34,43 +32,57 @@ macro_rules! script {
 }
 
 pub(crate) struct Redis {
-    client: Client,
-    connection: RwLock<ConnectionManager>,
+    server: Arc<Server>,
     config: Config,
 }
 
+/// The connection to one server.
+struct Server {
+    client: Client,
+    connection: RwLock<ConnectionManager>,
+}
+
 impl Redis {
-    pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
+    pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
         let client = Client::open(url)?;
         let connect = async || Ok(client.get_connection_manager_with_config(settings()).await?);
         let connection = RwLock::new(super::open(connect).await?);
-        let redis = Self { client, connection, config: Config::default().queue(QUEUE) };
+        let redis = Self::of(Arc::new(Server { client, connection }), &queue);
+        redis.refuse_cluster().await?;
         redis.warn_if_not_durable().await;
         Ok(redis)
     }
 
-    fn connection(&self) -> ConnectionManager {
-        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn of(server: Arc<Server>, queue: &str) -> Self {
+        Self { server, config: Config::default().queue(queue) }
     }
 
-    /// Bounds an operation. The manager keeps a connection that does not answer, and one that the
-    /// network swallowed never will: after a time-out there is a new one.
-    async fn in_time<T>(
-        &self,
-        operation: impl Future<Output = Result<T, InboxError>>,
-    ) -> Result<T, InboxError> {
-        let answer = in_time(operation).await;
-        let is_silent = answer.as_ref().is_err_and(|error| error.kind() == InboxErrorKind::TooSlow);
-        if is_silent {
-            let fresh = ConnectionManager::new_lazy_with_config(self.client.clone(), settings())?;
-            *self.connection.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        }
-        answer
+    /// Another queue on the same server.
+    pub(crate) fn named(&self, queue: String) -> Self {
+        Self::of(Arc::clone(&self.server), &queue)
     }
 
-    /// The storage for a worker of the user's own.
+    /// The storage for apalis' tools.
     pub(crate) fn storage(&self) -> RedisStorage<StoredEvent> {
-        RedisStorage::new(self.connection()).with_config(self.config.clone())
+        RedisStorage::new(self.server.connection()).with_config(self.config.clone())
+    }
+
+    /// A cluster takes no script whose keys are in several slots: better that it says so now.
+    async fn refuse_cluster(&self) -> Result<(), InboxError> {
+        let mut probe = redis::cmd("EVAL");
+        probe.arg("return 1").arg(3).arg(self.keys()).arg(self.config.job_data_hash());
+        probe.arg(self.config.active_jobs_list());
+        let probed = self
+            .server
+            .in_time(async |mut connection| Ok(probe.query_async::<()>(&mut connection).await));
+        match probed.await? {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::CrossSlot) => {
+                let text = "this is a Redis Cluster, where the keys of an inbox cannot be together: \
+                    use a server, or servers with Sentinel";
+                Err(InboxError::new(InboxErrorKind::Refused, text))
+            }
+            probed => Ok(probed?),
+        }
     }
 
     /// Managed servers may not show their settings; then nothing is said.
@@ -81,7 +93,7 @@ impl Redis {
             let shown: Result<Vec<String>, RedisError> = redis::cmd("CONFIG")
                 .arg("GET")
                 .arg(setting)
-                .query_async(&mut self.connection())
+                .query_async(&mut self.server.connection())
                 .await;
             match shown.as_deref() {
                 Ok([_, value]) if value != good => tracing::warn!(
@@ -93,6 +105,37 @@ impl Redis {
         }
     }
 
+    /// A damaged task is a dead letter, whose key is read from its JSON.
+    async fn set_aside(&self, task: &str, json: Option<&[u8]>) {
+        let Some(key) = json.and_then(|json| Record::key_of(json).ok()) else {
+            tracing::error!(
+                target: "number7", task,
+                "an event is lost: its JSON was evicted from Redis, or deleted"
+            );
+            return;
+        };
+        let mut keep = redis::cmd("HSET");
+        keep.arg(self.meta(task)).arg("idempotency_key").arg(&key);
+        let kept = self
+            .server
+            .in_time(async |mut connection| Ok(keep.query_async::<()>(&mut connection).await?));
+        let kept = kept
+            .await
+            .map_or_else(|error| format!(", without its key: {error}"), |()| String::new());
+        tracing::error!(
+            target: "number7", task, key,
+            "the metadata of an event was evicted from Redis, or deleted; it is a dead letter{kept}"
+        );
+    }
+
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, InboxError> {
+        let invoke = async |mut connection| Ok(script.invoke_async(&mut connection).await?);
+        self.server.in_time(invoke).await
+    }
+
     fn meta(&self, task: &str) -> String {
         format!("{}:{task}", self.config.job_meta_hash())
     }
@@ -101,40 +144,61 @@ impl Redis {
         format!("{}:{worker}", self.config.inflight_jobs_set())
     }
 
+    /// What apalis' tools show of a worker.
+    fn metadata(&self, worker: &str) -> String {
+        format!("{}:metadata:{worker}", self.config.workers_set())
+    }
+
     /// The tasks of all known idempotency keys.
     fn keys(&self) -> String {
-        format!("{QUEUE}:keys")
+        self.key("keys")
     }
 
     /// The tasks that wait for their next attempt, by the time when they are due.
     fn delayed(&self) -> String {
-        format!("{QUEUE}:delayed")
+        self.key("delayed")
+    }
+
+    /// The tasks that are tried one at a time.
+    fn suspects(&self) -> String {
+        self.key("suspects")
     }
 
     /// The tasks that are done, by the time when they were.
     fn finished(&self) -> String {
-        format!("{QUEUE}:finished")
+        self.key("finished")
     }
 
     fn dead(&self) -> String {
-        format!("{QUEUE}:dead-letters")
+        self.key("dead-letters")
     }
 
-    async fn invoke<T: FromRedisValue>(
+    fn key(&self, name: &str) -> String {
+        format!("{}:{name}", self.config.queue.as_ref())
+    }
+}
+
+impl Server {
+    fn connection(&self) -> ConnectionManager {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bounds an operation. The manager keeps a connection that does not answer, and one that the
+    /// network swallowed never will; and it keeps one to a server that was demoted, where another
+    /// is behind the same address by now. After such an answer there is a new one.
+    async fn in_time<T>(
         &self,
-        script: &ScriptInvocation<'_>,
+        operation: impl AsyncFnOnce(ConnectionManager) -> Result<T, InboxError>,
     ) -> Result<T, InboxError> {
-        Ok(script.invoke_async(&mut self.connection()).await?)
-    }
-
-    /// Puts what is due on the active list, for as long as it is polled.
-    async fn promote(&self) -> Result<(), BoxDynError> {
-        loop {
-            let mut script = script!("promote");
-            script.key(self.delayed()).key(self.config.active_jobs_list()).arg(SWEEP_STEP);
-            self.in_time(self.invoke::<u32>(&script)).await?;
-            sleep(POLL_INTERVAL).await;
+        let answer = in_time(operation(self.connection())).await;
+        let is_useless = |error: &InboxError| {
+            matches!(error.kind(), InboxErrorKind::TooSlow | InboxErrorKind::ReadOnly)
+        };
+        if answer.as_ref().is_err_and(is_useless) {
+            let fresh = ConnectionManager::new_lazy_with_config(self.client.clone(), settings())?;
+            *self.connection.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
+        answer
     }
 }
 
@@ -149,7 +213,7 @@ fn settings() -> ConnectionManagerConfig {
 
 impl Engine for Redis {
     fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
-        Box::pin(self.in_time(async move {
+        Box::pin(async move {
             let task = Ulid::generate().to_string();
             let mut script = script!("insert");
             script.key(self.keys()).key(self.config.job_data_hash()).key(self.meta(&task));
@@ -159,100 +223,103 @@ impl Engine for Redis {
                 0 => Ok(Acceptance::Duplicate),
                 _ => Ok(Acceptance::New),
             }
-        }))
-    }
-
-    fn work(&self, shift: Shift) -> BoxFuture<'_, Result<(), BoxDynError>> {
-        let config = for_worker!(self.config.clone().emit_events(false), shift);
-        let storage = RedisStorage::<StoredEvent>::new(self.connection()).with_config(config);
-        let work = shift.run(storage.with_codec(Verbatim).poll_with_interval(POLL_INTERVAL));
-        Box::pin(async {
-            select! {
-                ended = work => ended,
-                failed = self.promote() => failed,
-            }
         })
     }
 
-    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, bool> {
-        Box::pin(self.in_time(async move {
-            let mut script = script!("begin");
-            script.key(self.claimed(&claim.worker)).key(self.meta(&claim.task));
-            script.arg(&claim.task).arg(claim.attempt);
-            self.invoke(&script).await
-        }))
-    }
-
-    fn finish<'a>(&'a self, claim: &'a Claim, outcome: &'a Outcome) -> Answer<'a, bool> {
-        Box::pin(self.in_time(async move {
-            let (set, status, error, after) = match outcome {
-                Outcome::Done => (self.finished(), "Done", "", Duration::ZERO),
-                Outcome::Retry { after, error } => (self.delayed(), "Pending", &**error, *after),
-                Outcome::Dead { error } => (self.dead(), "Killed", &**error, Duration::ZERO),
+    fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
+        type Claims = Vec<(String, u32, String, Vec<u8>, bool)>;
+        type Damaged = Vec<(String, Option<Vec<u8>>)>;
+        Box::pin(async move {
+            let mut script = script!("turn");
+            script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
+            script.key(self.config.job_data_hash()).key(self.claimed(turn.worker));
+            script.key(self.finished()).key(self.dead());
+            script.arg(turn.worker).arg(self.meta("")).arg(SWEEP_STEP).arg(turn.most);
+            script.arg(u8::from(turn.suspect));
+            for end in turn.ends {
+                let rest = u64::try_from(end.outcome.delay().as_millis()).unwrap_or(u64::MAX);
+                script.arg(&end.task).arg(end.attempt).arg(end.outcome.status());
+                script.arg(end.outcome.error().unwrap_or_default()).arg(rest).arg(end.attempts());
+            }
+            let (ended, claims, damaged): (_, Claims, Damaged) = self.invoke(&script).await?;
+            for (task, json) in &damaged {
+                self.set_aside(task, json.as_deref()).await;
+            }
+            let claim = |(task, attempt, key, json, is_suspect)| Claim {
+                task,
+                attempt,
+                key,
+                stored: StoredEvent::new(json),
+                is_suspect,
             };
-            let mut script = script!("finish");
-            script.key(self.claimed(&claim.worker)).key(self.meta(&claim.task)).key(set);
-            script.arg(&claim.task).arg(status).arg(claim.attempt).arg(error);
-            script.arg(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-            self.invoke(&script).await
-        }))
+            Ok(Turned { ended, claimed: claims.into_iter().map(claim).collect() })
+        })
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
-        Box::pin(self.in_time(async move {
-            let mut alive = redis::cmd("ZADD");
-            alive.arg(self.config.workers_set()).arg("XX").arg(super::now()).arg(worker);
-            Ok(alive.query_async(&mut self.connection()).await?)
-        }))
+        Box::pin(async move {
+            let mut script = script!("keep_alive");
+            script.key(self.config.workers_set()).key(self.metadata(worker)).key(QUEUES);
+            script.arg(worker).arg(SERVICE);
+            self.invoke(&script).await
+        })
     }
 
     fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
-        Box::pin(self.in_time(async move {
+        Box::pin(async move {
             let mut script = script!("release");
-            let metadata = self.config.worker_metadata_key(&WorkerContext::new(worker));
             script.key(self.claimed(worker)).key(self.config.active_jobs_list());
-            script.key(self.config.workers_set()).key(metadata);
-            script.arg(worker).arg(in_hand);
+            script.arg(self.meta("")).arg(in_hand);
             self.invoke(&script).await
-        }))
+        })
     }
 
-    fn reap(&self, lease: Duration) -> Answer<'_, ()> {
-        Box::pin(self.in_time(async move {
+    fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut script = script!("forget");
+            script.key(self.claimed(worker)).key(self.config.workers_set());
+            script.key(self.metadata(worker)).arg(worker);
+            self.invoke(&script).await
+        })
+    }
+
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()> {
+        Box::pin(async move {
             let mut script = script!("reap");
             script.key(self.config.workers_set()).key(self.config.active_jobs_list());
-            script.arg(super::now().saturating_sub(lease.as_secs())).arg(self.claimed(""));
-            script.arg(self.config.worker_metadata_key(&WorkerContext::new("")));
+            script.key(self.suspects()).arg(lease.as_secs()).arg(WORKER_PREFIX);
+            script.arg(self.claimed("")).arg(self.metadata("")).arg(self.meta(""));
+            script.arg(suspect_after);
             self.invoke(&script).await
-        }))
+        })
     }
 
     fn sweep(&self, retention: Duration) -> Answer<'_, u64> {
-        Box::pin(self.in_time(async move {
+        Box::pin(async move {
             let mut script = script!("sweep");
             script.key(self.finished()).key(self.keys()).key(self.config.job_data_hash());
             let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
             script.arg(retention).arg(SWEEP_STEP).arg(self.meta(""));
             self.invoke(&script).await
-        }))
+        })
     }
 
     fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(self.in_time(async move {
+        Box::pin(async move {
             let mut script = script!("dead_letters");
             script.key(self.dead()).key(self.config.job_data_hash());
             script.arg(most).arg(self.meta(""));
             Ok(super::letters(self.invoke(&script).await?))
-        }))
+        })
     }
 
     fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(self.in_time(async move {
+        Box::pin(async move {
             let mut script = script!("requeue");
             script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
             script.arg(key).arg(self.meta(""));
             self.invoke(&script).await
-        }))
+        })
     }
 }
 

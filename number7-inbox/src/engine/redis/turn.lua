@@ -1,0 +1,78 @@
+-- Records the ends of attempts, and claims what is due. Returns the tasks whose ends count; of each
+-- claim task, attempt, key, JSON and whether it is a suspect; and the tasks that are damaged, with
+-- their JSON where that is left.
+-- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
+--     the finished tasks, the dead letters
+-- ARGV: the worker, the prefix of the metas, how many delayed tasks to put on the active list, how
+--     many tasks to claim, how many of them may be suspects; of each end task, attempt, status,
+--     error, milliseconds until it is due, attempts
+local active, suspects, delayed, data, claimed, finished, dead = unpack(KEYS)
+local worker, prefix = ARGV[1], ARGV[2]
+local now = redis.call('TIME')
+local millis = now[1] * 1000 + math.floor(now[2] / 1000)
+
+local ended = {}
+for i = 6, #ARGV, 6 do
+    local task, attempt, status, error, rest, attempts = unpack(ARGV, i, i + 5)
+    local meta = prefix .. task
+    local known = redis.call('HMGET', meta, 'attempts', 'locked_by', 'status')
+    -- Whoever has it counts its attempts up, so this is the last one, and nobody else has it.
+    if known[1] == attempt and (not known[2] or known[2] == worker) then
+        table.insert(ended, task)
+        local is_held = redis.call('SREM', claimed, task) == 1
+        -- What was given back is on its way to the next attempt, unless this one was the last.
+        if is_held or (status ~= 'Pending' and known[3] ~= 'Done') then
+            redis.call('HSET', meta, 'status', status, 'error', error, 'done_at', now[1],
+                'attempts', attempts)
+            redis.call('HDEL', meta, 'locked_by', 'locked_at')
+            redis.call('ZREM', dead, task)
+            local set = status == 'Done' and finished or status == 'Killed' and dead or delayed
+            redis.call('ZADD', set, millis + rest, task)
+        end
+    end
+end
+
+-- In steps: a script of apalis' would take all at once, and fails for ever above 8,000.
+local due = redis.call('ZRANGEBYSCORE', delayed, 0, millis, 'LIMIT', 0, ARGV[3])
+if #due > 0 then
+    redis.call('RPUSH', active, unpack(due))
+    redis.call('ZREM', delayed, unpack(due))
+end
+
+-- A task can be on a list although somebody has it, or nobody has to: an end that came late.
+local claimed_by = string.sub(claimed, 1, -1 - #worker)
+local function is_over(task, status, holder)
+    return status == 'Done' or status == 'Killed'
+        or (holder and redis.call('SISMEMBER', claimed_by .. holder, task) == 1)
+end
+
+local claims, damaged = {}, {}
+local function claim(list, most, is_suspect)
+    while most > 0 do
+        local tasks = redis.call('LPOP', list, most)
+        if not tasks then return end
+        for _, task in ipairs(tasks) do
+            local meta = prefix .. task
+            local known = redis.call('HMGET', meta, 'attempts', 'status', 'idempotency_key',
+                'locked_by')
+            local json = redis.call('HGET', data, task)
+            if not json or not known[1] or not known[3] then
+                redis.call('HSET', meta, 'status', 'Killed', 'attempts', 0, 'done_at', now[1],
+                    'error', 'its metadata is not in Redis any more: it was evicted or deleted')
+                redis.call('ZADD', dead, millis, task)
+                table.insert(damaged, { task, json })
+            elseif not is_over(task, known[2], known[4]) then
+                local attempt = redis.call('HINCRBY', meta, 'attempts', 1)
+                redis.call('HSET', meta, 'status', 'Running', 'locked_by', worker,
+                    'locked_at', now[1])
+                redis.call('SADD', claimed, task)
+                table.insert(claims, { task, attempt, known[3], json, is_suspect })
+                most = most - 1
+            end
+        end
+    end
+end
+local most = tonumber(ARGV[4])
+claim(suspects, math.min(most, tonumber(ARGV[5])), 1)
+claim(active, most - #claims, 0)
+return { ended, claims, damaged }

@@ -1,0 +1,113 @@
+//! Records that wait together, to be committed together.
+
+use std::{
+    collections::HashSet,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use number7_core::{Acceptance, Record};
+use tokio::sync::oneshot;
+
+use crate::{InboxError, engine::sql};
+
+/// How many records a group has at most, and after how many bytes it is full: so many that the
+/// commit itself is the smaller part of its time, and no more, since others wait for the file.
+const MOST_RECORDS: usize = 256;
+const MANY_BYTES: usize = 1024 * 1024;
+
+pub(super) type Stored = Result<Acceptance, InboxError>;
+
+/// The records that nobody stores yet.
+#[derive(Clone, Default)]
+pub(super) struct Waiting(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    callers: Vec<Caller>,
+    has_leader: bool,
+}
+
+struct Caller {
+    record: Record,
+    answer: oneshot::Sender<Stored>,
+}
+
+impl Waiting {
+    /// Puts a record to those that wait. Whoever finds no leader there becomes it.
+    pub(super) fn join(&self, record: Record) -> (oneshot::Receiver<Stored>, Option<Leader>) {
+        let (answer, stored) = oneshot::channel();
+        let mut state = self.lock();
+        state.callers.push(Caller { record, answer });
+        let leads = !mem::replace(&mut state.has_leader, true);
+        (stored, leads.then(|| Leader { waiting: self.clone(), leads }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever stores what waits, one group after the other.
+pub(super) struct Leader {
+    waiting: Waiting,
+    leads: bool,
+}
+
+impl Leader {
+    /// The next group. If there is none, this one does not lead any more.
+    pub(super) fn next(&mut self) -> Option<Group> {
+        let mut state = self.waiting.lock();
+        // Nothing is stored for a caller that went away before its turn.
+        state.callers.retain(|caller| !caller.answer.is_closed());
+        let mut bytes = 0;
+        let mut fits = |caller: &&Caller| {
+            let fits = bytes < MANY_BYTES;
+            bytes += caller.record.json().len();
+            fits
+        };
+        let number = state.callers.iter().take(MOST_RECORDS).take_while(&mut fits).count();
+        self.leads = number > 0;
+        state.has_leader = self.leads;
+        self.leads.then(|| Group(state.callers.drain(..number).collect()))
+    }
+}
+
+/// Where it is dropped in the middle, as at the end of its runtime, the next caller leads.
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if self.leads {
+            self.waiting.lock().has_leader = false;
+        }
+    }
+}
+
+/// What is stored by one commit.
+pub(super) struct Group(Vec<Caller>);
+
+impl Group {
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.0.iter().map(|caller| &caller.record)
+    }
+
+    /// Each record in a group of its own.
+    pub(super) fn split(self) -> Vec<Self> {
+        self.0.into_iter().map(|caller| Self(vec![caller])).collect()
+    }
+
+    pub(super) fn is_one(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// Tells the callers what was committed. Of those with one new key the first has stored it.
+    pub(super) fn answer(self, new_keys: Result<HashSet<String>, InboxError>) {
+        let mut new_keys = new_keys;
+        for Caller { record, answer } in self.0 {
+            let stored = match &mut new_keys {
+                Ok(new_keys) => Ok(sql::acceptance(new_keys.remove(record.key()))),
+                Err(error) => Err(error.copy()),
+            };
+            _ = answer.send(stored);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! How a worker is set, and what it is set to by default.
+
+use std::time::Duration;
+
+/// How many events one worker has in hand at a time: 16.
+///
+/// Handlers of documents mostly wait for databases and other services, so that a few more than
+/// there are cores keep a machine busy; a worker of more would hold on to events that another
+/// machine could have.
+pub const DEFAULT_CONCURRENCY: usize = 16;
+
+/// How often an event is tried: 16 times.
+///
+/// With the default backoff the last attempt is more than an hour after the first, so that an
+/// outage of an hour makes no dead letters.
+pub const DEFAULT_ATTEMPTS: u32 = 16;
+
+/// How long a failed event rests after its first attempt: 1 second, doubled after each.
+pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The longest that a failed event rests: 10 minutes.
+pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
+
+/// How long a worker that is not heard of keeps its events: 20 seconds.
+///
+/// A worker renews its lease four times as often, whatever its handlers do. So this is how long an
+/// event waits whose worker crashed, and how long a worker may be held up (a pause of its machine,
+/// handlers that block its runtime) without its events being handled twice.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
+
+/// The shortest lease: 4 seconds, since stores keep the time of a heartbeat in whole ones.
+pub const MIN_LEASE: Duration = Duration::from_secs(4);
+
+/// The longest lease: 1 hour. Whatever crashed is back by then.
+pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
+
+/// How long the key of a finished event stays known: 7 days.
+///
+/// The vendor retries up to three times with exponential backoff, and does not publish how far
+/// apart: a week is longer than webhook senders retry that do publish it, which is three days.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const HEARTBEATS_PER_LEASE: u32 = 4;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) concurrency: usize,
+    pub(crate) attempts: u32,
+    pub(crate) first_backoff: Duration,
+    pub(crate) max_backoff: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) retention: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: DEFAULT_CONCURRENCY,
+            attempts: DEFAULT_ATTEMPTS,
+            first_backoff: DEFAULT_BACKOFF,
+            max_backoff: DEFAULT_MAX_BACKOFF,
+            lease: DEFAULT_LEASE,
+            retention: DEFAULT_RETENTION,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.lease / HEARTBEATS_PER_LEASE
+    }
+
+    /// How long an event rests after an attempt.
+    pub(crate) fn backoff(&self, attempt: u32) -> Duration {
+        let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.first_backoff.saturating_mul(factor).min(self.max_backoff)
+    }
+
+    /// After how many attempts an event whose worker died is suspected of having ended it. From
+    /// then on suspects are tried one at a time, so that what ends its process uses up no more than
+    /// half of the attempts of the events that happen to be in hand with it.
+    pub(crate) fn suspect_after(&self) -> u32 {
+        self.attempts / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(first: u64, longest: u64) -> Settings {
+        Settings {
+            first_backoff: Duration::from_secs(first),
+            max_backoff: Duration::from_secs(longest),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn the_backoff_doubles_up_to_its_longest() {
+        let backoff = |attempt| settings(1, 600).backoff(attempt).as_secs();
+        assert_eq!([1, 2, 3, 10, 11, 16].map(backoff), [1, 2, 4, 512, 600, 600]);
+        assert_eq!(settings(1, 600).backoff(u32::MAX), Duration::from_secs(600));
+        assert_eq!(settings(0, 600).backoff(9), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_default_backoff_rides_out_an_hour() {
+        let rest = (1..DEFAULT_ATTEMPTS).map(|attempt| settings(1, 600).backoff(attempt));
+        assert!(rest.sum::<Duration>() > Duration::from_secs(3_600));
+    }
+}

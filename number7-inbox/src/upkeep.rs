@@ -1,0 +1,115 @@
+//! What a worker does by the clock: it renews its lease, takes over from the dead, and forgets what
+//! was finished long ago.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    join,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    STORE_TIMEOUT,
+    engine::{Engine, SWEEP_STEP},
+    settings::Settings,
+};
+
+/// When every worker has renewed its lease on a store that is back: what it was doing has failed by
+/// then, and it has tried again.
+const RENEWED_BY_ALL: Duration = STORE_TIMEOUT.saturating_add(Duration::from_secs(1));
+
+/// How long to wait before a renewal that failed is tried again.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a worker looks for what its retention has run out of, unless that is shorter.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long it waits where there was more than it took at once.
+const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
+
+pub(crate) struct Upkeep<'a> {
+    engine: &'a dyn Engine,
+    worker: &'a str,
+    settings: &'a Settings,
+    is_away: AtomicBool,
+}
+
+impl<'a> Upkeep<'a> {
+    pub(crate) fn new(engine: &'a dyn Engine, worker: &'a str, settings: &'a Settings) -> Self {
+        Self { engine, worker, settings, is_away: AtomicBool::new(false) }
+    }
+
+    /// Makes the worker known to the store, as soon as it is there.
+    pub(crate) async fn register(&self) {
+        while !self.renew().await {
+            sleep(RENEWAL_PAUSE).await;
+        }
+    }
+
+    /// Goes on for ever.
+    pub(crate) async fn run(&self) {
+        join!(self.lease(), self.sweep());
+    }
+
+    async fn lease(&self) {
+        let Settings { lease, .. } = *self.settings;
+        let mut since = Instant::now();
+        loop {
+            let pause = match self.renew().await {
+                true => self.settings.heartbeat(),
+                false => {
+                    since = Instant::now();
+                    RENEWAL_PAUSE
+                }
+            };
+            // While the store is away nobody can renew a lease. So a worker takes others for dead
+            // only after it could renew its own for as long as theirs last.
+            if since.elapsed() > lease.max(RENEWED_BY_ALL) {
+                let reaped = self.engine.reap(lease, self.settings.suspect_after()).await;
+                if let Err(error) = reaped {
+                    tracing::warn!(target: "number7", "could not look for abandoned events: {error}");
+                }
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Renews the lease. False if the store failed, which the log has once for each outage.
+    async fn renew(&self) -> bool {
+        let renewed = self.engine.keep_alive(self.worker).await;
+        let was_away = self.is_away.swap(renewed.is_err(), Ordering::Relaxed);
+        match renewed {
+            Ok(()) if was_away => {
+                tracing::info!(target: "number7", "the lease is renewed again");
+                true
+            }
+            Ok(()) => true,
+            Err(error) => {
+                if !was_away {
+                    tracing::warn!(
+                        target: "number7", worker = self.worker,
+                        "could not renew the lease, and tries again until it can: {error}"
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Forgets what was finished long enough ago, now and then.
+    async fn sweep(&self) {
+        let retention = self.settings.retention;
+        let pause = (retention / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL);
+        loop {
+            let swept = self.engine.sweep(retention).await;
+            if let Err(error) = &swept {
+                tracing::warn!(target: "number7", "could not forget old events: {error}");
+            }
+            let is_more = swept.is_ok_and(|swept| swept >= u64::from(SWEEP_STEP));
+            sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! How many events a second an inbox accepts and hands to a worker, on every store, and how soon.
+//!
+//! `cargo bench -p number7-tests --bench inbox` prints the table; `-- sqlite` only that store's,
+//! `-- --rows 1000000` with as many finished events in it, and `-- --slow` on a disk that needs 2 ms
+//! more for each synchronisation (it needs a C compiler). Figures of one run can be compared with
+//! each other, and with no others.
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
+
+use std::{
+    env,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use number7_core::Accept;
+use number7_inbox::{AcceptedEvent, BoxError, DEFAULT_CONCURRENCY, Inbox};
+use number7_tests::{
+    delivery,
+    engine::{Engine, Server},
+    store::{Store, fill},
+};
+use tokio::{
+    runtime,
+    sync::{Notify, mpsc},
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::Level;
+
+/// How long each figure is measured.
+const SPAN: Duration = Duration::from_secs(3);
+
+fn main() {
+    tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(std::io::stderr).init();
+    let args: Vec<String> = env::args().skip(1).collect();
+    let after = |flag: &str| args.iter().skip_while(|arg| *arg != flag).nth(1);
+    let rows: u32 = after("--rows").map_or(0, |rows| rows.parse().unwrap());
+    if args.iter().any(|arg| arg == "--slow") && env::var_os("LD_PRELOAD").is_none() {
+        slow_disk(&args);
+    }
+    let chosen = |store: &str| {
+        let names = ["sqlite", "postgres", "redis"];
+        let all = !args.iter().any(|arg| names.contains(&&**arg));
+        all || args.iter().any(|arg| arg == store)
+    };
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(async {
+        println!(
+            "{:40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "events a second", "accept 1", "16", "64", "work", "of 256", "start ms", "… polled"
+        );
+        if chosen("sqlite") {
+            table("sqlite", Store::sqlite, rows).await;
+        }
+        if chosen("postgres") {
+            let server = Server::start(Engine::Postgres);
+            let mut stores = Vec::new();
+            for _ in 0..STORES {
+                stores.push(Store::postgres_on(&server, server.port()).await);
+            }
+            table("postgres", || stores.pop().unwrap(), rows).await;
+        }
+        if chosen("redis") {
+            let server = Server::start(Engine::Redis);
+            table("redis", || Store::redis_on(&server, server.port()), rows).await;
+        }
+    });
+}
+
+/// Runs itself again, under a library that slows it and its children down.
+fn slow_disk(args: &[String]) {
+    let folder = tempfile::tempdir().unwrap().keep();
+    // PostgreSQL runs as another user, who has to read it.
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let (source, library) =
+        (Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/slow_disk.c"), folder.join("slow.so"));
+    let mut compile = Command::new("cc");
+    compile.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
+    assert!(compile.status().unwrap().success(), "no C compiler");
+    let itself = env::current_exe().unwrap();
+    panic!("{}", Command::new(itself).args(args).env("LD_PRELOAD", library).exec());
+}
+
+/// How many stores the table of one engine takes.
+const STORES: usize = 3;
+
+async fn table(engine: &str, mut store: impl FnMut() -> Store, rows: u32) {
+    let mut cells = Vec::new();
+    let accepting = store();
+    let inbox = accepting.open().await;
+    fill(&accepting, rows).await;
+    for callers in [1, 16, 64] {
+        cells.push(format!("{:.0}", accepted(&inbox, callers).await));
+    }
+    let working = store();
+    let inbox = working.open().await;
+    fill(&working, rows).await;
+    for concurrency in [DEFAULT_CONCURRENCY, 256] {
+        cells.push(format!("{:.0}", worked(&inbox, concurrency).await));
+    }
+    let idle = store();
+    let [here, there] = [idle.open().await, idle.open().await];
+    fill(&idle, rows).await;
+    for inbox in [&here, &there] {
+        cells.push(format!("{:.2}", started_after(inbox, &here).await.as_secs_f64() * 1e3));
+    }
+    let slow = if env::var_os("LD_PRELOAD").is_some() { ", slow disk" } else { "" };
+    print!("{:40}", format!("{engine}, {rows} finished{slow}"));
+    cells.iter().for_each(|cell| print!(" {cell:>10}"));
+    println!();
+}
+
+static JOBS: AtomicUsize = AtomicUsize::new(0);
+
+async fn accept(inbox: &Inbox) {
+    let job = format!("bench_{}", JOBS.fetch_add(1, Ordering::Relaxed));
+    inbox.accept(&delivery("job.completed", &job)).await.unwrap();
+}
+
+/// How many events a second are accepted of so many callers.
+async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
+    let begun = Instant::now();
+    let mut calls = JoinSet::new();
+    for _ in 0..callers {
+        let inbox = inbox.clone();
+        calls.spawn(async move {
+            let mut accepted = 0_u32;
+            while begun.elapsed() < SPAN {
+                accept(&inbox).await;
+                accepted += 1;
+            }
+            accepted
+        });
+    }
+    let accepted: u32 = calls.join_all().await.into_iter().sum();
+    f64::from(accepted) / begun.elapsed().as_secs_f64()
+}
+
+/// How many events a second a worker handles of a backlog, by a handler that does nothing.
+async fn worked(inbox: &Inbox, concurrency: usize) -> f64 {
+    // As many as it cannot finish in time, by what a first short look says.
+    let mut backlog = 2_000;
+    loop {
+        let mut callers = JoinSet::new();
+        for _ in 0..64 {
+            let inbox = inbox.clone();
+            callers.spawn(async move {
+                for _ in 0..backlog / 64 + 1 {
+                    accept(&inbox).await;
+                }
+            });
+        }
+        callers.join_all().await;
+        let (left, done) = (Arc::new(AtomicUsize::new(backlog)), Arc::new(Notify::new()));
+        let all = Arc::clone(&done);
+        let begun = Instant::now();
+        let worker = inbox.worker(move |_: AcceptedEvent| {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                all.notify_one();
+            }
+            async { Ok::<_, BoxError>(()) }
+        });
+        worker.concurrency(concurrency).run_until(done.notified()).await;
+        let taken = begun.elapsed();
+        if taken > SPAN / 2 {
+            return backlog as f64 / taken.as_secs_f64();
+        }
+        backlog *= 2;
+    }
+}
+
+/// How long after its acceptance an idle worker starts an event: the median of many.
+async fn started_after(worker: &Inbox, acceptor: &Inbox) -> Duration {
+    const EVENTS: usize = 101;
+    let (started, mut starts) = mpsc::channel(1);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let worker = worker.worker(move |_: AcceptedEvent| {
+        let started = started.clone();
+        async move { started.send(Instant::now()).await }
+    });
+    let worker = tokio::spawn(worker.run_until(async { _ = stopped.await }));
+    sleep(Duration::from_millis(500)).await;
+    let mut delays = Vec::new();
+    for number in 0..EVENTS {
+        // Not in step with the worker's own interval.
+        sleep(Duration::from_millis(20 + number as u64 * 7 % 50)).await;
+        accept(acceptor).await;
+        let accepted = Instant::now();
+        delays.push(starts.recv().await.unwrap().saturating_duration_since(accepted));
+    }
+    drop(stop);
+    worker.await.unwrap();
+    delays.sort();
+    delays[EVENTS / 2]
+}
