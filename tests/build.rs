@@ -7,9 +7,11 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CI");
     println!("cargo::rerun-if-env-changed=PATH");
     let ci = env::var_os("CI").is_some();
-    for (cfg, variable, program) in
-        [("no_postgres", "INITDB", "initdb"), ("no_redis", "REDIS_SERVER", "redis-server")]
-    {
+    for (cfg, variable, program) in [
+        ("no_postgres", "INITDB", "initdb"),
+        ("no_redis", "REDIS_SERVER", "redis-server"),
+        ("no_pgbouncer", "PGBOUNCER", "pgbouncer"),
+    ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
         match find(program) {
             Some(path) => {
@@ -29,10 +31,11 @@ fn main() {
     }
 }
 
-/// A program in the path, or where Debian puts those of PostgreSQL.
+/// A program in the path, or where Debian puts those of PostgreSQL and of administrators.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let debian = versions.map(|version| version.path().join("bin"));
+    let debian = debian.chain([PathBuf::from("/usr/sbin")]);
     env::split_paths(&path).chain(debian).map(|dir| dir.join(program)).find(|path| path.exists())
 }

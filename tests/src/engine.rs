@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 /// What the build found.
 const INITDB: Option<&str> = option_env!("INITDB");
 const REDIS_SERVER: Option<&str> = option_env!("REDIS_SERVER");
+const PGBOUNCER: Option<&str> = option_env!("PGBOUNCER");
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,11 +41,14 @@ pub enum Engine {
     Postgres,
     /// Redis, with its append-only file synced at every write.
     Redis,
+    /// A pooler in front of PostgreSQL.
+    Pgbouncer,
 }
 
 /// A database server of the test's own.
 pub struct Server {
     engine: Engine,
+    args: Vec<String>,
     folder: TempDir,
     port: u16,
     keeper: Child,
@@ -56,6 +60,13 @@ impl Server {
     #[must_use]
     #[track_caller]
     pub fn start(engine: Engine) -> Self {
+        Self::start_with(engine, &[])
+    }
+
+    /// Starts a server with more arguments.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with(engine: Engine, args: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("number7-").tempdir().unwrap();
         if engine == Engine::Postgres {
             own(folder.path());
@@ -64,9 +75,44 @@ impl Server {
             let done = init.arg("-D").arg(folder.path().join("data")).output().unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         }
+        Self::run(engine, folder, args)
+    }
+
+    /// Starts a pooler in front of PostgreSQL, in one of its modes.
+    #[must_use]
+    #[track_caller]
+    pub fn pooler(server: &Self, mode: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("number7-").tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            own(&path);
+            path.to_str().unwrap().to_owned()
+        };
+        let users = file("users", "\"postgres\" \"\"".into());
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\npool_mode = {mode}\n\
+             auth_type = trust\nauth_file = {users}\nlisten_addr = 127.0.0.1\nunix_socket_dir =\n\
+             ignore_startup_parameters = extra_float_digits\n",
+            server.port
+        );
+        file("settings", settings);
+        own(folder.path());
+        Self::run(Engine::Pgbouncer, folder, &[])
+    }
+
+    #[track_caller]
+    fn run(engine: Engine, folder: TempDir, args: &[&str]) -> Self {
+        let args: Vec<_> = args.iter().map(ToString::to_string).collect();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (keeper, pid) = run(engine, &folder, port);
-        Self { engine, folder, port, keeper, pid }
+        let (keeper, pid) = run(engine, &folder, port, &args);
+        Self { engine, args, folder, port, keeper, pid }
+    }
+
+    /// What it has written to its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     /// Where it listens.
@@ -79,7 +125,9 @@ impl Server {
     #[must_use]
     pub fn url(&self, port: u16, database: &str) -> String {
         match self.engine {
-            Engine::Postgres => format!("postgres://postgres@127.0.0.1:{port}/{database}"),
+            Engine::Postgres | Engine::Pgbouncer => {
+                format!("postgres://postgres@127.0.0.1:{port}/{database}")
+            }
             Engine::Redis => format!("redis://127.0.0.1:{port}/{database}"),
         }
     }
@@ -108,7 +156,7 @@ impl Server {
     /// Starts it again on the same port and data.
     #[track_caller]
     pub fn restart(&mut self) {
-        (self.keeper, self.pid) = run(self.engine, &self.folder, self.port);
+        (self.keeper, self.pid) = run(self.engine, &self.folder, self.port, &self.args);
     }
 }
 
@@ -120,10 +168,10 @@ impl Drop for Server {
     }
 }
 
-fn run(engine: Engine, folder: &TempDir, port: u16) -> (Child, u32) {
+fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, u32) {
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     let (data, port_text) = (data.to_str().unwrap(), port.to_string());
-    let command = match engine {
+    let mut command = match engine {
         Engine::Postgres => {
             // What a crash left behind, where the process id is some other process' by now.
             _ = std::fs::remove_file(folder.path().join("data/postmaster.pid"));
@@ -141,7 +189,17 @@ fn run(engine: Engine, folder: &TempDir, port: u16) -> (Child, u32) {
             command.args(["--maxmemory-policy", "noeviction"]);
             command
         }
+        Engine::Pgbouncer => {
+            let settings = folder.path().join("settings");
+            let mut file = File::options().append(true).open(&settings).unwrap();
+            writeln!(file, "listen_port = {port}").unwrap();
+            let program = PGBOUNCER.expect("pgbouncer is not installed");
+            let mut command = unprivileged(Path::new(program));
+            command.arg(settings);
+            command
+        }
     };
+    command.args(args);
     File::options().create(true).append(true).open(&log).unwrap();
     let mut keeper = Command::new("sh")
         .args(["-c", KEEPER, "keeper", log.to_str().unwrap()])

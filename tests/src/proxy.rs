@@ -1,6 +1,13 @@
 //! A network that fails: a proxy in front of a server.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -27,6 +34,7 @@ pub enum Network {
 /// A proxy that ends with the test.
 pub struct Proxy {
     addr: SocketAddr,
+    server: Arc<AtomicU16>,
     network: watch::Sender<Network>,
     task: JoinHandle<()>,
 }
@@ -37,13 +45,20 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (network, seen) = watch::channel(Network::Good);
+        let server = Arc::new(AtomicU16::new(port));
+        let behind = Arc::clone(&server);
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(carry(client, port, seen.clone()));
+                tokio::spawn(carry(client, behind.load(Ordering::Relaxed), seen.clone()));
             }
         });
-        Self { addr, network, task }
+        Self { addr, server, network, task }
+    }
+
+    /// Carries new connections to another server; old ones stay where they are.
+    pub fn redirect(&self, port: u16) {
+        self.server.store(port, Ordering::Relaxed);
     }
 
     /// Where clients connect.

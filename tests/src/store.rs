@@ -218,9 +218,10 @@ impl Store {
         }
     }
 
-    /// A connection of the test's own to the file.
+    /// A connection of the test's own to the file, which is made if it is not there.
     pub async fn sqlite_connection(&self) -> SqliteConnection {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
+        let options = options.create_if_missing(true);
         let options = options.busy_timeout(Duration::from_secs(30)).disable_statement_logging();
         SqliteConnection::connect_with(&options).await.unwrap()
     }
@@ -340,6 +341,15 @@ pub async fn postgres(url: &str) -> PgConnection {
         tries += 1;
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Runs a command on a Redis that no script may run.
+pub async fn redis_command(url: &str, command: &[&str]) {
+    let client = redis::Client::open(url).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut cmd = redis::Cmd::new();
+    command.iter().for_each(|arg| _ = cmd.arg(*arg));
+    cmd.query_async::<()>(&mut connection).await.unwrap();
 }
 
 /// Runs a script on a Redis.

@@ -19,7 +19,7 @@ use number7_tests::{
     gate::Gate,
     proxy::{Network, Proxy},
     receiver::{FRAMEWORKS, Receiver, Setup},
-    store::{Store, redis_script},
+    store::{Store, redis_command, redis_script},
 };
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a
 
 async fn store_on(engine: Engine, server: &Server, port: u16) -> Store {
     match engine {
-        Engine::Postgres => Store::postgres_on(server, port).await,
+        Engine::Postgres | Engine::Pgbouncer => Store::postgres_on(server, port).await,
         Engine::Redis => Store::redis_on(server, port),
     }
 }
@@ -382,13 +382,7 @@ async fn a_redis_that_is_full_or_read_only_says_so() {
     let store = Store::redis_on(&server, server.port());
     let Store::Redis(url) = &store else { unreachable!() };
     let (inbox, config) = (store.open().await, async |command: &[&str]| {
-        let client = ::redis::Client::open(&**url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let command = command.iter().fold(::redis::Cmd::new(), |mut cmd, arg| {
-            cmd.arg(*arg);
-            cmd
-        });
-        command.query_async::<::redis::Value>(&mut connection).await.unwrap();
+        redis_command(url, command).await;
     });
     config(&["CONFIG", "SET", "maxmemory", "1"]).await;
     assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::Full);
@@ -401,27 +395,67 @@ async fn a_redis_that_is_full_or_read_only_says_so() {
     assert_eq!(redis_script::<i64>(url, "return redis.call('LLEN', 'number7:active')").await, 1);
 }
 
+/// What stood behind an address was demoted, and another is there now: connections stay where they
+/// were.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_opened_says_why() {
-    let folder = tempfile::tempdir().unwrap();
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_redis_that_was_demoted_is_left_for_the_new_master() {
+    let servers = block_in_place(|| [(), ()].map(|()| Server::start(Engine::Redis)));
+    let proxy = Proxy::start(servers[0].port()).await;
+    let inbox = Inbox::redis(servers[0].url(proxy.port(), "0")).await.unwrap();
+    let (handled, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let handled = handled.clone();
+        async move { handled.send(event.key().to_owned()) }
+    });
+    let worker = tokio::spawn(worker.run_until(std::future::pending()));
+    accept(&inbox, "job_1").await.unwrap();
+    assert_eq!(events.recv().await.unwrap(), "job.completed:job_1");
+
+    proxy.redirect(servers[1].port());
+    let demoted = servers[0].url(servers[0].port(), "0");
+    redis_command(&demoted, &["REPLICAOF", "127.0.0.1", &servers[1].port().to_string()]).await;
     let begun = Instant::now();
-    let missing = Inbox::sqlite(folder.path().join("missing/inbox.db")).await.unwrap_err();
-    assert_eq!(missing.kind(), InboxErrorKind::Unreachable, "{missing}");
-    let none = folder.path().join("none.db");
-    std::fs::write(&none, "this is no database, but long enough to be looked at ".repeat(20))
-        .unwrap();
-    let none = Inbox::sqlite(none).await.unwrap_err();
-    assert_eq!(none.kind(), InboxErrorKind::Refused, "{none}");
-    let refused = Inbox::redis("redis://127.0.0.1:1/").await.unwrap_err();
-    assert!(
-        matches!(refused.kind(), InboxErrorKind::Unreachable | InboxErrorKind::TooSlow),
-        "{refused}"
-    );
-    let refused = Inbox::postgres("postgres://127.0.0.1:1/none").await.unwrap_err();
-    assert!(
-        matches!(refused.kind(), InboxErrorKind::Unreachable | InboxErrorKind::TooSlow),
-        "{refused}"
-    );
-    assert_eq!(Inbox::postgres("not a url").await.unwrap_err().kind(), InboxErrorKind::Refused);
-    assert!(begun.elapsed() < PATIENCE);
+    while let Err(refused) = accept(&inbox, "job_2").await {
+        assert_eq!(reason(&Err(refused)), InboxErrorKind::ReadOnly);
+        assert!(begun.elapsed() < PATIENCE, "it stays with the demoted one");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let handled = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+    assert_eq!(handled, "job.completed:job_2");
+    worker.abort();
+}
+
+/// A client that does not wait leaves its statement to the server, which waits for a lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn callers_that_leave_early_leave_no_sessions_behind() {
+    const CALLERS: usize = 64;
+    const CONNECTIONS: i64 = 10;
+    let store = Store::postgres().await;
+    let Store::Postgres(url) = &store else { unreachable!() };
+    let inbox = store.open().await;
+    let mut admin = PgConnection::connect(url).await.unwrap();
+    let mut others = PgConnection::connect(url).await.unwrap();
+    others.execute("BEGIN; LOCK TABLE apalis.jobs").await.unwrap();
+    let mut most = 0;
+    for round in 0..5 {
+        let callers = (0..CALLERS).map(|caller| {
+            let (inbox, job) = (inbox.clone(), format!("job_{round}_{caller}"));
+            async move { timeout(Duration::from_millis(200), accept(&inbox, &job)).await }
+        });
+        let left = futures_util::future::join_all(callers).await;
+        assert!(left.iter().all(Result::is_err), "a caller was answered");
+        let sessions = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE '%INSERT INTO apalis.jobs%'";
+        let sessions: i64 = sqlx::query_scalar(sessions).fetch_one(&mut admin).await.unwrap();
+        most = most.max(sessions);
+    }
+    // The one that counts has the words in its query, too.
+    assert!((1..=CONNECTIONS + 1).contains(&most), "{most} sessions");
+    others.execute("ROLLBACK").await.unwrap();
+    let begun = Instant::now();
+    while accept(&inbox, "job_last").await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "nothing is accepted any more");
+    }
 }

@@ -1,0 +1,122 @@
+//! What an inbox cannot stand on is refused when it is opened, with the reason, and in time.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use number7_core::{Accept, Acceptance};
+use number7_inbox::{Inbox, InboxError, InboxErrorKind};
+use number7_tests::{
+    delivery,
+    engine::{Engine, Server},
+    store::{self, Store, redis_script},
+};
+use sqlx::Executor;
+use tokio::task::block_in_place;
+
+/// How long anything may take on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long opening may take, by the README, and how much later it may be on a machine that is busy.
+const IN_TIME: Duration = Duration::from_secs(5 + 5);
+
+#[track_caller]
+fn refused(opened: Result<Inbox, InboxError>, reason: &str) {
+    let error = opened.unwrap_err();
+    assert_eq!(error.kind(), InboxErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains(reason), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_opened_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    let missing = Inbox::sqlite(folder.path().join("missing/inbox.db")).await.unwrap_err();
+    assert_eq!(missing.kind(), InboxErrorKind::Unreachable, "{missing}");
+    let none = folder.path().join("none.db");
+    std::fs::write(&none, "this is no database, but long enough to be looked at ".repeat(20))
+        .unwrap();
+    let none = Inbox::sqlite(none).await.unwrap_err();
+    assert_eq!(none.kind(), InboxErrorKind::Refused, "{none}");
+    let refused = Inbox::redis("redis://127.0.0.1:1/").await.unwrap_err();
+    assert!(
+        matches!(refused.kind(), InboxErrorKind::Unreachable | InboxErrorKind::TooSlow),
+        "{refused}"
+    );
+    let refused = Inbox::postgres("postgres://127.0.0.1:1/none").await.unwrap_err();
+    assert!(
+        matches!(refused.kind(), InboxErrorKind::Unreachable | InboxErrorKind::TooSlow),
+        "{refused}"
+    );
+    assert_eq!(Inbox::postgres("not a url").await.unwrap_err().kind(), InboxErrorKind::Refused);
+    assert!(begun.elapsed() < PATIENCE);
+}
+
+/// Whoever holds it does not let go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_locked_is_busy_soon() {
+    let store = Store::sqlite();
+    let mut other = store.sqlite_connection().await;
+    // Not in WAL mode yet, which the inbox would have to change.
+    other.execute("CREATE TABLE own (id INTEGER); BEGIN EXCLUSIVE").await.unwrap();
+    let begun = Instant::now();
+    let refused = Inbox::sqlite(&store.args()[1]).await.unwrap_err();
+    assert_eq!(refused.kind(), InboxErrorKind::Busy, "{refused}");
+    assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    other.execute("ROLLBACK").await.unwrap();
+    let inbox = store.open().await;
+    // One that is there already is opened although somebody writes to it.
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    drop(store.open().await);
+    other.execute("ROLLBACK").await.unwrap();
+    let delivery = delivery("job.completed", "job_1");
+    assert_eq!(inbox.accept(&delivery).await.unwrap(), Acceptance::New);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn a_database_that_does_not_take_all_texts_is_refused() {
+    let server = block_in_place(|| Server::start(Engine::Postgres));
+    let mut admin = store::postgres(&server.url(server.port(), "postgres")).await;
+    let create = "CREATE DATABASE latin TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'";
+    admin.execute(create).await.unwrap();
+    refused(Inbox::postgres(server.url(server.port(), "latin")).await, "LATIN1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    any(no_postgres, no_pgbouncer),
+    ignore = "pgbouncer is not installed: see CONTRIBUTING.md"
+)]
+async fn a_pooler_that_mixes_sessions_is_refused() {
+    let server = block_in_place(|| Server::start(Engine::Postgres));
+    let mut admin = store::postgres(&server.url(server.port(), "postgres")).await;
+    admin.execute("CREATE DATABASE inbox").await.unwrap();
+    for mode in ["transaction", "statement"] {
+        let pooler = block_in_place(|| Server::pooler(&server, mode));
+        for _ in 0..3 {
+            let opened = Inbox::postgres(pooler.url(pooler.port(), "inbox")).await;
+            refused(opened, "a pooler in transaction mode");
+        }
+    }
+    let pooler = block_in_place(|| Server::pooler(&server, "session"));
+    let inbox = Inbox::postgres(pooler.url(pooler.port(), "inbox")).await.unwrap();
+    let delivery = delivery("job.completed", "job_1");
+    assert_eq!(inbox.accept(&delivery).await.unwrap(), Acceptance::New);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_cluster_is_refused() {
+    let server = block_in_place(|| Server::start_with(Engine::Redis, &CLUSTER));
+    let url = server.url(server.port(), "0");
+    let all = "return redis.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16383)";
+    redis_script::<String>(&url, all).await;
+    let begun = Instant::now();
+    let is_ready = "return string.find(redis.call('CLUSTER', 'INFO'), 'state:ok') and 1 or 0";
+    while redis_script::<i64>(&url, is_ready).await == 0 {
+        assert!(begun.elapsed() < PATIENCE, "no cluster");
+    }
+    refused(Inbox::redis(&url).await, "Cluster");
+}
+
+const CLUSTER: [&str; 4] = ["--cluster-enabled", "yes", "--databases", "1"];
