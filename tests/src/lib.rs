@@ -11,6 +11,7 @@ pub mod gate;
 pub mod in_process;
 pub mod proxy;
 pub mod receiver;
+pub mod running;
 pub mod server;
 pub mod socket;
 pub mod store;

@@ -203,18 +203,19 @@ impl Store {
     /// Changes the table of jobs, or Redis.
     pub async fn execute(&self, update: &str, script: &str) {
         match self {
-            Self::Sqlite(_) => {
-                let sql = sqlx::AssertSqlSafe(format!("UPDATE Jobs {update}"));
-                sqlx::raw_sql(sql).execute(&mut self.sqlite_connection().await).await.unwrap();
-            }
-            Self::Postgres(url) => {
-                let mut connection = postgres(url).await;
-                let sql = sqlx::AssertSqlSafe(format!("UPDATE apalis.jobs {update}"));
-                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            }
-            Self::Redis(url) => {
-                redis_script::<i64>(url, script).await;
-            }
+            Self::Sqlite(_) => self.sql(&format!("UPDATE Jobs {update}")).await,
+            Self::Postgres(_) => self.sql(&format!("UPDATE apalis.jobs {update}")).await,
+            Self::Redis(url) => _ = redis_script::<i64>(url, script).await,
+        }
+    }
+
+    /// Runs statements on a store that knows SQL.
+    pub async fn sql(&self, sql: &str) {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Sqlite(_) => _ = sql.execute(&mut self.sqlite_connection().await).await.unwrap(),
+            Self::Postgres(url) => _ = sql.execute(&mut postgres(url).await).await.unwrap(),
+            Self::Redis(_) => panic!("Redis knows no SQL"),
         }
     }
 
@@ -286,10 +287,9 @@ pub async fn fill(store: &Store, events: u32) {
                     SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT {events}
                 ) SELECT n FROM numbers WHERE {events} > 0)"
             );
-            let mut connection = store.sqlite_connection().await;
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            store.sql(&sql).await;
         }
-        Store::Postgres(url) => {
+        Store::Postgres(_) => {
             let sql = format!(
                 "SET session_replication_role = replica;
                 INSERT INTO apalis.jobs (job_type, status, attempts, max_attempts,
@@ -298,8 +298,7 @@ pub async fn fill(store: &Store, events: u32) {
                     now(), now()
                 FROM generate_series(1, {events}) AS n"
             );
-            let mut connection = postgres(url).await;
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            store.sql(&sql).await;
         }
         Store::Redis(url) => {
             for first in (1..=events).step_by(10_000) {

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -11,63 +10,17 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, MAX_LEASE, MIN_LEASE, Worker};
-use number7_tests::{body, delivery, gate::Gate, on_every_store, sign, store::Store, verifier};
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
-
-/// How long anything may take on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A worker in the background, until it is told to stop.
-struct Running(oneshot::Sender<()>, JoinHandle<()>);
-
-impl Running {
-    fn start(worker: Worker) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let signal = async { _ = stopped.await };
-        Self(stop, tokio::spawn(worker.run_until(signal)))
-    }
-
-    async fn stop(self) {
-        self.0.send(()).unwrap();
-        self.1.await.unwrap();
-    }
-}
-
-/// How often each key was handled, and what to do with it.
-#[derive(Clone, Default)]
-struct Handled(Arc<Mutex<HashMap<String, u32>>>);
-
-impl Handled {
-    fn count(&self, event: &AcceptedEvent) {
-        *self.0.lock().unwrap().entry(event.key().to_owned()).or_default() += 1;
-    }
-
-    fn of(&self, key: &str) -> u32 {
-        self.0.lock().unwrap().get(key).copied().unwrap_or_default()
-    }
-
-    /// A worker that counts.
-    fn worker(&self, inbox: &Inbox) -> Worker {
-        let handled = self.clone();
-        inbox.worker(move |event: AcceptedEvent| {
-            handled.count(&event);
-            async { Ok::<_, BoxError>(()) }
-        })
-    }
-}
-
-async fn accept(inbox: &Inbox, event: &str, job: &str) -> Acceptance {
-    inbox.accept(&delivery(event, job)).await.unwrap()
-}
-
-async fn until(mut condition: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition().await {
-        assert!(begun.elapsed() < PATIENCE, "it did not happen");
-        sleep(Duration::from_millis(10)).await;
-    }
-}
+use number7_inbox::{AcceptedEvent, BoxError, Event, MAX_LEASE, MIN_LEASE};
+use number7_tests::{
+    body,
+    gate::Gate,
+    on_every_store,
+    running::{Handled, PATIENCE, Running, accept, until},
+    sign,
+    store::Store,
+    verifier,
+};
+use tokio::time::sleep;
 
 async fn failed_and_completed_of_one_job_are_two_events(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -214,8 +167,7 @@ async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
     store.settled(PATIENCE).await;
     observer.stop().await;
     assert_eq!(ended.load(Ordering::Relaxed), 1, "a stopped worker began something");
-    let others: u32 = other.0.lock().unwrap().values().sum();
-    assert_eq!(others, 4, "an event was lost, or handled twice");
+    assert_eq!(other.events(), 4, "an event was lost, or handled twice");
 }
 
 /// Without waiting for the lease, which here lasts longer than the test.
@@ -352,11 +304,9 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
                 Ok::<_, BoxError>(())
             }
         });
-        let Running(_stop, task) = Running::start(worker.attempts(3));
+        let worker = Running::start(worker.attempts(3));
         gate.begun().await;
-        // As good as a crash: neither the attempt nor its lease goes on.
-        task.abort();
-        _ = task.await;
+        worker.crash().await;
         store.take_over().await;
     }
     handled.worker(&inbox).attempts(3).run_until(store.settled(PATIENCE)).await;
@@ -462,10 +412,9 @@ async fn redis_forgets_a_worker_that_crashed() {
         let count = "return #redis.call('KEYS', 'number7:workers:metadata:*')";
         number7_tests::store::redis_script(url, count).await
     };
-    let Running(_stop, crashed) = Running::start(handled.worker(&inbox));
+    let crashed = Running::start(handled.worker(&inbox));
     until(async || workers().await == 1).await;
-    crashed.abort();
-    _ = crashed.await;
+    crashed.crash().await;
     let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
     until(async || workers().await == 2).await;
     until(async || workers().await == 1).await;
@@ -491,5 +440,5 @@ async fn more_than_redis_can_unpack_is_worked_through() {
         return 0";
     number7_tests::store::redis_script::<i64>(url, all_due).await;
     handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;
-    assert_eq!(handled.0.lock().unwrap().len(), EVENTS);
+    assert_eq!(handled.events(), EVENTS);
 }

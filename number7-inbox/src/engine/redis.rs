@@ -106,14 +106,15 @@ impl Redis {
     }
 
     /// A damaged task is a dead letter, whose key is read from its JSON.
-    async fn set_aside(&self, task: &str, json: Option<&[u8]>) {
-        let Some(key) = json.and_then(|json| Record::key_of(json).ok()) else {
+    async fn set_aside(&self, task: &str, json: Option<Vec<u8>>, key: Option<String>) {
+        let Some(key_of_json) = json.and_then(|json| Record::key_of(&json).ok()) else {
             tracing::error!(
-                target: "number7", task,
+                target: "number7", task, key,
                 "an event is lost: its JSON was evicted from Redis, or deleted"
             );
             return;
         };
+        let key = key_of_json;
         let mut keep = redis::cmd("HSET");
         keep.arg(self.meta(task)).arg("idempotency_key").arg(&key);
         let kept = self
@@ -228,12 +229,12 @@ impl Engine for Redis {
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
         type Claims = Vec<(String, u32, String, Vec<u8>, bool)>;
-        type Damaged = Vec<(String, Option<Vec<u8>>)>;
+        type Damaged = Vec<(String, Option<Vec<u8>>, Option<String>)>;
         Box::pin(async move {
             let mut script = script!("turn");
             script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
             script.key(self.config.job_data_hash()).key(self.claimed(turn.worker));
-            script.key(self.finished()).key(self.dead());
+            script.key(self.finished()).key(self.dead()).key(self.keys());
             script.arg(turn.worker).arg(self.meta("")).arg(SWEEP_STEP).arg(turn.most);
             script.arg(u8::from(turn.suspect));
             for end in turn.ends {
@@ -242,8 +243,8 @@ impl Engine for Redis {
                 script.arg(end.outcome.error().unwrap_or_default()).arg(rest).arg(end.attempts());
             }
             let (ended, claims, damaged): (_, Claims, Damaged) = self.invoke(&script).await?;
-            for (task, json) in &damaged {
-                self.set_aside(task, json.as_deref()).await;
+            for (task, json, key) in damaged {
+                self.set_aside(&task, json, key).await;
             }
             let claim = |(task, attempt, key, json, is_suspect)| Claim {
                 task,

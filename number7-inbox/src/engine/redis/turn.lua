@@ -1,12 +1,12 @@
 -- Records the ends of attempts, and claims what is due. Returns the tasks whose ends count; of each
--- claim task, attempt, key, JSON and whether it is a suspect; and the tasks that are damaged, with
--- their JSON where that is left.
+-- claim task, attempt, key, JSON and whether it is a suspect; and of each damaged task its JSON or,
+-- where that is lost, its key.
 -- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
---     the finished tasks, the dead letters
+--     the finished tasks, the dead letters, the keys
 -- ARGV: the worker, the prefix of the metas, how many delayed tasks to put on the active list, how
 --     many tasks to claim, how many of them may be suspects; of each end task, attempt, status,
 --     error, milliseconds until it is due, attempts
-local active, suspects, delayed, data, claimed, finished, dead = unpack(KEYS)
+local active, suspects, delayed, data, claimed, finished, dead, keys = unpack(KEYS)
 local worker, prefix = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -56,11 +56,16 @@ local function claim(list, most, is_suspect)
             local known = redis.call('HMGET', meta, 'attempts', 'status', 'idempotency_key',
                 'locked_by')
             local json = redis.call('HGET', data, task)
-            if not json or not known[1] or not known[3] then
+            if not json then
+                -- Forgotten, so that it can be accepted again.
+                if known[3] then redis.call('HDEL', keys, known[3]) end
+                redis.call('DEL', meta)
+                table.insert(damaged, { task, false, known[3] })
+            elseif not known[1] or not known[3] then
                 redis.call('HSET', meta, 'status', 'Killed', 'attempts', 0, 'done_at', now[1],
                     'error', 'its metadata is not in Redis any more: it was evicted or deleted')
                 redis.call('ZADD', dead, millis, task)
-                table.insert(damaged, { task, json })
+                table.insert(damaged, { task, json, false })
             elseif not is_over(task, known[2], known[4]) then
                 local attempt = redis.call('HINCRBY', meta, 'attempts', 1)
                 redis.call('HSET', meta, 'status', 'Running', 'locked_by', worker,

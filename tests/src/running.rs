@@ -1,0 +1,89 @@
+//! Workers in the background of a test, and what they have handled.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use number7_core::{Accept, Acceptance};
+use number7_inbox::{AcceptedEvent, BoxError, Inbox, Worker};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+
+use crate::delivery;
+
+/// How long anything may take on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker in the background, until it is told to stop.
+pub struct Running(oneshot::Sender<()>, JoinHandle<()>);
+
+impl Running {
+    /// Starts a worker.
+    #[must_use]
+    pub fn start(worker: Worker) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let signal = async { _ = stopped.await };
+        Self(stop, tokio::spawn(worker.run_until(signal)))
+    }
+
+    /// Stops it, and waits for what it has in hand.
+    pub async fn stop(self) {
+        self.0.send(()).unwrap();
+        self.1.await.unwrap();
+    }
+
+    /// As good as a crash: its lease is not renewed any more.
+    pub async fn crash(self) {
+        self.1.abort();
+        _ = self.1.await;
+    }
+}
+
+/// How often each key was handled.
+#[derive(Clone, Default)]
+pub struct Handled(Arc<Mutex<HashMap<String, u32>>>);
+
+impl Handled {
+    /// Counts one more.
+    pub fn count(&self, event: &AcceptedEvent) {
+        *self.0.lock().unwrap().entry(event.key().to_owned()).or_default() += 1;
+    }
+
+    /// How often this key was.
+    #[must_use]
+    pub fn of(&self, key: &str) -> u32 {
+        self.0.lock().unwrap().get(key).copied().unwrap_or_default()
+    }
+
+    /// How many were handled. None of them twice.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        let handled = self.0.lock().unwrap();
+        assert!(handled.values().all(|count| *count == 1), "handled twice: {handled:?}");
+        handled.len()
+    }
+
+    /// A worker that counts.
+    pub fn worker(&self, inbox: &Inbox) -> Worker {
+        let handled = self.clone();
+        inbox.worker(move |event: AcceptedEvent| {
+            handled.count(&event);
+            async { Ok::<_, BoxError>(()) }
+        })
+    }
+}
+
+/// Accepts the published payload for another event and job.
+pub async fn accept(inbox: &Inbox, event: &str, job: &str) -> Acceptance {
+    inbox.accept(&delivery(event, job)).await.unwrap()
+}
+
+/// Waits for what must happen.
+pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < PATIENCE, "it did not happen");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,218 @@
+//! What is wrong with one event, one worker or one inbox is no harm to the others in the same store.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use apalis::prelude::*;
+use number7_core::Acceptance;
+use number7_inbox::{AcceptedEvent, BoxError, Inbox, MIN_LEASE, StoredEvent};
+use number7_tests::{
+    gate::Gate,
+    on_every_store,
+    running::{Handled, PATIENCE, Running, accept, until},
+    store::{Store, redis_script},
+};
+use tokio::time::sleep;
+
+const OTHERS: usize = 20;
+
+async fn accept_others(inbox: &Inbox) {
+    for number in 0..OTHERS {
+        accept(inbox, "job.completed", &format!("job_{number}")).await;
+    }
+}
+
+/// The process of the first attempt was taken for dead, and is not.
+async fn who_succeeds_late_leaves_no_dead_letter(store: Store) {
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    accept(&inbox, "job.completed", "job_1").await;
+    let first = Running::start(gate.worker(&inbox).attempts(1));
+    gate.begun().await;
+    store.take_over().await;
+    let second = Running::start(handled.worker(&inbox).attempts(1));
+    until(async || inbox.dead_letters(1).await.unwrap().len() == 1).await;
+    let letters = inbox.dead_letters(1).await.unwrap();
+    assert_eq!(letters[0].attempts(), 1);
+    gate.open();
+    until(async || inbox.dead_letters(1).await.unwrap().is_empty()).await;
+    assert_eq!((store.unfinished().await, handled.events()), (0, 0));
+    assert!(!inbox.requeue("job.completed:job_1").await.unwrap());
+    assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
+    first.stop().await;
+    second.stop().await;
+}
+
+/// A worker of apalis' own has a longer heartbeat than our lease.
+async fn what_apalis_own_worker_has_is_left_to_it(store: Store) {
+    macro_rules! worker {
+        ($storage:expr, $gate:expr) => {{
+            let gate = $gate.clone();
+            let worker = WorkerBuilder::new("a worker of the user's own")
+                .backend($storage.unwrap().poll_with_interval(Duration::from_millis(50)))
+                .build(move |_: StoredEvent, context: WorkerContext| {
+                    let gate = gate.clone();
+                    async move {
+                        gate.pass().await;
+                        context.stop()?;
+                        Ok::<_, BoxError>(())
+                    }
+                });
+            tokio::spawn(worker.run())
+        }};
+    }
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    accept(&inbox, "job.completed", "job_1").await;
+    let theirs = match &store {
+        Store::Sqlite(_) => worker!(inbox.sqlite_storage(), gate),
+        Store::Postgres(_) => worker!(inbox.postgres_storage(), gate),
+        Store::Redis(_) => worker!(inbox.redis_storage(), gate),
+    };
+    gate.begun().await;
+    let ours = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+    sleep(MIN_LEASE * 4).await;
+    gate.open();
+    store.settled(PATIENCE).await;
+    theirs.await.unwrap().unwrap();
+    ours.stop().await;
+    assert_eq!(handled.events(), 0);
+}
+
+async fn inboxes_of_two_names_share_nothing(store: Store) {
+    let (live, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    let staging = live.named("staging");
+    for inbox in [&live, &staging] {
+        assert_eq!(accept(inbox, "job.completed", "job_1").await, Acceptance::New);
+        assert_eq!(accept(inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
+    }
+    let again = store.open().await.named("staging");
+    assert_eq!(accept(&again, "job.completed", "job_1").await, Acceptance::Duplicate);
+
+    // One of them has a stopped worker and an event in hand; the other is worked on.
+    let stopped = Running::start(gate.worker(&live).concurrency(1).lease(MIN_LEASE));
+    gate.begun().await;
+    stopped.crash().await;
+    let broken = staging.worker(|_: AcceptedEvent| async { Err::<(), _>("broken") }).attempts(1);
+    let broken = Running::start(broken.lease(MIN_LEASE));
+    until(async || staging.dead_letters(1).await.unwrap().len() == 1).await;
+    sleep(MIN_LEASE * 3).await;
+    broken.stop().await;
+    assert!(live.dead_letters(1).await.unwrap().is_empty());
+    assert!(!live.requeue("job.completed:job_1").await.unwrap());
+
+    handled.worker(&live).lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
+    assert_eq!(handled.events(), 1);
+    assert_eq!(staging.dead_letters(1).await.unwrap().len(), 1);
+    assert!(again.requeue("job.completed:job_1").await.unwrap());
+}
+
+on_every_store!(
+    who_succeeds_late_leaves_no_dead_letter,
+    what_apalis_own_worker_has_is_left_to_it,
+    inboxes_of_two_names_share_nothing,
+);
+
+#[tokio::test]
+async fn a_name_is_a_word() {
+    let inbox = Store::sqlite().open().await;
+    for good in ["staging", "a", "EU-west_1.live", &"n".repeat(64)] {
+        _ = inbox.named(good);
+    }
+    for bad in ["", "a b", "a:b", "größe", "a\0", &"n".repeat(65)] {
+        let named = catch_unwind(AssertUnwindSafe(|| _ = inbox.named(bad)));
+        assert!(named.is_err(), "{bad:?} is a name");
+    }
+}
+
+/// A trigger that somebody has put on the table refuses the end of one event, every time.
+async fn a_refused_end_holds_up_no_other(
+    store: Store,
+    concurrency: usize,
+    [refuse, allow]: [&str; 2],
+) {
+    const KEY: &str = "job.completed:job_refused";
+    let (inbox, handled) = (store.open().await, Handled::default());
+    store.sql(refuse).await;
+    accept(&inbox, "job.completed", "job_refused").await;
+    accept_others(&inbox).await;
+    let worker = handled.worker(&inbox).lease(MIN_LEASE).concurrency(concurrency);
+    let worker = Running::start(worker);
+    until(async || handled.of(KEY) == 1 && store.unfinished().await == 1).await;
+    // Nor does the worker handle it again and again, since it cannot record it.
+    sleep(MIN_LEASE * 3).await;
+    assert_eq!(handled.events(), OTHERS + 1);
+    worker.stop().await;
+    // It is repeated once the rule is gone.
+    store.sql(allow).await;
+    let later = Handled::default();
+    later.worker(&inbox).lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
+    assert_eq!((later.of(KEY), later.events()), (1, 1));
+}
+
+const SQLITE_TRIGGER: [&str; 2] = [
+    "CREATE TRIGGER refuse BEFORE UPDATE ON Jobs
+    WHEN NEW.idempotency_key = 'job.completed:job_refused' AND NEW.status = 'Done'
+    BEGIN SELECT RAISE(ABORT, 'never'); END",
+    "DROP TRIGGER refuse",
+];
+
+const POSTGRES_TRIGGER: [&str; 2] = [
+    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'never'; END $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON apalis.jobs FOR EACH ROW
+        WHEN (NEW.idempotency_key = 'job.completed:job_refused' AND NEW.status = 'Done')
+        EXECUTE FUNCTION refuse()",
+    "DROP TRIGGER refuse ON apalis.jobs",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_sqlite_refuses_for_ever_holds_up_no_other() {
+    tokio::join!(
+        a_refused_end_holds_up_no_other(Store::sqlite(), 1, SQLITE_TRIGGER),
+        a_refused_end_holds_up_no_other(Store::sqlite(), 16, SQLITE_TRIGGER),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_end_that_postgres_refuses_for_ever_holds_up_no_other() {
+    tokio::join!(
+        a_refused_end_holds_up_no_other(Store::postgres().await, 1, POSTGRES_TRIGGER),
+        a_refused_end_holds_up_no_other(Store::postgres().await, 16, POSTGRES_TRIGGER),
+    );
+}
+
+/// Redis evicts what it has no memory for, unless it is told not to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn an_event_that_redis_has_half_of_holds_up_no_other() {
+    const EVICT: &str = "
+        local task = redis.call('HGET', 'number7:keys', 'job.completed:job_evicted')
+        redis.call('DEL', 'number7:meta:' .. task)
+        task = redis.call('HGET', 'number7:keys', 'job.completed:job_gone')
+        return redis.call('HDEL', 'number7:data', task)";
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, handled) = (store.open().await, Handled::default());
+    accept(&inbox, "job.completed", "job_evicted").await;
+    accept(&inbox, "job.completed", "job_gone").await;
+    accept_others(&inbox).await;
+    redis_script::<i64>(url, EVICT).await;
+    let worker = Running::start(handled.worker(&inbox));
+    store.settled(PATIENCE).await;
+    assert_eq!(handled.events(), OTHERS);
+
+    // Of the one its JSON is left, so it can be put back to work.
+    let letters = inbox.dead_letters(10).await.unwrap();
+    let keys: Vec<_> = letters.iter().map(|letter| letter.key()).collect();
+    assert_eq!(keys, ["job.completed:job_evicted"]);
+    assert!(letters[0].error().contains("evicted"), "{}", letters[0].error());
+    assert_eq!(accept(&inbox, "job.completed", "job_evicted").await, Acceptance::Duplicate);
+    assert!(inbox.requeue("job.completed:job_evicted").await.unwrap());
+    // Of the other its key, which is forgotten, so that the vendor can bring it back.
+    assert_eq!(accept(&inbox, "job.completed", "job_gone").await, Acceptance::New);
+    until(async || handled.events() == OTHERS + 2).await;
+    worker.stop().await;
+}
