@@ -177,6 +177,39 @@ async fn two_processes_on_one_store(store: Store) {
     assert!(axum.values().chain(actix.values()).all(|count| *count == 1));
 }
 
+/// What is in hand together with it loses attempts, and has some left.
+async fn an_event_that_ends_its_process_takes_no_other_with_it(store: Store) {
+    const OTHERS: usize = 8;
+    /// As many as the poisoned event has, in the receiver, and one that sets it aside.
+    const LIVES: usize = 4 + 1;
+    let folder = tempfile::tempdir().unwrap();
+    let setup = setup(&store, FRAMEWORKS[0], &folder);
+    let mut receiver = block_in_place(|| {
+        let receiver = setup.start("poison");
+        let others = (0..OTHERS).map(|number| format!("job_{number}"));
+        for job in others.chain(["job_poison".to_owned()]) {
+            // The answer to the last one and the crash race.
+            _ = receiver.deliver(&body("job.completed", &job));
+        }
+        receiver
+    });
+    let mut lives = 1;
+    while store.unfinished().await > 0 {
+        if receiver.has_ended() {
+            receiver = block_in_place(|| setup.start("poison"));
+            lives += 1;
+        }
+        assert!(lives <= LIVES, "the poisoned event is tried again and again");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(lives, LIVES);
+    drop(receiver);
+    let letters = store.open().await.dead_letters(100).await.unwrap();
+    let keys: Vec<_> = letters.iter().map(|letter| letter.key()).collect();
+    assert_eq!(keys, ["job.completed:job_poison"]);
+    assert_eq!(setup.effects().len(), OTHERS);
+}
+
 on_every_store!(
     before_the_insert,
     during_the_insert,
@@ -187,4 +220,5 @@ on_every_store!(
     the_client_goes_away_in_the_middle,
     a_hundred_at_once_have_one_effect,
     two_processes_on_one_store,
+    an_event_that_ends_its_process_takes_no_other_with_it,
 );

@@ -53,8 +53,7 @@ const TURN: &str = "
         RETURNING jobs.id
     ), suspect AS (
         SELECT id, true AS is_suspect FROM apalis.jobs
-        WHERE job_type = $2 AND status = 'Failed' AND status IN ('Done', 'Failed', 'Killed')
-            AND run_at <= now()
+        WHERE job_type = $2 AND status = 'Failed' AND run_at <= now()
         ORDER BY done_at LIMIT $10 FOR UPDATE SKIP LOCKED
     ), due AS (
         SELECT id, false AS is_suspect FROM apalis.jobs
@@ -90,7 +89,7 @@ const REAP: &str = "
 
 const SWEEP: &str = "
     DELETE FROM apalis.jobs WHERE id IN (SELECT id FROM apalis.jobs
-        WHERE job_type = $1 AND status = 'Done' AND status IN ('Done', 'Failed', 'Killed')
+        WHERE job_type = $1 AND status = 'Done'
             AND done_at < now() - $2::bigint * interval '1 second'
         ORDER BY done_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
 
@@ -106,7 +105,7 @@ const DEAD_LETTERS: &str = "
     SELECT idempotency_key, job, attempts::bigint, coalesce(last_result ->> 'Err', ''),
         coalesce(floor(extract(epoch FROM done_at))::bigint, 0)
     FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'
-        AND status IN ('Done', 'Failed', 'Killed') AND idempotency_key IS NOT NULL
+        AND idempotency_key IS NOT NULL
     ORDER BY done_at, id LIMIT $2";
 
 const REQUEUE: &str = "

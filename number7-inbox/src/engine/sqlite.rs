@@ -364,3 +364,35 @@ impl Engine for Sqlite {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Row};
+
+    use super::*;
+
+    /// Without statistics, as in a file that nobody has analysed.
+    #[tokio::test]
+    async fn nothing_goes_through_all_events() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        for (sql, how) in [
+            (IS_DUE, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
+            (FINISH, "sqlite_autoindex_Jobs_1 (id=?)"),
+            (CLAIM, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
+            (RELEASE, "LIdx (lock_by=?)"),
+            (REAP, "idx_jobs_status_run_at (status=?)"),
+            (SWEEP, "idx_jobs_completed_done_at (status=? AND done_at<?)"),
+            (FORGET_WORKER, "LIdx (lock_by=?)"),
+            (FORGET_WORKERS, "LIdx (lock_by=?)"),
+            (DEAD_LETTERS, "idx_jobs_completed_done_at (status=? AND done_at>?)"),
+            (REQUEUE, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
+        ] {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let rows = query(explain).fetch_all(&sqlite.file.readers).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            assert!(plan.iter().any(|step| step.ends_with(how)), "{sql}: {plan:?}");
+            assert!(!plan.iter().any(|step| step.starts_with("SCAN Jobs")), "{sql}: {plan:?}");
+        }
+    }
+}

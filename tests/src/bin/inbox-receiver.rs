@@ -23,6 +23,7 @@ use axum::{Router, routing::post_service};
 use number7_core::{Accept, Acceptance, Record};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox, InboxError, MIN_LEASE};
 use number7_tests::verifier;
+use tokio::time::sleep;
 
 /// Where the process ends.
 #[derive(Clone, Copy, PartialEq)]
@@ -33,7 +34,12 @@ enum Crash {
     BeforeAnswer,
     InHandler,
     AfterEffect,
+    /// Soon after one of the events was begun, and before the others are handled.
+    Poison,
 }
+
+/// How often an event is tried that may be what ends the process.
+const ATTEMPTS: u32 = 4;
 
 #[tokio::main]
 async fn main() {
@@ -48,6 +54,7 @@ async fn main() {
         "before-answer" => Crash::BeforeAnswer,
         "in-handler" => Crash::InHandler,
         "after-effect" => Crash::AfterEffect,
+        "poison" => Crash::Poison,
         other => panic!("no crash: {other}"),
     };
     let failing: u64 = arg().parse().unwrap();
@@ -60,10 +67,16 @@ async fn main() {
     .unwrap();
     let worker = inbox.worker(move |event: AcceptedEvent| {
         let effects = effects.clone();
-        async move { handle(&event, effects, crash, failing) }
+        async move {
+            if crash == Crash::Poison {
+                poison(&event).await;
+            }
+            handle(&event, effects, crash, failing)
+        }
     });
     let pause = Duration::from_millis(200);
-    let worker = worker.lease(MIN_LEASE).attempts(100).backoff(pause, pause);
+    let attempts = if crash == Crash::Poison { ATTEMPTS } else { 100 };
+    let worker = worker.lease(MIN_LEASE).attempts(attempts).backoff(pause, pause);
     tokio::spawn(worker.run_until(std::future::pending()));
 
     let inbox = Crashing(inbox, crash);
@@ -93,6 +106,14 @@ async fn main() {
         }
         other => panic!("no framework: {other}"),
     }
+}
+
+async fn poison(event: &AcceptedEvent) {
+    if event.key().ends_with("poison") {
+        sleep(Duration::from_millis(100)).await;
+        abort();
+    }
+    sleep(Duration::from_secs(1)).await;
 }
 
 /// The effect is a line in a file.

@@ -1,0 +1,75 @@
+//! What a store finds among many finished events, it finds by an index.
+#![allow(clippy::unwrap_used)]
+
+use number7_inbox::{AcceptedEvent, MIN_LEASE};
+use number7_tests::{
+    engine::{Engine, Server},
+    running::{Handled, Running, accept, until},
+    store::{Store, fill},
+};
+use tokio::task::block_in_place;
+
+/// PostgreSQL logs the plan of every statement, with how many rows it went through.
+const EXPLAIN: [&str; 8] = [
+    "-c",
+    "session_preload_libraries=auto_explain",
+    "-c",
+    "auto_explain.log_min_duration=0",
+    "-c",
+    "auto_explain.log_analyze=on",
+    "-c",
+    "auto_explain.log_timing=off",
+];
+
+/// So many that no plan may go through them, and that they are there in a moment.
+const FINISHED: u32 = 20_000;
+
+/// How many rows a step may go through: some more than there are others.
+const FEW: u64 = 1_000;
+
+/// What has to be among the statements whose plans were seen.
+const STATEMENTS: [&str; 6] = [
+    "INSERT INTO apalis.jobs",
+    "FOR UPDATE SKIP LOCKED",
+    "status IN ('Queued', 'Running') AND lock_by IN",
+    "DELETE FROM apalis.jobs",
+    "SELECT idempotency_key, job, attempts",
+    "attempts = 0",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn postgres_goes_through_no_finished_events() {
+    let server = block_in_place(|| Server::start_with(Engine::Postgres, &EXPLAIN));
+    let store = Store::postgres_on(&server, server.port()).await;
+    let inbox = store.open().await;
+    fill(&store, FINISHED).await;
+    store.sql("ANALYZE apalis.jobs").await;
+    let from = server.log().len();
+    let handled = Handled::default();
+    let counted = handled.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        counted.count(&event);
+        async move { if event.key().contains("dead") { Err("dead") } else { Ok(()) } }
+    });
+    let worker = Running::start(worker.attempts(1).lease(MIN_LEASE));
+    for number in 0..100 {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+        accept(&inbox, "job.completed", &format!("job_dead_{number}")).await;
+    }
+    until(async || handled.events() == 200).await;
+    until(async || inbox.dead_letters(100).await.unwrap().len() == 100).await;
+    assert!(inbox.requeue("job.completed:job_dead_1").await.unwrap());
+    // It looks for what the dead have left after it has seen the store for a lease.
+    until(async || server.log()[from..].contains(STATEMENTS[2])).await;
+    worker.stop().await;
+
+    let log = server.log().split_off(from);
+    STATEMENTS.iter().for_each(|statement| assert!(log.contains(statement), "{statement}"));
+    for line in log.lines().filter(|line| line.contains("ctual rows=") || line.contains("Removed"))
+    {
+        let rows = line.rsplit_once("ctual rows=").or(line.rsplit_once(": ")).unwrap().1;
+        let rows: String = rows.chars().take_while(char::is_ascii_digit).collect();
+        assert!(rows.parse::<u64>().unwrap() < FEW, "{line}");
+    }
+}
