@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use number7_core::Accept;
 use number7_inbox::{AcceptedEvent, BoxError, DEFAULT_CONCURRENCY, Inbox};
 use number7_tests::{
@@ -57,6 +58,7 @@ fn main() {
         );
         if chosen("sqlite") {
             table("sqlite", Store::sqlite, rows).await;
+            shared(Store::sqlite()).await;
         }
         if chosen("postgres") {
             let server = Server::start(Engine::Postgres);
@@ -110,10 +112,58 @@ async fn table(engine: &str, mut store: impl FnMut() -> Store, rows: u32) {
     for inbox in [&here, &there] {
         cells.push(format!("{:.2}", started_after(inbox, &here).await.as_secs_f64() * 1e3));
     }
-    let slow = if env::var_os("LD_PRELOAD").is_some() { ", slow disk" } else { "" };
-    print!("{:40}", format!("{engine}, {rows} finished{slow}"));
+    print!("{:40}", format!("{engine}, {rows} finished{}", disk()));
     cells.iter().for_each(|cell| print!(" {cell:>10}"));
     println!();
+}
+
+fn disk() -> &'static str {
+    if env::var_os("LD_PRELOAD").is_some() { ", slow disk" } else { "" }
+}
+
+/// How three that share a file get on: each of them has one caller, and a worker with much to do.
+async fn shared(store: Store) {
+    const BACKLOG: usize = 50_000;
+    let inbox = store.open().await;
+    let callers = (0..64).map(|_| async {
+        for _ in 0..BACKLOG / 64 {
+            accept(&inbox).await;
+        }
+    });
+    join_all(callers).await;
+    let begun = Instant::now();
+    let mut sharing = JoinSet::new();
+    for _ in 0..3 {
+        let inbox = store.open().await;
+        sharing.spawn(async move {
+            let (mut delays, mut failed) = (Vec::new(), 0_u32);
+            let worker = inbox.worker(async |_: AcceptedEvent| Ok::<_, BoxError>(()));
+            worker
+                .run_until(async {
+                    while begun.elapsed() < SPAN {
+                        let called = Instant::now();
+                        let job = format!("bench_{}", JOBS.fetch_add(1, Ordering::Relaxed));
+                        let accepted = inbox.accept(&delivery("job.completed", &job)).await;
+                        delays.push(called.elapsed());
+                        failed += u32::from(accepted.is_err());
+                    }
+                })
+                .await;
+            (delays, failed)
+        });
+    }
+    let (delays, failed): (Vec<_>, Vec<_>) = sharing.join_all().await.into_iter().unzip();
+    let shares: Vec<_> = delays.iter().map(Vec::len).collect();
+    let mut delays = delays.concat();
+    delays.sort();
+    let rate = delays.len() as f64 / SPAN.as_secs_f64();
+    let late = delays[delays.len() * 99 / 100];
+    println!(
+        "sqlite, three share a file{}: {rate:.0} accepted a second, in shares of {shares:?}; \
+        p99 {late:.1?}; failed {}",
+        disk(),
+        failed.iter().sum::<u32>()
+    );
 }
 
 static JOBS: AtomicUsize = AtomicUsize::new(0);

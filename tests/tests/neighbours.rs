@@ -3,13 +3,15 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use apalis::prelude::*;
-use number7_core::Acceptance;
+use futures_util::{FutureExt, future::join_all};
+use number7_core::{Accept, Acceptance, RejectionKind};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox, MIN_LEASE, StoredEvent};
 use number7_tests::{
+    delivery,
     gate::Gate,
     on_every_store,
     running::{Handled, PATIENCE, Running, accept, until},
@@ -124,6 +126,56 @@ async fn a_name_is_a_word() {
         let named = catch_unwind(AssertUnwindSafe(|| _ = inbox.named(bad)));
         assert!(named.is_err(), "{bad:?} is a name");
     }
+}
+
+/// All of them wait for the same commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_or_cancelled_acceptance_is_no_other_callers() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON Jobs
+        WHEN NEW.idempotency_key LIKE '%refused' BEGIN SELECT RAISE(ABORT, 'never'); END";
+    store.sql(trigger).await;
+    for round in 0..20 {
+        let jobs: Vec<String> = (0..30).map(|job| format!("job_{round}_{job}")).collect();
+        let good = jobs.iter().map(|job| accept(&inbox, "job.completed", job));
+        let refused = format!("job_{round}_refused");
+        let refused = delivery("job.completed", &refused);
+        // They wait in a group, and then do not wait any more.
+        let left = format!("job_{round}_left");
+        let mut left: Vec<_> =
+            (0..5).map(|_| Box::pin(accept(&inbox, "job.completed", &left))).collect();
+        left.iter_mut().for_each(|call| _ = call.now_or_never());
+        let (stored, refused, ()) =
+            tokio::join!(join_all(good), inbox.accept(&refused), async { drop(left) });
+        assert!(stored.iter().all(|stored| *stored == Acceptance::New));
+        assert_eq!(refused.unwrap_err().kind(), RejectionKind::NotStored);
+        let rounds = round + 1;
+        assert!((30 * rounds..=31 * rounds).contains(&store.keys().await));
+    }
+}
+
+/// Three processes, or three handles of one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shares_a_file_gets_a_share_of_it() {
+    const SPAN: Duration = Duration::from_secs(3);
+    let store = Store::sqlite();
+    let begun = Instant::now();
+    let handles = (0..3).map(async |handle| {
+        let (inbox, handled) = (store.open().await, Handled::default());
+        let mut accepted = 0;
+        let accepting = async {
+            while begun.elapsed() < SPAN {
+                accept(&inbox, "job.completed", &format!("job_{handle}_{accepted}")).await;
+                accepted += 1;
+            }
+        };
+        handled.worker(&inbox).run_until(accepting).await;
+        accepted
+    });
+    let shares: Vec<u32> = join_all(handles).await;
+    let fair = shares.iter().sum::<u32>() / 3;
+    assert!(shares.iter().all(|share| *share > fair / 4), "{shares:?}");
 }
 
 /// A trigger that somebody has put on the table refuses the end of one event, every time.
