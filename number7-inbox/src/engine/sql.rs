@@ -85,7 +85,7 @@ fn sort(code: &str) -> InboxErrorKind {
             // An exception that a trigger raises.
             "P0001" => Kind::Unstorable,
             // A value that is none of its type or its encoding; a constraint; a limit.
-            _ if ["22", "23", "54"].contains(&&code[..2]) => Kind::Unstorable,
+            _ if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Kind::Unstorable,
             _ => Kind::Refused,
         };
     }

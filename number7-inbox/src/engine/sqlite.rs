@@ -141,6 +141,8 @@ impl Sqlite {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(CONNECT_TIMEOUT)
+                // A file does not hang up.
+                .test_before_acquire(false)
                 .connect_lazy_with(options.clone())
         };
         let (writer, readers) = (pool(1), pool(READERS));
