@@ -2,11 +2,10 @@
 
 use std::{any::Any, error::Error, panic::AssertUnwindSafe};
 
-use apalis_core::error::BoxDynError;
 use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
-    AcceptedEvent,
+    AcceptedEvent, BoxError,
     engine::{Claim, End, Outcome},
     settings::Settings,
 };
@@ -16,7 +15,7 @@ const MAX_ERROR_LENGTH: usize = 2_000;
 
 /// A handler, without its types.
 pub(crate) type Handler =
-    dyn Fn(AcceptedEvent) -> BoxFuture<'static, Result<(), BoxDynError>> + Send + Sync;
+    dyn Fn(AcceptedEvent) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync;
 
 /// Makes an attempt.
 pub(crate) async fn attempt(handler: &Handler, settings: &Settings, claim: Claim) -> End {

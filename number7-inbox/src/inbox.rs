@@ -1,11 +1,10 @@
 use std::{fmt, sync::Arc};
 
-use apalis_core::error::BoxDynError;
 use number7_core::{Accept, Acceptance, Record};
 use tokio::sync::Notify;
 
 use crate::{
-    AcceptedEvent, DeadLetter, InboxError, Worker,
+    AcceptedEvent, BoxError, DeadLetter, InboxError, Worker,
     engine::{self, Engine},
 };
 
@@ -144,7 +143,7 @@ impl Inbox {
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxDynError>,
+        E: Into<BoxError>,
     {
         Worker::new(self.engine(), Arc::clone(&self.news), handler)
     }

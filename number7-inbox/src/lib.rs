@@ -15,7 +15,6 @@ mod upkeep;
 mod work;
 mod worker;
 
-pub use apalis_core::error::BoxDynError as BoxError;
 #[doc(inline)]
 pub use number7_core::*;
 
@@ -31,3 +30,6 @@ pub use self::{
     },
     worker::Worker,
 };
+
+/// Any error: what a handler can return.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,13 +1,12 @@
 use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
 
-use apalis_core::error::BoxDynError;
 use futures_util::FutureExt;
 use tokio::{select, sync::Notify, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    AcceptedEvent, MAX_LEASE, MIN_LEASE, attempt::Handler, engine::Engine, settings::Settings,
-    work::work,
+    AcceptedEvent, BoxError, MAX_LEASE, MIN_LEASE, attempt::Handler, engine::Engine,
+    settings::Settings, work::work,
 };
 
 /// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
@@ -36,7 +35,7 @@ impl Worker {
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxDynError>,
+        E: Into<BoxError>,
     {
         let handler = move |event| {
             let handled = handler(event);
