@@ -4,8 +4,7 @@ use number7_core::{Event, EventError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// What the store has of an event: the signed JSON. It is the argument of the tasks of the
-/// underlying storage of apalis'.
+/// What the store has of an event: the signed JSON. In apalis' tools it is the argument of a task.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredEvent(Vec<u8>);
 
@@ -88,7 +87,8 @@ impl AcceptedEvent {
         &self.key
     }
 
-    /// Which attempt this is, from 1. Every beginning counts, also one that a crash ended.
+    /// Which attempt this is, from 1. It is counted when the event is claimed, so an attempt that a
+    /// crash ended counts too.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt

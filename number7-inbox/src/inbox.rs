@@ -40,11 +40,13 @@ impl Inbox {
     /// share it.
     ///
     /// The file is kept in SQLite's WAL mode with full synchronisation, so that what is confirmed
-    /// is on the disk. Beside it stand `…-wal` and `…-shm`. It must not lie on a network share.
+    /// is on the disk. Beside it are `…-wal`, `…-shm` and `…-turn`, at which processes queue to write.
+    /// It must not lie on a network share.
     ///
     /// # Errors
     ///
-    /// The folder does not exist, or the file cannot be written or is no database.
+    /// The folder does not exist, the file cannot be written or is no database, or another process
+    /// keeps it locked for longer than [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
     #[cfg(feature = "sqlite")]
     pub async fn sqlite(path: impl AsRef<std::path::Path>) -> Result<Self, InboxError> {
         let sqlite = engine::sqlite::Sqlite::open(path.as_ref(), QUEUE.into()).await?;
@@ -59,7 +61,9 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// It is not a URL, the server cannot be reached, or it grants no rights to make the schema.
+    /// It is not a URL, the server cannot be reached, it grants no rights to make the schema, the
+    /// encoding of the database is not UTF8, or a pooler in transaction or statement mode is in
+    /// front of it.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let postgres = engine::postgres::Postgres::open(url.as_ref(), QUEUE.into()).await?;
@@ -68,13 +72,14 @@ impl Inbox {
 
     /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
     ///
-    /// All its keys begin with `number7:`, but for apalis' list of queues. Redis keeps what it
+    /// All its keys begin with `number7:`, or `number7-name:` if the inbox is [named](Self::named),
+    /// except apalis' list of queues. Redis keeps what it
     /// confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction`;
     /// a server that is set otherwise is warned about in the log.
     ///
     /// # Errors
     ///
-    /// It is not a URL, or the server cannot be reached.
+    /// It is not a URL, the server cannot be reached, or it is a Redis Cluster.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let redis = engine::redis::Redis::open(url.as_ref(), QUEUE.into()).await?;
@@ -167,8 +172,10 @@ impl Inbox {
         self.engine().requeue(key).await
     }
 
-    /// The storage of apalis' under an inbox of [`Inbox::sqlite`], to build a worker of your own on
-    /// it with apalis' layers. It has the defaults of apalis: set a poll interval and a backoff.
+    /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
+    ///
+    /// A worker of apalis' own can run on it, but what fails there does not become a
+    /// [dead letter](Self::dead_letters), and is not forgotten.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {

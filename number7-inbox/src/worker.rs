@@ -100,7 +100,8 @@ impl Worker {
     /// Works until the signal is ready, and then finishes what it has in hand.
     ///
     /// It does not fail: while the store is away it waits for it, and says so in the log. A worker
-    /// whose future is dropped claims nothing more; what it has in hand goes on, without a lease.
+    /// whose future is dropped claims nothing more. Its handlers go on without a lease, and their
+    /// ends are recorded unless another worker has begun their events by then.
     pub async fn run_until(self, signal: impl Future<Output = ()>) {
         let Self { engine, handler, settings, news } = self;
         let stop = CancellationToken::new();
