@@ -77,7 +77,10 @@ async fn main() {
     let pause = Duration::from_millis(200);
     let attempts = if crash == Crash::Poison { ATTEMPTS } else { 100 };
     let worker = worker.lease(MIN_LEASE).attempts(attempts).backoff(pause, pause);
-    tokio::spawn(worker.run_until(std::future::pending()));
+    // Else it may have the effect in the moment between the insert and the crash.
+    if !matches!(crash, Crash::DuringInsert | Crash::BeforeAnswer) {
+        tokio::spawn(worker.run_until(std::future::pending()));
+    }
 
     let inbox = Crashing(inbox, crash);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
