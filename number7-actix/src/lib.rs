@@ -8,8 +8,12 @@ mod future;
 #[cfg_attr(not(feature = "tracing"), path = "log_off.rs")]
 mod log;
 mod middleware;
+#[cfg(feature = "probe")]
+mod receiver;
 mod transform;
 
+#[cfg(feature = "probe")]
+pub use self::receiver::{assert_receiver, probe_request};
 pub use self::{
     accept::AcceptNumber7, error::VerifiedError, extract::Verified, future::ResponseFuture,
     middleware::VerifyNumber7Middleware, transform::VerifyNumber7,

@@ -4,7 +4,11 @@ use number7_core::{Acceptance, Delivery, Rejection};
 pub(crate) use tracing::Span;
 
 pub(crate) fn refused(rejection: &Rejection) {
-    tracing::warn!(target: "number7", kind = ?rejection.kind(), "refused a request: {rejection}");
+    tracing::warn!(
+        target: "number7", kind = ?rejection.kind(),
+        diagnosis = rejection.diagnosis().map(tracing::field::display),
+        "refused a request: {rejection}"
+    );
 }
 
 pub(crate) fn accepted(acceptance: Acceptance) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Event, EventError, IdempotencyKey, JobId, Timestamp,
-    event::{Field, Fields},
+    event::{Fields, Outline},
 };
 
 /// A body that one of the accepted secrets signed.
@@ -75,14 +75,15 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// The body is no JSON object, or has no `event` or no `jobId` that is a text. More is not
-    /// asked, so that an event which [`event`](Self::event) cannot type still has its key. The
-    /// reverse exists as well: an unknown event that is about no job is an
-    /// [`Event::Unknown`] without a key. It is authentic, so do not refuse it for that.
+    /// The body is no JSON object, or has not exactly one `event` and one `jobId`, both texts and not
+    /// empty: a [`Record`](crate::Record) uses the hash of the body then. More is not asked, so that
+    /// an event which [`event`](Self::event) cannot type still has its key. The reverse exists as
+    /// well: an unknown event that is about no job is an [`Event::Unknown`] without a key. It is
+    /// authentic, so do not refuse it for that.
     pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
-        let mut fields = Fields::read(&self.body)?;
-        let job_id = JobId::from(fields.take_text(Field::JobId)?);
-        Ok(IdempotencyKey::new(fields.take_text(Field::Event)?.into(), job_id))
+        let outline = Outline::read(&self.body)?;
+        let job_id = JobId::from(outline.job_id?);
+        Ok(IdempotencyKey::new(outline.event.into(), job_id))
     }
 
     /// The signed timestamp, of whichever event.

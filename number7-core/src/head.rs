@@ -25,6 +25,10 @@ impl<'h> Head<'h> {
         head
     }
 
+    pub(crate) fn signature_value(&self) -> Option<&'h [u8]> {
+        self.signature
+    }
+
     pub(crate) fn signature(&self) -> Result<Signature, Rejection> {
         let value = self.signature.ok_or(RejectionKind::MissingSignature)?;
         if self.repeated {

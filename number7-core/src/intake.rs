@@ -114,8 +114,9 @@ impl Intake {
     pub fn finish(self) -> Result<Delivery, Rejection> {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, .. } = self;
-        let signed_by =
-            signer(&verifier, &signature, mac, &chunks).ok_or(RejectionKind::SignatureMismatch)?;
+        let Some(signed_by) = signer(&verifier, &signature, mac, &chunks) else {
+            return Err(verifier.mismatch(&signature, chunks, encoded));
+        };
         if encoded {
             return Err(RejectionKind::BodyEncoded.into());
         }

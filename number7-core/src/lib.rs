@@ -6,12 +6,16 @@ mod chunks;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod delivery;
+mod diagnosis;
 mod event;
 mod from_delivery;
 mod head;
 mod held;
 mod idempotency_key;
 mod intake;
+mod named_secret;
+#[cfg(feature = "probe")]
+pub mod probe;
 mod record;
 mod rejection;
 mod secret;
@@ -21,6 +25,7 @@ mod verifier;
 pub use self::{
     accept::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE},
     delivery::Delivery,
+    diagnosis::{DIAGNOSES_PER_SECOND, Diagnosis, DiagnosisKind},
     event::{
         DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
         JobId, Timestamp, TimestampError, UnknownEvent,

@@ -68,8 +68,8 @@ impl Record {
         let outline = Outline::read(json)?;
         let mut key = String::new();
         _ = match outline.job_id {
-            Some(job_id) => idempotency_key::write(&mut key, &outline.event, &job_id),
-            None => idempotency_key::write_name(&mut key, &outline.event)
+            Ok(job_id) => idempotency_key::write(&mut key, &outline.event, &job_id),
+            Err(_) => idempotency_key::write_name(&mut key, &outline.event)
                 .and_then(|()| write!(key, "%sha256={:x}", Hex(json))),
         };
         if key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::EventError;
+use crate::{Diagnosis, EventError, diagnosis::Undiagnosed};
 
 /// How long a sender that was answered 503 is asked to wait: 1 second.
 ///
@@ -53,6 +53,13 @@ impl Rejection {
         self.kind
     }
 
+    /// Why the signature does not match, if that was [asked for](crate::Verifier::diagnose) and
+    /// is a known cause. It is for the receiver alone: no answer depends on it.
+    #[must_use]
+    pub fn diagnosis(&self) -> Option<&Diagnosis> {
+        self.source.as_deref()?.downcast_ref()
+    }
+
     /// The HTTP status to answer.
     #[must_use]
     pub fn status_code(&self) -> u16 {
@@ -94,6 +101,7 @@ impl Rejection {
         let source = self.source.as_deref()?;
         match self.kind {
             RejectionKind::NotStored => Some(source),
+            RejectionKind::SignatureMismatch => Some(source.downcast_ref::<Undiagnosed>()?),
             _ => Some(source.downcast_ref::<EventError>()?),
         }
     }

@@ -1,12 +1,14 @@
 //! The webhook secret.
 
-use std::{env, error::Error, fmt, str};
+use std::{env, error::Error, fmt, str, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::Signature;
+use crate::{DiagnosisKind, Signature};
+
+mod variants;
 
 /// HMAC-SHA256, the only algorithm of Number7 AI's signatures.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
@@ -14,8 +16,10 @@ pub(crate) type HmacSha256 = Hmac<Sha256>;
 /// A webhook secret, ready to sign and to verify.
 ///
 /// The text itself is not kept: the key is scheduled into the HMAC state once, each delivery works
-/// on a copy of that state, and every copy is overwritten with zeros when it is dropped. A secret
-/// prints as `Secret(..)`, cannot be serialized and cannot be read back.
+/// on a copy of that state, and every copy is overwritten with zeros when it is dropped. The same is
+/// done with the keys that a sender may use by mistake, such as the secret with a newline behind it,
+/// so that [`Verifier::diagnose`](crate::Verifier::diagnose) can tell them. A secret prints as
+/// `Secret(..)`, cannot be serialized and cannot be read back.
 ///
 /// # Example
 ///
@@ -31,7 +35,11 @@ pub(crate) type HmacSha256 = Hmac<Sha256>;
 /// # Ok::<(), number7_core::SecretError>(())
 /// ```
 #[derive(Clone)]
-pub struct Secret(HmacSha256);
+pub struct Secret {
+    keyed: HmacSha256,
+    /// What a sender may sign with in the place of this secret, and its mistake.
+    variants: Arc<[(DiagnosisKind, HmacSha256)]>,
+}
 
 /// Compiles only while the HMAC state, all that a [`Secret`] holds, is zeroized on drop: it consists
 /// of two SHA-256 cores and their buffer, and has no marker of its own.
@@ -50,10 +58,9 @@ impl Secret {
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = secret.as_ref();
         refuse_malformed(secret).map_err(|kind| SecretError { kind, variable: None })?;
-        match HmacSha256::new_from_slice(secret) {
-            Ok(keyed) => Ok(Self(keyed)),
-            Err(_) => unreachable!("HMAC takes a key of any length"),
-        }
+        let variants = variants::variants(secret).into_iter();
+        let variants = variants.map(|(kind, key)| (kind, keyed(&key))).collect();
+        Ok(Self { keyed: keyed(secret), variants })
     }
 
     /// Reads the secret from an environment variable, `WEBHOOK_SECRET` by the vendor's convention.
@@ -94,7 +101,12 @@ impl Secret {
 
     /// A fresh HMAC state under this secret.
     pub(crate) fn keyed(&self) -> HmacSha256 {
-        self.0.clone()
+        self.keyed.clone()
+    }
+
+    /// HMAC states under the keys that a sender may use by mistake.
+    pub(crate) fn variants(&self) -> &[(DiagnosisKind, HmacSha256)] {
+        &self.variants
     }
 }
 
@@ -159,6 +171,13 @@ pub enum SecretErrorKind {
     NotSet,
     /// The environment variable does not hold Unicode.
     NotUnicode,
+}
+
+pub(crate) fn keyed(key: &[u8]) -> HmacSha256 {
+    match HmacSha256::new_from_slice(key) {
+        Ok(keyed) => keyed,
+        Err(_) => unreachable!("HMAC takes a key of any length"),
+    }
 }
 
 fn refuse_malformed(secret: &[u8]) -> Result<(), SecretErrorKind> {

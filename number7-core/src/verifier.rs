@@ -9,8 +9,12 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Delivery, Intake, Rejection, RejectionKind, SIGNATURE_HEADER, Secret, head::Head,
+    Delivery, Intake, Rejection, RejectionKind, SIGNATURE_HEADER, Secret, Signature,
+    chunks::Chunks,
+    diagnosis::{self, Limit, Undiagnosed},
+    head::Head,
     held::HeldBody,
+    named_secret::NamedSecret,
 };
 
 /// The name of the first secret when it is given none.
@@ -86,12 +90,8 @@ struct Policy {
     max_held_bodies: usize,
     held_bodies: Arc<AtomicUsize>,
     max_age: Option<MaxAge>,
-}
-
-#[derive(Clone)]
-pub(crate) struct NamedSecret {
-    pub(crate) name: Arc<str>,
-    pub(crate) secret: Secret,
+    recognized: Vec<NamedSecret>,
+    diagnoses: Option<Limit>,
 }
 
 #[derive(Clone)]
@@ -118,6 +118,8 @@ impl Verifier {
             max_held_bodies: DEFAULT_MAX_HELD_BODIES,
             held_bodies: Arc::default(),
             max_age: None,
+            recognized: Vec::new(),
+            diagnoses: None,
         }))
     }
 
@@ -126,16 +128,12 @@ impl Verifier {
     ///
     /// # Panics
     ///
-    /// If a secret of that name is accepted already: nobody could tell the two apart.
+    /// If there is a secret of that name already: nobody could tell the two apart.
     #[must_use]
     #[track_caller]
     pub fn also_accept(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
-        let name = name.into();
-        assert!(
-            self.names().all(|known| *known != *name),
-            "a secret named {name:?} is accepted already"
-        );
-        self.with(|policy| policy.further.push(NamedSecret { name, secret }))
+        let named = NamedSecret { name: self.new_name(name.into()), secret };
+        self.with(|policy| policy.further.push(named))
     }
 
     /// Accepts bodies of at most so many bytes. Default: [`DEFAULT_BODY_LIMIT`].
@@ -217,6 +215,71 @@ impl Verifier {
         self.with(|policy| policy.max_age = Some(MaxAge { limit, clock }))
     }
 
+    /// Looks for the cause where a signature does not match, for the receiver's own log:
+    /// [`Rejection::diagnosis`]. Off by default.
+    ///
+    /// The causes are the kinds of [`DiagnosisKind`](crate::DiagnosisKind). Most are proven: the
+    /// HMAC of a body without its final newline, or under the secret with a newline behind it,
+    /// matches. `clock` counts diagnoses, and is [`SystemTime::now`] outside of tests.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use number7_core::{DiagnosisKind, Secret, Verifier};
+    ///
+    /// let secret = Secret::new("a long random secret")?;
+    /// let staging = Secret::new("the secret of another environment")?;
+    /// let verifier = Verifier::new(secret.clone())
+    ///     .recognize("staging", staging.clone())
+    ///     .diagnose(SystemTime::now);
+    ///
+    /// assert!(verifier.verify(secret.sign("{}").to_string(), "{}").is_ok());
+    ///
+    /// let rejection = verifier.verify(secret.sign("{}").to_string(), "{}\n").unwrap_err();
+    /// let diagnosis = rejection.diagnosis().unwrap();
+    /// assert_eq!(diagnosis.kind(), DiagnosisKind::FinalNewlineAdded);
+    /// assert!(diagnosis.is_certain());
+    ///
+    /// let rejection = verifier.verify(staging.sign("{}").to_string(), "{}").unwrap_err();
+    /// assert_eq!(rejection.diagnosis().unwrap().secret(), Some("staging"));
+    /// # Ok::<(), number7_core::SecretError>(())
+    /// ```
+    ///
+    /// # What it costs
+    ///
+    /// Nothing where the signature matches. A mismatch costs at most 1,024 HMACs over 4 MiB in all,
+    /// and only [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are looked into; bodies over
+    /// 64 KiB are not. So whoever floods a receiver with forged requests does not get much of its
+    /// time: `cargo bench -p number7-tests --bench diagnosis` measures it.
+    ///
+    /// # Why it is no oracle
+    ///
+    /// An oracle would tell a sender something about the secret. The sender gets the same bytes
+    /// for every 401, whatever is found. How long a diagnosis takes depends on the body and on how
+    /// many secrets there are, not on what is found: a search that has found something goes on to
+    /// its end, and each comparison takes constant time. To make a finding appear in the log at
+    /// all, a sender has to have signed with a known secret, or with a text made of it.
+    #[must_use]
+    pub fn diagnose(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.with(|policy| policy.diagnoses = Some(Limit::new(clock)))
+    }
+
+    /// Tells deliveries apart that were signed with this secret, such as that of another
+    /// environment, when the cause of a mismatch is [looked for](Self::diagnose). They are refused
+    /// like all others.
+    ///
+    /// # Panics
+    ///
+    /// If there is a secret of that name already: nobody could tell the two apart.
+    #[must_use]
+    #[track_caller]
+    pub fn recognize(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
+        let named = NamedSecret { name: self.new_name(name.into()), secret };
+        self.with(|policy| policy.recognized.push(named))
+    }
+
     /// Verifies a body that is there as a whole, against the value of its signature header.
     ///
     /// # Errors
@@ -246,7 +309,7 @@ impl Verifier {
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     ) -> Result<Intake, Rejection> {
         let head = Head::read(headers);
-        let signature = head.signature()?;
+        let signature = head.signature().map_err(|rejection| self.bad_header(&head, rejection))?;
         if head.declared_length > self.0.body_limit as u64 {
             return Err(RejectionKind::BodyTooLarge.into());
         }
@@ -258,9 +321,52 @@ impl Verifier {
         (&self.0.first, self.0.further.iter())
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    fn accepted(&self) -> impl Iterator<Item = &NamedSecret> {
         let (first, further) = self.secrets();
-        iter::once(first).chain(further).map(|known| &*known.name)
+        iter::once(first).chain(further)
+    }
+
+    #[track_caller]
+    fn new_name(&self, name: Arc<str>) -> Arc<str> {
+        let mut known = self.accepted().chain(&self.0.recognized);
+        assert!(known.all(|known| known.name != name), "there is a secret named {name:?} already");
+        name
+    }
+
+    /// The refusal of a body that no accepted secret signed.
+    #[cold]
+    pub(crate) fn mismatch(
+        &self,
+        signature: &Signature,
+        chunks: Chunks,
+        is_encoded: bool,
+    ) -> Rejection {
+        let kind = RejectionKind::SignatureMismatch;
+        let Some(limit) = &self.0.diagnoses else { return kind.into() };
+        if !limit.take() {
+            return Rejection::because(kind, Undiagnosed::TooMany.into());
+        }
+        let (accepted, recognized) = (self.accepted().collect(), &self.0.recognized);
+        let body = chunks.join();
+        match diagnosis::of_body(signature, accepted, recognized, &body, is_encoded) {
+            Ok(diagnosis) => Rejection::because(kind, diagnosis.into()),
+            Err(undiagnosed) => Rejection::because(kind, undiagnosed.into()),
+        }
+    }
+
+    /// The refusal of a header that is no signature. What it looks like is seen without a search, so
+    /// no limit is needed.
+    #[cold]
+    fn bad_header(&self, head: &Head<'_>, rejection: Rejection) -> Rejection {
+        match (&self.0.diagnoses, rejection.kind(), head.signature_value()) {
+            (Some(_), kind @ RejectionKind::MalformedSignature, Some(value)) => {
+                match diagnosis::of_header(value) {
+                    Some(diagnosis) => Rejection::because(kind, diagnosis.into()),
+                    None => rejection,
+                }
+            }
+            _ => rejection,
+        }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -304,11 +410,17 @@ impl From<Secret> for Verifier {
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
-            .field("secrets", &self.names().collect::<Vec<_>>())
+            .field("secrets", &names(&mut self.accepted()))
             .field("body_limit", &self.0.body_limit)
             .field("body_deadline", &self.0.body_deadline)
             .field("max_held_bodies", &self.0.max_held_bodies)
             .field("max_age", &self.0.max_age.as_ref().map(|max_age| max_age.limit))
+            .field("recognized", &names(&mut self.0.recognized.iter()))
+            .field("diagnoses", &self.0.diagnoses.is_some())
             .finish()
     }
+}
+
+fn names<'a>(known: &mut dyn Iterator<Item = &'a NamedSecret>) -> Vec<&'a str> {
+    known.map(|known| &*known.name).collect()
 }

@@ -8,11 +8,15 @@ mod future;
 mod layer;
 #[cfg_attr(not(feature = "tracing"), path = "log_off.rs")]
 mod log;
+#[cfg(feature = "probe")]
+mod receiver;
 mod response;
 mod service;
 
 #[cfg(feature = "axum")]
 pub use self::extract::{Verified, VerifiedRejection};
+#[cfg(feature = "probe")]
+pub use self::receiver::{ProbeBody, assert_receiver, probe_request};
 pub use self::{
     accept::AcceptNumber7, future::ResponseFuture, layer::VerifyNumber7,
     service::VerifyNumber7Service,

@@ -55,6 +55,7 @@ impl fmt::Display for EventError {
             EventErrorKind::MissingField => "is missing",
             EventErrorKind::RepeatedField => "is given more than once",
             EventErrorKind::WrongType => "is not a text",
+            EventErrorKind::EmptyField => "is empty",
             EventErrorKind::InvalidTimestamp => "is not an RFC 3339 timestamp",
         })?;
         match self.place {
@@ -82,6 +83,8 @@ pub enum EventErrorKind {
     RepeatedField,
     /// A field is something else than a text.
     WrongType,
+    /// A field is an empty text, which is no key to anything.
+    EmptyField,
     /// The `timestamp` is a text, but not a date and time of RFC 3339.
     InvalidTimestamp,
 }

@@ -7,14 +7,14 @@ use serde_json::value::RawValue;
 
 use super::{EventError, EventErrorKind, fields::Lossy};
 
-/// The name of an event and, where that is one text, its job.
+/// The name of an event, and its job where that is one text, or why it is not.
 ///
 /// Unlike [`Fields`](super::Fields) it reads no other value, and no name twice: repeated fields,
 /// numbers out of range and half surrogate pairs are for the worker to judge.
 #[derive(Debug)]
 pub(crate) struct Outline<'a> {
     pub(crate) event: Cow<'a, str>,
-    pub(crate) job_id: Option<Cow<'a, str>>,
+    pub(crate) job_id: Result<Cow<'a, str>, EventError>,
 }
 
 impl<'a> Outline<'a> {
@@ -28,16 +28,24 @@ impl<'a> Outline<'a> {
         let event = found.event.first().ok_or_else(|| named(EventErrorKind::MissingField))?;
         let Lossy(name) =
             serde_json::from_str(event.get()).map_err(|_| named(EventErrorKind::WrongType))?;
-        // Two events or two jobs in one body are no key to anything, nor is an empty one or a text
-        // that could only be read with a loss: another could be read the same.
-        let job_id = match (found.event.as_slice(), found.job_id.as_slice()) {
-            ([event], [job_id]) if exact(event).is_some() => {
-                exact(job_id).filter(|job_id| !job_id.is_empty())
-            }
-            _ => None,
-        };
+        let job_id = one(&found.event, "event").and_then(|_| one(&found.job_id, "jobId"));
         Ok(Self { event: name, job_id })
     }
+}
+
+/// Two events or two jobs in one body are no key to anything, nor is an empty one or a text that could
+/// only be read with a loss: another could be read the same.
+fn one<'a>(found: &[&'a RawValue], field: &'static str) -> Result<Cow<'a, str>, EventError> {
+    let kind = match found {
+        [] => EventErrorKind::MissingField,
+        [json] => match exact(json) {
+            Some(text) if !text.is_empty() => return Ok(text),
+            Some(_) => EventErrorKind::EmptyField,
+            None => EventErrorKind::WrongType,
+        },
+        _ => EventErrorKind::RepeatedField,
+    };
+    Err(EventError::in_field(kind, field))
 }
 
 fn exact(json: &RawValue) -> Option<Cow<'_, str>> {
@@ -83,7 +91,7 @@ mod tests {
 
     fn outline(json: &str) -> Option<(String, Option<String>)> {
         let outline = Outline::read(json.as_bytes()).ok()?;
-        Some((outline.event.into(), outline.job_id.map(Cow::into_owned)))
+        Some((outline.event.into(), outline.job_id.ok().map(Cow::into_owned)))
     }
 
     #[test]

@@ -1,0 +1,249 @@
+use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+
+/// The likely or proven cause of a signature that does not match.
+///
+/// Its text is one sentence: what happened, and what to do. It says nothing of a body, a
+/// signature or a secret but the name that you gave the secret, so it may be logged. The sender
+/// never gets it.
+///
+/// [`Verifier::diagnose`](crate::Verifier::diagnose) turns the search for causes on, and has an
+/// example.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    kind: DiagnosisKind,
+    certain: bool,
+    detail: Option<Cow<'static, str>>,
+    secret: Option<Arc<str>>,
+}
+
+impl Diagnosis {
+    /// A cause that an HMAC has proven.
+    pub(super) fn certain(kind: DiagnosisKind, detail: Option<Cow<'static, str>>) -> Self {
+        Self { kind, certain: true, detail, secret: None }
+    }
+
+    /// A cause that the request looks like.
+    pub(super) fn likely(kind: DiagnosisKind) -> Self {
+        Self { kind, certain: false, detail: None, secret: None }
+    }
+
+    pub(super) fn with_detail(self, detail: &'static str) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    pub(super) fn with_secret(self, name: Arc<str>) -> Self {
+        Self { secret: Some(name), ..self }
+    }
+
+    /// Which of the known causes it is.
+    #[must_use]
+    pub fn kind(&self) -> DiagnosisKind {
+        self.kind
+    }
+
+    /// Whether the signature proves the cause: with it taken away, the signature matches. Other
+    /// causes are only what the request looks like.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.certain
+    }
+
+    /// The name of the secret that the sender used, whether it is accepted or only
+    /// [recognized](crate::Verifier::recognize). `None` where that is not known.
+    #[must_use]
+    pub fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.certain {
+            f.write_str("probably ")?;
+        }
+        f.write_str(self.kind.cause())?;
+        if let Some(detail) = &self.detail {
+            write!(f, " ({detail})")?;
+        }
+        if let Some(secret) = &self.secret {
+            write!(f, " [secret {secret:?}]")?;
+        }
+        write!(f, ": {}", self.kind.remedy())
+    }
+}
+
+/// As [`Display`](fmt::Display), with the kind.
+impl fmt::Debug for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Diagnosis({:?}: {self})", self.kind)
+    }
+}
+
+impl Error for Diagnosis {}
+
+/// Why a mismatch has no [`Diagnosis`] although one was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undiagnosed {
+    NoKnownCause,
+    TooMany,
+    TooLarge,
+}
+
+impl fmt::Display for Undiagnosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoKnownCause => "no known cause was found",
+            Self::TooMany => "its cause was not looked for, there were others in the same second",
+            Self::TooLarge => "its cause was not looked for, the body is larger than 64 KiB",
+        })
+    }
+}
+
+impl Error for Undiagnosed {}
+
+/// The kinds of [`Diagnosis`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DiagnosisKind {
+    /// A secret signed that is only [recognized](crate::Verifier::recognize): that of another
+    /// environment.
+    RecognizedSecret,
+    /// The sender's copy of the secret has a newline at its end.
+    SecretNewline,
+    /// The sender's copy of the secret has white space around it.
+    SecretWhiteSpace,
+    /// The sender's copy of the secret has quotes around it.
+    SecretQuoted,
+    /// The receiver's copy of the secret has quotes around it.
+    SecretUnquoted,
+    /// The sender decoded the secret from hex or base64; the receiver takes it as text.
+    SecretDecoded,
+    /// The receiver decoded the secret; the sender takes its hex or base64 as text.
+    SecretEncoded,
+    /// The sender has no secret: it signed with an empty one, or with `undefined`, `null` or
+    /// `None`.
+    SecretMissing,
+    /// The signature is a plain SHA-256 of the body, without any secret.
+    NotKeyed,
+    /// The body has a newline at its end that was not signed.
+    FinalNewlineAdded,
+    /// The body lacks a newline at its end that was signed.
+    FinalNewlineLost,
+    /// The line endings of the body were changed between CR LF and LF.
+    LineEndings,
+    /// A byte order mark was added or removed.
+    ByteOrderMark,
+    /// The JSON was parsed and serialized again.
+    Reserialized,
+    /// The text was converted between UTF-8 and Latin-1.
+    TextEncoding,
+    /// The body was sent or signed as a form.
+    FormEncoded,
+    /// The body was sent or signed in base64.
+    Base64Body,
+    /// The JSON was put into a JSON text, or taken out of one: serialized twice.
+    JsonInText,
+    /// No body arrived.
+    EmptyBody,
+    /// The sender signed an empty text or a placeholder, such as `{}` or `undefined`.
+    SignedNothing,
+    /// The body is compressed, and says nothing of it in a `Content-Encoding`.
+    Compressed,
+    /// The body is not compressed, although its `Content-Encoding` says so.
+    Decompressed,
+    /// The body ends in the middle of its JSON.
+    CutOff,
+    /// The header has a prefix in front of the digits, such as `sha256=`.
+    SignaturePrefix,
+    /// The header is base64, not hex.
+    SignatureBase64,
+    /// The header has the length of another hash, such as SHA-1 or SHA-512.
+    SignatureOtherHash,
+    /// The header is a list.
+    SignatureList,
+    /// The header has quotes around the digits.
+    SignatureQuoted,
+    /// The header has white space in it.
+    SignatureWhiteSpace,
+}
+
+impl DiagnosisKind {
+    /// What happened.
+    fn cause(self) -> &'static str {
+        match self {
+            Self::RecognizedSecret => "signed with a secret that is not accepted here",
+            Self::SecretNewline => "signed with the secret and a newline behind it",
+            Self::SecretWhiteSpace => "signed with the secret and white space around it",
+            Self::SecretQuoted => "signed with the secret and quotes around it",
+            Self::SecretUnquoted => "signed with the secret without the quotes that it has here",
+            Self::SecretDecoded => "signed with the bytes that the secret decodes to",
+            Self::SecretEncoded => "signed with the text that the secret was decoded from",
+            Self::SecretMissing => "signed without a secret",
+            Self::NotKeyed => "the signature is a plain SHA-256 of the body",
+            Self::FinalNewlineAdded => "the body has a newline at its end that was not signed",
+            Self::FinalNewlineLost => "the body lost the newline at its end after it was signed",
+            Self::LineEndings => "the line endings of the body are not those that were signed",
+            Self::ByteOrderMark => "a byte order mark was added or removed after the signing",
+            Self::Reserialized => "the JSON was parsed and serialized again after the signing",
+            Self::TextEncoding => "the text was converted between UTF-8 and Latin-1",
+            Self::FormEncoded => "the body and the signed text are not in the same form encoding",
+            Self::Base64Body => "either the body or the signed text is base64 of the other",
+            Self::JsonInText => "the JSON was serialized twice, and signed once, or the reverse",
+            Self::EmptyBody => "the body got lost on its way: none arrived",
+            Self::SignedNothing => "the sender signed an empty text instead of the body",
+            Self::Compressed => "the body was compressed after it was signed",
+            Self::Decompressed => "the body was decompressed on its way",
+            Self::CutOff => "the body was cut off",
+            Self::SignaturePrefix => "the header has a prefix in front of the digits",
+            Self::SignatureBase64 => "the header is base64",
+            Self::SignatureOtherHash => "the header has the length of another hash",
+            Self::SignatureList => "the header is a list",
+            Self::SignatureQuoted => "the header has quotes around the digits",
+            Self::SignatureWhiteSpace => "the header has white space in it",
+        }
+    }
+
+    /// What to do.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::RecognizedSecret => {
+                "give the sender the URL of its own environment, or this receiver that secret"
+            }
+            Self::SecretNewline | Self::SecretWhiteSpace | Self::SecretQuoted => {
+                "set the sender's secret again, without them"
+            }
+            Self::SecretUnquoted => "take the quotes off the receiver's secret",
+            Self::SecretDecoded | Self::SecretEncoded => {
+                "both sides have to take the secret as the text that Number7 AI shows"
+            }
+            Self::SecretMissing => "the sender's variable is not set where it runs",
+            Self::NotKeyed => "the sender has to make an HMAC-SHA256 with the secret as its key",
+            Self::FinalNewlineAdded | Self::FinalNewlineLost => {
+                "sign and send the same bytes; curl needs --data-binary, and echo needs -n"
+            }
+            Self::LineEndings => "sign and send the same bytes, and open files in binary mode",
+            Self::ByteOrderMark => "sign and send the same bytes; save files without the mark",
+            Self::Reserialized => {
+                "sign and send the same bytes, and let nothing in front parse the body"
+            }
+            Self::TextEncoding => "encode the text as UTF-8 once, then sign and send those bytes",
+            Self::FormEncoded => {
+                "send the JSON itself with content-type application/json, and let nothing in front \
+                parse it"
+            }
+            Self::Base64Body => "decode the body in front of the receiver, or do not encode it",
+            Self::JsonInText => "serialize once; a client that takes an object does it by itself",
+            Self::EmptyBody => "look for a layer or a proxy in front that reads the body",
+            Self::SignedNothing => "sign the bytes that are sent, once they are there",
+            Self::Compressed => "turn off the compression of requests behind the signing",
+            Self::Decompressed => "turn off the decompression of requests in front",
+            Self::CutOff => "look for a limit on bodies in front, or a wrong content-length",
+            Self::SignaturePrefix
+            | Self::SignatureBase64
+            | Self::SignatureList
+            | Self::SignatureQuoted
+            | Self::SignatureWhiteSpace => "send exactly 64 hex digits",
+            Self::SignatureOtherHash => "send the 64 hex digits of an HMAC-SHA256",
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Requests that show whether a receiver keeps the rules, and what to make of its answers.
+//!
+//! [`Probes`] has the requests. Put them to a receiver of yours by `assert_receiver` of
+//! `number7-tower` or `number7-actix`, in a test, or by the command `number7 doctor URL`, over a
+//! real connection. This module does no I/O: whoever sends a probe tells a [`Report`] what was
+//! seen.
+//!
+//! # Example
+//!
+//! ```
+//! use number7_core::{Secret, Verifier, probe::{Answer, Probes, Report, Seen}};
+//!
+//! let secret = Secret::new("a secret for the test")?;
+//! let verifier = Verifier::new(secret.clone());
+//!
+//! // A receiver without a server: it gets each body at once.
+//! let mut report = Report::default();
+//! for probe in Probes::new(secret).table() {
+//!     let request = probe.request();
+//!     if !request.is_whole() {
+//!         continue;
+//!     }
+//!     let receive = || {
+//!         let mut intake = verifier.begin(request.headers())?;
+//!         intake.push(request.body())?;
+//!         intake.finish()?.event().map_err(|_| number7_core::RejectionKind::Untypable.into())
+//!     };
+//!     let status = receive().map_or_else(|rejection: number7_core::Rejection| rejection.status_code(), |_| 200);
+//!     report.add(probe, Seen::answer(status));
+//! }
+//! assert!(report.is_good(), "{report}");
+//!
+//! // One that accepts everything is told what is wrong with it.
+//! let mut report = Report::default();
+//! for probe in Probes::new(Secret::new("a secret for the test")?).table() {
+//!     report.add(probe, Seen::answer(200));
+//! }
+//! assert!(report.to_string().contains("the route is not behind VerifyNumber7"));
+//! # Ok::<(), number7_core::SecretError>(())
+//! ```
+
+mod gzip;
+mod judge;
+mod report;
+mod request;
+mod run;
+mod sample;
+mod seen;
+mod table;
+
+pub use self::{
+    report::{Finding, Report},
+    request::{Ending, Request, Step},
+    sample::Sample,
+    seen::Seen,
+    table::{Answer, Leaves, Probe, Probes},
+};

@@ -1,0 +1,53 @@
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+};
+
+use super::{Probe, Probes, Report, Seen, Step};
+
+impl Probes {
+    /// Puts all probes to a receiver: `send` sends one and says what it saw, or `None` if it cannot
+    /// send such a one. Probes that need time are sent at once, after the others.
+    pub async fn run(&self, send: impl AsyncFn(&Probe) -> Option<Seen>) -> Report {
+        let is_slow = |probe: &Probe| {
+            let steps = probe.request().body_steps();
+            steps.iter().any(|step| matches!(step, Step::Pause(_) | Step::Stall))
+        };
+        let (slow, quick): (Vec<_>, Vec<_>) = self.table().into_iter().partition(is_slow);
+        let mut report = Report::default();
+        for probe in quick {
+            if let Some(seen) = send(&probe).await {
+                report.add(probe, seen);
+            }
+        }
+        let seen = all(slow.iter().map(|probe| send(probe)).collect()).await;
+        for (probe, seen) in slow.into_iter().zip(seen) {
+            if let Some(seen) = seen {
+                report.add(probe, seen);
+            }
+        }
+        report
+    }
+}
+
+/// Waits for all futures at the same time.
+async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut futures: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs) {
+            if output.is_none()
+                && let Poll::Ready(ready) = future.as_mut().poll(cx)
+            {
+                *output = Some(ready);
+            }
+        }
+        match outputs.iter().all(Option::is_some) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
+}

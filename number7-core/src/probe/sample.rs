@@ -1,0 +1,86 @@
+use serde_json::Value;
+
+/// A sample event, as the vendor would deliver it.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::probe::Sample;
+///
+/// let json = Sample::failed("job_1", "page 2 could not be read").document("grn").json();
+/// assert_eq!(
+///     json,
+///     r#"{"event":"job.failed","jobId":"job_1","fileStatus":"failed","documentType":"grn","timestamp":"2026-04-22T10:00:00.000Z","error":"page 2 could not be read"}"#,
+/// );
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sample {
+    event: &'static str,
+    job: String,
+    document: String,
+    timestamp: String,
+    error: Option<String>,
+}
+
+impl Sample {
+    /// A `job.completed`. By default it is about an `invoice`, and of the time in the published
+    /// payload.
+    #[must_use]
+    pub fn completed(job: impl Into<String>) -> Self {
+        Self {
+            event: "job.completed",
+            job: job.into(),
+            document: "invoice".into(),
+            timestamp: "2026-04-22T10:00:00.000Z".into(),
+            error: None,
+        }
+    }
+
+    /// A `job.failed`.
+    #[must_use]
+    pub fn failed(job: impl Into<String>, error: impl Into<String>) -> Self {
+        Self { event: "job.failed", error: Some(error.into()), ..Self::completed(job) }
+    }
+
+    /// An event of a name that nobody knows: `job.archived`.
+    #[must_use]
+    pub fn unknown(job: impl Into<String>) -> Self {
+        Self { event: "job.archived", ..Self::completed(job) }
+    }
+
+    /// The `documentType`.
+    #[must_use]
+    pub fn document(self, document: impl Into<String>) -> Self {
+        Self { document: document.into(), ..self }
+    }
+
+    /// The `timestamp`, in RFC 3339.
+    #[must_use]
+    pub fn timestamp(self, timestamp: impl Into<String>) -> Self {
+        Self { timestamp: timestamp.into(), ..self }
+    }
+
+    /// The name of the event.
+    #[must_use]
+    pub fn event(&self) -> &'static str {
+        self.event
+    }
+
+    /// The event as compact JSON, its fields in the published order.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let status = if self.error.is_some() { "failed" } else { "done" };
+        let text = |text: &str| Value::from(text);
+        let mut json = format!(
+            r#"{{"event":{},"jobId":{},"fileStatus":"{status}","documentType":{},"timestamp":{}"#,
+            text(self.event),
+            text(&self.job),
+            text(&self.document),
+            text(&self.timestamp),
+        );
+        if let Some(error) = &self.error {
+            json += &format!(r#","error":{}"#, text(error));
+        }
+        json + "}"
+    }
+}

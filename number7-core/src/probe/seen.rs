@@ -1,0 +1,49 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// What a receiver did with a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Seen {
+    /// It answered.
+    Answer {
+        /// The status code.
+        status: u16,
+        /// The body of the answer.
+        body: Bytes,
+        /// How long after the end of the request it answered, without the time on the network.
+        after: Duration,
+    },
+    /// It closed the connection without an answer.
+    Closed,
+    /// It neither answered nor closed the connection for so long.
+    Silence(Duration),
+}
+
+impl Seen {
+    /// An answer of this status, at once and without a body.
+    #[must_use]
+    pub fn answer(status: u16) -> Self {
+        Self::Answer { status, body: Bytes::new(), after: Duration::ZERO }
+    }
+
+    /// The status, if it answered.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answer { status, .. } => Some(*status),
+            Self::Closed | Self::Silence(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answer { status, .. } => write!(f, "{status}"),
+            Self::Closed => f.write_str("closed"),
+            Self::Silence(time) => write!(f, "no answer in {} s", time.as_secs()),
+        }
+    }
+}

@@ -1,0 +1,588 @@
+//! The table: what a sender sends, what it should be answered, and what it means if it is not.
+
+use std::time::Duration;
+
+use super::{Request, Sample, gzip::gzip, request::Ending};
+use crate::{
+    DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, Rejection, RejectionKind as Kind, SIGNATURE_HEADER,
+    Secret, secret::keyed,
+};
+
+/// One request and its answer.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    name: &'static str,
+    request: Request,
+    answer: Answer,
+    leaves: Leaves,
+    otherwise: &'static str,
+}
+
+/// What a receiver that keeps the rules answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// 200: the event of this name is accepted. Other receivers may answer any 2xx.
+    Accepted(&'static str),
+    /// The status of this [`RejectionKind`](Kind), and an empty body.
+    Refused(Kind),
+}
+
+/// What a receiver may have to work on after a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leaves {
+    /// Nothing: it is not authentic, or names no event.
+    Nothing,
+    /// The event of this name, which is like others.
+    Event(&'static str),
+    /// An authentic event that lacks something. A durable receiver accepts it, and fails to work on
+    /// it.
+    BrokenEvent,
+}
+
+impl Probe {
+    /// What is being shown.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What to send.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// What should be answered.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        self.answer
+    }
+
+    /// What the receiver may have to work on.
+    #[must_use]
+    pub fn leaves(&self) -> Leaves {
+        self.leaves
+    }
+
+    /// What it means if the answer is another, and what to mend.
+    #[must_use]
+    pub fn otherwise(&self) -> &'static str {
+        self.otherwise
+    }
+
+    fn request_with(self, change: impl FnOnce(Request) -> Request) -> Self {
+        Self { request: change(self.request), ..self }
+    }
+
+    fn header(self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
+        self.request_with(|request| request.header(name, value))
+    }
+
+    fn signature(self, value: impl AsRef<[u8]>) -> Self {
+        self.unsigned().header(SIGNATURE_HEADER, value)
+    }
+
+    fn unsigned(self) -> Self {
+        self.request_with(|request| request.without(SIGNATURE_HEADER))
+    }
+
+    fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        self.request_with(|request| request.with_body(body.into()))
+    }
+
+    fn in_chunks(self, bytes: usize) -> Self {
+        self.request_with(|request| request.in_chunks(bytes))
+    }
+}
+
+impl Answer {
+    /// The status code.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Accepted(_) => 200,
+            Self::Refused(kind) => Rejection::from(kind).status_code(),
+        }
+    }
+}
+
+/// The probes for a receiver that accepts what a secret signed.
+///
+/// See the [module](super) for an example.
+#[derive(Clone, Debug)]
+pub struct Probes {
+    secret: Secret,
+    path: String,
+    sample: Sample,
+    body_limit: usize,
+    body_deadline: Duration,
+}
+
+impl Probes {
+    /// Probes for a receiver with the default limits, at `/webhook`. What should be accepted is the
+    /// published payload.
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        Self {
+            secret,
+            path: "/webhook".into(),
+            sample: Sample::completed("job_abc123"),
+            body_limit: DEFAULT_BODY_LIMIT,
+            body_deadline: DEFAULT_BODY_DEADLINE,
+        }
+    }
+
+    /// The path of the receiver.
+    #[must_use]
+    pub fn at(self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
+    /// The event that should be accepted.
+    #[must_use]
+    pub fn sample(self, sample: Sample) -> Self {
+        Self { sample, ..self }
+    }
+
+    /// The [limit](crate::Verifier::body_limit) that the receiver sets for bodies.
+    #[must_use]
+    pub fn body_limit(self, bytes: usize) -> Self {
+        Self { body_limit: bytes, ..self }
+    }
+
+    /// The [deadline](crate::Verifier::body_deadline) that the receiver sets for bodies.
+    #[must_use]
+    pub fn body_deadline(self, deadline: Duration) -> Self {
+        Self { body_deadline: deadline, ..self }
+    }
+
+    /// Where to send them.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// How long to wait for an answer: as long as a body may take, and five seconds more.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.body_deadline + Duration::from_secs(5)
+    }
+
+    /// All probes, in the order of the checks that they show.
+    #[must_use]
+    pub fn table(&self) -> Vec<Probe> {
+        let rows = [
+            self.accepted(),
+            self.bad_headers(),
+            self.forged(),
+            self.large(),
+            self.slow(),
+            self.broken_off(),
+            self.encoded(),
+            self.untypable(),
+        ];
+        rows.concat()
+    }
+
+    fn accepted(&self) -> Vec<Probe> {
+        let json = self.sample.json();
+        let event = self.sample.event();
+        let accepted = |name, body: &str, otherwise| {
+            self.probe(name, body, Answer::Accepted(event), Leaves::Event(event), otherwise)
+        };
+        let full = json.clone() + &" ".repeat(self.body_limit.saturating_sub(json.len()));
+        let spaced = json.replace("\":", "\" : ").replace(",\"", " ,\n\t\"");
+        let escaped = json.replacen("job", r"\u006aob", 1);
+        let document = self.sample.clone().document("visa").json();
+        let more = json[..json.len() - 1].to_owned() + r#","pages":[1,{"a":2.50}]}"#;
+        let failed = Sample::failed("job_abc123", "blank").json();
+        let archived = r#"{"event":"job.archived"}"#;
+        let other = |name, body: &str, event, otherwise| {
+            self.probe(name, body, Answer::Accepted(event), Leaves::Event(event), otherwise)
+        };
+        vec![
+            accepted(
+                "the published payload",
+                &json,
+                "an authentic event is refused: the receiver has another secret, or a layer in \
+                 front changes the body",
+            ),
+            accepted(
+                "white space in the JSON",
+                &spaced,
+                "the receiver verifies a serialization of the parsed body: it has to verify the \
+                 bytes that came",
+            ),
+            accepted(
+                "escapes in the JSON",
+                &escaped,
+                "the receiver verifies a serialization of the parsed body: it has to verify the \
+                 bytes that came",
+            ),
+            accepted(
+                "upper-case digits",
+                &json,
+                "the digits of the signature are compared as text: decode them first",
+            )
+            .signature(self.sign(&json).to_uppercase()),
+            accepted(
+                "a header name in mixed case",
+                &json,
+                "the name of the header is compared with its case: HTTP knows none",
+            )
+            .unsigned()
+            .header("X-Number7AI-Signature", self.sign(&json)),
+            accepted(
+                "any content type",
+                &json,
+                "the body is only read if its content-type is application/json: take the raw body \
+                 of every request",
+            )
+            .header("content-type", "text/plain"),
+            accepted(
+                "a body in chunks",
+                &json,
+                "a chunked body is not taken: something in front wants a content-length",
+            )
+            .in_chunks(50),
+            accepted(
+                "a body chunked a byte at a time",
+                &json,
+                "a body that comes in pieces is not put together",
+            )
+            .in_chunks(1),
+            accepted(
+                "a body of exactly the limit",
+                &full,
+                "the limit for bodies is lower than it is said to be",
+            ),
+            accepted(
+                "a body of exactly the limit, in chunks",
+                &full,
+                "the limit for bodies is lower than it is said to be",
+            )
+            .in_chunks(5000),
+            accepted(
+                "a body that comes a moment later",
+                &json,
+                "a body that is not there with its headers is not waited for",
+            )
+            .request_with(|request| request.cut(50).pausing(Duration::from_millis(100))),
+            accepted(
+                "a content-encoding of identity",
+                &json,
+                "a content-encoding of identity is no encoding",
+            )
+            .header("content-encoding", "identity"),
+            accepted(
+                "a document type to come",
+                &document,
+                "the receiver knows a fixed list of document types: the vendor will add some",
+            ),
+            accepted(
+                "a field to come",
+                &more,
+                "the receiver refuses fields that it does not know: the vendor will add some",
+            ),
+            other(
+                "a failed job",
+                &failed,
+                "job.failed",
+                "the receiver takes no job.failed, and the vendor will retry it in vain",
+            ),
+            other(
+                "an event to come",
+                archived,
+                "job.archived",
+                "the receiver refuses events that it does not know: the vendor will add some",
+            ),
+        ]
+    }
+
+    fn bad_headers(&self) -> Vec<Probe> {
+        let json = self.sample.json();
+        let signature = self.sign(&json);
+        let refused = |name, kind, otherwise| self.refused(name, &json, kind, otherwise);
+        let missing = "an unsigned request is not answered 401: the route is not behind \
+                       VerifyNumber7, or the receiver fails where there is no header";
+        let repeated = "of several signatures one is picked: a proxy may pick another";
+        let malformed = |name, value: &[u8]| {
+            let otherwise = "a signature that is not exactly 64 hex digits is not answered 401: \
+                             check the length and every digit";
+            refused(name, Kind::MalformedSignature, otherwise).signature(value)
+        };
+        vec![
+            refused("no signature", Kind::MissingSignature, missing).unsigned(),
+            refused(
+                "no signature, and no JSON",
+                Kind::MissingSignature,
+                "the body is parsed before its signature is looked at",
+            )
+            .unsigned()
+            .body("no JSON"),
+            refused("no signature, and no body", Kind::MissingSignature, missing)
+                .unsigned()
+                .body(""),
+            refused("the signature twice", Kind::RepeatedSignature, repeated)
+                .header(SIGNATURE_HEADER, &*signature),
+            refused("a good signature and a bad one", Kind::RepeatedSignature, repeated)
+                .header(SIGNATURE_HEADER, "f".repeat(64)),
+            malformed("an empty signature", b""),
+            malformed("63 digits", &signature.as_bytes()[1..]),
+            malformed("65 digits", format!("{signature}0").as_bytes()),
+            malformed("a prefix 0x", format!("0x{signature}").as_bytes()),
+            malformed("a prefix 0x within 64 bytes", format!("0x{}", &signature[2..]).as_bytes()),
+            malformed("a prefix sha256=", format!("sha256={signature}").as_bytes()),
+            malformed("a sign", format!("+{}", &signature[1..]).as_bytes()),
+            malformed(
+                "an inner space",
+                format!("{} {}", &signature[..32], &signature[33..]).as_bytes(),
+            ),
+            malformed("a list", format!("{signature},{signature}").as_bytes()),
+            malformed("a letter that is no digit", format!("g{}", &signature[1..]).as_bytes()),
+            malformed("a byte outside ASCII", &[b"\xe9", &signature.as_bytes()[1..]].concat()),
+            malformed("full-width digits", "\u{ff10}".repeat(64).as_bytes()),
+            malformed("base64", b"dRB+oOslCfwhEiHM6YS4o3VwtrW3WG0="),
+            malformed("a malformed header on a body over the limit", b"x").body(self.over_limit()),
+            refused(
+                "no header on a body over the limit",
+                Kind::MissingSignature,
+                "the body of an unsigned request is read: refuse it by its headers",
+            )
+            .unsigned()
+            .body(self.over_limit()),
+            self.refused(
+                "a signature in a trailer",
+                "",
+                Kind::MissingSignature,
+                "a signature behind the body is taken for a header",
+            )
+            .unsigned()
+            .header("transfer-encoding", "chunked")
+            .header("trailer", SIGNATURE_HEADER)
+            .request_with(|request| {
+                let rest =
+                    format!("2\r\n{{}}\r\n0\r\n{SIGNATURE_HEADER}: {}\r\n\r\n", self.sign("{}"));
+                request.with_body(rest).ending_by(Ending::Raw)
+            }),
+        ]
+    }
+
+    fn forged(&self) -> Vec<Probe> {
+        let json = self.sample.json();
+        let signature = self.sign(&json);
+        let refused =
+            |name, otherwise| self.refused(name, &json, Kind::SignatureMismatch, otherwise);
+        let flip = |digit: &str| if digit == "0" { "1" } else { "0" };
+        let accepts = "a forged event is not answered 401: the route is not behind VerifyNumber7, \
+                       or nothing verifies the signature";
+        let rewritten = "a changed body is not answered 401: the receiver verifies something else \
+                         than the bytes that came";
+        let foreign = Secret::new("number7 probes sign with this").map(|secret| secret.sign(&json));
+        let foreign = foreign.map_or_else(|_| "0".repeat(64), |signature| signature.to_string());
+        vec![
+            refused("another secret's signature", accepts).signature(foreign),
+            refused("the signature of an empty secret", EMPTY_SECRET)
+                .signature(unkeyed(b"", &json)),
+            refused("the signature of the secret `undefined`", EMPTY_SECRET)
+                .signature(unkeyed(b"undefined", &json)),
+            refused("another body's signature", accepts).signature(self.sign("{}")),
+            refused(
+                "the empty body's signature",
+                "the receiver verifies an empty body: something in front has consumed it",
+            )
+            .signature(self.sign("")),
+            refused("a wrong first digit", PREFIX)
+                .signature(flip(&signature[..1]).to_owned() + &signature[1..]),
+            refused("a wrong last digit", PREFIX)
+                .signature(signature[..63].to_owned() + flip(&signature[63..])),
+            refused("a body with one byte more", rewritten).body(format!("{json}\n")),
+            refused("a body with one byte less", rewritten).body(&json[..json.len() - 1]),
+            refused("a body with white space added", rewritten)
+                .body(json.replace("\":", "\": ").replace(",\"", ", \"")),
+            refused("a body with one byte changed", accepts).body(json.replacen("job_", "jab_", 1)),
+            refused("the empty body", accepts).body(""),
+            refused(
+                "no JSON",
+                "the body is parsed before its signature is verified: verify the raw bytes first",
+            )
+            .body("no JSON"),
+            refused("64 zeros", accepts).signature("0".repeat(64)),
+            refused("a forged body in chunks", accepts)
+                .body(json.replacen("job_", "jab_", 1))
+                .in_chunks(1),
+            refused("a forged body that is encoded", accepts)
+                .signature(self.sign("{}"))
+                .header("content-encoding", "gzip"),
+            refused(
+                "a body compressed after it was signed",
+                "something inflates bodies before they are verified: the HMAC is over the bytes \
+                 that came, and a small body can become a huge one",
+            )
+            .header("content-encoding", "gzip")
+            .body(gzip(json.as_bytes())),
+            refused("a length that is less than the body", "more than the declared length is read")
+                .header("content-length", (json.len() - 1).to_string())
+                .request_with(|request| request.ending_by(Ending::Raw)),
+        ]
+    }
+
+    fn large(&self) -> Vec<Probe> {
+        let refused = |name| {
+            let otherwise = "a body over the limit is not refused: whoever wants to can fill the \
+                             receiver's memory";
+            self.refused(name, &self.over_limit(), Kind::BodyTooLarge, otherwise)
+        };
+        let declared = |name, length| {
+            let otherwise = "a body that is declared too large is waited for, or is read";
+            let probe = self.refused(name, "", Kind::BodyTooLarge, otherwise);
+            probe.request_with(|request| request.ending_by(Ending::Stalled(length)))
+        };
+        vec![
+            refused("a declared length of one byte over the limit"),
+            refused("one byte over the limit, in chunks").in_chunks(5000),
+            refused("one byte over the limit, forged").signature("0".repeat(64)),
+            declared("a body over the limit that never comes", self.body_limit as u64 + 1),
+            declared("a declared length of 10 GB", 10_000_000_000),
+            declared("a declared length of many exabytes", u64::MAX / 4),
+        ]
+    }
+
+    fn slow(&self) -> Vec<Probe> {
+        let json = self.sample.json();
+        let length = json.len() as u64;
+        let slow = |name| {
+            let otherwise = "a body that does not come is waited for without an end: set a \
+                             deadline, or stalled senders use up the connections";
+            self.refused(name, &json, Kind::BodyTooSlow, otherwise)
+        };
+        // It has bytes for sixteen deadlines.
+        let drip = self.body_deadline / 8;
+        vec![
+            slow("a body that never begins")
+                .request_with(|request| request.with_body("").ending_by(Ending::Stalled(length))),
+            slow("a body that stalls half-way").request_with(|request| {
+                let half = json[..json.len() / 2].to_owned();
+                request.with_body(half).ending_by(Ending::Stalled(length))
+            }),
+            slow("a body that drips").request_with(|request| {
+                request.cut(1).pausing(drip).ending_by(Ending::Stalled(length))
+            }),
+            slow("a length that is more than the body")
+                .request_with(|request| request.ending_by(Ending::Stalled(length + 1))),
+        ]
+    }
+
+    fn broken_off(&self) -> Vec<Probe> {
+        let json = self.sample.json();
+        let otherwise = "a part of a body is taken for the whole";
+        let broken = |name| self.refused(name, &json, Kind::BodyBrokenOff, otherwise);
+        let chunks = |name, chunks: &'static str| {
+            let probe = broken(name).signature(self.sign("{}"));
+            let probe = probe.header("transfer-encoding", "chunked");
+            probe.request_with(|request| request.with_body(chunks).ending_by(Ending::Raw))
+        };
+        vec![
+            broken("a body that breaks off half-way").request_with(|request| {
+                let half = json[..json.len() / 2].to_owned();
+                request.with_body(half).ending_by(Ending::BrokenOff(json.len() as u64))
+            }),
+            broken("a signed body that breaks off before its declared length").request_with(
+                |request| request.ending_by(Ending::BrokenOff(json.len() as u64 + 1)),
+            ),
+            chunks("a chunk without a size", "zz\r\n{}\r\n0\r\n\r\n"),
+            chunks("a chunk that is longer than its size", "2\r\n{}{}\r\n0\r\n\r\n"),
+            chunks("a chunk with a negative size", "-2\r\n{}\r\n0\r\n\r\n"),
+        ]
+    }
+
+    fn encoded(&self) -> Vec<Probe> {
+        let json = self.sample.json();
+        let refused = |name, coding: &str| {
+            let otherwise = "a body with a content-encoding is taken: nothing should ever be \
+                             decompressed";
+            let probe = self.refused(name, &json, Kind::BodyEncoded, otherwise);
+            probe.header("content-encoding", coding)
+        };
+        let zipped = gzip(json.as_bytes());
+        vec![
+            refused("an authentic body that claims gzip", "gzip"),
+            refused("an authentic body that claims br", "br"),
+            refused("an authentic body that claims two codings", "identity, gzip"),
+            refused("an authentic body that is gzip", "gzip")
+                .signature(self.secret.sign(&zipped).to_string())
+                .body(zipped),
+        ]
+    }
+
+    fn untypable(&self) -> Vec<Probe> {
+        // An event that nobody knows can be anything.
+        let sample = Sample::completed("job_abc123");
+        let json = sample.json();
+        let otherwise = "an authentic body that is no event makes the receiver fail";
+        let refused = |name, body: &str| self.refused(name, body, Kind::Untypable, otherwise);
+        let broken =
+            |name, body: &str| Probe { leaves: Leaves::BrokenEvent, ..refused(name, body) };
+        let more = |field: &str| json[..json.len() - 1].to_owned() + field;
+        vec![
+            refused("the empty body, authentic", ""),
+            refused("no JSON, authentic", "event=job.completed"),
+            refused("no object, authentic", "[]"),
+            refused("no event, authentic", "{}"),
+            broken("no jobId, authentic", r#"{"event":"job.completed"}"#),
+            broken(
+                "a number as jobId, authentic",
+                &more(r#","jobId":7}"#).replacen(r#""jobId""#, r#""job""#, 1),
+            ),
+            broken("the event twice, authentic", &more(r#","event":"job.failed"}"#)),
+            broken("no timestamp at all, authentic", &sample.timestamp("when").json()),
+        ]
+    }
+
+    fn over_limit(&self) -> String {
+        let json = self.sample.json();
+        json.clone() + &" ".repeat((self.body_limit + 1).saturating_sub(json.len()))
+    }
+
+    fn refused(
+        &self,
+        name: &'static str,
+        body: &str,
+        kind: Kind,
+        otherwise: &'static str,
+    ) -> Probe {
+        self.probe(name, body, Answer::Refused(kind), Leaves::Nothing, otherwise)
+    }
+
+    /// A request that is signed as it should be.
+    fn probe(
+        &self,
+        name: &'static str,
+        body: &str,
+        answer: Answer,
+        leaves: Leaves,
+        otherwise: &'static str,
+    ) -> Probe {
+        let headers = vec![(SIGNATURE_HEADER, self.sign(body).into_bytes())];
+        let request = Request::new(headers, body.as_bytes().to_vec());
+        Probe { name, request, answer, leaves, otherwise }
+    }
+
+    fn sign(&self, body: &str) -> String {
+        self.secret.sign(body).to_string()
+    }
+}
+
+const EMPTY_SECRET: &str = "the receiver runs without its secret, so anybody can sign: its \
+                            environment variable is not set where it runs";
+
+const PREFIX: &str = "only a part of the signature is compared";
+
+fn unkeyed(key: &[u8], body: &str) -> String {
+    use hmac::Mac;
+    let mut mac = keyed(key);
+    mac.update(body.as_bytes());
+    crate::Signature::from_bytes(mac.finalize().into_bytes().into()).to_string()
+}

@@ -1,0 +1,324 @@
+//! What the receiver is told of the cause where a signature does not match.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use number7_core::{
+    DIAGNOSES_PER_SECOND, Diagnosis, DiagnosisKind as Kind, RejectionKind, SIGNATURE_HEADER,
+    Secret, Signature, Verifier,
+};
+
+const SECRET: &str = "c2VjcmV0LW9mLXRoZS10ZXN0cw";
+const BODY: &str = r#"{"event":"job.failed","jobId":"job_abc123","fileStatus":"failed","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z","error":"straße <3 & http://x/y?a='b'"}"#;
+
+fn secret(text: impl AsRef<[u8]>) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+/// Diagnoses everything: its clock is a second later at each call.
+fn verifier() -> Verifier {
+    let seconds = AtomicU64::new(1);
+    let clock = move || {
+        let second = seconds.fetch_add(1, Ordering::Relaxed);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    };
+    Verifier::new(secret(SECRET))
+        .also_accept("old", secret("the old secret"))
+        .recognize("staging", secret("the secret of staging"))
+        .diagnose(clock)
+}
+
+#[track_caller]
+fn found(signature: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Option<Diagnosis> {
+    let body = Bytes::copy_from_slice(body.as_ref());
+    let rejection = verifier().verify(signature, body).unwrap_err();
+    assert_eq!(rejection.status_code(), 401);
+    rejection.diagnosis().cloned()
+}
+
+/// What is found if one text is signed and another arrives.
+#[track_caller]
+fn changed(signed: impl AsRef<[u8]>, arrived: impl AsRef<[u8]>) -> Option<(Kind, bool)> {
+    let diagnosis = found(secret(SECRET).sign(signed).to_string(), arrived)?;
+    assert_eq!(diagnosis.secret(), diagnosis.is_certain().then_some("primary"));
+    Some((diagnosis.kind(), diagnosis.is_certain()))
+}
+
+/// The HMAC under a key that no [`Secret`] may have.
+fn sign_with(key: &[u8], body: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
+    mac.update(body.as_bytes());
+    Signature::from_bytes(mac.finalize().into_bytes().into()).to_string()
+}
+
+#[test]
+fn another_environments_secret_is_named() {
+    let diagnosis = found(secret("the secret of staging").sign(BODY).to_string(), BODY).unwrap();
+    assert_eq!(diagnosis.kind(), Kind::RecognizedSecret);
+    assert_eq!(diagnosis.secret(), Some("staging"));
+    assert!(diagnosis.is_certain());
+    assert_eq!(
+        diagnosis.to_string(),
+        "signed with a secret that is not accepted here [secret \"staging\"]: give the sender the \
+         URL of its own environment, or this receiver that secret"
+    );
+}
+
+#[test]
+fn a_secret_that_was_copied_badly_is_told() {
+    for (key, kind) in [
+        (format!("{SECRET}\n"), Kind::SecretNewline),
+        (format!("{SECRET}\r\n"), Kind::SecretNewline),
+        (format!("{SECRET}\\n"), Kind::SecretNewline),
+        (format!(" {SECRET}"), Kind::SecretWhiteSpace),
+        (format!("{SECRET} "), Kind::SecretWhiteSpace),
+        (format!("{SECRET}\t"), Kind::SecretWhiteSpace),
+        (format!("\"{SECRET}\""), Kind::SecretQuoted),
+        (format!("'{SECRET}'"), Kind::SecretQuoted),
+        ("secret-of-the-tests".to_owned(), Kind::SecretDecoded),
+        (SECRET.bytes().map(|byte| format!("{byte:02x}")).collect(), Kind::SecretEncoded),
+        ("YzJWamNtVjBMVzltTFhSb1pTMTBaWE4wY3c=".to_owned(), Kind::SecretEncoded),
+        (String::new(), Kind::SecretMissing),
+        ("undefined".to_owned(), Kind::SecretMissing),
+    ] {
+        let diagnosis = found(sign_with(key.as_bytes(), BODY), BODY);
+        let diagnosis = diagnosis.unwrap_or_else(|| panic!("{kind:?} is not found: {key:?}"));
+        assert_eq!((diagnosis.kind(), diagnosis.is_certain()), (kind, true), "{key:?}");
+        let names = matches!(kind, Kind::SecretMissing).then_some("primary");
+        assert_ne!(diagnosis.secret(), names, "{key:?}");
+    }
+    // Of the other secrets too, each by its name.
+    let diagnosis = found(sign_with(b"the secret of staging\n", BODY), BODY).unwrap();
+    assert_eq!((diagnosis.kind(), diagnosis.secret()), (Kind::SecretNewline, Some("staging")));
+    let diagnosis = found(sign_with(b"the old secret\n", BODY), BODY).unwrap();
+    assert_eq!((diagnosis.kind(), diagnosis.secret()), (Kind::SecretNewline, Some("old")));
+}
+
+#[test]
+fn a_secret_that_the_receiver_holds_wrongly_is_told() {
+    let now = || SystemTime::UNIX_EPOCH;
+    for (held, signed_with, kind) in [
+        ("\"quoted\"", "quoted", Kind::SecretUnquoted),
+        ("'quoted'", "quoted", Kind::SecretUnquoted),
+        ("666f6f", "foo", Kind::SecretDecoded),
+        ("666F6F", "foo", Kind::SecretDecoded),
+        ("Zm9v", "foo", Kind::SecretDecoded),
+        ("_-8=", "\u{7ff}", Kind::SecretDecoded),
+        ("foo", "666f6f", Kind::SecretEncoded),
+        ("foo", "666F6F", Kind::SecretEncoded),
+        ("foo", "Zm9v", Kind::SecretEncoded),
+    ] {
+        let key = match signed_with {
+            "\u{7ff}" => &b"\xff\xef"[..],
+            text => text.as_bytes(),
+        };
+        let verifier = Verifier::new(secret(held)).diagnose(now);
+        let rejection = verifier.verify(sign_with(key, BODY), BODY).unwrap_err();
+        assert_eq!(rejection.diagnosis().unwrap().kind(), kind, "{held:?} {signed_with:?}");
+    }
+}
+
+#[test]
+fn a_body_that_was_changed_on_its_way_is_told() {
+    let lf = BODY.replace(',', ",\n");
+    let crlf = lf.replace('\n', "\r\n");
+    let latin1: Vec<u8> = BODY.chars().map(|c| u8::try_from(c).unwrap()).collect();
+    let mojibake: String = BODY.bytes().map(char::from).collect();
+    let marked = format!("\u{feff}{BODY}");
+    let compact = r#"{"event":"job.completed","jobId":"job_1"}"#;
+    let form = "event=job.completed&jobId=job_1";
+    let escaped_form = "%7B%22event%22%3A%22job.completed%22%2C%22jobId%22%3A%22job_1%22%7D";
+    let base64 = "eyJldmVudCI6ImpvYi5jb21wbGV0ZWQiLCJqb2JJZCI6ImpvYl8xIn0=";
+    let twice = r#""{\"event\":\"job.completed\",\"jobId\":\"job_1\"}""#;
+    let certain = |signed: &[u8], arrived: &[u8], kind| {
+        assert_eq!(
+            changed(signed, arrived),
+            Some((kind, true)),
+            "{} arrived as {}",
+            String::from_utf8_lossy(signed),
+            String::from_utf8_lossy(arrived)
+        );
+    };
+    for (signed, arrived, kind) in [
+        (BODY, &*format!("{BODY}\n"), Kind::FinalNewlineAdded),
+        (BODY, &format!("{BODY}\r\n"), Kind::FinalNewlineAdded),
+        (&format!("{BODY}\n"), BODY, Kind::FinalNewlineLost),
+        (&format!("{BODY}\r\n"), BODY, Kind::FinalNewlineLost),
+        (&lf, &crlf, Kind::LineEndings),
+        (&crlf, &lf, Kind::LineEndings),
+        (BODY, &marked, Kind::ByteOrderMark),
+        (&marked, BODY, Kind::ByteOrderMark),
+        (compact, form, Kind::FormEncoded),
+        (form, compact, Kind::FormEncoded),
+        (compact, escaped_form, Kind::FormEncoded),
+        (compact, &format!("{escaped_form}="), Kind::FormEncoded),
+        (compact, &format!("payload={escaped_form}"), Kind::FormEncoded),
+        (escaped_form, compact, Kind::FormEncoded),
+        (compact, base64, Kind::Base64Body),
+        (base64, compact, Kind::Base64Body),
+        (compact, twice, Kind::JsonInText),
+        (twice, compact, Kind::JsonInText),
+        ("", BODY, Kind::SignedNothing),
+        ("[object Object]", BODY, Kind::SignedNothing),
+        ("{}", BODY, Kind::SignedNothing),
+    ] {
+        certain(signed.as_bytes(), arrived.as_bytes(), kind);
+    }
+    certain(BODY.as_bytes(), &latin1, Kind::TextEncoding);
+    certain(&latin1, BODY.as_bytes(), Kind::TextEncoding);
+    certain(BODY.as_bytes(), mojibake.as_bytes(), Kind::TextEncoding);
+}
+
+#[test]
+fn json_that_was_serialized_again_is_told_with_its_form() {
+    let python = r#"{"event": "job.failed", "jobId": "job_abc123", "fileStatus": "failed", "documentType": "invoice", "timestamp": "2026-04-22T10:00:00.000Z", "error": "stra\u00dfe <3 & http://x/y?a='b'"}"#;
+    let php = r#"{"event":"job.failed","jobId":"job_abc123","fileStatus":"failed","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z","error":"stra\u00dfe <3 & http:\/\/x\/y?a='b'"}"#;
+    let go = r#"{"event":"job.failed","jobId":"job_abc123","fileStatus":"failed","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z","error":"straße \u003c3 \u0026 http://x/y?a='b'"}"#;
+    let sorted = r#"{"documentType":"invoice","error":"straße <3 & http://x/y?a='b'","event":"job.failed","fileStatus":"failed","jobId":"job_abc123","timestamp":"2026-04-22T10:00:00.000Z"}"#;
+    let pretty = BODY
+        .replace("\":\"", "\": \"")
+        .replace("\",\"", "\",\n  \"")
+        .replace('{', "{\n  ")
+        .replace('}', "\n}");
+    let forms = [
+        (BODY, "compact"),
+        (python, "json.dumps"),
+        (php, "PHP"),
+        (go, "Go"),
+        (sorted, "sorted by name"),
+        (&pretty, "indented by 2"),
+        (&format!("{pretty}\n"), "indented by 2"),
+        (&pretty.replace("  \"", "    \""), "indented by 4"),
+        (&pretty.replace("  \"", "\t\""), "tabs"),
+        (&pretty.replace("\":", "\" :"), "Jackson"),
+    ];
+    for (signed, form) in forms {
+        for (arrived, _) in forms {
+            if signed.trim_end() == arrived.trim_end() {
+                continue;
+            }
+            let diagnosis = found(secret(SECRET).sign(signed).to_string(), arrived);
+            let diagnosis = diagnosis.unwrap_or_else(|| panic!("{signed} arrived as {arrived}"));
+            assert_eq!(diagnosis.kind(), Kind::Reserialized, "{signed} arrived as {arrived}");
+            assert!(diagnosis.is_certain());
+            // The form in which it arrived needs not be told.
+            let text = diagnosis.to_string();
+            assert!(text.contains(form) || !["PHP", "Go"].contains(&form), "{form}: {text}");
+        }
+    }
+    let text = found(secret(SECRET).sign(php).to_string(), BODY).unwrap().to_string();
+    assert_eq!(
+        text,
+        "the JSON was parsed and serialized again after the signing (what was signed is compact, as \
+         JavaScript's JSON.stringify writes it, with / and non-ASCII escaped, as PHP does) [secret \
+         \"primary\"]: sign and send the same bytes, and let nothing in front parse the body"
+    );
+}
+
+#[test]
+fn what_a_request_looks_like_is_no_certainty() {
+    let headers = |more: &[(&'static str, &'static str)], body: &'static [u8]| {
+        let signature = secret(SECRET).sign(BODY).to_string();
+        let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
+        let more = more.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let mut intake = verifier().begin(headers.into_iter().chain(more)).unwrap();
+        intake.push(Bytes::from_static(body)).unwrap();
+        let rejection = intake.finish().unwrap_err();
+        rejection.diagnosis().map(|found| (found.kind(), found.is_certain()))
+    };
+    let zip = [("content-encoding", "gzip")];
+    for (more, body, kind) in [
+        (&[][..], &b""[..], Some(Kind::EmptyBody)),
+        (&[], b"\n", Some(Kind::EmptyBody)),
+        (&[], b"\x1f\x8b\x08rest", Some(Kind::Compressed)),
+        (&zip, b"\x1f\x8b\x08rest", Some(Kind::Compressed)),
+        (&[], b"\x78\x9crest", Some(Kind::Compressed)),
+        (&zip, b"{\"event\":1}", Some(Kind::Decompressed)),
+        (&[], b"{\"event\":\"job.comp", Some(Kind::CutOff)),
+        (&[], b"event=job.completed&jobId=job_1&more=x", Some(Kind::FormEncoded)),
+        (&[], b"{\"event\":\"job.completed\"}", None),
+        (&[], b"something else", None),
+    ] {
+        let body_text = String::from_utf8_lossy(body);
+        assert_eq!(headers(more, body), kind.map(|kind| (kind, false)), "{body_text}");
+    }
+}
+
+#[test]
+fn a_malformed_header_is_told_by_its_looks() {
+    let hex = secret(SECRET).sign(BODY).to_string();
+    let base64 = "dRB+oOslCfwhEiHM6YS4o3VwtrW3WG0YIrJGtzeMnhc=";
+    for (value, kind) in [
+        (format!("sha256={hex}"), Some(Kind::SignaturePrefix)),
+        (format!("sha256={base64}"), Some(Kind::SignaturePrefix)),
+        (format!("v1={hex}"), Some(Kind::SignaturePrefix)),
+        (format!("HMAC-SHA256 {hex}"), Some(Kind::SignaturePrefix)),
+        (format!("0x{hex}"), Some(Kind::SignaturePrefix)),
+        (base64.to_owned(), Some(Kind::SignatureBase64)),
+        (base64.trim_end_matches('=').to_owned(), Some(Kind::SignatureBase64)),
+        ("a".repeat(40), Some(Kind::SignatureOtherHash)),
+        ("A".repeat(128), Some(Kind::SignatureOtherHash)),
+        (format!("{hex},{hex}"), Some(Kind::SignatureList)),
+        (format!("t=1,v1={hex}"), Some(Kind::SignatureList)),
+        (format!("\"{hex}\""), Some(Kind::SignatureQuoted)),
+        (format!("{} {}", &hex[..32], &hex[32..]), Some(Kind::SignatureWhiteSpace)),
+        (format!("{hex}\n"), Some(Kind::SignatureWhiteSpace)),
+        (String::new(), None),
+        ("=".to_owned(), None),
+        (hex[1..].to_owned(), None),
+        (format!("{hex}0"), None),
+        ("tomorrow".to_owned(), None),
+    ] {
+        let rejection = verifier().verify(&value, BODY).unwrap_err();
+        assert_eq!(rejection.kind(), RejectionKind::MalformedSignature, "{value}");
+        assert_eq!(rejection.diagnosis().map(Diagnosis::kind), kind, "{value}");
+        assert!(rejection.diagnosis().is_none_or(|found| !found.is_certain()), "{value}");
+    }
+}
+
+#[test]
+fn nothing_is_looked_for_unless_it_was_asked_for() {
+    let verifier = Verifier::new(secret(SECRET)).recognize("staging", secret("staging"));
+    let mismatch = verifier.verify(secret(SECRET).sign("{}").to_string(), "{}\n").unwrap_err();
+    assert_eq!(mismatch.diagnosis(), None);
+    assert!(!mismatch.to_string().contains("cause"), "{mismatch}");
+    let malformed = verifier.verify("sha256=", "{}").unwrap_err();
+    assert_eq!(malformed.diagnosis(), None);
+}
+
+#[test]
+fn a_second_has_so_many_diagnoses_and_says_where_there_are_more() {
+    let verifier = Verifier::new(secret(SECRET)).diagnose(|| SystemTime::UNIX_EPOCH);
+    let forged = || verifier.clone().verify("0".repeat(64), "{}").unwrap_err().to_string();
+    for _ in 0..DIAGNOSES_PER_SECOND {
+        assert!(forged().ends_with(": no known cause was found"), "{}", forged());
+    }
+    assert!(forged().ends_with("there were others in the same second"), "{}", forged());
+}
+
+#[test]
+fn no_body_is_too_odd_and_a_large_one_is_not_looked_into() {
+    let deep = "[".repeat(60_000);
+    let wide = format!("[{}1]", "1,".repeat(30_000));
+    let escapes = format!("\"{}\"", "\\u00e9".repeat(10_000));
+    let many = format!("{{{}\"a\":{{}}}}", "\"a\":[{}],".repeat(5_000));
+    for body in [&*deep, &wide, &escapes, &many, "\"", "{\"", "{\"a\"", "\\", "\u{feff}", "%"] {
+        assert!(found("0".repeat(64), body).is_none_or(|found| !found.is_certain()), "{body:.9}");
+    }
+    let large = format!("{}\n", " ".repeat(64 * 1024));
+    let verifier = verifier().body_limit(1024 * 1024);
+    let signature = secret(SECRET).sign(large.trim_end()).to_string();
+    let rejection = verifier.verify(signature, large).unwrap_err();
+    assert!(rejection.to_string().ends_with("larger than 64 KiB"), "{rejection}");
+}
+
+#[test]
+#[should_panic(expected = "there is a secret named \"staging\" already")]
+fn a_recognized_secret_has_a_name_of_its_own() {
+    _ = verifier().also_accept("staging", secret("another"));
+}
