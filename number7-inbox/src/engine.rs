@@ -69,8 +69,14 @@ pub(crate) trait Engine: Send + Sync {
     /// The events that nobody will try again, the oldest first.
     fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>>;
 
+    /// The dead letter of a key.
+    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>>;
+
     /// Puts a dead letter back to work. False if there is none of that key.
     fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
+
+    /// Counts a dead letter as done. False if there is none of that key.
+    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
 }
 
 /// What a worker has to say to its store, and wants of it.
@@ -168,15 +174,20 @@ impl End {
     }
 }
 
-/// Dead letters of rows: key, JSON, attempts, error, and seconds since the epoch.
-fn letters(rows: Vec<(String, Vec<u8>, i64, String, i64)>) -> Vec<DeadLetter> {
-    let letter = |(key, json, attempts, error, since): (_, _, i64, _, i64)| DeadLetter {
+/// The row of a dead letter: key, JSON, attempts, error, and seconds since the epoch.
+type Letter = (String, Vec<u8>, i64, String, i64);
+
+fn letter((key, json, attempts, error, since): Letter) -> DeadLetter {
+    DeadLetter {
         key,
         stored: StoredEvent::new(json),
         attempts: attempts.try_into().unwrap_or(u32::MAX),
         error,
         since: SystemTime::UNIX_EPOCH + Duration::from_secs(since.try_into().unwrap_or_default()),
-    };
+    }
+}
+
+fn letters(rows: Vec<Letter>) -> Vec<DeadLetter> {
     rows.into_iter().map(letter).collect()
 }
 

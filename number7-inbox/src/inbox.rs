@@ -4,7 +4,7 @@ use number7_core::{Accept, Acceptance, Record};
 use tokio::sync::Notify;
 
 use crate::{
-    AcceptedEvent, BoxError, DeadLetter, InboxError, Worker,
+    AcceptedEvent, BoxError, DeadLetter, InboxError, InboxErrorKind, Worker,
     engine::{self, Engine},
 };
 
@@ -86,6 +86,29 @@ impl Inbox {
         Ok(Self::on(Store::Redis(Arc::new(redis))))
     }
 
+    /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for whoever is told the store
+    /// by a setting.
+    ///
+    /// # Errors
+    ///
+    /// The URL is of none of these, or of one whose feature is not enabled, and all that
+    /// [`sqlite`](Self::sqlite), [`postgres`](Self::postgres) and [`redis`](Self::redis) refuse.
+    pub async fn open(url: &str) -> Result<Self, InboxError> {
+        match url.split_once(':') {
+            #[cfg(feature = "sqlite")]
+            Some(("sqlite", path)) => Self::sqlite(path.strip_prefix("//").unwrap_or(path)).await,
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => Self::postgres(url).await,
+            #[cfg(feature = "redis")]
+            Some(("redis" | "rediss" | "redis+unix", _)) => Self::redis(url).await,
+            _ => {
+                let text = "the URL of an inbox begins with sqlite:, postgres:// or redis://, and \
+                    needs the feature of that name";
+                Err(InboxError::new(InboxErrorKind::Refused, text))
+            }
+        }
+    }
+
     fn on(store: Store) -> Self {
         Self { store, news: Arc::default() }
     }
@@ -160,6 +183,26 @@ impl Inbox {
     /// The store failed.
     pub async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, InboxError> {
         self.engine().dead_letters(most).await
+    }
+
+    /// The dead letter of a [key](DeadLetter::key), if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn dead_letter(&self, key: &str) -> Result<Option<DeadLetter>, InboxError> {
+        self.engine().dead_letter(key).await
+    }
+
+    /// Gives a dead letter up for good: it counts as done from now on, so that its key stays known
+    /// for the retention and is forgotten then. False if there is none of that
+    /// [key](DeadLetter::key).
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn discard(&self, key: &str) -> Result<bool, InboxError> {
+        self.engine().discard(key).await
     }
 
     /// Puts a dead letter back to work, with all its attempts. False if there is none of that

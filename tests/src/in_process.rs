@@ -1,22 +1,19 @@
 //! The receivers, called without a socket.
 
-use std::{convert::Infallible, pin::Pin};
-
 use actix_web::{
     App, HttpResponse,
     body::to_bytes,
-    dev::{Payload, Service, ServiceResponse},
-    error::PayloadError,
+    dev::{Service, ServiceResponse},
     test, web,
 };
-use axum::{Router, body::Body, http::Request, routing::post};
+use axum::{Router, routing::post};
 use bytes::Bytes;
-use futures_util::{Stream, stream};
 use http_body_util::BodyExt;
-use number7_core::{Delivery, Event, Rejection, RejectionKind, Verifier};
+use number7_core::{
+    Delivery, Event, Rejection, RejectionKind, Verifier,
+    probe::{Answer, Probe},
+};
 use tower::ServiceExt;
-
-use crate::cases::{Answer, Case, Framing};
 
 /// What a receiver answered, and the reason that it left for middleware around it.
 #[derive(Debug)]
@@ -32,16 +29,16 @@ pub struct Response {
 }
 
 impl Response {
-    /// Fails unless the answer is the one of the case.
+    /// Fails unless the answer is the one of the probe.
     #[track_caller]
-    pub fn assert(&self, framework: &str, case: &Case) {
-        let name = case.name;
-        match case.answer {
+    pub fn assert(&self, framework: &str, probe: &Probe) {
+        let (name, status) = (probe.name(), probe.answer().status());
+        match probe.answer() {
             Answer::Accepted(event) => {
                 assert_eq!((self.status, self.rejection), (200, None), "{framework}: {name}");
                 assert_eq!(self.body, saw(event), "{framework}: {name}");
             }
-            Answer::Refused(status, kind) => {
+            Answer::Refused(kind) => {
                 assert_eq!(
                     (self.status, self.rejection),
                     (status, Some(kind)),
@@ -49,6 +46,7 @@ impl Response {
                 );
                 assert!(self.body.is_empty(), "{framework}: {name}: a body of {:?}", self.body);
             }
+            other => panic!("{framework}: {name}: {other:?} is new to the tests"),
         }
     }
 }
@@ -96,18 +94,10 @@ pub fn actix_app(verifier: Verifier) -> impl FnOnce(&mut web::ServiceConfig) {
     }
 }
 
-/// Puts a case to the axum receiver.
-pub async fn axum(verifier: Verifier, case: &Case) -> Response {
-    let mut request = Request::post("/webhook");
-    if case.framing == Framing::Length {
-        request = request.header("content-length", case.whole_body().len());
-    }
-    for (name, value) in &case.headers {
-        request = request.header(*name, &**value);
-    }
-    let chunks = case.chunks.clone().into_iter().map(Ok::<_, Infallible>);
-    let request = request.body(Body::from_stream(stream::iter(chunks))).unwrap();
-    axum_response(axum_app(verifier).oneshot(request).await.unwrap()).await
+/// Puts a probe to the axum receiver. `None` if it needs a socket.
+pub async fn axum(verifier: Verifier, probe: &Probe) -> Option<Response> {
+    let request = number7_tower::probe_request(probe, "/webhook")?;
+    Some(axum_response(axum_app(verifier).oneshot(request).await.unwrap()).await)
 }
 
 /// Reads an answer of axum.
@@ -121,20 +111,11 @@ pub async fn axum_response(response: axum::response::Response) -> Response {
     }
 }
 
-/// Puts a case to the actix-web receiver.
-pub async fn actix(verifier: Verifier, case: &Case) -> Response {
+/// Puts a probe to the actix-web receiver. `None` if it needs a socket.
+pub async fn actix(verifier: Verifier, probe: &Probe) -> Option<Response> {
+    let request = number7_actix::probe_request(probe, "/webhook")?;
     let app = test::init_service(App::new().configure(actix_app(verifier))).await;
-    let mut request = test::TestRequest::post().uri("/webhook");
-    if case.framing == Framing::Length {
-        request = request.insert_header(("content-length", case.whole_body().len()));
-    }
-    for (name, value) in &case.headers {
-        request = request.append_header((*name, &**value));
-    }
-    let chunks = case.chunks.clone().into_iter().map(Ok::<_, PayloadError>);
-    let payload: Pin<Box<dyn Stream<Item = _>>> = Box::pin(stream::iter(chunks));
-    let (request, _) = request.to_request().replace_payload(Payload::from(payload));
-    actix_response(app.call(request).await.unwrap()).await
+    Some(actix_response(app.call(request).await.unwrap()).await)
 }
 
 /// Reads an answer of actix-web.

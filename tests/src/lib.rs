@@ -1,11 +1,10 @@
-//! One table of cases, and what it takes to put each of them to axum and to actix-web alike, in
-//! process and over real sockets.
+//! What it takes to put the probes of number7-core to axum and to actix-web alike, in process and
+//! over real sockets.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
-use number7_core::{Delivery, FromDelivery, Secret, Verifier};
+use number7_core::{Delivery, FromDelivery, Secret, Verifier, probe::Probes};
 use serde::Deserialize;
 
-pub mod cases;
 pub mod engine;
 pub mod gate;
 pub mod in_process;
@@ -31,6 +30,12 @@ pub const COMPLETED: &str = r#"{"event":"job.completed","jobId":"job_abc123","fi
 #[must_use]
 pub fn secret() -> Secret {
     Secret::new(SECRET).unwrap()
+}
+
+/// The table of cases.
+#[must_use]
+pub fn probes() -> Probes {
+    Probes::new(secret())
 }
 
 /// Accepts [`SECRET`], with the default limits.

@@ -51,7 +51,7 @@ impl<'a> Setup<'a> {
         command
             .args(&wrapper[1..])
             .arg(self.program)
-            .args(self.store.args())
+            .arg(self.store.url())
             .arg(self.framework)
             .arg(&self.effects);
         Receiver::start(command.args([crash, &self.failing.to_string()]))

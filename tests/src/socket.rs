@@ -3,12 +3,14 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    thread::sleep,
     time::Duration,
 };
 
-use number7_core::SIGNATURE_HEADER;
-
-use crate::cases::{Case, Framing};
+use number7_core::{
+    SIGNATURE_HEADER,
+    probe::{Probe, Step},
+};
 
 /// How long an answer may take before the test fails. No good answer comes near it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,28 +64,23 @@ impl Socket {
         ));
     }
 
-    /// Writes a case as a request.
-    pub fn write_case(&mut self, case: &Case) {
-        let mut request = b"POST /webhook HTTP/1.1\r\nhost: test\r\n".to_vec();
-        for (name, value) in &case.headers {
-            request.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
-        }
-        let body = case.whole_body();
-        match case.framing {
-            Framing::Length => {
-                request.extend(format!("content-length: {}\r\n\r\n", body.len()).into_bytes());
-                request.extend(body);
+    /// Sends a probe to a receiver, and reads the answer.
+    #[must_use]
+    pub fn probe(addr: SocketAddr, probe: &Probe) -> Option<Answer> {
+        let mut socket = Self::connect(addr);
+        for step in probe.request().http1("test", "/webhook") {
+            match step {
+                Step::Write(bytes) => socket.write(bytes),
+                Step::Pause(pause) => sleep(pause),
+                Step::Close => socket.end(),
+                Step::Stall => {}
+                other => panic!("{other:?} is new to the tests"),
             }
-            Framing::Chunked => {
-                request.extend(b"transfer-encoding: chunked\r\n\r\n");
-                for chunk in &case.chunks {
-                    request.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
-                    request.extend([chunk, &b"\r\n"[..]].concat());
-                }
-                request.extend(b"0\r\n\r\n");
+            if socket.is_answered() {
+                break;
             }
         }
-        self.write(request);
+        socket.answer()
     }
 
     /// Ends the sender's half of the connection.

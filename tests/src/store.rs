@@ -71,23 +71,17 @@ impl Store {
         Self::Redis(server.url(port, &name))
     }
 
-    /// An inbox on it, by the line that a user writes.
+    /// An inbox on it.
     pub async fn open(&self) -> Inbox {
-        match self {
-            Self::Sqlite(_) => Inbox::sqlite(self.path()).await,
-            Self::Postgres(url) => Inbox::postgres(url).await,
-            Self::Redis(url) => Inbox::redis(url).await,
-        }
-        .unwrap()
+        Inbox::open(&self.url()).await.unwrap()
     }
 
-    /// What the receivers of the tests take as arguments.
+    /// What [`Inbox::open`] takes.
     #[must_use]
-    pub fn args(&self) -> [String; 2] {
+    pub fn url(&self) -> String {
         match self {
-            Self::Sqlite(_) => ["sqlite".into(), self.path().to_str().unwrap().into()],
-            Self::Postgres(url) => ["postgres".into(), url.clone()],
-            Self::Redis(url) => ["redis".into(), url.clone()],
+            Self::Sqlite(_) => format!("sqlite:{}", self.path().display()),
+            Self::Postgres(url) | Self::Redis(url) => url.clone(),
         }
     }
 

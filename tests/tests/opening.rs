@@ -26,6 +26,11 @@ fn refused(opened: Result<Inbox, InboxError>, reason: &str) {
     assert!(error.to_string().contains(reason), "{error}");
 }
 
+#[track_caller]
+fn refused_url(opened: Result<Inbox, InboxError>) {
+    refused(opened, "begins with sqlite:, postgres:// or redis://");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_opened_says_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,6 +53,9 @@ async fn what_cannot_be_opened_says_why() {
         "{refused}"
     );
     assert_eq!(Inbox::postgres("not a url").await.unwrap_err().kind(), InboxErrorKind::Refused);
+    for url in ["", "inbox.db", "mysql://127.0.0.1/", "sqlite"] {
+        refused_url(Inbox::open(url).await);
+    }
     assert!(begun.elapsed() < PATIENCE);
 }
 
@@ -59,7 +67,7 @@ async fn a_file_that_is_locked_is_busy_soon() {
     // Not in WAL mode yet, which the inbox would have to change.
     other.execute("CREATE TABLE own (id INTEGER); BEGIN EXCLUSIVE").await.unwrap();
     let begun = Instant::now();
-    let refused = Inbox::sqlite(&store.args()[1]).await.unwrap_err();
+    let refused = Inbox::open(&store.url()).await.unwrap_err();
     assert_eq!(refused.kind(), InboxErrorKind::Busy, "{refused}");
     assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
     other.execute("ROLLBACK").await.unwrap();

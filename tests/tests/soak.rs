@@ -87,8 +87,8 @@ async fn soak(store: &Store, mut server: Option<Server>) {
     assert_eq!(store.keys().await, i64::try_from(events).unwrap());
     assert_eq!(store.keys_without_payload().await, 0);
     let doubled: u32 = effects.values().map(|count| count - 1).sum();
-    let [engine, _] = store.args();
-    eprintln!("{engine}: {events} events, {kills} kills, {doubled} effects doubled");
+    let url = store.url();
+    eprintln!("{url}: {events} events, {kills} kills, {doubled} effects doubled");
     assert!(kills > 0 && doubled <= kills * IN_HAND, "{doubled} doubled by {kills} kills");
 }
 

@@ -111,9 +111,7 @@ async fn every_commit_of_the_file_is_synchronised() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_of_an_application_do_not_stand_in_the_way() {
     let store = Store::sqlite();
-    let path = store.args()[1].clone();
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
-    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let mut connection = store.sqlite_connection().await;
     let own = sqlx::migrate::Migrator::with_migrations(vec![sqlx::migrate::Migration::new(
         1,
         "own".into(),

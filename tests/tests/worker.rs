@@ -95,6 +95,28 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
     assert_eq!((handled.of("job.completed:job_1"), handled.of("job.completed:job_2")), (1, 0));
     assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 1);
+    assert!(!inbox.discard("job.completed:job_1").await.unwrap(), "it is done");
+
+    // The other one is given up for good, and its key stays known for the retention.
+    let letter = inbox.dead_letter("job.completed:job_2").await.unwrap().unwrap();
+    assert_eq!(letter.error(), letters[1].error());
+    assert_eq!(letter.stored().json(), body("job.completed", "job_2").as_bytes());
+    assert!(inbox.discard("job.completed:job_2").await.unwrap());
+    assert!(!inbox.discard("job.completed:job_2").await.unwrap());
+    assert!(inbox.dead_letter("job.completed:job_2").await.unwrap().is_none());
+    assert!(inbox.dead_letter("job.completed:job_3").await.unwrap().is_none());
+    assert!(!inbox.requeue("job.completed:job_2").await.unwrap());
+    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
+    assert_eq!(accept(&inbox, "job.completed", "job_2").await, Acceptance::Duplicate);
+    assert_eq!(store.unfinished().await, 0);
+    let forgotten = async {
+        let begun = Instant::now();
+        while accept(&inbox, "job.completed", "job_2").await == Acceptance::Duplicate {
+            assert!(begun.elapsed() < PATIENCE, "a discarded event is never forgotten");
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    handled.worker(&inbox).retention(Duration::from_secs(1)).run_until(forgotten).await;
 }
 
 async fn what_cannot_be_typed_is_accepted_and_kept(store: Store) {

@@ -1,6 +1,6 @@
 //! Whether an answer keeps the rules, and what to mend if it does not.
 
-use super::{Answer, Probe, Seen};
+use super::{Answer, Probe, Seen, table::INFLATES};
 use crate::RejectionKind as Kind;
 
 impl Probe {
@@ -18,7 +18,7 @@ impl Probe {
                 Kind::BodyBrokenOff | Kind::BodyEncoded => is_client_error(*status),
                 Kind::BodyTooSlow => matches!(status, 400 | 408),
                 Kind::Untypable => is_client_error(*status) || (200..300).contains(status),
-                _ => *status == self.answer().status(),
+                _ => *status == self.answer().status() || self.also() == Some(*status),
             },
             _ => false,
         }
@@ -36,6 +36,9 @@ impl Probe {
             }
             Seen::Answer { status: 404, .. } => "there is nothing at this path",
             Seen::Answer { status: 405, .. } => "there is no POST at this path",
+            Seen::Answer { status: 413, .. } => {
+                "the limit for bodies is lower than it is said to be"
+            }
             Seen::Answer { status: 429, .. } => {
                 "a rate limit answers: exempt the vendor, which gives up after three retries"
             }
@@ -51,7 +54,34 @@ impl Probe {
                 }
                 Answer::Refused(_) => "there is no answer: the receiver waits for more of the body",
             },
+            Seen::Answer { status, .. } if self.answer().status() == 401 => {
+                self.meaning_of_no_401(*status)
+            }
+            Seen::Answer { status: 500.., .. } if self.answer().status() == 200 => {
+                "the receiver fails on an authentic event: the vendor retries three times, and is \
+                 silent after that"
+            }
             _ => self.otherwise(),
         })
+    }
+
+    fn meaning_of_no_401(&self, status: u16) -> &'static str {
+        // Good JSON, so that whoever only parses it is content.
+        let claims_an_encoding =
+            self.request().headers().any(|(name, _)| name == "content-encoding")
+                && self.request().body().starts_with(b"{");
+        match (status, self.answer()) {
+            (400 | 415 | 422, _) if claims_an_encoding => INFLATES,
+            (400 | 415 | 422, _) => {
+                "a body is parsed or judged before its signature is verified: verify the raw bytes \
+                 first"
+            }
+            (403, _) => "a bad signature is answered 403: the vendor asks for 401",
+            (500.., Answer::Refused(Kind::MissingSignature)) => {
+                "the receiver fails where there is no signature header: answer 401"
+            }
+            (500.., _) => "the receiver fails where the signature is wrong: answer 401",
+            _ => self.otherwise(),
+        }
     }
 }

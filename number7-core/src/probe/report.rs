@@ -2,6 +2,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
+use super::table::RESERIALIZES;
 use super::{Answer, Probe, Seen};
 use crate::RejectionKind as Kind;
 
@@ -51,9 +52,28 @@ impl Report {
             rule: probe.name(),
             expected: probe.answer().status().to_string(),
             seen: seen.to_string(),
-            mend: probe.meaning(seen),
+            mend: self.common(probe, seen).or_else(|| probe.meaning(seen)),
         });
         each.chain(self.alike()).chain(self.quick()).chain(self.verified_first()).collect()
+    }
+
+    /// What is behind it if not even the plainest event is taken: the others say nothing then.
+    fn common(&self, probe: &Probe, seen: &Seen) -> Option<&'static str> {
+        let is_good = |(probe, _): &&(Probe, Seen)| matches!(probe.answer(), Answer::Accepted(_));
+        let mut good = self.answers.iter().filter(is_good);
+        let (plainest, taken) = good.next()?;
+        let is_authentic = probe.answer().status() != 401;
+        if plainest.allows(taken)
+            || !is_authentic
+            || probe.allows(seen)
+            || taken.status() != seen.status()
+        {
+            return None;
+        }
+        match good.any(|(probe, seen)| probe.allows(seen)) {
+            true => Some(RESERIALIZES),
+            false => plainest.meaning(taken),
+        }
     }
 
     /// Whoever is refused does not learn why.

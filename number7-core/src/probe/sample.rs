@@ -48,6 +48,12 @@ impl Sample {
         Self { event: "job.archived", ..Self::completed(job) }
     }
 
+    /// The `jobId`.
+    #[must_use]
+    pub fn job(self, job: impl Into<String>) -> Self {
+        Self { job: job.into(), ..self }
+    }
+
     /// The `documentType`.
     #[must_use]
     pub fn document(self, document: impl Into<String>) -> Self {
@@ -69,18 +75,30 @@ impl Sample {
     /// The event as compact JSON, its fields in the published order.
     #[must_use]
     pub fn json(&self) -> String {
-        let status = if self.error.is_some() { "failed" } else { "done" };
-        let text = |text: &str| Value::from(text);
-        let mut json = format!(
-            r#"{{"event":{},"jobId":{},"fileStatus":"{status}","documentType":{},"timestamp":{}"#,
-            text(self.event),
-            text(&self.job),
-            text(&self.document),
-            text(&self.timestamp),
-        );
-        if let Some(error) = &self.error {
-            json += &format!(r#","error":{}"#, text(error));
-        }
-        json + "}"
+        object(self.fields())
     }
+
+    /// The same with its fields sorted by name.
+    pub(super) fn sorted(&self) -> String {
+        let mut fields = self.fields();
+        fields.sort_unstable();
+        object(fields)
+    }
+
+    fn fields(&self) -> Vec<(&'static str, &str)> {
+        let mut fields = vec![
+            ("event", self.event),
+            ("jobId", &*self.job),
+            ("fileStatus", if self.error.is_some() { "failed" } else { "done" }),
+            ("documentType", &self.document),
+            ("timestamp", &self.timestamp),
+        ];
+        fields.extend(self.error.as_deref().map(|error| ("error", error)));
+        fields
+    }
+}
+
+fn object(fields: Vec<(&str, &str)>) -> String {
+    let field = |(name, value): (&str, &str)| format!("\"{name}\":{}", Value::from(value));
+    format!("{{{}}}", fields.into_iter().map(field).collect::<Vec<_>>().join(","))
 }

@@ -15,6 +15,8 @@ pub struct Probe {
     request: Request,
     answer: Answer,
     leaves: Leaves,
+    /// Another status that is as good.
+    also: Option<u16>,
     otherwise: &'static str,
 }
 
@@ -64,6 +66,14 @@ impl Probe {
     #[must_use]
     pub fn leaves(&self) -> Leaves {
         self.leaves
+    }
+
+    pub(super) fn also(&self) -> Option<u16> {
+        self.also
+    }
+
+    fn or(self, status: u16) -> Self {
+        Self { also: Some(status), ..self }
     }
 
     /// What it means if the answer is another, and what to mend.
@@ -192,8 +202,10 @@ impl Probes {
         let accepted = |name, body: &str, otherwise| {
             self.probe(name, body, Answer::Accepted(event), Leaves::Event(event), otherwise)
         };
-        let full = json.clone() + &" ".repeat(self.body_limit.saturating_sub(json.len()));
+        let full = self.filled(self.body_limit);
         let spaced = json.replace("\":", "\" : ").replace(",\"", " ,\n\t\"");
+        let python = json.replace("\":", "\": ").replace(",\"", ", \"");
+        let sorted = self.sample.sorted();
         let escaped = json.replacen("job", r"\u006aob", 1);
         let document = self.sample.clone().document("visa").json();
         let more = json[..json.len() - 1].to_owned() + r#","pages":[1,{"a":2.50}]}"#;
@@ -209,18 +221,10 @@ impl Probes {
                 "an authentic event is refused: the receiver has another secret, or a layer in \
                  front changes the body",
             ),
-            accepted(
-                "white space in the JSON",
-                &spaced,
-                "the receiver verifies a serialization of the parsed body: it has to verify the \
-                 bytes that came",
-            ),
-            accepted(
-                "escapes in the JSON",
-                &escaped,
-                "the receiver verifies a serialization of the parsed body: it has to verify the \
-                 bytes that came",
-            ),
+            accepted("white space in the JSON", &spaced, RESERIALIZES),
+            accepted("escapes in the JSON", &escaped, RESERIALIZES),
+            accepted("white space as Python writes it", &python, RESERIALIZES),
+            accepted("fields sorted by name", &sorted, RESERIALIZES),
             accepted(
                 "upper-case digits",
                 &json,
@@ -253,17 +257,8 @@ impl Probes {
                 "a body that comes in pieces is not put together",
             )
             .in_chunks(1),
-            accepted(
-                "a body of exactly the limit",
-                &full,
-                "the limit for bodies is lower than it is said to be",
-            ),
-            accepted(
-                "a body of exactly the limit, in chunks",
-                &full,
-                "the limit for bodies is lower than it is said to be",
-            )
-            .in_chunks(5000),
+            accepted("a body of exactly the limit", &full, FIELDS),
+            accepted("a body of exactly the limit, in chunks", &full, FIELDS).in_chunks(5000),
             accepted(
                 "a body that comes a moment later",
                 &json,
@@ -281,11 +276,7 @@ impl Probes {
                 &document,
                 "the receiver knows a fixed list of document types: the vendor will add some",
             ),
-            accepted(
-                "a field to come",
-                &more,
-                "the receiver refuses fields that it does not know: the vendor will add some",
-            ),
+            accepted("a field to come", &more, FIELDS),
             other(
                 "a failed job",
                 &failed,
@@ -305,12 +296,11 @@ impl Probes {
         let json = self.sample.json();
         let signature = self.sign(&json);
         let refused = |name, kind, otherwise| self.refused(name, &json, kind, otherwise);
-        let missing = "an unsigned request is not answered 401: the route is not behind \
-                       VerifyNumber7, or the receiver fails where there is no header";
+        let missing = "an unsigned request is accepted: the route is not behind VerifyNumber7";
         let repeated = "of several signatures one is picked: a proxy may pick another";
         let malformed = |name, value: &[u8]| {
-            let otherwise = "a signature that is not exactly 64 hex digits is not answered 401: \
-                             check the length and every digit";
+            let otherwise = "a signature that is not exactly 64 hex digits is accepted: check the \
+                             length and every digit";
             refused(name, Kind::MalformedSignature, otherwise).signature(value)
         };
         vec![
@@ -338,21 +328,24 @@ impl Probes {
             malformed("a sign", format!("+{}", &signature[1..]).as_bytes()),
             malformed(
                 "an inner space",
-                format!("{} {}", &signature[..32], &signature[33..]).as_bytes(),
+                format!("{} {}", &signature[..1], &signature[2..]).as_bytes(),
             ),
             malformed("a list", format!("{signature},{signature}").as_bytes()),
             malformed("a letter that is no digit", format!("g{}", &signature[1..]).as_bytes()),
             malformed("a byte outside ASCII", &[b"\xe9", &signature.as_bytes()[1..]].concat()),
             malformed("full-width digits", "\u{ff10}".repeat(64).as_bytes()),
             malformed("base64", b"dRB+oOslCfwhEiHM6YS4o3VwtrW3WG0="),
-            malformed("a malformed header on a body over the limit", b"x").body(self.over_limit()),
+            malformed("a malformed header on a body over the limit", b"x")
+                .body(self.over_limit())
+                .or(413),
             refused(
                 "no header on a body over the limit",
                 Kind::MissingSignature,
                 "the body of an unsigned request is read: refuse it by its headers",
             )
             .unsigned()
-            .body(self.over_limit()),
+            .body(self.over_limit())
+            .or(413),
             self.refused(
                 "a signature in a trailer",
                 "",
@@ -376,10 +369,10 @@ impl Probes {
         let refused =
             |name, otherwise| self.refused(name, &json, Kind::SignatureMismatch, otherwise);
         let flip = |digit: &str| if digit == "0" { "1" } else { "0" };
-        let accepts = "a forged event is not answered 401: the route is not behind VerifyNumber7, \
-                       or nothing verifies the signature";
-        let rewritten = "a changed body is not answered 401: the receiver verifies something else \
-                         than the bytes that came";
+        let accepts = "a forged event is accepted: the route is not behind VerifyNumber7, and \
+                       nothing verifies the signature";
+        let rewritten = "a changed body is accepted: the receiver verifies something else than the \
+                         bytes that came";
         let foreign = Secret::new("number7 probes sign with this").map(|secret| secret.sign(&json));
         let foreign = foreign.map_or_else(|_| "0".repeat(64), |signature| signature.to_string());
         vec![
@@ -416,13 +409,9 @@ impl Probes {
             refused("a forged body that is encoded", accepts)
                 .signature(self.sign("{}"))
                 .header("content-encoding", "gzip"),
-            refused(
-                "a body compressed after it was signed",
-                "something inflates bodies before they are verified: the HMAC is over the bytes \
-                 that came, and a small body can become a huge one",
-            )
-            .header("content-encoding", "gzip")
-            .body(gzip(json.as_bytes())),
+            refused("a body compressed after it was signed", INFLATES)
+                .header("content-encoding", "gzip")
+                .body(gzip(json.as_bytes())),
             refused("a length that is less than the body", "more than the declared length is read")
                 .header("content-length", (json.len() - 1).to_string())
                 .request_with(|request| request.ending_by(Ending::Raw)),
@@ -542,8 +531,15 @@ impl Probes {
     }
 
     fn over_limit(&self) -> String {
+        self.filled(self.body_limit + 1)
+    }
+
+    /// An event of so many bytes, by a field to come.
+    fn filled(&self, bytes: usize) -> String {
         let json = self.sample.json();
-        json.clone() + &" ".repeat((self.body_limit + 1).saturating_sub(json.len()))
+        let (start, end) = (json[..json.len() - 1].to_owned() + r#","pages":""#, r#""}"#);
+        let filling = bytes.saturating_sub(start.len() + end.len());
+        start + &"x".repeat(filling) + end
     }
 
     fn refused(
@@ -567,13 +563,21 @@ impl Probes {
     ) -> Probe {
         let headers = vec![(SIGNATURE_HEADER, self.sign(body).into_bytes())];
         let request = Request::new(headers, body.as_bytes().to_vec());
-        Probe { name, request, answer, leaves, otherwise }
+        Probe { name, request, answer, leaves, also: None, otherwise }
     }
 
     fn sign(&self, body: &str) -> String {
         self.secret.sign(body).to_string()
     }
 }
+
+pub(super) const RESERIALIZES: &str = "the receiver verifies a serialization of the parsed body: \
+                                       it has to verify the bytes that came";
+
+const FIELDS: &str = "the receiver refuses fields that it does not know: the vendor will add some";
+
+pub(super) const INFLATES: &str = "something inflates bodies before they are verified: the HMAC is over \
+                                   the bytes that came, and a small body can become a huge one";
 
 const EMPTY_SECRET: &str = "the receiver runs without its secret, so anybody can sign: its \
                             environment variable is not set where it runs";

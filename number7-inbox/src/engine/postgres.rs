@@ -108,9 +108,18 @@ const DEAD_LETTERS: &str = "
         AND idempotency_key IS NOT NULL
     ORDER BY done_at, id LIMIT $2";
 
+const DEAD_LETTER: &str = "
+    SELECT idempotency_key, job, attempts::bigint, coalesce(last_result ->> 'Err', ''),
+        coalesce(floor(extract(epoch FROM done_at))::bigint, 0)
+    FROM apalis.jobs WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'";
+
 const REQUEUE: &str = "
     UPDATE apalis.jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = now(),
         done_at = NULL
+    WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'";
+
+const DISCARD: &str = "
+    UPDATE apalis.jobs SET status = 'Done', done_at = now()
     WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'";
 
 pub(crate) struct Postgres {
@@ -287,6 +296,18 @@ impl Engine for Postgres {
         Box::pin(self.accepting.run(move |connection| {
             async move { Ok(super::letters(letters.fetch_all(connection).await?)) }.boxed()
         }))
+    }
+
+    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>> {
+        let letter = query_as(DEAD_LETTER).bind(self.queue.clone()).bind(key.to_owned());
+        Box::pin(self.accepting.run(move |connection| {
+            async move { Ok(letter.fetch_optional(connection).await?.map(super::letter)) }.boxed()
+        }))
+    }
+
+    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        let discard = query(DISCARD).bind(self.queue.clone()).bind(key.to_owned());
+        Box::pin(self.accepting.execute(discard).map(|done| Ok(done? > 0)))
     }
 
     fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {

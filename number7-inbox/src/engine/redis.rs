@@ -308,9 +308,28 @@ impl Engine for Redis {
     fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
         Box::pin(async move {
             let mut script = script!("dead_letters");
-            script.key(self.dead()).key(self.config.job_data_hash());
+            script.key(self.dead()).key(self.config.job_data_hash()).key(self.keys());
             script.arg(most).arg(self.meta(""));
             Ok(super::letters(self.invoke(&script).await?))
+        })
+    }
+
+    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>> {
+        Box::pin(async move {
+            let mut script = script!("dead_letters");
+            script.key(self.dead()).key(self.config.job_data_hash()).key(self.keys());
+            script.arg(1).arg(self.meta("")).arg(key);
+            let letters: Vec<_> = self.invoke(&script).await?;
+            Ok(super::letters(letters).pop())
+        })
+    }
+
+    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut script = script!("discard");
+            script.key(self.keys()).key(self.dead()).key(self.finished());
+            script.arg(key).arg(self.meta(""));
+            self.invoke(&script).await
         })
     }
 

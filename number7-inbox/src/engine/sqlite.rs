@@ -107,9 +107,17 @@ const DEAD_LETTERS: &str = "
         AND done_at IS NOT NULL AND job_type = ? AND idempotency_key IS NOT NULL
     ORDER BY done_at, run_at LIMIT ?";
 
+const DEAD_LETTER: &str = "
+    SELECT idempotency_key, job, attempts, coalesce(last_result ->> 'Err', ''), coalesce(done_at, 0)
+    FROM Jobs WHERE job_type = ? AND idempotency_key = ? AND status = 'Killed'";
+
 const REQUEUE: &str = "
     UPDATE Jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = unixepoch(),
         done_at = NULL
+    WHERE job_type = ? AND idempotency_key = ? AND status = 'Killed'";
+
+const DISCARD: &str = "
+    UPDATE Jobs SET status = 'Done', done_at = unixepoch()
     WHERE job_type = ? AND idempotency_key = ? AND status = 'Killed'";
 
 pub(crate) struct Sqlite {
@@ -266,6 +274,17 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    async fn change_letter(&self, sql: &'static str, key: &str) -> Result<bool, InboxError> {
+        in_time(async {
+            let change = query(sql).bind(&self.queue).bind(key);
+            let changed = change.execute(&mut *self.file.writer().await?).await?;
+            Ok(changed.rows_affected() > 0)
+        })
+        .await
+    }
+}
+
 impl Engine for Sqlite {
     fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
         Box::pin(in_time(async move {
@@ -358,12 +377,19 @@ impl Engine for Sqlite {
         }))
     }
 
-    fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>> {
         Box::pin(in_time(async move {
-            let requeue = query(REQUEUE).bind(&self.queue).bind(key);
-            let requeued = requeue.execute(&mut *self.file.writer().await?).await?;
-            Ok(requeued.rows_affected() > 0)
+            let letter = query_as(DEAD_LETTER).bind(&self.queue).bind(key);
+            Ok(letter.fetch_optional(&self.file.readers).await?.map(super::letter))
         }))
+    }
+
+    fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        Box::pin(self.change_letter(REQUEUE, key))
+    }
+
+    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        Box::pin(self.change_letter(DISCARD, key))
     }
 }
 
@@ -388,6 +414,8 @@ mod tests {
             (FORGET_WORKER, "LIdx (lock_by=?)"),
             (FORGET_WORKERS, "LIdx (lock_by=?)"),
             (DEAD_LETTERS, "idx_jobs_completed_done_at (status=? AND done_at>?)"),
+            (DEAD_LETTER, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
+            (DISCARD, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
             (REQUEUE, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));

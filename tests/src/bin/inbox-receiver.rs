@@ -1,6 +1,6 @@
 //! A receiver with an inbox and a worker, which crashes where it is told to.
 //!
-//! Its arguments are the store, its path or URL, the framework, a file for the effects, where to
+//! Its arguments are the URL of the store, the framework, a file for the effects, where to
 //! crash, and how many of a hundred attempts fail.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -46,7 +46,7 @@ async fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut args = env::args().skip(1);
     let mut arg = || args.next().unwrap();
-    let (store, url, framework, effects) = (arg(), arg(), arg(), PathBuf::from(arg()));
+    let (store, framework, effects) = (arg(), arg(), PathBuf::from(arg()));
     let crash = match &*arg() {
         "never" => Crash::Never,
         "before-insert" => Crash::BeforeInsert,
@@ -58,13 +58,7 @@ async fn main() {
         other => panic!("no crash: {other}"),
     };
     let failing: u64 = arg().parse().unwrap();
-    let inbox = match &*store {
-        "sqlite" => Inbox::sqlite(url).await,
-        "postgres" => Inbox::postgres(url).await,
-        "redis" => Inbox::redis(url).await,
-        other => panic!("no store: {other}"),
-    }
-    .unwrap();
+    let inbox = Inbox::open(&store).await.unwrap();
     let worker = inbox.worker(move |event: AcceptedEvent| {
         let effects = effects.clone();
         async move {

@@ -1,0 +1,10 @@
+//! One file for each subcommand.
+
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod inbox;
+pub(crate) mod listen;
+pub(crate) mod replay;
+pub(crate) mod send;
+pub(crate) mod sign;
+pub(crate) mod verify;

@@ -1,0 +1,137 @@
+use std::{cell::Cell, time::Duration};
+
+use number7_core::probe::{Finding, Leaves, Probe, Probes, Report};
+use serde_json::json;
+use ureq::http::Uri;
+
+use super::send::SampleArgs;
+use crate::{
+    BoxError, Verdict,
+    client::url,
+    connection::Target,
+    output::{BAD, FAINT, GOOD, Output, styled},
+    secret::SecretArgs,
+    tls::TlsArgs,
+};
+
+/// Examine a running receiver: does it keep the rules, and if not, what is to be mended?
+///
+/// It sends some eighty requests, each on a connection of its own: good ones, forged ones, and such as
+/// stall, break off or lie. The good ones carry the event that --event chooses, about one job, and
+/// the receiver handles them.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  number7 doctor http://127.0.0.1:3000/webhook
+  number7 doctor https://example.com/webhook --job job_of_the_doctor --secret-env LIVE_SECRET
+  number7 doctor http://127.0.0.1:3000/webhook --body-limit 131072 --deadline 30")]
+pub(crate) struct Args {
+    /// The receiver
+    #[arg(value_parser = url)]
+    url: Uri,
+    #[command(flatten)]
+    sample: SampleArgs,
+    /// The receiver's limit for bodies, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = number7_core::DEFAULT_BODY_LIMIT)]
+    body_limit: usize,
+    /// How many seconds the receiver waits for a body
+    #[arg(long, value_name = "SECONDS", default_value_t = number7_core::DEFAULT_BODY_DEADLINE.as_secs())]
+    deadline: u64,
+    /// Show the rules that are kept, too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    secret: SecretArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError> {
+    let sample = args.sample.sample();
+    let probes = Probes::new(args.secret.load()?)
+        .sample(sample.clone())
+        .body_limit(args.body_limit)
+        .body_deadline(Duration::from_secs(args.deadline));
+    let target = Target::new(&args.url, args.tls.config()?);
+    let connected = target.connect().await;
+    connected.map_err(|error| format!("cannot connect to {}: {error}", args.url))?;
+
+    let is_wanted = |probe: &Probe| match probe.leaves() {
+        Leaves::Nothing => true,
+        Leaves::Event(event) => event == sample.event(),
+        _ => false,
+    };
+    let table = probes.table();
+    let wanted = table.iter().filter(|probe| is_wanted(probe)).count();
+    let good = table.iter().filter(|probe| is_wanted(probe) && probe.leaves() != Leaves::Nothing);
+    output.note(&format!(
+        "sending {wanted} requests to {}; {} of them are the {} of {}, and will be handled",
+        args.url,
+        good.count(),
+        sample.event(),
+        args.sample.job(),
+    ));
+    let sent = Cell::new(0_usize);
+    let report = probes.run(async |probe| {
+        if !is_wanted(probe) {
+            return None;
+        }
+        sent.set(sent.get() + 1);
+        Some(target.probe(probe, probes.patience()).await)
+    });
+    let report = report.await;
+    output.print(
+        || text(&report, args.all, table.len() - sent.get()),
+        || {
+            json!({
+                "good": report.is_good(),
+                "requests": sent.get(),
+                "rules": report.findings().iter().map(|finding| json!({
+                    "rule": finding.rule,
+                    "expected": finding.expected,
+                    "seen": finding.seen,
+                    "kept": finding.mend.is_none(),
+                    "mend": finding.mend,
+                })).collect::<Vec<_>>(),
+            })
+        },
+    );
+    Ok(Verdict::from(report.is_good()))
+}
+
+fn text(report: &Report, all: bool, left_out: usize) -> String {
+    let findings = report.findings();
+    let broken: Vec<_> = findings.iter().filter(|finding| finding.mend.is_some()).collect();
+    let mut lines = Vec::new();
+    let shown: Vec<_> = findings.iter().filter(|finding| all || finding.mend.is_some()).collect();
+    if !shown.is_empty() {
+        lines.push(row("rule", "expected", "seen"));
+        lines.extend(shown.iter().map(|finding| line(finding)));
+        lines.push(String::new());
+    }
+    let mut mends: Vec<&str> = Vec::new();
+    for mend in broken.iter().filter_map(|finding| finding.mend) {
+        if !mends.contains(&mend) {
+            mends.push(mend);
+        }
+    }
+    lines.extend(mends.iter().map(|mend| format!("{} {mend}", styled(BAD, "mend:"))));
+    let kept = format!("{} of {} rules are kept", findings.len() - broken.len(), findings.len());
+    lines.push(styled(if broken.is_empty() { GOOD } else { BAD }, kept));
+    if left_out > 0 {
+        let note = format!("{left_out} probes were not sent: they would leave other events behind");
+        lines.push(styled(FAINT, note));
+    }
+    lines.join("\n")
+}
+
+fn line(finding: &Finding) -> String {
+    let Finding { rule, expected, seen, mend, .. } = finding;
+    match mend {
+        None => format!("{} {}", row(rule, expected, seen), styled(GOOD, "kept")),
+        Some(_) => format!("{} {}", row(rule, expected, seen), styled(BAD, "broken")),
+    }
+}
+
+fn row(rule: &str, expected: &str, seen: &str) -> String {
+    format!("{rule:55} {expected:15} {seen:20}")
+}

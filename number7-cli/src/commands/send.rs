@@ -1,0 +1,169 @@
+use clap::ValueEnum;
+use number7_core::{Secret, probe::Sample};
+use ureq::http::Uri;
+
+use super::sign::read;
+use crate::{
+    BoxError, Verdict,
+    client::{Attempt, Client, DEFAULT_URL, Message, url},
+    many::{Load, Summary, deliver},
+    output::{BAD, GOOD, Output, styled},
+    secret::SecretArgs,
+    tls::TlsArgs,
+};
+
+/// Send a signed event to a receiver, and retry as Number7 AI does
+///
+/// It is a sample event, or what is in a file. What is not answered 2xx is sent again up to three
+/// times, after 1, 2 and 4 seconds.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  number7 send
+  number7 send --event failed --job job_7 --error 'page 2 could not be read'
+  number7 send --forge --retries 0
+  number7 send --file body.json --url https://example.com/webhook
+  number7 send --count 1000 --concurrency 16 --rate 200")]
+pub(crate) struct Args {
+    /// The receiver
+    #[arg(long, value_parser = url, default_value = DEFAULT_URL)]
+    url: Uri,
+    #[command(flatten)]
+    sample: SampleArgs,
+    /// Send these bytes, in the place of a sample; - is the standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["event", "job", "document", "error"])]
+    file: Option<String>,
+    /// Change the body after it was signed
+    #[arg(long)]
+    forge: bool,
+    /// Deliver each so many times, though it was answered 200: a retry may cross its answer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    times: u32,
+    /// Send so many events; the job of each has a number of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// Send at most so many a second
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+    /// Send so many at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    concurrency: u64,
+    /// How often to send again what is not answered 2xx
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=10))]
+    retries: u32,
+    #[command(flatten)]
+    secret: SecretArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// A sample event.
+#[derive(clap::Args)]
+pub(crate) struct SampleArgs {
+    /// The event
+    #[arg(long, value_enum, default_value = "completed")]
+    event: Kind,
+    /// Its jobId
+    #[arg(long, default_value = "job_abc123")]
+    job: String,
+    /// Its documentType
+    #[arg(long, default_value = "invoice")]
+    document: String,
+    /// Why the job failed, with --event failed
+    #[arg(long, default_value = "page 2 could not be read")]
+    error: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// job.completed
+    Completed,
+    /// job.failed
+    Failed,
+    /// an event that no receiver knows
+    Unknown,
+}
+
+impl SampleArgs {
+    pub(crate) fn sample(&self) -> Sample {
+        let sample = match self.event {
+            Kind::Completed => Sample::completed(&self.job),
+            Kind::Failed => Sample::failed(&self.job, &self.error),
+            Kind::Unknown => Sample::unknown(&self.job),
+        };
+        let now = jiff::Timestamp::now();
+        sample.document(&self.document).timestamp(format!("{now:.3}"))
+    }
+
+    pub(crate) fn job(&self) -> &str {
+        &self.job
+    }
+
+    /// The same about a job of its own.
+    fn numbered(&self, number: u64) -> Sample {
+        self.sample().job(format!("{}-{number}", self.job))
+    }
+}
+
+fn rate(text: &str) -> Result<f64, &'static str> {
+    let rate: f64 = text.parse().map_err(|_| "it is no number")?;
+    (rate > 0.0 && rate.is_finite()).then_some(rate).ok_or("it has to be more than 0")
+}
+
+pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
+    let (secret, client) = (args.secret.load()?, Client::new(&args.tls)?);
+    let file = args.file.as_deref().map(read).transpose()?;
+    let message = |number: u64| args.message(file.as_ref(), number, &secret);
+    let times = u64::from(args.times);
+    if args.count == 1 && !output.is_json() {
+        return Ok(args.one_by_one(&client, &message(0)));
+    }
+    let Args { rate, concurrency, retries, .. } = *args;
+    let load = Load { count: args.count * times, rate, concurrency, retries };
+    let summary = deliver(&client, &args.url, &load, |number| message(number / times));
+    output.print(|| summary.text(), || summary.json());
+    Ok(Verdict::from(summary.is_good()))
+}
+
+impl Args {
+    fn message(&self, file: Option<&Vec<u8>>, number: u64, secret: &Secret) -> Message {
+        let message = match file {
+            Some(body) => Message::signed(body.clone(), secret),
+            None if self.count == 1 => Message::signed(self.sample.sample().json(), secret),
+            None => Message::signed(self.sample.numbered(number).json(), secret),
+        };
+        if self.forge { message.forged() } else { message }
+    }
+
+    /// Shows each attempt.
+    fn one_by_one(&self, client: &Client, message: &Message) -> Verdict {
+        let what = match &self.file {
+            Some(file) => file.clone(),
+            None => format!("{} of {}", self.sample.sample().event(), self.sample.job),
+        };
+        let mut summary = Summary::default();
+        for _ in 0..self.times {
+            anstream::println!("sending {what} to {}", self.url);
+            let mut number = 0;
+            let accepted = client.deliver(&self.url, message, self.retries, |attempt| {
+                number += 1;
+                anstream::println!("attempt {number}: {}", shown(attempt));
+                if let Some(delay) = attempt.next {
+                    anstream::println!("next attempt in {delay:?}");
+                }
+            });
+            summary.end(accepted);
+            if !accepted {
+                anstream::println!("all attempts failed; the vendor would be silent now");
+                break;
+            }
+        }
+        Verdict::from(summary.is_good())
+    }
+}
+
+pub(crate) fn shown(attempt: &Attempt) -> String {
+    match &attempt.answer {
+        Ok(status) => styled(if attempt.is_accepted() { GOOD } else { BAD }, status),
+        Err(error) => styled(BAD, format!("no answer: {error}")),
+    }
+}

@@ -1,0 +1,57 @@
+//! What is printed: text, coloured where a terminal is, or JSON.
+
+use std::error::Error;
+
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
+pub(crate) const FAINT: Style = Style::new().dimmed();
+
+#[derive(Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Prints a text, or this instead of it.
+    pub(crate) fn print(self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
+        match self.json {
+            true => anstream::println!("{}", json()),
+            false => anstream::println!("{}", text()),
+        }
+    }
+
+    /// Says something to whoever reads along, and nothing to scripts.
+    pub(crate) fn note(self, text: &str) {
+        if !self.json {
+            anstream::eprintln!("{FAINT}{text}{FAINT:#}");
+        }
+    }
+
+    pub(crate) fn error(self, error: &(dyn Error + 'static)) {
+        match self.json {
+            true => anstream::eprintln!("{}", json!({ "error": error.to_string() })),
+            false => anstream::eprintln!("{BAD}error:{BAD:#} {error}"),
+        }
+    }
+}
+
+/// Warns, scripts too.
+pub(crate) fn warn(text: &str) {
+    let style = AnsiColor::Yellow.on_default();
+    anstream::eprintln!("{style}warning:{style:#} {text}");
+}
+
+pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}

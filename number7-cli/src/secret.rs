@@ -1,0 +1,54 @@
+//! Where the secret comes from.
+
+use std::{fs, path::PathBuf};
+
+use number7_core::Secret;
+use zeroize::Zeroizing;
+
+use crate::{BoxError, output::warn};
+
+#[derive(clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct SecretArgs {
+    /// The environment variable that has the secret
+    #[arg(long, value_name = "NAME", default_value = "WEBHOOK_SECRET")]
+    secret_env: String,
+    /// The file that has the secret; a newline at its end is not part of it
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// The secret itself: others see it in the list of processes and in the shell's history
+    #[arg(long, value_name = "SECRET")]
+    secret: Option<String>,
+}
+
+impl SecretArgs {
+    pub(crate) fn load(&self) -> Result<Secret, BoxError> {
+        if let Some(secret) = &self.secret {
+            warn("a secret among the arguments can be seen by others: use --secret-env");
+            return Ok(Secret::new(secret)?);
+        }
+        let Some(file) = &self.secret_file else {
+            return Ok(Secret::from_env(&self.secret_env)?);
+        };
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let text = Zeroizing::new(fs::read(file).map_err(|error| named(&error))?);
+        let line = text.strip_suffix(b"\n").unwrap_or(&text);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Ok(Secret::new(line).map_err(|error| named(&error))?)
+    }
+}
+
+/// `NAME=VARIABLE`: a secret to be told apart, and the environment variable that has it.
+#[derive(Clone)]
+pub(crate) struct Recognized {
+    pub(crate) name: String,
+    pub(crate) secret: Secret,
+}
+
+impl Recognized {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (name, variable) = text.split_once('=').ok_or("it has to be NAME=VARIABLE")?;
+        let secret = Secret::from_env(variable).map_err(|error| error.to_string())?;
+        Ok(Self { name: name.into(), secret })
+    }
+}

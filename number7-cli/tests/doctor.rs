@@ -1,0 +1,281 @@
+//! What the doctor finds in receivers with faults, each of them on a real socket.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::Read,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::Request,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use flate2::read::GzDecoder;
+use number7_core::{SIGNATURE_HEADER, Secret};
+use serde_json::Value;
+use tokio::{net::TcpListener, time::sleep};
+
+const SECRET: &str = "the-secret-of-the-tests";
+
+/// What is wrong with a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    ParsesFirst,
+    Reserializes,
+    ReserializesSorted,
+    HasNoLimit,
+    FailsWithoutHeader,
+    Inflates,
+    WorksFirst,
+    WorksBeforeItAnswers,
+    ComparesText,
+    ComparesAPart,
+    TakesAPrefix,
+    VerifiesNothing,
+    HasNoSecret,
+    AnswersForbidden,
+    TellsWhy,
+    KnowsNoOtherFields,
+    WantsJson,
+    ConsumesTheBody,
+    Redirects,
+    HasNoRoute,
+    HasNoPost,
+    FailsOnNoEvent,
+    PicksOneSignature,
+}
+
+/// A receiver as many are written: it works, but for its fault.
+async fn receive(fault: Fault, request: Request) -> Result<StatusCode, Response> {
+    let (parts, body) = request.into_parts();
+    let unauthorized = |why: &'static str| match fault {
+        Fault::AnswersForbidden => StatusCode::FORBIDDEN.into_response(),
+        Fault::TellsWhy => (StatusCode::UNAUTHORIZED, why).into_response(),
+        _ => StatusCode::UNAUTHORIZED.into_response(),
+    };
+    let limit = if fault == Fault::HasNoLimit { usize::MAX } else { 64 * 1024 };
+    let declared = parts.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|declared: u64| declared > limit as u64) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+    }
+    if fault == Fault::WorksFirst {
+        sleep(Duration::from_millis(200)).await;
+    }
+    let header = signature(&parts.headers, fault);
+    let header = match (header, fault) {
+        (None, Fault::FailsWithoutHeader) => return Err(failed()),
+        (None, Fault::VerifiesNothing) => String::new(),
+        (None, _) => return Err(unauthorized("no signature")),
+        (Some(header), _) => header,
+    };
+    if fault == Fault::WantsJson
+        && parts.headers.get("content-type").is_some_and(|v| v != "application/json")
+    {
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
+    }
+    let body = tokio::time::timeout(Duration::from_secs(2), to_bytes(body, limit));
+    let body = body.await.map_err(|_| StatusCode::REQUEST_TIMEOUT.into_response())?;
+    let body = body.map_err(|error| match error.to_string().contains("length limit") {
+        true => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        false => StatusCode::BAD_REQUEST.into_response(),
+    })?;
+    let encoded = parts.headers.get("content-encoding").is_some_and(|v| v != "identity");
+    let body = match fault {
+        Fault::Inflates if encoded => {
+            let mut inflated = Vec::new();
+            let read = GzDecoder::new(&*body).read_to_end(&mut inflated);
+            read.map_err(|_| StatusCode::BAD_REQUEST.into_response())?;
+            inflated.into()
+        }
+        _ => body,
+    };
+    let parsed = serde_json::from_slice::<Value>(&body);
+    if fault == Fault::ParsesFirst && parsed.is_err() {
+        return Err(StatusCode::BAD_REQUEST.into_response());
+    }
+    let verified = match (&parsed, fault) {
+        (Ok(_), Fault::Reserializes) => minified(&body).into(),
+        (Ok(parsed), Fault::ReserializesSorted) => parsed.to_string().into(),
+        (_, Fault::ConsumesTheBody) => Bytes::new(),
+        _ => body.clone(),
+    };
+    if !is_authentic(&header, &verified, fault) {
+        return Err(unauthorized("another signature"));
+    }
+    if encoded && fault != Fault::Inflates {
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
+    }
+    if fault == Fault::WorksBeforeItAnswers {
+        sleep(Duration::from_millis(1_200)).await;
+    }
+    if fault == Fault::FailsOnNoEvent && parsed.as_ref().is_ok_and(|event| event["event"].is_null())
+    {
+        return Err(failed());
+    }
+    if fault == Fault::KnowsNoOtherFields
+        && parsed.as_ref().is_ok_and(|event| !event["pages"].is_null())
+    {
+        return Err(StatusCode::BAD_REQUEST.into_response());
+    }
+    Ok(StatusCode::OK)
+}
+
+/// Parsed and serialized again, as JavaScript does it.
+fn minified(json: &[u8]) -> String {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let text = String::from_utf8_lossy(json);
+    let kept = text.chars().filter(|character| {
+        is_text ^= *character == '"' && !is_escaped;
+        is_escaped = *character == '\\' && !is_escaped;
+        is_text || !character.is_ascii_whitespace()
+    });
+    kept.collect::<String>().replace(r"\u006a", "j")
+}
+
+fn failed() -> Response {
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+fn signature(headers: &HeaderMap, fault: Fault) -> Option<String> {
+    let mut values = headers.get_all(SIGNATURE_HEADER).iter();
+    let first = values.next()?;
+    if fault != Fault::PicksOneSignature && values.next().is_some() {
+        return Some(String::new());
+    }
+    Some(String::from_utf8_lossy(first.as_bytes()).into_owned())
+}
+
+fn is_authentic(header: &str, body: &[u8], fault: Fault) -> bool {
+    let expected = Secret::new(SECRET).unwrap().sign(body).to_string();
+    let header = match fault {
+        Fault::ComparesText => header.to_owned(),
+        Fault::TakesAPrefix => header.trim_start_matches("sha256=").to_lowercase(),
+        _ => header.to_lowercase(),
+    };
+    match fault {
+        Fault::VerifiesNothing => true,
+        Fault::ComparesAPart => header.len() == 64 && header[..32] == expected[..32],
+        Fault::HasNoSecret => {
+            header == expected
+                || header == "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad"
+                || is_signed_without_key(&header, body)
+        }
+        _ => header == expected,
+    }
+}
+
+fn is_signed_without_key(header: &str, body: &[u8]) -> bool {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"").unwrap();
+    mac.update(body);
+    let hex: String =
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    hex == header
+}
+
+async fn start(fault: Fault) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let receive = move |request: Request| receive(fault, request);
+    let app: Router = match fault {
+        Fault::HasNoRoute => Router::new().route("/hook", post(receive)),
+        Fault::HasNoPost => Router::new().route("/webhook", get(receive)),
+        Fault::Redirects => Router::new().fallback(async || {
+            (StatusCode::PERMANENT_REDIRECT, [("location", "/webhook/")], Body::empty())
+        }),
+        _ => Router::new().route("/webhook", post(receive)),
+    };
+    tokio::spawn(async { axum::serve(listener, app).await });
+    addr
+}
+
+struct Examined {
+    good: bool,
+    /// The rules that are broken.
+    broken: Vec<String>,
+    /// What is said to be mended, each once.
+    mends: Vec<String>,
+}
+
+async fn examine(addr: SocketAddr) -> Examined {
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_number7"));
+    doctor.env("WEBHOOK_SECRET", SECRET).stderr(Stdio::inherit());
+    doctor.args(["--json", "doctor", "--deadline", "2", &format!("http://{addr}/webhook")]);
+    let output = tokio::task::spawn_blocking(move || doctor.output().unwrap()).await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rules = report["rules"].as_array().unwrap();
+    let broken: Vec<_> = rules.iter().filter(|rule| rule["kept"] == false).collect();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut mends: Vec<_> = broken.iter().map(|rule| text(&rule["mend"])).collect();
+    mends.sort();
+    mends.dedup();
+    assert!(report["requests"].as_u64().unwrap() < 100);
+    assert_eq!(output.status.code(), Some(i32::from(report["good"] == false)));
+    let broken = broken.iter().map(|rule| text(&rule["rule"])).collect();
+    Examined { good: report["good"] == true, broken, mends }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_is_named_and_nothing_else() {
+    let faults = [
+        (Fault::ParsesFirst, &["parsed or judged before its signature is verified"][..]),
+        (
+            Fault::Reserializes,
+            &["the receiver verifies a serialization", "the receiver verifies something else than"],
+        ),
+        (Fault::ReserializesSorted, &["the receiver verifies a serialization"]),
+        (Fault::HasNoLimit, &["a body over the limit is not refused", "declared too large"]),
+        (Fault::FailsWithoutHeader, &["fails where there is no signature header"]),
+        (Fault::Inflates, &["something inflates bodies before they are verified"]),
+        (Fault::WorksFirst, &["a forged event takes as long as work does"]),
+        (Fault::WorksBeforeItAnswers, &["the handler works before it answers"]),
+        (Fault::ComparesText, &["compared as text"]),
+        (Fault::ComparesAPart, &["only a part of the signature is compared"]),
+        (Fault::TakesAPrefix, &["not exactly 64 hex digits"]),
+        (Fault::HasNoSecret, &["runs without its secret"]),
+        (Fault::TellsWhy, &["the answers tell a sender what is wrong"]),
+        (Fault::KnowsNoOtherFields, &["refuses fields that it does not know"]),
+        (Fault::WantsJson, &["only read if its content-type is application/json"]),
+        (Fault::FailsOnNoEvent, &["an authentic body that is no event makes the receiver fail"]),
+        (Fault::PicksOneSignature, &["of several signatures one is picked"]),
+    ];
+    let examined = faults
+        .map(|(fault, mends)| async move { (fault, mends, examine(start(fault).await).await) });
+    for examined in examined.map(tokio::spawn) {
+        let (fault, mends, examined) = examined.await.unwrap();
+        assert!(!examined.good);
+        for mend in mends {
+            let is_named = examined.mends.iter().any(|named| named.contains(mend));
+            assert!(is_named, "{fault:?}: {mend} is not among {:#?}", examined.mends);
+        }
+        for named in &examined.mends {
+            let is_fault = mends.iter().any(|mend| named.contains(mend));
+            assert!(is_fault, "{fault:?}: {named}, because of {:?}", examined.broken);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_that_breaks_everything_is_among_what_is_named() {
+    let faults = [
+        (Fault::VerifiesNothing, "nothing verifies the signature"),
+        (Fault::AnswersForbidden, "answered 403"),
+        (Fault::ConsumesTheBody, "something in front has consumed it"),
+        (Fault::Redirects, "it redirects"),
+        (Fault::HasNoRoute, "there is nothing at this path"),
+        (Fault::HasNoPost, "there is no POST at this path"),
+    ];
+    let examined =
+        faults.map(|(fault, mend)| async move { (fault, mend, examine(start(fault).await).await) });
+    for examined in examined.map(tokio::spawn) {
+        let (fault, mend, examined) = examined.await.unwrap();
+        let is_named = examined.mends.iter().any(|named| named.contains(mend));
+        assert!(!examined.good && is_named, "{fault:?}: {mend} is not among {:#?}", examined.mends);
+    }
+}
