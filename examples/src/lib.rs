@@ -1,15 +1,37 @@
-//! What the examples have in common: their configuration, and the sender's side.
+//! What the examples have in common: their configuration, and how they fail.
 
-use std::{env, io, net::TcpListener};
+use std::{env, error::Error, fmt, io, net::TcpListener, time::SystemTime};
 
-use number7_core::{Event, Secret, SecretError, SecretErrorKind};
-
-pub mod inbox;
-pub mod sender;
+use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
 
 /// The secret of receivers and senders that are given none. It is in this file, so anybody can sign
 /// with it.
 pub const DEMO_SECRET: &str = "number7-demo-secret";
+
+/// What an example ends with. It prints as a sentence, where a `main` that returns it shows it.
+pub struct Failure(Box<dyn Error + Send + Sync>);
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Accepts what [`secret`] signed, and looks for the cause where a signature does not match: it is in
+/// the log.
+///
+/// # Errors
+///
+/// `WEBHOOK_SECRET` is set to something that is no secret.
+pub fn verifier() -> Result<Verifier, SecretError> {
+    Ok(Verifier::new(secret()?).diagnose(SystemTime::now))
+}
 
 /// The secret in `WEBHOOK_SECRET`, or with a warning the [`DEMO_SECRET`].
 ///
@@ -28,9 +50,7 @@ pub fn secret() -> Result<Secret, SecretError> {
 pub fn secret_or(variable: &str, demo: &str) -> Result<Secret, SecretError> {
     match Secret::from_env(variable) {
         Err(error) if error.kind() == SecretErrorKind::NotSet => {
-            eprintln!(
-                "warning: {variable} is not set; using a demo secret, with which anybody can sign"
-            );
+            eprintln!("warning: {variable} is not set; using {demo}, with which anybody can sign");
             Secret::new(demo)
         }
         other => other,

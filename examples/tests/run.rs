@@ -2,19 +2,34 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, Read},
     net::TcpListener,
+    path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use number7_examples::DEMO_SECRET;
+use tempfile::TempDir;
+
 /// A command without the settings of whoever runs the tests.
-fn command(program: &str) -> Command {
+fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("WEBHOOK_ADDR", "127.0.0.1:0");
     command.env_remove("WEBHOOK_SECRET").env_remove("WEBHOOK_SECRET_OLD");
+    command.env_remove("NUMBER7_STORE");
     command
+}
+
+/// The command line, which is built beside the examples, with their secret.
+fn number7() -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("number7");
+    assert!(program.exists(), "it is built by `cargo test --workspace`");
+    let mut number7 = command(program);
+    number7.env("WEBHOOK_SECRET", DEMO_SECRET);
+    number7
 }
 
 /// A receiver that is killed when it is dropped.
@@ -46,8 +61,7 @@ impl Receiver {
     }
 
     fn send(&self, args: &[&str]) -> Output {
-        let mut send = command(env!("CARGO_BIN_EXE_send"));
-        send.args(["--url", &self.url]).args(args).output().unwrap()
+        number7().args(["send", "--url", &self.url]).args(args).output().unwrap()
     }
 
     /// What is printed after a delivery that is answered 200.
@@ -84,7 +98,7 @@ fn both_receivers_handle_what_is_sent() {
 #[test]
 fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
     let folder = tempfile::tempdir().unwrap();
-    let args = ["--url", folder.path().to_str().unwrap()];
+    let args = ["--store", &store(&folder)];
     let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
     let output = receiver.send(&["--job", "job_1", "--times", "2"]);
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -97,15 +111,25 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
     // What is handled next is the next job: the first is known.
     assert_eq!(receiver.handles(&["--job", "job_2"]), "handled: job_2 is done: invoice");
 
-    let letters = command(env!("CARGO_BIN_EXE_dead-letters")).args(args).output().unwrap();
-    assert_eq!(String::from_utf8(letters.stdout).unwrap(), "0 dead letters\n");
-    let mut requeue = command(env!("CARGO_BIN_EXE_dead-letters"));
-    let requeued = requeue.args(args).args(["--requeue", "job.completed:job_2"]).output().unwrap();
-    assert_eq!(requeued.status.code(), Some(1));
-    assert_eq!(
-        String::from_utf8(requeued.stdout).unwrap(),
-        "job.completed:job_2 is no dead letter\n"
-    );
+    assert_eq!(inbox(&["list"], &folder), (Some(0), "0 dead letters\n".into()));
+    let none = (Some(1), "job.completed:job_2 is no dead letter\n".to_owned());
+    for command in ["requeue", "show", "discard"] {
+        assert_eq!(inbox(&[command, "job.completed:job_2"], &folder), none);
+    }
+}
+
+fn store(folder: &TempDir) -> String {
+    format!("sqlite:{}", folder.path().join("inbox.db").display())
+}
+
+/// The exit code and the output of `number7 inbox`.
+fn inbox(args: &[&str], folder: &TempDir) -> (Option<i32>, String) {
+    let mut number7 = number7();
+    let output =
+        number7.arg("inbox").args(args).args(["--store", &store(folder)]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error, "");
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
 #[test]
@@ -113,23 +137,24 @@ fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
     const LETTER: &str =
         "1 dead letters\njob.completed:job_1 after 3 attempts: the work was told to fail\n";
     let folder = tempfile::tempdir().unwrap();
-    let args = ["--url", folder.path().to_str().unwrap()];
-    let letters = |more: &[&str]| {
-        let mut letters = command(env!("CARGO_BIN_EXE_dead-letters"));
-        String::from_utf8(letters.args(args).args(more).output().unwrap().stdout).unwrap()
-    };
+    let args = ["--store", &store(&folder)];
     let failing = [args[0], args[1], "--fail"];
     let receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &failing);
     assert!(receiver.send(&["--job", "job_1"]).status.success());
     let begun = Instant::now();
-    while letters(&[]) != LETTER {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{}", letters(&[]));
+    while inbox(&["list"], &folder).1 != LETTER {
+        let letters = inbox(&["list"], &folder).1;
+        assert!(begun.elapsed() < Duration::from_secs(60), "{letters}");
         sleep(Duration::from_millis(100));
     }
+    let (code, letter) = inbox(&["show", "job.completed:job_1"], &folder);
+    assert_eq!(code, Some(0));
+    assert!(letter.contains("error     the work was told to fail\n"), "{letter}");
+    assert!(letter.contains(r#"event     {"event":"job.completed","jobId":"job_1","#), "{letter}");
     drop(receiver);
 
-    let requeued = letters(&["--requeue", "job.completed:job_1"]);
-    assert_eq!(requeued, "job.completed:job_1 is back at work\n");
+    let requeued = inbox(&["requeue", "job.completed:job_1"], &folder);
+    assert_eq!(requeued, (Some(0), "job.completed:job_1 is back at work\n".into()));
     let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
     assert_eq!(receiver.line(), "handled: job_1 is done: invoice");
 }
@@ -141,39 +166,6 @@ fn rotate_tells_which_secret_signed() {
     assert_eq!(handled, "handled: job.completed, signed with the new secret");
     let handled = receiver.handles(&["--secret", "number7-demo-secret-old"]);
     assert_eq!(handled, "handled: job.completed, signed with the old secret");
-}
-
-#[test]
-fn a_forged_event_is_sent_four_times_and_then_given_up() {
-    let receiver = Receiver::start(env!("CARGO_BIN_EXE_receive-axum"));
-    let output = receiver.send(&["--forge"]);
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{printed}");
-    for line in [
-        "attempt 1: 401 Unauthorized\nnext attempt in 1s\n",
-        "attempt 2: 401 Unauthorized\nnext attempt in 2s\n",
-        "attempt 3: 401 Unauthorized\nnext attempt in 4s\n",
-        "attempt 4: 401 Unauthorized\nall attempts failed",
-    ] {
-        assert!(printed.contains(line), "{printed}");
-    }
-}
-
-#[test]
-fn a_refused_connection_is_tried_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/webhook", listener.local_addr().unwrap());
-    drop(listener);
-    let mut send = command(env!("CARGO_BIN_EXE_send"));
-    let mut process = send.args(["--url", &url]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let mut line = || lines.next().unwrap().unwrap();
-    line();
-    assert!(line().starts_with("attempt 1: no answer"));
-    assert_eq!(line(), "next attempt in 1s");
-    assert!(line().starts_with("attempt 2: no answer"));
-    process.kill().unwrap();
-    process.wait().unwrap();
 }
 
 #[test]
@@ -204,4 +196,45 @@ fn a_secret_that_is_none_ends_the_start() {
         assert!(!process.wait().unwrap().success());
         assert!(printed.contains(reason), "{printed}");
     }
+}
+
+#[test]
+fn both_receivers_keep_all_rules() {
+    for program in [env!("CARGO_BIN_EXE_receive-axum"), env!("CARGO_BIN_EXE_receive-actix")] {
+        let receiver = Receiver::start(program);
+        let output = number7().args(["doctor", &receiver.url]).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{program}: {printed}");
+        assert!(printed.starts_with("81 of 81 rules are kept\n"), "{program}: {printed}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_said_in_a_sentence() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    for program in [env!("CARGO_BIN_EXE_receive-axum"), env!("CARGO_BIN_EXE_receive-actix")] {
+        let output = command(program).env("WEBHOOK_ADDR", &addr).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let sentence =
+            format!("Error: cannot listen on {addr} (WEBHOOK_ADDR): Address already in use");
+        assert!(error.contains(&sentence), "{error}");
+    }
+}
+
+#[test]
+fn the_log_says_why_a_signature_does_not_match() {
+    let mut receiver = command(env!("CARGO_BIN_EXE_receive-axum"));
+    let mut process = receiver.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let url = lines.next().unwrap().unwrap().strip_prefix("listening on ").unwrap().to_owned();
+    let mut number7 = number7();
+    let sent = number7.args(["send", "--forge", "--retries", "0", "--url", &url]).output().unwrap();
+    assert_eq!(sent.status.code(), Some(1));
+    process.kill().unwrap();
+    let log = process.wait_with_output().unwrap().stderr;
+    let log = String::from_utf8(log).unwrap();
+    assert!(log.contains("kind=SignatureMismatch diagnosis="), "{log}");
+    assert!(log.contains("a newline or white space at its end"), "{log}");
 }

@@ -8,7 +8,6 @@ import hmac
 import io
 import json
 import math
-import pprint
 import quopri
 import re
 import urllib.parse
@@ -132,7 +131,6 @@ FORMATS = {
     "Flask's jsonify in debug mode": jsonify_debug,
     "a jsonb column of PostgreSQL": lambda value: json.dumps(by_length(value), ensure_ascii=False),
     "str(dict)": str,
-    "pprint.pformat": pprint.pformat,
 }
 
 
@@ -301,7 +299,7 @@ for signed, sent, value, *rest in [
     ("JSON.stringify", "json.dumps with indent=4", NESTED),
     ("JSON.stringify", "json.dumps with sort_keys", COMPLETED),
     ("JSON.stringify", "json.dumps with sort_keys", UMLAUTS),
-    ("JSON.stringify", "Django REST framework's Response", NESTED, {"signed": "JSON.stringify with 2 spaces"}),
+    ("JSON.stringify with 2 spaces", "Django REST framework's Response", NESTED),
     ("JSON.stringify", "Flask's jsonify", COMPLETED),
     ("JSON.stringify", "Flask's jsonify", UMLAUTS),
     ("JSON.stringify", "Flask's jsonify in debug mode", COMPLETED),
@@ -311,7 +309,7 @@ for signed, sent, value, *rest in [
     ("JSON.stringify with 2 spaces", "json.dumps", UMLAUTS),
     ("httpx's json=", "json.dumps", CJK),
     ("httpx's json=", "json.dumps with indent=4 and ensure_ascii=False", QUOTES),
-    ("httpx's json=", "json.dumps with compact separators", LINES, {"value": UMLAUTS}),
+    ("httpx's json=", "json.dumps with compact separators", UMLAUTS),
     ("ujson.dumps", "json.dumps", HTML),
     ("ujson.dumps", "httpx's json=", UMLAUTS),
     ("Flask's jsonify", "json.dumps", NESTED, {"either": ["FinalNewlineLost"]}),
@@ -327,11 +325,10 @@ for signed, sent, value, *rest in [
     ("json.dumps with indent=2", "json.dumps with sort_keys", COMPLETED),
 ]:
     options = rest[0] if rest else {}
-    signed, value = options.pop("signed", signed), options.pop("value", value)
     changed(f"signs {signed}, sends {sent}: {value['jobId']}", "Reserialized",
             FORMATS[signed](value), FORMATS[sent](value), **options)
 changed("signs floats, a proxy in Go writes them", "Reserialized", spaced(FLOATS),
-        json.dumps({**FLOATS, "total": 1250, "large": 10**16}, separators=(",", ":"), sort_keys=True).replace("1e-07", "1e-07"))
+        json.dumps({**FLOATS, "total": 1250, "large": 10**16}, separators=(",", ":"), sort_keys=True).replace("1e-07", "1e-7"))
 changed("signs Decimal('1250.00') by simplejson, a proxy parses it", "Reserialized",
         spaced(FAILED).replace("}", f', "total": {Decimal("1250.00")}}}'), spaced({**FAILED, "total": 1250.0}))
 changed("signs an OrderedDict with the event at its end, sends the dict", "Reserialized",
@@ -431,7 +428,7 @@ changed("gzip.compress without a content-encoding", "Compressed", spaced(COMPLET
 changed("zlib.compress without a content-encoding", "Compressed", spaced(NESTED), zlib.compress(spaced(NESTED).encode()), **LIKELY)
 changed("zlib.compress at level 1 without a content-encoding", "Compressed", spaced(NESTED), zlib.compress(spaced(NESTED).encode(), 1), **LIKELY)
 changed("gzip.compress in base64", None, spaced(NESTED), base64.b64encode(gzip.compress(spaced(NESTED).encode(), mtime=0)),
-        secret=None, either=["Compressed", "Base64Body"])
+        either=["Compressed", "Base64Body"])
 changed("signs gzip.compress, and a proxy inflates it", "Decompressed", gzip.compress(httpx(UMLAUTS).encode(), mtime=0), httpx(UMLAUTS),
         headers=[["Content-Type", "application/json"], ["Content-Encoding", "gzip"]], **LIKELY)
 changed("signs gzip.compress, and a proxy inflates it and says nothing", None, gzip.compress(httpx(UMLAUTS).encode(), mtime=0), httpx(UMLAUTS),
@@ -449,7 +446,7 @@ header("f'sha256={digest}'", "SignaturePrefix", lambda mac: f"sha256={mac.hexdig
 header("f'v1={digest}'", "SignaturePrefix", lambda mac: f"v1={mac.hexdigest()}", CJK)
 header("f'sha256 = {digest}'", "SignaturePrefix", lambda mac: f"sha256 = {mac.hexdigest()}", either=["SignatureWhiteSpace"])
 header("f'signature={digest}'", "SignaturePrefix", lambda mac: f"signature={mac.hexdigest()}")
-header("hex(int)", "SignaturePrefix", lambda mac: hex(int(mac.hexdigest(), 16) | 1 << 255))
+header("hex(int)", "SignaturePrefix", lambda mac: hex(int(mac.hexdigest(), 16)))
 header("base64.b64encode(digest).decode()", "SignatureBase64", lambda mac: base64.b64encode(mac.digest()).decode())
 header("base64.urlsafe_b64encode(digest)", "SignatureBase64", lambda mac: base64.urlsafe_b64encode(mac.digest()).decode(), NESTED)
 header("base64.encodebytes(digest)", "SignatureBase64", lambda mac: base64.encodebytes(mac.digest()).decode(), either=["SignatureWhiteSpace"])

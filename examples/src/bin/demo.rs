@@ -1,17 +1,16 @@
 //! Starts a receiver with an inbox, and sends it five events over real HTTP: one is repeated, and
 //! one is forged.
 
-use std::{error::Error, time::Duration};
+use std::{io, time::Duration};
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_examples::{
-    handle, listen, secret,
-    sender::{Kind, Message},
-};
+use number7_core::{SIGNATURE_HEADER, probe::Sample};
+use number7_examples::{Failure, handle, listen, secret, verifier};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{net::TcpListener, signal, sync::mpsc, task::spawn_blocking, time::timeout};
+use ureq::{Agent, http::StatusCode};
 
 /// How long the demo waits for its worker. It takes a twentieth of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,7 +24,7 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let secret = secret()?;
     let folder = tempfile::tempdir()?;
@@ -33,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     let app = Router::new()
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
-        .layer(VerifyNumber7::new(secret.clone()));
+        .layer(VerifyNumber7::new(verifier()?));
     let listener = TcpListener::from_std(listen()?)?;
     let url = format!("http://{}/webhook", listener.local_addr()?);
     let server = tokio::spawn(async { axum::serve(listener, app).await });
@@ -49,27 +48,35 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     });
     let worker = tokio::spawn(worker.run_until(async { _ = signal::ctrl_c().await }));
 
-    let completed = Message::sample(Kind::Completed, "job_abc123", "invoice", &secret);
-    let failed = Message::sample(Kind::Failed, "job_abc123", "invoice", &secret);
-    let unknown = Message::sample(Kind::Unknown, "job_abc123", "invoice", &secret);
-    for (what, message, is_new) in [
-        ("job.completed", completed.clone(), true),
-        ("job.completed again, as the vendor's retry", completed.clone(), false),
-        ("job.failed", failed, true),
-        ("job.archived", unknown, true),
-        ("job.completed, changed after it was signed", completed.forged(), false),
+    let now = format!("{:.3}", jiff::Timestamp::now());
+    let [completed, failed, unknown] = [
+        Sample::completed("job_abc123"),
+        Sample::failed("job_abc123", "page 2 could not be read"),
+        Sample::unknown("job_abc123"),
+    ]
+    .map(|sample| sample.timestamp(&*now).json());
+    let changed = completed.clone() + " ";
+    for (what, signed, sent, is_new) in [
+        ("job.completed", &completed, &completed, true),
+        ("job.completed again, as the vendor's retry", &completed, &completed, false),
+        ("job.failed", &failed, &failed, true),
+        ("job.archived", &unknown, &unknown, true),
+        ("job.completed, changed after it was signed", &completed, &changed, false),
     ] {
         println!("\nsent: {what}");
-        let url = url.clone();
-        println!("answered: {}", spawn_blocking(move || message.post(&url)).await??);
+        let (url, signature, body) = (url.clone(), secret.sign(signed).to_string(), sent.clone());
+        println!("answered: {}", spawn_blocking(move || post(&url, &signature, &body)).await??);
         if is_new {
             let event = timeout(PATIENCE, work.recv()).await?;
-            handle(&event.ok_or("the worker ended")?);
+            handle(&event.ok_or_else(|| io::Error::other("the worker ended"))?);
         }
     }
 
     if !args.once {
-        println!("\nserving until Ctrl-C; try: cargo run --bin send -- --event failed --url {url}");
+        println!(
+            "\nserving until Ctrl-C; try in another terminal:\n  \
+            WEBHOOK_SECRET=number7-demo-secret cargo run --bin number7 -- send --event failed --url {url}"
+        );
         let printed = async {
             while let Some(event) = work.recv().await {
                 handle(&event);
@@ -82,4 +89,11 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         }
     }
     Ok(())
+}
+
+/// POSTs, and returns the status of the answer.
+fn post(url: &str, signature: &str, body: &str) -> Result<StatusCode, ureq::Error> {
+    let agent = Agent::config_builder().http_status_as_error(false).build();
+    let request = Agent::from(agent).post(url).header(SIGNATURE_HEADER, signature);
+    Ok(request.content_type("application/json").send(body)?.status())
 }

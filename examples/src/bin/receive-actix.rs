@@ -1,15 +1,13 @@
 //! Receives Number7 AI's webhooks with actix-web.
 
-use std::error::Error;
-
 use actix_web::{App, HttpResponse, HttpServer, web};
 use number7_actix::{Event, Verified, VerifyNumber7};
-use number7_examples::{handle, listen, secret};
+use number7_examples::{Failure, handle, listen, verifier};
 
 #[actix_web::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let verify = VerifyNumber7::new(secret()?);
+    let verify = VerifyNumber7::new(verifier()?);
     let app = move || App::new().wrap(verify.clone()).route("/webhook", web::post().to(webhook));
     Ok(HttpServer::new(app).listen(listen()?)?.run().await?)
 }

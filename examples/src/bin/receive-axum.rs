@@ -1,16 +1,14 @@
 //! Receives Number7 AI's webhooks with axum.
 
-use std::error::Error;
-
 use axum::{Router, http::StatusCode, routing::post};
-use number7_examples::{handle, listen, secret};
+use number7_examples::{Failure, handle, listen, verifier};
 use number7_tower::{Event, Verified, VerifyNumber7};
 use tokio::net::TcpListener;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()?));
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier()?));
     Ok(axum::serve(TcpListener::from_std(listen()?)?, app).await?)
 }
 

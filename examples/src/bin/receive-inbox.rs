@@ -1,11 +1,11 @@
 //! Receives Number7 AI's webhooks with axum: accepts them durably, answers, and works on them after.
 
-use std::{error::Error, io, time::Duration};
+use std::{env, fs, io, time::Duration};
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_examples::{handle, inbox::InboxArgs, listen, secret};
-use number7_inbox::{AcceptedEvent, BoxError};
+use number7_examples::{Failure, handle, listen, verifier};
+use number7_inbox::{AcceptedEvent, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{
     net::TcpListener,
@@ -21,8 +21,10 @@ use tokio::{
 /// Any number of these may run on one store.
 #[derive(Parser)]
 struct Args {
-    #[command(flatten)]
-    inbox: InboxArgs,
+    /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
+    /// [default: sqlite in the temporary folder]
+    #[arg(long, value_name = "URL", env = "NUMBER7_STORE")]
+    store: Option<String>,
     /// How many milliseconds the work on an event takes
     #[arg(long, default_value_t = 0)]
     work: u64,
@@ -35,15 +37,17 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let args = Args::parse();
     let (work, lease) = (Duration::from_millis(args.work), Duration::from_secs(args.lease));
 
-    let inbox = args.inbox.open().await?;
+    let store = args.store.map_or_else(in_the_temporary_folder, Ok)?;
+    let inbox = Inbox::open(&store).await?;
+    eprintln!("the inbox is in {store}");
     let app = Router::new()
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
-        .layer(VerifyNumber7::new(secret()?));
+        .layer(VerifyNumber7::new(verifier()?));
     let worker = inbox.worker(move |event| work_on(event, work, args.fail)).lease(lease);
     let worker = if args.fail { worker.attempts(3) } else { worker };
 
@@ -52,6 +56,12 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
     Ok(served?)
+}
+
+fn in_the_temporary_folder() -> io::Result<String> {
+    let folder = env::temp_dir().join("number7-inbox");
+    fs::create_dir_all(&folder)?;
+    Ok(format!("sqlite:{}", folder.join("inbox.db").display()))
 }
 
 /// What is done with an event, at least once. An error, or a panic, and it is tried again later.

@@ -2,20 +2,21 @@
 //!
 //! The new secret is in `WEBHOOK_SECRET`, the old one in `WEBHOOK_SECRET_OLD`.
 
-use std::error::Error;
+use std::time::SystemTime;
 
 use axum::{Router, http::StatusCode, routing::post};
-use number7_examples::{listen, secret, secret_or};
+use number7_examples::{Failure, listen, secret, secret_or};
 use number7_tower::{Delivery, Verified, Verifier, VerifyNumber7};
 use tokio::net::TcpListener;
 
 const DEMO_SECRET_OLD: &str = "number7-demo-secret-old";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let old = secret_or("WEBHOOK_SECRET_OLD", DEMO_SECRET_OLD)?;
     let verifier = Verifier::named("new", secret()?).also_accept("old", old);
+    let verifier = verifier.diagnose(SystemTime::now);
     let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier));
     Ok(axum::serve(TcpListener::from_std(listen()?)?, app).await?)
 }

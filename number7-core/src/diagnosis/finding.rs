@@ -125,7 +125,7 @@ pub enum DiagnosisKind {
     SecretMissing,
     /// The signature is a plain SHA-256 of the body, without any secret.
     NotKeyed,
-    /// The body has a newline at its end that was not signed.
+    /// The body has a newline, or other white space, at its end that was not signed.
     FinalNewlineAdded,
     /// The body lacks a newline at its end that was signed.
     FinalNewlineLost,
@@ -180,7 +180,9 @@ impl DiagnosisKind {
             Self::SecretEncoded => "signed with the text that the secret was decoded from",
             Self::SecretMissing => "signed without a secret",
             Self::NotKeyed => "the signature is a plain SHA-256 of the body",
-            Self::FinalNewlineAdded => "the body has a newline at its end that was not signed",
+            Self::FinalNewlineAdded => {
+                "the body has a newline or white space at its end that was not signed"
+            }
             Self::FinalNewlineLost => "the body lost the newline at its end after it was signed",
             Self::LineEndings => "the line endings of the body are not those that were signed",
             Self::ByteOrderMark => "a byte order mark was added or removed after the signing",

@@ -78,6 +78,11 @@ impl Sample {
         object(self.fields())
     }
 
+    /// The failure of the same job.
+    pub(super) fn failure(&self) -> Self {
+        Self::failed(&*self.job, "blank").timestamp(&*self.timestamp)
+    }
+
     /// The same with its fields sorted by name.
     pub(super) fn sorted(&self) -> String {
         let mut fields = self.fields();

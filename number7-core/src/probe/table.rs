@@ -209,7 +209,7 @@ impl Probes {
         let escaped = json.replacen("job", r"\u006aob", 1);
         let document = self.sample.clone().document("visa").json();
         let more = json[..json.len() - 1].to_owned() + r#","pages":[1,{"a":2.50}]}"#;
-        let failed = Sample::failed("job_abc123", "blank").json();
+        let failed = self.sample.failure().json();
         let archived = r#"{"event":"job.archived"}"#;
         let other = |name, body: &str, event, otherwise| {
             self.probe(name, body, Answer::Accepted(event), Leaves::Event(event), otherwise)

@@ -1,0 +1,414 @@
+//! Each subcommand, as its user types it.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
+use number7_core::Secret;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_rustls::{TlsAcceptor, rustls};
+
+const SECRET: &str = "the-secret-of-the-tests";
+const BODY: &str = r#"{"event":"job.completed","jobId":"job_1"}"#;
+
+fn number7(args: &[&str]) -> Command {
+    let mut number7 = Command::new(env!("CARGO_BIN_EXE_number7"));
+    number7.args(args).env("WEBHOOK_SECRET", SECRET).env_remove("NUMBER7_STORE");
+    number7
+}
+
+/// The exit code, the output, and what was said beside it.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn run_json(args: &[&str]) -> (i32, Value) {
+    let (code, printed, error) = run(&mut number7(&[&["--json"], args].concat()));
+    (code, serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}{error}")))
+}
+
+fn file(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn sign(body: &str) -> String {
+    Secret::new(SECRET).unwrap().sign(body).to_string()
+}
+
+/// `number7 listen`, until it is dropped.
+struct Listening {
+    process: Child,
+    url: String,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Listening {
+    fn start(args: &[&str]) -> Self {
+        let args = [&["listen", "--addr", "127.0.0.1:0"], args].concat();
+        let mut process = number7(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut printed = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first = printed.next().unwrap().unwrap();
+        let url = first.strip_prefix("listening on ").unwrap().to_owned();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
+        thread::spawn(move || printed.for_each(|line| kept.lock().unwrap().push(line.unwrap())));
+        Self { process, url, lines }
+    }
+
+    /// Waits for a line that has all of these in it.
+    #[track_caller]
+    fn prints(&self, parts: &[&str]) {
+        let begun = Instant::now();
+        loop {
+            let lines = self.lines.lock().unwrap();
+            if lines.iter().any(|line| parts.iter().all(|part| line.contains(part))) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{parts:?} is not in {lines:#?}");
+            drop(lines);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn sign_prints_the_header_of_exactly_these_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let body = file(&folder, "body", BODY);
+    let header = format!("x-number7ai-signature: {}\n", sign(BODY));
+    assert_eq!(run(&mut number7(&["sign", &body])), (0, header, String::new()));
+    let signed = json!({ "header": "x-number7ai-signature", "signature": sign(BODY) });
+    assert_eq!(run_json(&["sign", &body]), (0, signed));
+
+    let mut process =
+        number7(&["sign"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    process.stdin.take().unwrap().write_all(b"{}\n").unwrap();
+    let printed = String::from_utf8(process.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(printed, format!("x-number7ai-signature: {}\n", sign("{}\n")));
+}
+
+#[test]
+fn the_secret_comes_from_a_variable_a_file_or_with_a_warning_from_an_argument() {
+    let folder = tempfile::tempdir().unwrap();
+    let (body, secret) = (file(&folder, "body", BODY), file(&folder, "secret", "another\n"));
+    let signed = |secret: &str| {
+        let signature = Secret::new(secret).unwrap().sign(BODY);
+        format!("x-number7ai-signature: {signature}\n")
+    };
+    let of_file = run(&mut number7(&["sign", &body, "--secret-file", &secret]));
+    assert_eq!(of_file, (0, signed("another"), String::new()));
+    let mut of_variable = number7(&["sign", &body, "--secret-env", "OTHER"]);
+    let of_variable = run(of_variable.env("OTHER", "a third"));
+    assert_eq!(of_variable, (0, signed("a third"), String::new()));
+    let (code, printed, warning) = run(&mut number7(&["sign", &body, "--secret", "seen"]));
+    assert_eq!((code, printed), (0, signed("seen")));
+    assert!(warning.starts_with("warning: a secret among the arguments"), "{warning}");
+
+    let missing = run(number7(&["sign", &body]).env_remove("WEBHOOK_SECRET"));
+    let text = "error: environment variable WEBHOOK_SECRET: no secret is set\n";
+    assert_eq!(missing, (3, String::new(), text.into()));
+    let missing = run(&mut number7(&["sign", "no such file"]));
+    assert!(missing.2.starts_with("error: no such file: No such file"), "{}", missing.2);
+    let two = run(&mut number7(&["sign", &body, "--secret", "a", "--secret-file", &secret]));
+    assert_eq!(two.0, 2);
+}
+
+#[test]
+fn verify_says_yes_or_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let body = file(&folder, "body", BODY);
+    let verify = |signature: &str, more: &[&str]| {
+        let args = [&["verify", &body, "--signature", signature], more].concat();
+        let mut verify = number7(&args);
+        run(verify.env("STAGING", "the secret of staging"))
+    };
+    assert_eq!(verify(&sign(BODY), &[]), (0, "yes\n".into(), String::new()));
+    let (code, why, _) = verify(&sign(&format!("{BODY}\n")), &[]);
+    assert_eq!(code, 1);
+    assert!(why.starts_with("no: the body lost the newline at its end"), "{why}");
+    let (code, why, _) = verify(&format!("sha256={}", sign(BODY)), &[]);
+    assert_eq!(code, 1);
+    assert!(why.starts_with("no: probably the header has a prefix"), "{why}");
+    let staging = Secret::new("the secret of staging").unwrap().sign(BODY).to_string();
+    let (_, why, _) = verify(&staging, &["--recognize", "staging=STAGING"]);
+    assert!(why.contains("[secret \"staging\"]"), "{why}");
+    let (code, _, error) = verify(&staging, &["--recognize", "staging"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("it has to be NAME=VARIABLE"), "{error}");
+
+    let (code, why) = run_json(&["verify", &body, "--signature", &"0".repeat(64)]);
+    let expected = json!({ "verified": false, "kind": "SignatureMismatch", "diagnosis": null });
+    assert_eq!((code, why), (1, expected));
+    // A body that no receiver would take is verified all the same.
+    let large = "x".repeat(1024 * 1024);
+    let large_file = file(&folder, "large", &large);
+    let verified = run(&mut number7(&["verify", &large_file, "--signature", &sign(&large)]));
+    assert_eq!(verified.0, 0);
+}
+
+#[test]
+fn listen_tells_what_comes_and_why_it_is_refused() {
+    let listening = Listening::start(&[]);
+    let send = |args: &[&str]| {
+        let args = [&["send", "--retries", "0", "--url", &listening.url], args].concat();
+        run(&mut number7(&args))
+    };
+    let (code, printed, _) = send(&["--event", "failed", "--job", "job_7"]);
+    assert_eq!(code, 0);
+    let lines: Vec<_> = printed.lines().collect();
+    assert_eq!(lines[0], format!("sending job.failed of job_7 to {}", listening.url));
+    assert_eq!(lines[1..], ["attempt 1: 200 OK"]);
+    listening.prints(&["verified 200 job.failed:job_7"]);
+
+    let (code, printed, _) = send(&["--forge"]);
+    assert_eq!(code, 1);
+    assert!(
+        printed.ends_with("all attempts failed; the vendor would be silent now\n"),
+        "{printed}"
+    );
+    listening.prints(&["refused  401 SignatureMismatch: the body has a newline or white space"]);
+    send(&["--secret", "quite another"]);
+    listening.prints(&["refused  401 SignatureMismatch", "no known cause was found"]);
+}
+
+#[test]
+fn many_are_sent_at_the_rate_that_was_asked_for_and_summed_up() {
+    let listening = Listening::start(&[]);
+    let begun = Instant::now();
+    let many =
+        ["send", "--count", "30", "--concurrency", "4", "--rate", "50", "--url", &listening.url];
+    let (code, summary) = run_json(&many);
+    // The last one is due 29 fiftieths of a second after the first.
+    assert!(begun.elapsed() >= Duration::from_millis(580));
+    assert_eq!(code, 0, "{summary}");
+    assert_eq!((&summary["deliveries"], &summary["accepted"]), (&json!(30), &json!(30)));
+    assert_eq!(summary["answers"], json!({ "200": 30 }));
+    let latency = |name: &str| summary["latency_ms"][name].as_f64().unwrap();
+    assert!(0.0 < latency("p50") && latency("p50") <= latency("p99"));
+    assert!(latency("p99") <= latency("max"));
+    listening.prints(&["job.completed:job_abc123-29"]);
+
+    let twice = ["send", "--count", "2", "--times", "2", "--url", &listening.url];
+    let (code, printed, _) = run(&mut number7(&twice));
+    assert_eq!(code, 0);
+    assert!(printed.starts_with("4 of 4 delivered in "), "{printed}");
+    assert!(printed.contains("\n       4  200 OK\nlatency  p50 "), "{printed}");
+}
+
+#[test]
+fn what_is_not_answered_is_tried_again() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/webhook", closed.local_addr().unwrap());
+    drop(closed);
+    let begun = Instant::now();
+    let (code, printed, _) = run(&mut number7(&["send", "--retries", "1", "--url", &url]));
+    assert_eq!(code, 1);
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines[1].starts_with("attempt 1: no answer: "), "{printed}");
+    assert_eq!(lines[2], "next attempt in 1s");
+    assert!(lines[3].starts_with("attempt 2: no answer: "), "{printed}");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn what_was_recorded_is_replayed_byte_for_byte_or_signed_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorded = folder.path().join("deliveries.jsonl");
+    let recorded = recorded.to_str().unwrap();
+    let listening = Listening::start(&["--record", recorded]);
+    let binary = file(&folder, "binary", b"{\"a\":\xff}\r\n");
+    for args in [
+        &["--job", "job_1"][..],
+        &["--event", "failed", "--job", "job_2"],
+        &["--file", &binary],
+        &["--forge", "--retries", "0"],
+    ] {
+        run(&mut number7(&[&["send", "--url", &listening.url], args].concat()));
+    }
+    let text = fs::read_to_string(recorded).unwrap();
+    assert_eq!(text.lines().count(), 3, "what is forged is not recorded: {text}");
+
+    let again = Listening::start(&[]);
+    let replay = |args: &[&str]| {
+        let args = [&["replay", recorded, "--url", &again.url], args].concat();
+        let (code, summary) = run_json(&args);
+        (code, summary["accepted"].as_u64().unwrap(), summary["deliveries"].as_u64().unwrap())
+    };
+    assert_eq!(replay(&[]), (0, 3, 3));
+    assert_eq!(replay(&["--select", "job.failed"]), (0, 1, 1));
+    assert_eq!(replay(&["--select", "job.completed:job_1", "--select", "job.failed"]), (0, 2, 2));
+    assert_eq!(replay(&["--select", "job.completed:job_3"]), (0, 0, 0));
+    let other = file(&folder, "secret", "another");
+    assert_eq!(replay(&["--resign", "--secret-file", &other]), (1, 0, 3));
+    let of_another = Listening::start(&["--secret-file", &other]);
+    let resigned =
+        ["replay", recorded, "--url", &of_another.url, "--resign", "--secret-file", &other];
+    assert_eq!(run(&mut number7(&resigned)).0, 0);
+
+    let broken = file(&folder, "broken", format!("{}\nno JSON\n", text.lines().next().unwrap()));
+    let (code, _, error) = run(&mut number7(&["replay", &broken, "--url", &again.url]));
+    assert_eq!(code, 3);
+    assert!(error.contains("line 2 is no recorded delivery"), "{error}");
+}
+
+#[test]
+fn what_is_forwarded_is_unchanged_and_its_answer_is_handed_on() {
+    type Got = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
+    let (runtime, got) = (Runtime::new().unwrap(), Got::default());
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let app_url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let kept = Arc::clone(&got);
+    let app = Router::new().route(
+        "/hook",
+        post(async move |headers: HeaderMap, body: Bytes| {
+            kept.lock().unwrap().push((headers, body));
+            (axum::http::StatusCode::IM_A_TEAPOT, [("x-of-the-app", "yes")], "short and stout")
+        }),
+    );
+    runtime.spawn(async { axum::serve(listener, app).await });
+
+    let listening = Listening::start(&["--forward", &app_url]);
+    let body = "{ \"event\" : \"job.completed\",\r\n\"jobId\":\"job_1\" }\n";
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut answer = agent
+        .post(&listening.url)
+        .header("x-number7ai-signature", sign(body))
+        .header("x-of-the-sender", "kept")
+        .send(body)
+        .unwrap();
+    assert_eq!(answer.status(), 418);
+    assert_eq!(answer.headers()["x-of-the-app"], "yes");
+    assert_eq!(answer.body_mut().read_to_string().unwrap(), "short and stout");
+    listening.prints(&["verified 418 job.completed:job_1", "forwarded: 418"]);
+    let (headers, forwarded) = got.lock().unwrap().pop().unwrap();
+    assert_eq!(forwarded, body);
+    assert_eq!(headers["x-number7ai-signature"], sign(body));
+    assert_eq!(headers["x-of-the-sender"], "kept");
+
+    // An app that is away is not the sender's success.
+    drop(runtime);
+    let (code, printed, _) =
+        run(&mut number7(&["send", "--retries", "0", "--url", &listening.url]));
+    assert_eq!(code, 1);
+    assert!(printed.contains("attempt 1: 502 Bad Gateway"), "{printed}");
+    listening.prints(&["not forwarded: "]);
+}
+
+#[test]
+fn https_works_with_a_certificate_that_is_trusted_and_with_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let trusted = file(&folder, "cert.pem", certified.cert.pem());
+    let listening = Listening::start(&[]);
+    let behind = listening.url.trim_start_matches("http://").split_once('/').unwrap().0.to_owned();
+
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key.unwrap())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("https://localhost:{}/webhook", listener.local_addr().unwrap().port());
+    runtime.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            tokio::spawn(async move {
+                let Ok(mut outside) = acceptor.accept(stream).await else { return };
+                let mut inside = tokio::net::TcpStream::connect(behind).await.unwrap();
+                _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+            });
+        }
+    });
+
+    let send = ["send", "--retries", "0", "--url", &url, "--cacert", &trusted];
+    assert_eq!(run(&mut number7(&send)).0, 0);
+    let (code, printed, _) = run(&mut number7(&send[..5]));
+    assert_eq!(code, 1);
+    assert!(printed.to_lowercase().contains("certificate"), "{printed}");
+
+    let (code, report) = run_json(&["doctor", &url, "--cacert", &trusted]);
+    assert_eq!((code, &report["good"]), (0, &json!(true)), "{report:#}");
+    let (code, _, error) = run(&mut number7(&["doctor", &url]));
+    assert_eq!(code, 3);
+    assert!(error.contains("cannot connect to https://localhost:"), "{error}");
+}
+
+#[test]
+fn the_doctor_sends_the_event_that_it_is_told_to_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorded = folder.path().join("deliveries.jsonl");
+    let listening = Listening::start(&["--record", recorded.to_str().unwrap()]);
+    let args = ["doctor", &listening.url, "--event", "failed", "--job", "job_of_the_doctor"];
+    let (_, _, note) = run(&mut number7(&args));
+    assert!(
+        note.contains("are the job.failed of job_of_the_doctor, and will be handled"),
+        "{note}"
+    );
+    let lines = fs::read_to_string(recorded).unwrap();
+    let keys: Vec<_> = lines
+        .lines()
+        .filter_map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["key"].as_str().map(str::to_owned)
+        })
+        .collect();
+    let key = "job.failed:job_of_the_doctor";
+    assert!(keys.len() > 10 && keys.iter().all(|sent| sent == key), "{keys:?}");
+}
+
+#[test]
+fn help_has_examples_and_completions_know_all_commands() {
+    let (code, help, _) = run(&mut number7(&["--help"]));
+    assert_eq!(code, 0);
+    assert!(help.contains("Exit status:"), "{help}");
+    for command in ["sign", "verify", "send", "listen", "replay", "doctor", "inbox"] {
+        let (code, help, _) = run(&mut number7(&[command, "--help"]));
+        let examples = help.split_once("Examples:\n").unwrap().1;
+        assert!(code == 0 && examples.contains(&format!("  number7 {command}")), "{help}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (code, completions, _) = run(&mut number7(&["completions", shell]));
+        assert!(code == 0 && completions.contains("requeue"), "{shell}: {completions}");
+    }
+}
+
+#[test]
+fn an_inbox_that_is_not_there_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
+    let (code, _, error) = run(&mut number7(&["inbox", "list", "--store", &store]));
+    assert_eq!(code, 3);
+    assert!(error.contains("inbox.db: No such file"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let (code, _, error) = run(&mut number7(&["--json", "inbox", "list", "--store", "mysql://x/"]));
+    assert_eq!(code, 3);
+    let error: Value = serde_json::from_str(&error).unwrap();
+    assert!(error["error"].as_str().unwrap().contains("begins with sqlite:"), "{error}");
+}
