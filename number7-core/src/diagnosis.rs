@@ -9,6 +9,7 @@ mod finding;
 mod json;
 mod limit;
 mod looks;
+mod percent;
 mod search;
 
 use self::search::Search;
@@ -24,8 +25,19 @@ use crate::{Signature, named_secret::NamedSecret, secret::keyed};
 /// The largest body whose mismatch is diagnosed: 64 KiB, the default body limit.
 const LARGEST_BODY: usize = 64 * 1024;
 
-/// What a sender without a secret signs with: nothing, or the text that its language makes of that.
-const NO_SECRET: [&str; 4] = ["", "undefined", "null", "None"];
+/// What a sender without a secret signs with: nothing, the text that its language makes of that, or
+/// the name of the variable that should have it.
+const NO_SECRET: [&str; 9] = [
+    "",
+    "undefined",
+    "null",
+    "None",
+    "\"\"",
+    "WEBHOOK_SECRET",
+    "$WEBHOOK_SECRET",
+    "${WEBHOOK_SECRET}",
+    "process.env.WEBHOOK_SECRET",
+];
 
 /// Finds out why none of the accepted secrets made the signature.
 pub(crate) fn of_body(
@@ -43,8 +55,10 @@ pub(crate) fn of_body(
     for key in NO_SECRET {
         search.foreign_key(keyed(key.as_bytes()), body, DiagnosisKind::SecretMissing);
     }
-    if Sha256::digest(body).ct_eq(signature.as_bytes()).into() {
-        search.note(Diagnosis::certain(DiagnosisKind::NotKeyed, None));
+    for hashed in [body, &[body, b"\n"].concat(), b""] {
+        if Sha256::digest(hashed).ct_eq(signature.as_bytes()).into() {
+            search.note(Diagnosis::certain(DiagnosisKind::NotKeyed, None));
+        }
     }
     bodies::try_all(&mut search, body);
     let found = search.finish().or_else(|| looks::body(body, is_encoded));

@@ -115,7 +115,10 @@ impl Intake {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, .. } = self;
         let Some(signed_by) = signer(&verifier, &signature, mac, &chunks) else {
-            return Err(verifier.mismatch(&signature, chunks, encoded));
+            return Err(match verifier.diagnoses() {
+                None => RejectionKind::SignatureMismatch.into(),
+                Some(limit) => verifier.mismatch(limit, &signature, chunks, encoded),
+            });
         };
         if encoded {
             return Err(RejectionKind::BodyEncoded.into());

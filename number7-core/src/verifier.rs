@@ -249,7 +249,7 @@ impl Verifier {
     ///
     /// # What it costs
     ///
-    /// Nothing where the signature matches. A mismatch costs at most 1,024 HMACs over 4 MiB in all,
+    /// Nothing where the signature matches. A mismatch costs at most 8,192 HMACs over 4 MiB in all,
     /// and only [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are looked into; bodies over
     /// 64 KiB are not. So whoever floods a receiver with forged requests does not get much of its
     /// time: `cargo bench -p number7-tests --bench diagnosis` measures it.
@@ -309,7 +309,11 @@ impl Verifier {
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     ) -> Result<Intake, Rejection> {
         let head = Head::read(headers);
-        let signature = head.signature().map_err(|rejection| self.bad_header(&head, rejection))?;
+        let signature = match head.signature() {
+            Ok(signature) => signature,
+            Err(rejection) if self.0.diagnoses.is_none() => return Err(rejection),
+            Err(rejection) => return Err(bad_header(&head, rejection)),
+        };
         if head.declared_length > self.0.body_limit as u64 {
             return Err(RejectionKind::BodyTooLarge.into());
         }
@@ -333,16 +337,21 @@ impl Verifier {
         name
     }
 
+    /// Whether mismatches are diagnosed, and how many.
+    pub(crate) fn diagnoses(&self) -> Option<&Limit> {
+        self.0.diagnoses.as_ref()
+    }
+
     /// The refusal of a body that no accepted secret signed.
     #[cold]
     pub(crate) fn mismatch(
         &self,
+        limit: &Limit,
         signature: &Signature,
         chunks: Chunks,
         is_encoded: bool,
     ) -> Rejection {
         let kind = RejectionKind::SignatureMismatch;
-        let Some(limit) = &self.0.diagnoses else { return kind.into() };
         if !limit.take() {
             return Rejection::because(kind, Undiagnosed::TooMany.into());
         }
@@ -351,21 +360,6 @@ impl Verifier {
         match diagnosis::of_body(signature, accepted, recognized, &body, is_encoded) {
             Ok(diagnosis) => Rejection::because(kind, diagnosis.into()),
             Err(undiagnosed) => Rejection::because(kind, undiagnosed.into()),
-        }
-    }
-
-    /// The refusal of a header that is no signature. What it looks like is seen without a search, so
-    /// no limit is needed.
-    #[cold]
-    fn bad_header(&self, head: &Head<'_>, rejection: Rejection) -> Rejection {
-        match (&self.0.diagnoses, rejection.kind(), head.signature_value()) {
-            (Some(_), kind @ RejectionKind::MalformedSignature, Some(value)) => {
-                match diagnosis::of_header(value) {
-                    Some(diagnosis) => Rejection::because(kind, diagnosis.into()),
-                    None => rejection,
-                }
-            }
-            _ => rejection,
         }
     }
 
@@ -418,6 +412,18 @@ impl fmt::Debug for Verifier {
             .field("recognized", &names(&mut self.0.recognized.iter()))
             .field("diagnoses", &self.0.diagnoses.is_some())
             .finish()
+    }
+}
+
+/// The refusal of a header that is no signature. What it looks like is seen without a search, so no limit
+/// is needed.
+#[cold]
+fn bad_header(head: &Head<'_>, rejection: Rejection) -> Rejection {
+    match (rejection.kind(), head.signature_value().and_then(diagnosis::of_header)) {
+        (kind @ RejectionKind::MalformedSignature, Some(diagnosis)) => {
+            Rejection::because(kind, diagnosis.into())
+        }
+        _ => rejection,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_core::{DEFAULT_BODY_DEADLINE, DEFAULT_MAX_HELD_BODIES, Verifier};
+use number7_core::{DEFAULT_BODY_DEADLINE, DEFAULT_MAX_HELD_BODIES};
 use number7_tests::{COMPLETED, in_process::saw, server::Server, sign, socket::Socket, verifier};
 
 /// Short for the tests, and long enough that no busy machine misses it where it must not.

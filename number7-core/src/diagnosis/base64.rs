@@ -3,7 +3,6 @@ use base64::{
     engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig},
 };
 
-/// As lenient as the decoders of Node and of Python are.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -11,15 +10,19 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Decodes base64 of either alphabet, padded or not.
+/// Decodes base64 as leniently as Node and Python do: of either alphabet, padded or not, and whatever
+/// is in between is passed over.
 pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let standard = |byte: &u8| match byte {
-        b'-' => b'+',
-        b'_' => b'/',
-        other => *other,
+    let digit = |byte: &u8| match byte {
+        b'-' => Some(b'+'),
+        b'_' => Some(b'/'),
+        b'+' | b'/' => Some(*byte),
+        byte => byte.is_ascii_alphanumeric().then_some(*byte),
     };
-    let mut text: Vec<_> = text.iter().map(standard).filter(|byte| *byte != b'=').collect();
+    // What is behind the padding is another text.
+    let text = text.split(|byte| *byte == b'=').next()?;
+    let mut digits: Vec<_> = text.iter().filter_map(digit).collect();
     // A single digit is less than a byte.
-    text.truncate(text.len() - usize::from(text.len() % 4 == 1));
-    LENIENT.decode(text).ok()
+    digits.truncate(digits.len() - usize::from(digits.len() % 4 == 1));
+    LENIENT.decode(digits).ok().filter(|bytes| !bytes.is_empty())
 }

@@ -2,45 +2,85 @@
 
 use std::{borrow::Cow, str};
 
-use base64::prelude::{BASE64_STANDARD, Engine};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 
-use super::{DiagnosisKind as Kind, from_base64, json, search::Search};
+use super::{DiagnosisKind as Kind, from_base64, json, percent, search::Search};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a sender signs that has no body yet, or takes it for a text when it is none.
-const PLACEHOLDERS: [&str; 6] = ["", "{}", "null", "undefined", "[object Object]", "None"];
+const PLACEHOLDERS: [&str; 10] = [
+    "",
+    "{}",
+    "[]",
+    "\"\"",
+    "\n",
+    "null",
+    "undefined",
+    "None",
+    "[object Object]",
+    "[object Promise]",
+];
 
 /// Tries them all, the simplest first.
 pub(super) fn try_all(search: &mut Search<'_>, body: &[u8]) {
     ends(search, body);
     lines(search, body);
     encodings(search, body);
-    wrappers(search, body);
-    if let Ok(text) = str::from_utf8(without_mark(body)) {
-        json::rewritings(text, |form, json| {
-            if !search.is_spent() {
-                search.text(json, Kind::Reserialized, || Some(Cow::Owned(form.to_owned())));
+    base64(search, body);
+    if let Some(text) = text(without_mark(body)) {
+        json_in_text(search, text);
+        forms(search, text);
+        rewritings(search, text, Kind::Reserialized);
+        // PHP has one kind of empty array.
+        for [from, to] in [["{}", "[]"], ["[]", "{}"]] {
+            if text.contains(from) {
+                rewritings(search, &text.replace(from, to), Kind::Reserialized);
             }
-        });
+        }
+        // Somebody else's reading of a Python dict.
+        if text.starts_with("{'") {
+            let [text, words] = [text.replace('\'', "\""), text.replace("None", "null")];
+            rewritings(search, &text, Kind::Reserialized);
+            let words = words.replace('\'', "\"").replace("True", "true").replace("False", "false");
+            rewritings(search, &words, Kind::Reserialized);
+        }
+        for end in ["}", "\"}"] {
+            search.text(&[text, end].concat().into_bytes(), Kind::CutOff, || None);
+        }
     }
     for placeholder in PLACEHOLDERS {
         search.text(placeholder.as_bytes(), Kind::SignedNothing, || None);
     }
 }
 
+fn rewritings(search: &mut Search<'_>, json: &str, kind: Kind) {
+    if search.is_spent() {
+        return;
+    }
+    json::rewritings(json, |form, json| {
+        search.text(json, kind, || Some(Cow::Owned(form.to_owned())));
+        !search.is_spent()
+    });
+}
+
 fn ends(search: &mut Search<'_>, body: &[u8]) {
-    let trimmed = body.trim_ascii_end();
     let one_less = body.strip_suffix(b"\n").map(|body| body.strip_suffix(b"\r").unwrap_or(body));
-    for shorter in one_less.into_iter().chain([trimmed, body.trim_ascii()]) {
+    for shorter in one_less.into_iter().chain([body.trim_ascii_end()]) {
         search.text(shorter, Kind::FinalNewlineAdded, || None);
     }
-    for end in ["\n", "\r\n"] {
-        let longer = [body, end.as_bytes()].concat();
-        search.text(&longer, Kind::FinalNewlineLost, || None);
+    for end in ["\n", "\r\n", "\n\n"] {
+        search.text(&[body, end.as_bytes()].concat(), Kind::FinalNewlineLost, || None);
     }
-    search.text(without_mark(body), Kind::ByteOrderMark, || None);
-    search.text(&[BYTE_ORDER_MARK, body].concat(), Kind::ByteOrderMark, || None);
+    for inner in [body.trim_ascii(), body.trim_ascii_start()] {
+        search.text(inner, Kind::OuterWhiteSpace, || None);
+    }
+    let bare = without_mark(body);
+    for end in [&b""[..], b"\n", b"\r\n"] {
+        search.text(&[BYTE_ORDER_MARK, body, end].concat(), Kind::ByteOrderMark, || None);
+        search.text(&[bare, end].concat(), Kind::ByteOrderMark, || None);
+    }
+    search.text(bare.trim_ascii_end(), Kind::ByteOrderMark, || None);
 }
 
 fn lines(search: &mut Search<'_>, body: &[u8]) {
@@ -52,44 +92,122 @@ fn lines(search: &mut Search<'_>, body: &[u8]) {
     }
 }
 
-/// Latin-1 has the first 256 characters of Unicode as its bytes.
+/// Latin-1 has the first 256 characters of Unicode as its bytes. Windows-1252 has others in the place
+/// of its control characters.
 fn encodings(search: &mut Search<'_>, body: &[u8]) {
     if body.is_ascii() {
         return;
     }
-    let from_latin1: String = body.iter().copied().map(char::from).collect();
-    search.text(from_latin1.as_bytes(), Kind::TextEncoding, || None);
-    let byte = |c: char| u8::try_from(c).ok();
-    if let Some(latin1) =
-        text(body).and_then(|text| text.chars().map(byte).collect::<Option<Vec<_>>>())
-    {
-        search.text(&latin1, Kind::TextEncoding, || None);
+    let decoded_by = |decode: fn(u8) -> char| body.iter().copied().map(decode).collect::<String>();
+    for decoded in [decoded_by(char::from), decoded_by(windows)] {
+        search.text(decoded.as_bytes(), Kind::TextEncoding, || None);
+    }
+    let Some(text) = text(body) else { return };
+    let latin1 = |c: char| u8::try_from(c).ok();
+    let encoded_by =
+        |encode: &dyn Fn(char) -> Option<u8>| text.chars().map(encode).collect::<Vec<_>>();
+    for encoded in [encoded_by(&latin1), encoded_by(&to_windows)] {
+        let lossy: Vec<u8> = encoded.iter().map(|byte| byte.unwrap_or(b'?')).collect();
+        search.text(&lossy, Kind::TextEncoding, || None);
+    }
+    let ascii = |replacement: &str| -> String {
+        let character = |c: char| if c.is_ascii() { c.to_string() } else { replacement.into() };
+        text.chars().map(character).collect()
+    };
+    search.text(ascii("?").as_bytes(), Kind::TextEncoding, || None);
+    search.text(ascii("").as_bytes(), Kind::TextEncoding, || None);
+    // Node's `latin1` keeps the lower half of what does not fit.
+    let halves: Vec<u8> = text.encode_utf16().map(|unit| unit.to_le_bytes()[0]).collect();
+    search.text(&halves, Kind::TextEncoding, || None);
+}
+
+/// The characters of Windows-1252 from 0x80 on, where they are not those of Latin-1.
+const WINDOWS: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+    '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+fn windows(byte: u8) -> char {
+    match byte {
+        0x80..0xa0 => WINDOWS[usize::from(byte - 0x80)],
+        _ => char::from(byte),
     }
 }
 
-/// Bodies in another wrapping: a form, base64, a JSON text.
-fn wrappers(search: &mut Search<'_>, body: &[u8]) {
-    if let Some(inner) = from_base64(body.trim_ascii()) {
-        search.text(&inner, Kind::Base64Body, || None);
+fn to_windows(c: char) -> Option<u8> {
+    match WINDOWS.iter().zip(0x80..).find(|(known, _)| **known == c) {
+        Some((_, byte)) => Some(byte),
+        None => u8::try_from(c).ok(),
     }
-    let base64 = BASE64_STANDARD.encode(body);
-    search.text(base64.as_bytes(), Kind::Base64Body, || None);
-    let Some(text) = text(body) else { return };
+}
 
-    if let Ok(inner) = serde_json::from_str::<String>(text) {
-        search.text(inner.as_bytes(), Kind::JsonInText, || None);
+fn base64(search: &mut Search<'_>, body: &[u8]) {
+    let bare = body.trim_ascii();
+    let unquoted = bare.strip_prefix(b"\"").and_then(|bare| bare.strip_suffix(b"\""));
+    let marker = b";base64,";
+    let data = bare.windows(marker.len()).position(|window| window == marker);
+    let data = data.map(|at| &bare[at + marker.len()..]);
+    for text in [Some(bare), unquoted, data].into_iter().flatten() {
+        if let Some(inner) = from_base64(text) {
+            search.text(&inner, Kind::Base64Body, || None);
+        }
     }
-    let twice = serde_json::Value::from(text).to_string();
-    search.text(twice.as_bytes(), Kind::JsonInText, || None);
+    let encoded = BASE64_STANDARD.encode(body);
+    for width in [encoded.len().max(1), 76, 64] {
+        let lines: Vec<&[u8]> = encoded.as_bytes().chunks(width).collect();
+        let lines = lines.join(&b'\n');
+        search.text(&lines, Kind::Base64Body, || None);
+        search.text(&[&*lines, b"\n"].concat(), Kind::Base64Body, || None);
+    }
+    search.text(BASE64_URL_SAFE_NO_PAD.encode(body).as_bytes(), Kind::Base64Body, || None);
+}
 
-    let encoded: String = form_urlencoded::byte_serialize(body).collect();
-    search.text(encoded.as_bytes(), Kind::FormEncoded, || None);
-    if let Some(pairs) = json::pairs(text) {
-        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        search.text(form.as_bytes(), Kind::FormEncoded, || None);
-        return;
+fn json_in_text(search: &mut Search<'_>, text: &str) {
+    let mut inner = Cow::from(text);
+    for _ in 0..3 {
+        let Ok(next) = serde_json::from_str::<String>(&inner) else { break };
+        search.text(next.as_bytes(), Kind::JsonInText, || None);
+        rewritings(search, &next, Kind::JsonInText);
+        inner = next.into();
     }
-    let pairs: Vec<_> = form_urlencoded::parse(body).collect();
+    for quoted in json::quotings(text) {
+        search.text(quoted.as_bytes(), Kind::JsonInText, || None);
+    }
+}
+
+fn forms(search: &mut Search<'_>, text: &str) {
+    let mut form = |form: &str| search.text(form.as_bytes(), Kind::FormEncoded, || None);
+    for encode in percent::STYLES {
+        let encoded = encode(text);
+        form(&encoded);
+        form(&format!("{encoded}="));
+        for name in ["payload", "data", "body", "json"] {
+            form(&format!("{name}={encoded}"));
+        }
+    }
+    let Some(pairs) = json::pairs(text) else { return from_form(search, text) };
+    let mut sorted = pairs.clone();
+    sorted.sort_unstable();
+    for pairs in [&pairs, &sorted] {
+        for encode in percent::STYLES {
+            let pair =
+                |(name, value): &(String, String)| format!("{}={}", encode(name), encode(value));
+            form(&pairs.iter().map(pair).collect::<Vec<_>>().join("&"));
+        }
+    }
+    // A parser of forms took the JSON for the name or the value of a field, and its reading was sent
+    // on.
+    if let [(name, value)] = &*pairs {
+        form(name);
+        form(value);
+    }
+}
+
+fn from_form(search: &mut Search<'_>, text: &str) {
+    for part in parts(text) {
+        search.text(part.as_bytes(), Kind::FormEncoded, || None);
+    }
+    let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).collect();
     for (name, value) in &pairs {
         // One field that is the JSON, or a JSON that was taken for the name of a field.
         let whole = if value.is_empty() { name } else { value };
@@ -100,7 +218,21 @@ fn wrappers(search: &mut Search<'_>, body: &[u8]) {
         format!("{name}:{value}")
     });
     let object = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
-    search.text(object.as_bytes(), Kind::FormEncoded, || None);
+    rewritings(search, &object, Kind::FormEncoded);
+}
+
+/// The contents of the parts of a multipart form.
+fn parts(text: &str) -> Vec<&str> {
+    let Some(boundary) = text.lines().next().filter(|line| line.starts_with("--")) else {
+        return Vec::new();
+    };
+    let mut contents = Vec::new();
+    for part in text.split(boundary) {
+        if let Some((_, content)) = part.split_once("\r\n\r\n") {
+            contents.push(content.strip_suffix("\r\n").unwrap_or(content));
+        }
+    }
+    contents
 }
 
 fn without_mark(body: &[u8]) -> &[u8] {

@@ -108,9 +108,9 @@ pub enum DiagnosisKind {
     /// A secret signed that is only [recognized](crate::Verifier::recognize): that of another
     /// environment.
     RecognizedSecret,
-    /// The sender's copy of the secret has a newline at its end.
+    /// The sender's copy of the secret has a newline at its end, or in front.
     SecretNewline,
-    /// The sender's copy of the secret has white space around it.
+    /// The sender's copy of the secret has white space, or an invisible character, around it.
     SecretWhiteSpace,
     /// The sender's copy of the secret has quotes around it.
     SecretQuoted,
@@ -120,8 +120,8 @@ pub enum DiagnosisKind {
     SecretDecoded,
     /// The receiver decoded the secret; the sender takes its hex or base64 as text.
     SecretEncoded,
-    /// The sender has no secret: it signed with an empty one, or with `undefined`, `null` or
-    /// `None`.
+    /// The sender has no secret: it signed with an empty one, with `undefined`, `null` or `None`, or
+    /// with the name of its variable.
     SecretMissing,
     /// The signature is a plain SHA-256 of the body, without any secret.
     NotKeyed,
@@ -129,6 +129,8 @@ pub enum DiagnosisKind {
     FinalNewlineAdded,
     /// The body lacks a newline at its end that was signed.
     FinalNewlineLost,
+    /// The body has white space in front of it that was not signed.
+    OuterWhiteSpace,
     /// The line endings of the body were changed between CR LF and LF.
     LineEndings,
     /// A byte order mark was added or removed.
@@ -172,8 +174,10 @@ impl DiagnosisKind {
     fn cause(self) -> &'static str {
         match self {
             Self::RecognizedSecret => "signed with a secret that is not accepted here",
-            Self::SecretNewline => "signed with the secret and a newline behind it",
-            Self::SecretWhiteSpace => "signed with the secret and white space around it",
+            Self::SecretNewline => "signed with the secret and a newline around it",
+            Self::SecretWhiteSpace => {
+                "signed with the secret and white space or an invisible character around it"
+            }
             Self::SecretQuoted => "signed with the secret and quotes around it",
             Self::SecretUnquoted => "signed with the secret without the quotes that it has here",
             Self::SecretDecoded => "signed with the bytes that the secret decodes to",
@@ -184,6 +188,7 @@ impl DiagnosisKind {
                 "the body has a newline or white space at its end that was not signed"
             }
             Self::FinalNewlineLost => "the body lost the newline at its end after it was signed",
+            Self::OuterWhiteSpace => "the body has white space in front that was not signed",
             Self::LineEndings => "the line endings of the body are not those that were signed",
             Self::ByteOrderMark => "a byte order mark was added or removed after the signing",
             Self::Reserialized => "the JSON was parsed and serialized again after the signing",
@@ -220,7 +225,7 @@ impl DiagnosisKind {
             }
             Self::SecretMissing => "the sender's variable is not set where it runs",
             Self::NotKeyed => "the sender has to make an HMAC-SHA256 with the secret as its key",
-            Self::FinalNewlineAdded | Self::FinalNewlineLost => {
+            Self::FinalNewlineAdded | Self::FinalNewlineLost | Self::OuterWhiteSpace => {
                 "sign and send the same bytes; curl needs --data-binary, and echo needs -n"
             }
             Self::LineEndings => "sign and send the same bytes, and open files in binary mode",

@@ -1,71 +1,118 @@
 //! What a request looks like: causes that no HMAC can prove.
 
-use super::{Diagnosis, DiagnosisKind as Kind, from_base64};
+use std::str;
+
+use super::{Diagnosis, DiagnosisKind as Kind, from_base64, json};
 use crate::Signature;
 
 /// What a header that is no signature looks like.
 pub(crate) fn header(value: &[u8]) -> Option<Diagnosis> {
     let likely = |kind| Some(Diagnosis::likely(kind));
-    let is_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);
-    if value.contains(&b',') || value.contains(&b';') {
+    let value = value.trim_ascii_end();
+    // Python's str() of bytes.
+    let value = value.strip_prefix(b"b").filter(|rest| rest.starts_with(b"'")).unwrap_or(value);
+    let is_quote = |byte: &u8| b"\"'`".contains(byte);
+    if value.first().is_some_and(|byte| b"[{".contains(byte))
+        || value.iter().any(|byte| b",;".contains(byte))
+    {
         return likely(Kind::SignatureList);
     }
-    if value.len() > 2 && value.first() == value.last() && b"\"'`".contains(&value[0]) {
-        return likely(Kind::SignatureQuoted);
+    let words: Vec<_> =
+        value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    if words.iter().filter(|word| is_signature(word)).count() > 1 {
+        return likely(Kind::SignatureList);
     }
-    let dense: Vec<u8> = value.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if Signature::parse(&dense).is_ok() {
+    let dense = words.concat();
+    if is_signature(&dense) || words.first().is_some_and(|word| is_signature(word)) {
         return likely(Kind::SignatureWhiteSpace);
     }
-    let hash = match is_digits(value).then_some(value.len()) {
-        Some(32) => Some("MD5"),
-        Some(40) => Some("SHA-1"),
-        Some(56) => Some("SHA-224"),
-        Some(96) => Some("SHA-384"),
-        Some(128) => Some("SHA-512"),
-        _ => None,
-    };
-    if let Some(hash) = hash {
+    let naked: Vec<u8> = value.iter().copied().filter(|byte| !is_quote(byte)).collect();
+    let naked = decoded(&naked);
+    // A name in front of the digits, or of base64, which may end with `=` itself.
+    let padding = naked.iter().rev().take_while(|byte| **byte == b'=').count();
+    let starts = naked[..naked.len() - padding].iter().rposition(|byte| b"=: ".contains(byte));
+    let behind = starts.map(|at| &naked[at + 1..]);
+    let behind = behind.or_else(|| naked.strip_prefix(b"0x")).or_else(|| naked.strip_prefix(b"0X"));
+    let is_prefixed = behind.is_some();
+    let naked = behind.unwrap_or(&naked);
+    if let Some(hash) = other_hash(naked) {
         return Some(Diagnosis::likely(Kind::SignatureOtherHash).with_detail(hash));
     }
-    // A name in front of the digits, or of base64, which may end with `=` itself.
-    let padding = value.iter().rev().take_while(|byte| **byte == b'=').count();
-    let starts = value[..value.len() - padding].iter().rposition(|byte| b"=: ".contains(byte));
-    let behind = starts.map(|at| &value[at + 1..]);
-    let behind = behind.or_else(|| value.strip_prefix(b"0x")).or_else(|| value.strip_prefix(b"0X"));
-    if behind.is_some_and(|behind| Signature::parse(behind).is_ok() || is_base64(behind)) {
-        return likely(Kind::SignaturePrefix);
+    match is_prefixed {
+        true if is_signature(naked) || is_base64(naked) => likely(Kind::SignaturePrefix),
+        false if is_base64(naked) => likely(Kind::SignatureBase64),
+        false if is_signature(naked) => likely(Kind::SignatureQuoted),
+        _ => None,
     }
-    if is_base64(value) {
-        return likely(Kind::SignatureBase64);
-    }
-    None
 }
 
-/// Base64 of a hash, or of its hex digits.
-fn is_base64(value: &[u8]) -> bool {
-    let hash = from_base64(value);
-    hash.is_some_and(|hash| hash.len() == 32 || Signature::parse(&hash).is_ok())
+fn is_signature(text: &[u8]) -> bool {
+    Signature::parse(text).is_ok()
+}
+
+/// Percent-decoded, as base64 is found in queries.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    text.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=").into_bytes()
+}
+
+/// By the number of its hex digits, or of its base64.
+fn other_hash(text: &[u8]) -> Option<&'static str> {
+    let is_hex = text.iter().all(u8::is_ascii_hexdigit);
+    let bytes = match is_hex {
+        true => text.len() / 2,
+        false if is_dense_base64(text) => from_base64(text)?.len(),
+        false => return None,
+    };
+    match (bytes, text.len() % 2, is_hex) {
+        (16, 0, true) => Some("MD5"),
+        (20, 0, _) => Some("SHA-1"),
+        (28, 0, true) => Some("SHA-224"),
+        (48, 0, _) => Some("SHA-384"),
+        (64, 0, _) => Some("SHA-512"),
+        _ => None,
+    }
+}
+
+/// Base64 of an HMAC-SHA256, or of its hex digits.
+fn is_base64(text: &[u8]) -> bool {
+    let hash = is_dense_base64(text).then(|| from_base64(text)).flatten();
+    hash.is_some_and(|hash| hash.len() == 32 || is_signature(&hash))
+}
+
+fn is_dense_base64(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte))
 }
 
 /// What a body looks like that no known secret signed.
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
     let is_gzip = body.starts_with(b"\x1f\x8b");
     let is_zlib = matches!(body, [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]);
-    let kind = match body.trim_ascii() {
-        [] => Kind::EmptyBody,
+    let kind = match (body.trim_ascii(), str::from_utf8(body)) {
+        ([], _) => Kind::EmptyBody,
         _ if is_gzip || is_zlib => Kind::Compressed,
-        [b'{', ..] if is_encoded => Kind::Decompressed,
-        [b'{', .., b'}'] => return None,
-        [b'{', ..] => Kind::CutOff,
-        text if is_form(text) => Kind::FormEncoded,
+        ([b'{', ..], Err(error)) if error.error_len().is_none() => Kind::CutOff,
+        ([b'{', ..], Err(_)) => Kind::TextEncoding,
+        (_, Err(_)) => Kind::Compressed,
+        ([b'{', ..], _) if is_encoded => Kind::Decompressed,
+        ([b'{', ..], Ok(text)) if text.contains('\u{fffd}') => Kind::TextEncoding,
+        ([b'{', ..], Ok(text)) if !json::is_whole(text) && is_open(text) => Kind::CutOff,
+        (_, Ok(text)) if is_form(text.trim_ascii()) => Kind::FormEncoded,
         _ => return None,
     };
     Some(Diagnosis::likely(kind))
 }
 
+/// Whether more braces are opened than closed.
+fn is_open(text: &str) -> bool {
+    text.matches('{').count() > text.matches('}').count() || !text.trim_ascii_end().ends_with('}')
+}
+
 /// Whether it has the fields of a form.
-fn is_form(text: &[u8]) -> bool {
-    let is_form = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+-._~*&=".contains(byte);
-    text.contains(&b'=') && text.iter().all(is_form)
+fn is_form(text: &str) -> bool {
+    let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"%+-._~*&=".contains(&byte);
+    let is_field = |field: &str| {
+        field.split_once('=').is_some_and(|(_, value)| !value.trim_matches('=').is_empty())
+    };
+    text.bytes().all(is_form) && text.split('&').all(is_field)
 }

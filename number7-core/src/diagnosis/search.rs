@@ -6,7 +6,7 @@ use super::{Diagnosis, DiagnosisKind};
 use crate::{Signature, named_secret::NamedSecret, secret::HmacSha256};
 
 /// How many HMACs one diagnosis makes at most.
-const MOST_HMACS: usize = 1_024;
+const MOST_HMACS: usize = 8_192;
 
 /// How many bytes it hashes at most.
 const MOST_BYTES: usize = 4 * 1024 * 1024;

@@ -11,9 +11,12 @@ impl Probe {
         let is_client_error = |status: u16| (400..500).contains(&status);
         match (self.answer(), seen) {
             (Answer::Accepted(_), Seen::Answer { status, .. }) => (200..300).contains(status),
-            // Nobody gets any further, so no answer is as good.
-            (Answer::Refused(Kind::BodyBrokenOff), Seen::Closed) => true,
-            (Answer::Refused(Kind::BodyTooLarge | Kind::BodyTooSlow), Seen::Closed) => true,
+            // Nobody gets any further, so no answer is as good. One that comes while a body is still
+            // being sent may get lost.
+            (Answer::Refused(kind), Seen::Closed) => {
+                self.also() == Some(413)
+                    || matches!(kind, Kind::BodyBrokenOff | Kind::BodyTooLarge | Kind::BodyTooSlow)
+            }
             (Answer::Refused(kind), Seen::Answer { status, .. }) => match kind {
                 Kind::BodyBrokenOff | Kind::BodyEncoded => is_client_error(*status),
                 Kind::BodyTooSlow => matches!(status, 400 | 408),

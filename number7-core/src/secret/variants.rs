@@ -1,38 +1,65 @@
 //! The keys that a sender uses by mistake, made of the right one.
 
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, Engine};
+use base64::prelude::{
+    BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD, Engine,
+};
 use zeroize::Zeroizing;
 
-use crate::{DiagnosisKind, diagnosis::from_base64};
+use crate::{DiagnosisKind as Kind, diagnosis::from_base64};
 
 type Key = Zeroizing<Vec<u8>>;
 
+/// What is copied with a secret, in front of it and behind it.
+const AROUND: [(Kind, &str, &str); 24] = [
+    (Kind::SecretNewline, "", "\n"),
+    (Kind::SecretNewline, "", "\r\n"),
+    (Kind::SecretNewline, "", "\r"),
+    (Kind::SecretNewline, "", "\\n"),
+    (Kind::SecretNewline, "", "\n\n"),
+    (Kind::SecretNewline, "\n", ""),
+    (Kind::SecretNewline, "\n", "\n"),
+    (Kind::SecretWhiteSpace, "", " "),
+    (Kind::SecretWhiteSpace, " ", ""),
+    (Kind::SecretWhiteSpace, " ", " "),
+    (Kind::SecretWhiteSpace, " ", "\n"),
+    (Kind::SecretWhiteSpace, "", "  "),
+    (Kind::SecretWhiteSpace, "", "\t"),
+    (Kind::SecretWhiteSpace, "\t", ""),
+    (Kind::SecretWhiteSpace, "", "\u{a0}"),
+    (Kind::SecretWhiteSpace, "", "\u{200b}"),
+    (Kind::SecretWhiteSpace, "\u{feff}", ""),
+    (Kind::SecretWhiteSpace, "", "\0"),
+    (Kind::SecretQuoted, "\"", "\""),
+    (Kind::SecretQuoted, "'", "'"),
+    (Kind::SecretQuoted, "`", "`"),
+    (Kind::SecretQuoted, "“", "”"),
+    (Kind::SecretQuoted, "\"", "\"\n"),
+    (Kind::SecretQuoted, "<", ">"),
+];
+
 /// Each key, and the mistake that makes it.
-pub(super) fn variants(secret: &[u8]) -> Vec<(DiagnosisKind, Key)> {
-    let between = |before: &[u8], after: &[u8]| Zeroizing::new([before, secret, after].concat());
-    let around = |text: &[u8]| between(text, text);
-    let behind = |text: &[u8]| between(b"", text);
-    let mut keys = vec![
-        (DiagnosisKind::SecretNewline, behind(b"\n")),
-        (DiagnosisKind::SecretNewline, behind(b"\r\n")),
-        (DiagnosisKind::SecretNewline, behind(br"\n")),
-        (DiagnosisKind::SecretWhiteSpace, behind(b" ")),
-        (DiagnosisKind::SecretWhiteSpace, between(b" ", b"")),
-        (DiagnosisKind::SecretWhiteSpace, around(b" ")),
-        (DiagnosisKind::SecretWhiteSpace, behind(b"\t")),
-        (DiagnosisKind::SecretQuoted, around(b"\"")),
-        (DiagnosisKind::SecretQuoted, around(b"'")),
-        (DiagnosisKind::SecretQuoted, around(b"`")),
-    ];
+pub(super) fn variants(secret: &[u8]) -> Vec<(Kind, Key)> {
+    let around = |(kind, before, behind): (Kind, &str, &str)| {
+        (kind, [before.as_bytes(), secret, behind.as_bytes()].concat().into())
+    };
+    let mut keys: Vec<(Kind, Key)> = AROUND.map(around).into();
     let mut push = |kind, key: Option<Vec<u8>>| keys.extend(key.map(|key| (kind, key.into())));
-    push(DiagnosisKind::SecretUnquoted, unquoted(secret));
-    push(DiagnosisKind::SecretDecoded, from_hex(secret));
-    push(DiagnosisKind::SecretDecoded, from_base64(secret));
-    push(DiagnosisKind::SecretEncoded, Some(hex(secret, b"0123456789abcdef")));
-    push(DiagnosisKind::SecretEncoded, Some(hex(secret, b"0123456789ABCDEF")));
-    push(DiagnosisKind::SecretEncoded, Some(BASE64_STANDARD.encode(secret).into()));
-    push(DiagnosisKind::SecretEncoded, Some(BASE64_URL_SAFE.encode(secret).into()));
-    push(DiagnosisKind::SecretEncoded, Some(BASE64_STANDARD_NO_PAD.encode(secret).into()));
+    push(Kind::SecretUnquoted, unquoted(secret));
+    let bare = secret.strip_prefix(b"whsec_").unwrap_or(secret);
+    for text in [secret, bare] {
+        push(Kind::SecretDecoded, from_hex(text));
+        push(Kind::SecretDecoded, from_base64(text));
+    }
+    push(Kind::SecretEncoded, Some(hex(secret, b"0123456789abcdef")));
+    push(Kind::SecretEncoded, Some(hex(secret, b"0123456789ABCDEF")));
+    let encoded = [
+        BASE64_STANDARD.encode(secret),
+        BASE64_STANDARD.encode(secret) + "\n",
+        BASE64_STANDARD_NO_PAD.encode(secret),
+        BASE64_URL_SAFE.encode(secret),
+        BASE64_URL_SAFE_NO_PAD.encode(secret),
+    ];
+    encoded.into_iter().for_each(|key| push(Kind::SecretEncoded, Some(key.into())));
     keys
 }
 
@@ -42,13 +69,15 @@ fn unquoted(secret: &[u8]) -> Option<Vec<u8>> {
     (first == last && b"\"'`".contains(first)).then(|| inner.to_vec())
 }
 
+/// As leniently as Node does it: up to the first that is no digit. Dashes, as in a UUID, are passed
+/// over.
 fn from_hex(secret: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = secret.chunks(2).map(|pair| match *pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    });
-    pairs.collect()
+    let digits: Vec<_> = secret.iter().copied().filter(|byte| *byte != b'-').collect();
+    let pairs =
+        digits.chunks_exact(2).map_while(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?));
+    let bytes: Vec<_> = pairs.collect();
+    (!bytes.is_empty()).then_some(bytes)
 }
 
 fn hex(secret: &[u8], digits: &[u8; 16]) -> Vec<u8> {

@@ -1,0 +1,96 @@
+use super::{Text, Value};
+
+/// How deep JSON may be nested. An event is flat.
+const DEEPEST: usize = 32;
+
+/// Reads JSON as it is written. It takes a little more than JSON, such as Python's `NaN`.
+pub(super) fn read(json: &str) -> Option<Value<'_>> {
+    let mut reader = Reader(json);
+    let value = reader.value(0)?;
+    reader.skip_white_space();
+    reader.0.is_empty().then_some(value)
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a str);
+
+impl<'a> Reader<'a> {
+    fn value(&mut self, depth: usize) -> Option<Value<'a>> {
+        if depth > DEEPEST {
+            return None;
+        }
+        self.skip_white_space();
+        match self.0.as_bytes().first()? {
+            b'"' => Some(Value::Text(self.text()?)),
+            b'[' => self.items(b']', |reader| reader.value(depth + 1)).map(Value::List),
+            b'{' => {
+                let member = |reader: &mut Self| {
+                    reader.skip_white_space();
+                    let name = reader.text()?;
+                    reader.skip_white_space();
+                    reader.take(b':')?;
+                    Some((name, reader.value(depth + 1)?))
+                };
+                self.items(b'}', member).map(Value::Map)
+            }
+            _ => {
+                let is_over = |c: char| c.is_ascii_whitespace() || ",]}".contains(c);
+                let word = self.split(self.0.find(is_over).unwrap_or(self.0.len()));
+                (!word.is_empty()).then_some(Value::Word(word))
+            }
+        }
+    }
+
+    fn items<T>(
+        &mut self,
+        close: u8,
+        mut item: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.split(1);
+        let mut items = Vec::new();
+        loop {
+            self.skip_white_space();
+            if self.take(close).is_some() {
+                return Some(items);
+            }
+            if !items.is_empty() {
+                self.take(b',')?;
+            }
+            items.push(item(self)?);
+            self.skip_white_space();
+        }
+    }
+
+    fn text(&mut self) -> Option<Text<'a>> {
+        let json = self.0;
+        self.take(b'"')?;
+        let mut is_escaped = false;
+        let end = self.0.bytes().position(|byte| {
+            let ends = byte == b'"' && !is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
+            ends
+        })?;
+        let raw = self.split(end);
+        self.take(b'"')?;
+        let decoded = match raw.contains('\\') {
+            true => serde_json::from_str::<String>(&json[..end + 2]).ok()?.into(),
+            false => raw.into(),
+        };
+        Some(Text { raw, decoded })
+    }
+
+    fn skip_white_space(&mut self) {
+        self.0 = self.0.trim_ascii_start();
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        self.0 = self.0.strip_prefix(char::from(byte))?;
+        Some(())
+    }
+
+    fn split(&mut self, at: usize) -> &'a str {
+        let (before, after) = self.0.split_at(at);
+        self.0 = after;
+        before
+    }
+}
