@@ -231,7 +231,10 @@ async fn each_fault_is_named_and_nothing_else() {
         ),
         (Fault::ReserializesSorted, &["the receiver verifies a serialization"]),
         (Fault::HasNoLimit, &["a body over the limit is not refused", "declared too large"]),
-        (Fault::FailsWithoutHeader, &["fails where there is no signature header"]),
+        (
+            Fault::FailsWithoutHeader,
+            &["fails where there is no signature header", "a signature behind the body"],
+        ),
         (Fault::Inflates, &["something inflates bodies before they are verified"]),
         (Fault::WorksFirst, &["a forged event takes as long as work does"]),
         (Fault::WorksBeforeItAnswers, &["the handler works before it answers"]),

@@ -1,4 +1,4 @@
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, collections::HashSet, time::Duration};
 
 use number7_core::probe::{Finding, Leaves, Probe, Probes, Report};
 use serde_json::json;
@@ -100,23 +100,23 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
 
 fn text(report: &Report, all: bool, left_out: usize) -> String {
     let findings = report.findings();
-    let broken: Vec<_> = findings.iter().filter(|finding| finding.mend.is_some()).collect();
     let mut lines = Vec::new();
-    let shown: Vec<_> = findings.iter().filter(|finding| all || finding.mend.is_some()).collect();
-    if !shown.is_empty() {
-        lines.push(row("rule", "expected", "seen"));
-        lines.extend(shown.iter().map(|finding| line(finding)));
+    // What is mended by the same stands together.
+    let mut mends: Vec<_> = findings.iter().filter_map(|finding| finding.mend).collect();
+    let broken = mends.len();
+    let mut seen = HashSet::new();
+    mends.retain(|mend| seen.insert(*mend));
+    let kept = all.then_some(None);
+    for mend in mends.into_iter().map(Some).chain(kept) {
+        if let Some(mend) = mend {
+            lines.push(format!("{} {mend}", styled(BAD, "mend:")));
+        }
+        lines.push(styled(FAINT, row("rule", "expected", "seen")));
+        lines.extend(findings.iter().filter(|finding| finding.mend == mend).map(line));
         lines.push(String::new());
     }
-    let mut mends: Vec<&str> = Vec::new();
-    for mend in broken.iter().filter_map(|finding| finding.mend) {
-        if !mends.contains(&mend) {
-            mends.push(mend);
-        }
-    }
-    lines.extend(mends.iter().map(|mend| format!("{} {mend}", styled(BAD, "mend:"))));
-    let kept = format!("{} of {} rules are kept", findings.len() - broken.len(), findings.len());
-    lines.push(styled(if broken.is_empty() { GOOD } else { BAD }, kept));
+    let kept = format!("{} of {} rules are kept", findings.len() - broken, findings.len());
+    lines.push(styled(if broken == 0 { GOOD } else { BAD }, kept));
     if left_out > 0 {
         let note = format!("{left_out} probes were not sent: they would leave other events behind");
         lines.push(styled(FAINT, note));
@@ -133,5 +133,5 @@ fn line(finding: &Finding) -> String {
 }
 
 fn row(rule: &str, expected: &str, seen: &str) -> String {
-    format!("{rule:55} {expected:15} {seen:20}")
+    format!("  {rule:58} {expected:15} {seen:17}")
 }

@@ -1,6 +1,6 @@
 //! Whether an answer keeps the rules, and what to mend if it does not.
 
-use super::{Answer, Probe, Seen, table::INFLATES};
+use super::{Answer, Ending, Probe, Seen, table::INFLATES};
 use crate::RejectionKind as Kind;
 
 impl Probe {
@@ -17,11 +17,14 @@ impl Probe {
                 self.also() == Some(413)
                     || matches!(kind, Kind::BodyBrokenOff | Kind::BodyTooLarge | Kind::BodyTooSlow)
             }
+            (Answer::Refused(_), Seen::Answer { status, .. }) if self.also() == Some(*status) => {
+                true
+            }
             (Answer::Refused(kind), Seen::Answer { status, .. }) => match kind {
                 Kind::BodyBrokenOff | Kind::BodyEncoded => is_client_error(*status),
                 Kind::BodyTooSlow => matches!(status, 400 | 408),
                 Kind::Untypable => is_client_error(*status) || (200..300).contains(status),
-                _ => *status == self.answer().status() || self.also() == Some(*status),
+                _ => *status == self.answer().status(),
             },
             _ => false,
         }
@@ -34,57 +37,63 @@ impl Probe {
             return None;
         }
         Some(match seen {
-            Seen::Answer { status: 300..400, .. } => {
-                "it redirects, and the vendor is not said to follow: register the URL at the end"
+            Seen::Answer { status, .. } => {
+                of_any(*status).unwrap_or_else(|| self.of_status(*status))
             }
-            Seen::Answer { status: 404, .. } => "there is nothing at this path",
-            Seen::Answer { status: 405, .. } => "there is no POST at this path",
-            Seen::Answer { status: 413, .. } => {
-                "the limit for bodies is lower than it is said to be"
-            }
-            Seen::Answer { status: 429, .. } => {
-                "a rate limit answers: exempt the vendor, which gives up after three retries"
-            }
-            Seen::Answer { status: 502 | 504, .. } => {
-                "a proxy answers: the receiver behind it is down, or closed the connection"
-            }
-            Seen::Silence(_) if self.answer() != Answer::Refused(Kind::BodyTooSlow) => match self
-                .answer()
-            {
+            Seen::Closed => self.otherwise(),
+            Seen::Silence(_) => match self.answer() {
                 Answer::Accepted(_) => {
                     "there is no answer: the handler works before it answers, or waits for a body \
                      that something in front has consumed"
                 }
+                Answer::Refused(Kind::BodyTooLarge | Kind::BodyTooSlow) => self.otherwise(),
                 Answer::Refused(_) => "there is no answer: the receiver waits for more of the body",
             },
-            Seen::Answer { status, .. } if self.answer().status() == 401 => {
-                self.meaning_of_no_401(*status)
-            }
-            Seen::Answer { status: 500.., .. } if self.answer().status() == 200 => {
-                "the receiver fails on an authentic event: the vendor retries three times, and is \
-                 silent after that"
-            }
-            _ => self.otherwise(),
         })
     }
 
-    fn meaning_of_no_401(&self, status: u16) -> &'static str {
-        // Good JSON, so that whoever only parses it is content.
-        let claims_an_encoding =
-            self.request().headers().any(|(name, _)| name == "content-encoding")
-                && self.request().body().starts_with(b"{");
-        match (status, self.answer()) {
-            (400 | 415 | 422, _) if claims_an_encoding => INFLATES,
-            (400 | 415 | 422, _) => {
+    fn of_status(&self, status: u16) -> &'static str {
+        match (self.answer(), status) {
+            (Answer::Refused(Kind::BodyBrokenOff), 500..) => {
+                "the receiver fails where a body breaks off: answer 400"
+            }
+            (Answer::Refused(Kind::MissingSignature), 500..)
+                if self.request().ending() != Ending::Raw =>
+            {
+                "the receiver fails where there is no signature header: answer 401"
+            }
+            (Answer::Refused(Kind::MissingSignature), 500..) => self.otherwise(),
+            (answer, _) if answer.status() != 401 => self.otherwise(),
+            (_, 500..) => "the receiver fails where the signature is wrong: answer 401",
+            (_, 403) => "a bad signature is answered 403: the vendor asks for 401",
+            (_, 400 | 415 | 422) if self.claims_an_encoding() => INFLATES,
+            (_, 400 | 415 | 422) => {
                 "a body is parsed or judged before its signature is verified: verify the raw bytes \
                  first"
             }
-            (403, _) => "a bad signature is answered 403: the vendor asks for 401",
-            (500.., Answer::Refused(Kind::MissingSignature)) => {
-                "the receiver fails where there is no signature header: answer 401"
-            }
-            (500.., _) => "the receiver fails where the signature is wrong: answer 401",
             _ => self.otherwise(),
         }
     }
+
+    /// Good JSON under a wrong name: whoever only parses it is content.
+    fn claims_an_encoding(&self) -> bool {
+        let request = self.request();
+        let is_encoded = request.headers().any(|(name, _)| name == "content-encoding");
+        is_encoded && request.body().starts_with(b"{")
+    }
+}
+
+/// What an answer means whatever was sent.
+fn of_any(status: u16) -> Option<&'static str> {
+    Some(match status {
+        300..400 => {
+            "it redirects, and the vendor is not said to follow: register the URL at the end"
+        }
+        404 => "there is nothing at this path",
+        405 => "there is no POST at this path",
+        413 => "the limit for bodies is lower than it is said to be",
+        429 => "a rate limit answers: exempt the vendor, which gives up after three retries",
+        502 | 504 => "a proxy answers: the receiver behind it is down, or closed the connection",
+        _ => return None,
+    })
 }

@@ -72,6 +72,10 @@ impl Report {
         }
         match good.any(|(probe, seen)| probe.allows(seen)) {
             true => Some(RESERIALIZES),
+            false if taken.status() >= Some(500) => Some(
+                "the receiver fails on an authentic event: the vendor retries three times, and is \
+                 silent after that",
+            ),
             false => plainest.meaning(taken),
         }
     }

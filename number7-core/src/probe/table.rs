@@ -94,6 +94,14 @@ impl Probe {
         self.unsigned().header(SIGNATURE_HEADER, value)
     }
 
+    fn content_type(self, value: Option<&str>) -> Self {
+        let probe = self.request_with(|request| request.without("content-type"));
+        match value {
+            Some(value) => probe.header("content-type", value),
+            None => probe,
+        }
+    }
+
     fn unsigned(self) -> Self {
         self.request_with(|request| request.without(SIGNATURE_HEADER))
     }
@@ -238,13 +246,8 @@ impl Probes {
             )
             .unsigned()
             .header("X-Number7AI-Signature", self.sign(&json)),
-            accepted(
-                "any content type",
-                &json,
-                "the body is only read if its content-type is application/json: take the raw body \
-                 of every request",
-            )
-            .header("content-type", "text/plain"),
+            accepted("another content type", &json, CONTENT_TYPE).content_type(Some("text/plain")),
+            accepted("no content type", &json, CONTENT_TYPE).content_type(None),
             accepted(
                 "a body in chunks",
                 &json,
@@ -350,7 +353,7 @@ impl Probes {
                 "a signature in a trailer",
                 "",
                 Kind::MissingSignature,
-                "a signature behind the body is taken for a header",
+                "a signature behind the body is taken for a header, or the receiver fails on it",
             )
             .unsigned()
             .header("transfer-encoding", "chunked")
@@ -414,7 +417,9 @@ impl Probes {
                 .body(gzip(json.as_bytes())),
             refused("a length that is less than the body", "more than the declared length is read")
                 .header("content-length", (json.len() - 1).to_string())
-                .request_with(|request| request.ending_by(Ending::Raw)),
+                .request_with(|request| request.ending_by(Ending::Raw))
+                // What is too much is no good second request.
+                .or(400),
         ]
     }
 
@@ -497,9 +502,10 @@ impl Probes {
         };
         let zipped = gzip(json.as_bytes());
         vec![
-            refused("an authentic body that claims gzip", "gzip"),
-            refused("an authentic body that claims br", "br"),
-            refused("an authentic body that claims two codings", "identity, gzip"),
+            // Whoever takes it as it is does no harm.
+            refused("an authentic body that claims gzip", "gzip").or(200),
+            refused("an authentic body that claims br", "br").or(200),
+            refused("an authentic body that claims two codings", "identity, gzip").or(200),
             refused("an authentic body that is gzip", "gzip")
                 .signature(self.secret.sign(&zipped).to_string())
                 .body(zipped),
@@ -561,7 +567,10 @@ impl Probes {
         leaves: Leaves,
         otherwise: &'static str,
     ) -> Probe {
-        let headers = vec![(SIGNATURE_HEADER, self.sign(body).into_bytes())];
+        let headers = vec![
+            ("content-type", b"application/json".to_vec()),
+            (SIGNATURE_HEADER, self.sign(body).into_bytes()),
+        ];
         let request = Request::new(headers, body.as_bytes().to_vec());
         Probe { name, request, answer, leaves, also: None, otherwise }
     }
@@ -573,6 +582,9 @@ impl Probes {
 
 pub(super) const RESERIALIZES: &str = "the receiver verifies a serialization of the parsed body: \
                                        it has to verify the bytes that came";
+
+const CONTENT_TYPE: &str = "the body is only read if its content-type is application/json: take the raw \
+                            body of every request";
 
 const FIELDS: &str = "the receiver refuses fields that it does not know: the vendor will add some";
 
