@@ -2,6 +2,11 @@
 //! over real sockets.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
 use number7_core::{Delivery, FromDelivery, Secret, Verifier, probe::Probes};
 use serde::Deserialize;
 
@@ -42,6 +47,17 @@ pub fn probes() -> Probes {
 #[must_use]
 pub fn verifier() -> Verifier {
     Verifier::new(secret())
+}
+
+/// The same, and every mismatch is diagnosed: its clock goes on by a second each time.
+#[must_use]
+pub fn diagnosing() -> Verifier {
+    let seconds = AtomicU64::new(0);
+    verifier().recognize("staging", Secret::new("the-secret-of-staging").unwrap()).diagnose(
+        move || {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed))
+        },
+    )
 }
 
 /// The published payload for another job, as the vendor delivers it.

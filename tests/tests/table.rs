@@ -8,7 +8,7 @@ use number7_core::{
     probe::{Answer, Ending, Probe, Probes, Step},
 };
 use number7_tests::{
-    COMPLETED,
+    COMPLETED, diagnosing,
     in_process::{actix, axum, saw},
     probes, secret,
     server::Server,
@@ -95,7 +95,7 @@ fn a_connection_goes_on_after_a_good_delivery() {
 
 #[test]
 fn every_401_is_the_same_bytes() {
-    for server in Server::both(verifier) {
+    for server in Server::both(verifier).into_iter().chain(Server::both(diagnosing)) {
         let table = probes().table();
         let unauthorized = table.iter().filter(|probe| probe.answer().status() == 401);
         let mut answers: Vec<_> = unauthorized
