@@ -3,7 +3,6 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-mod base64;
 mod bodies;
 mod finding;
 mod json;
@@ -13,9 +12,7 @@ mod percent;
 mod search;
 
 use self::search::Search;
-pub(crate) use self::{
-    base64::from_base64, finding::Undiagnosed, limit::Limit, looks::header as of_header,
-};
+pub(crate) use self::{finding::Undiagnosed, limit::Limit, looks::header as of_header};
 pub use self::{
     finding::{Diagnosis, DiagnosisKind},
     limit::DIAGNOSES_PER_SECOND,

@@ -8,6 +8,7 @@ pub mod contract;
 mod delivery;
 mod diagnosis;
 mod event;
+mod from_base64;
 mod from_delivery;
 mod head;
 mod held;

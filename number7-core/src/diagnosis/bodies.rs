@@ -4,7 +4,8 @@ use std::{borrow::Cow, str};
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 
-use super::{DiagnosisKind as Kind, from_base64, json, percent, search::Search};
+use super::{DiagnosisKind as Kind, json, percent, search::Search};
+use crate::from_base64::from_base64;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

@@ -2,8 +2,8 @@
 
 use std::str;
 
-use super::{Diagnosis, DiagnosisKind as Kind, from_base64, json};
-use crate::Signature;
+use super::{Diagnosis, DiagnosisKind as Kind, json};
+use crate::{Signature, from_base64::from_base64};
 
 /// What a header that is no signature looks like.
 pub(crate) fn header(value: &[u8]) -> Option<Diagnosis> {

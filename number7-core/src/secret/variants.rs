@@ -5,7 +5,7 @@ use base64::prelude::{
 };
 use zeroize::Zeroizing;
 
-use crate::{DiagnosisKind as Kind, diagnosis::from_base64};
+use crate::{DiagnosisKind as Kind, from_base64::from_base64};
 
 type Key = Zeroizing<Vec<u8>>;
 
