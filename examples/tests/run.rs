@@ -205,7 +205,9 @@ fn both_receivers_keep_all_rules() {
         let output = number7().args(["doctor", &receiver.url]).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0), "{program}: {printed}");
-        assert!(printed.starts_with("81 of 81 rules are kept\n"), "{program}: {printed}");
+        let (kept, rest) = printed.split_once(" of ").unwrap();
+        assert!(rest.starts_with(&format!("{kept} rules are kept\n")), "{program}: {printed}");
+        assert!(kept.parse::<u32>().unwrap() > 75, "{program}: {printed}");
     }
 }
 

@@ -39,12 +39,13 @@ pub(super) fn try_all(search: &mut Search<'_>, body: &[u8]) {
                 rewritings(search, &text.replace(from, to), Kind::Reserialized);
             }
         }
-        // Somebody else's reading of a Python dict.
+        // The str() of a Python dict.
         if text.starts_with("{'") {
-            let [text, words] = [text.replace('\'', "\""), text.replace("None", "null")];
-            rewritings(search, &text, Kind::Reserialized);
-            let words = words.replace('\'', "\"").replace("True", "true").replace("False", "false");
-            rewritings(search, &words, Kind::Reserialized);
+            let json = text.replace('\'', "\"");
+            rewritings(search, &json, Kind::Reserialized);
+            let words = [("None", "null"), ("True", "true"), ("False", "false")];
+            let json = words.iter().fold(json, |json, (from, to)| json.replace(from, to));
+            rewritings(search, &json, Kind::Reserialized);
         }
         for end in ["}", "\"}"] {
             search.text(&[text, end].concat().into_bytes(), Kind::CutOff, || None);
