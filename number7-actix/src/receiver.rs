@@ -10,7 +10,7 @@ use actix_web::{
     body::{MessageBody, to_bytes},
     dev::{Payload, Service, ServiceResponse},
     error::PayloadError,
-    http::header::CONTENT_LENGTH,
+    http::header::{CONTENT_LENGTH, HeaderValue},
     rt::time::{Sleep, sleep, timeout},
     test::TestRequest,
 };
@@ -22,8 +22,11 @@ use pin_project_lite::pin_project;
 /// Puts all [probes](number7_core::probe) that need no socket to an app, and fails if it breaks a
 /// rule.
 ///
-/// Four of the probes let the receiver wait until its deadline for bodies, which is 10 seconds. If a
-/// test calls `tokio::time::pause()` first (tokio's feature `test-util`), that takes no time.
+/// Four of the probes let the receiver wait until its deadline for bodies, which is 10 seconds. If the
+/// app waits for nothing but tokio's own, a test that calls `tokio::time::pause()` first (tokio's
+/// feature `test-util`) takes no time for that. An app with a database or an inbox behind it needs
+/// the real clock, which a paused one runs away from: give its verifier and the probes a shorter
+/// [deadline](Probes::body_deadline).
 ///
 /// # Panics
 ///
@@ -61,7 +64,9 @@ where
         let request = probe_request(probe, probes.path())?;
         let sent = Instant::now();
         Some(match timeout(patience, answer(&app, request)).await {
-            Ok((status, body)) => Seen::Answer { status, body, after: sent.elapsed() },
+            Ok((status, headers, body)) => {
+                Seen::Answer { status, headers, body, after: sent.elapsed() }
+            }
             Err(_) => Seen::Silence(patience),
         })
     };
@@ -69,7 +74,7 @@ where
     assert!(report.is_good(), "{report}");
 }
 
-async fn answer<S, B>(app: &S, request: Request) -> (u16, Bytes)
+async fn answer<S, B>(app: &S, request: Request) -> (u16, Vec<(String, String)>, Bytes)
 where
     S: Service<Request, Response = ServiceResponse<B>>,
     S::Error: Into<Error>,
@@ -81,10 +86,17 @@ where
         Err(error) => error.into().error_response(),
     };
     let status = response.status().as_u16();
-    (status, to_bytes(response.into_body()).await.unwrap_or_default())
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
+    let headers = headers.collect();
+    (status, headers, to_bytes(response.into_body()).await.unwrap_or_default())
 }
 
 /// The request of a probe. `None` if it can only be sent on a socket.
+///
+/// # Panics
+///
+/// The path is not that of a URL.
 #[must_use]
 pub fn probe_request(probe: &Probe, path: &str) -> Option<Request> {
     let of = probe.request();

@@ -7,7 +7,8 @@ use std::{
 
 use number7_core::{SIGNATURE_HEADER, Secret};
 use ureq::{
-    Agent,
+    Agent, Body,
+    config::AutoHeaderValue,
     http::{Request, Response, StatusCode, Uri},
     tls::{Certificate, RootCerts, TlsConfig},
 };
@@ -34,7 +35,11 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn signed(body: impl Into<Vec<u8>>, secret: &Secret) -> Self {
-        let headers = vec![("content-type".into(), b"application/json".to_vec())];
+        let agent = concat!("number7/", env!("CARGO_PKG_VERSION"));
+        let headers = vec![
+            ("content-type".into(), b"application/json".to_vec()),
+            ("user-agent".into(), agent.into()),
+        ];
         Self { headers, body: body.into() }.signed_again(secret)
     }
 
@@ -87,6 +92,10 @@ impl Client {
             .max_idle_connections_per_host(1_000)
             .max_idle_connections(1_000)
             .timeout_global(Some(TIMEOUT))
+            .proxy(None)
+            // What is replayed has the headers that it had, and no others.
+            .user_agent(AutoHeaderValue::None)
+            .accept(AutoHeaderValue::None)
             .tls_config(TlsConfig::builder().root_certs(roots).build());
         Ok(Self(config.build().into()))
     }
@@ -102,8 +111,13 @@ impl Client {
         let mut delay = FIRST_DELAY;
         for left in (0..=retries).rev() {
             let sent = Instant::now();
-            let answer = self.post(url, message).map(|response| response.status());
-            let answer = answer.map_err(|error| error.to_string());
+            let answer = self.send(url, message).map_err(|error| error.to_string());
+            let answer = answer.map(|mut answer| {
+                // The connection can be used again once its answer is read, and what it says is no
+                // matter.
+                _ = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
+                answer.status()
+            });
             let mut attempt = Attempt { answer, taken: sent.elapsed(), next: None };
             let is_accepted = attempt.is_accepted();
             attempt.next = (!is_accepted && left > 0).then_some(delay);
@@ -117,22 +131,34 @@ impl Client {
         false
     }
 
-    /// POSTs once.
+    /// POSTs once, and reads the answer.
     pub(crate) fn post(&self, url: &Uri, message: &Message) -> Result<Response<Vec<u8>>, BoxError> {
+        let (parts, body) = self.send(url, message)?.into_parts();
+        let body = body.into_with_config().limit(LONGEST_ANSWER).read_to_vec()?;
+        Ok(Response::from_parts(parts, body))
+    }
+
+    fn send(&self, url: &Uri, message: &Message) -> Result<Response<Body>, BoxError> {
         let mut request = Request::post(url);
         for (name, value) in &message.headers {
             request = request.header(name, &**value);
         }
-        let (parts, body) = self.0.run(request.body(&*message.body)?)?.into_parts();
-        let body = body.into_with_config().limit(LONGEST_ANSWER).read_to_vec()?;
-        Ok(Response::from_parts(parts, body))
+        Ok(self.0.run(request.body(&*message.body)?)?)
     }
 }
 
 /// Takes a URL of HTTP or HTTPS.
 pub(crate) fn url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|_| "it is no URL")?;
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     match url.scheme_str() {
+        Some("http" | "https") if authority.contains('@') => {
+            Err("a URL with a user or a password is not taken".into())
+        }
+        Some("http" | "https") if has_port && url.port_u16().is_none() => {
+            Err("its port is none".into())
+        }
         Some("http" | "https") => Ok(url),
         _ => Err("it has to begin with http:// or https://".into()),
     }

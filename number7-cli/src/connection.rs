@@ -1,6 +1,6 @@
 //! Probes, on a real connection.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, process, sync::Arc, time::Duration};
 
 use number7_core::probe::{Probe, Seen, Step};
 use tokio::{
@@ -17,6 +17,12 @@ use ureq::http::Uri;
 
 use crate::BoxError;
 
+/// How long a connection may take to be there: 10 seconds.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How often it is measured how long an answer takes that needs no work.
+const MEASUREMENTS: usize = 3;
+
 /// How much of an answer is read: 64 KiB. It is compared with others, and not shown.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
@@ -31,9 +37,11 @@ pub(crate) struct Target {
     authority: String,
     path: String,
     tls: Option<TlsConnector>,
+    /// How long an answer takes that needs no work.
+    without_work: Duration,
 }
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
@@ -47,22 +55,34 @@ impl Target {
             authority: url.authority().map_or(host, |authority| authority.as_str()).into(),
             path: url.path_and_query().map_or("/", |path| path.as_str()).into(),
             tls: is_tls.then(|| TlsConnector::from(config)),
+            without_work: Duration::ZERO,
         }
     }
 
-    /// Connects, and says how long one way there and back takes.
-    pub(crate) async fn connect(&self) -> Result<(Box<dyn Stream>, Duration), BoxError> {
-        let begun = Instant::now();
-        let stream = TcpStream::connect((&*self.host, self.port)).await?;
-        let round_trip = begun.elapsed();
-        stream.set_nodelay(true)?;
-        Ok(match &self.tls {
-            None => (Box::new(stream), round_trip),
-            Some(tls) => {
-                let name = ServerName::try_from(self.host.clone())?;
-                (Box::new(tls.connect(name, stream).await?), round_trip)
-            }
-        })
+    /// Finds out how long an answer takes that needs no work: that to a path which is not there. It
+    /// is what the network takes, and the proxies in front.
+    pub(crate) async fn measure(&mut self) -> Result<(), BoxError> {
+        let mut fastest = CONNECT;
+        for _ in 0..MEASUREMENTS {
+            let begun = Instant::now();
+            let mut stream = self.connect().await?;
+            let connected = begun.elapsed();
+            let request = format!(
+                "GET /nothing-is-here-{} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+                process::id(),
+                self.authority
+            );
+            let sent = Instant::now();
+            _ = stream.write_all(request.as_bytes()).await;
+            _ = stream.flush().await;
+            let answered = timeout(REST, read_answer(&mut stream)).await;
+            fastest = fastest.min(match answered {
+                Ok(Ok(answer)) => answer.came.saturating_duration_since(sent),
+                _ => connected,
+            });
+        }
+        self.without_work = fastest;
+        Ok(())
     }
 
     /// Sends a probe, and waits so long for what becomes of it.
@@ -75,8 +95,7 @@ impl Target {
     }
 
     async fn try_probe(&self, probe: &Probe) -> Result<Seen, BoxError> {
-        let (stream, round_trip) = self.connect().await?;
-        let (mut reader, mut writer) = split(stream);
+        let (mut reader, mut writer) = split(self.connect().await?);
         let steps = probe.request().http1(&self.authority, &self.path);
         let mut answer = pin!(read_answer(&mut reader));
         let mut sent = Instant::now();
@@ -93,24 +112,43 @@ impl Target {
             };
             select! {
                 () = take => sent = Instant::now(),
-                answer = &mut answer => return Ok(seen(answer?, sent, round_trip)),
+                answer = &mut answer => return Ok(self.seen(answer?, sent)),
             }
         }
-        Ok(seen(answer.await?, sent, round_trip))
+        Ok(self.seen(answer.await?, sent))
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, BoxError> {
+        let connecting = async {
+            let stream = TcpStream::connect((&*self.host, self.port)).await?;
+            stream.set_nodelay(true)?;
+            let stream: Box<dyn Stream> = match &self.tls {
+                None => Box::new(stream),
+                Some(tls) => {
+                    let name = ServerName::try_from(self.host.clone())?;
+                    Box::new(tls.connect(name, stream).await?)
+                }
+            };
+            Ok(stream)
+        };
+        let late = || format!("there is no connection within {} s", CONNECT.as_secs());
+        timeout(CONNECT, connecting).await.map_err(|_| late())?
+    }
+
+    fn seen(&self, answer: Answer, sent: Instant) -> Seen {
+        let Answer { status, headers, body, came } = answer;
+        let after = came.saturating_duration_since(sent).saturating_sub(self.without_work);
+        Seen::Answer { status, headers, body: body.into(), after }
     }
 }
 
 struct Answer {
     status: u16,
+    /// Their names in lower case.
+    headers: Vec<(String, String)>,
     body: Vec<u8>,
     /// When its head was there.
     came: Instant,
-}
-
-fn seen(answer: Answer, sent: Instant, round_trip: Duration) -> Seen {
-    let Answer { status, body, came } = answer;
-    let after = came.saturating_duration_since(sent).saturating_sub(round_trip);
-    Seen::Answer { status, body: body.into(), after }
 }
 
 async fn read_answer(mut reader: impl AsyncRead + Unpin) -> Result<Answer, BoxError> {
@@ -128,22 +166,36 @@ async fn read_answer(mut reader: impl AsyncRead + Unpin) -> Result<Answer, BoxEr
             bytes.drain(..length);
             continue;
         }
-        let declared =
-            head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-        let declared = declared.and_then(|header| str::from_utf8(header.value).ok()?.parse().ok());
+        let text = |value| String::from_utf8_lossy(value).into_owned();
+        let headers = head.headers.iter().map(|it| (it.name.to_lowercase(), text(it.value)));
+        let headers: Vec<_> = headers.collect();
         let (came, mut body) = (Instant::now(), bytes.split_off(length));
-        // A body that is chunked, or ends with the connection, is read for as long as it comes.
-        let wanted = declared.unwrap_or(LONGEST_ANSWER).min(LONGEST_ANSWER);
-        let rest = async {
-            while body.len() < wanted && !body.ends_with(b"\r\n0\r\n\r\n") {
-                if matches!(reader.read_buf(&mut body).await, Ok(0) | Err(_)) {
-                    return;
-                }
-            }
-        };
-        _ = timeout(REST, rest).await;
-        // What comes behind it is another answer.
-        body.truncate(wanted);
-        return Ok(Answer { status, body, came });
+        _ = timeout(REST, read_rest(reader, status, &headers, &mut body)).await;
+        return Ok(Answer { status, headers, body, came });
     }
+}
+
+/// Reads what is not there yet of the body of an answer.
+async fn read_rest(
+    mut reader: impl AsyncRead + Unpin,
+    status: u16,
+    headers: &[(String, String)],
+    body: &mut Vec<u8>,
+) {
+    let named = |name: &str| headers.iter().find(|(known, _)| known == name);
+    let declared = named("content-length").and_then(|(_, value)| value.parse().ok());
+    // Without a length it ends with its last chunk, or with the connection.
+    let wanted = match status {
+        204 | 304 => 0,
+        _ => declared.unwrap_or(LONGEST_ANSWER).min(LONGEST_ANSWER),
+    };
+    let is_chunked = named("transfer-encoding").is_some();
+    let is_last = |body: &[u8]| body == b"0\r\n\r\n" || body.ends_with(b"\r\n0\r\n\r\n");
+    while body.len() < wanted && !(is_chunked && is_last(body)) {
+        if matches!(reader.read_buf(body).await, Ok(0) | Err(_)) {
+            return;
+        }
+    }
+    // What comes behind it is another answer.
+    body.truncate(wanted);
 }

@@ -22,8 +22,8 @@ use crate::{
 /// How many deliveries, and how fast.
 pub(crate) struct Load {
     pub(crate) count: u64,
-    /// Deliveries a second at most.
-    pub(crate) rate: Option<f64>,
+    /// How long the next one waits at least.
+    pub(crate) pause: Option<Duration>,
     pub(crate) concurrency: u64,
     pub(crate) retries: u32,
 }
@@ -51,6 +51,14 @@ impl Summary {
     pub(crate) fn end(&mut self, is_accepted: bool) {
         self.deliveries += 1;
         self.accepted += u64::from(is_accepted);
+    }
+
+    pub(crate) fn end_all(&mut self, taken: Duration) {
+        self.taken = taken;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.deliveries == 0
     }
 
     pub(crate) fn is_good(&self) -> bool {
@@ -96,6 +104,15 @@ impl Summary {
     }
 }
 
+/// A progress bar, which is drawn only on a terminal.
+pub(crate) fn bar(count: u64) -> ProgressBar {
+    let bar = ProgressBar::new(count);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// Delivers them all, so many at a time.
 pub(crate) fn deliver(
     client: &Client,
@@ -104,13 +121,9 @@ pub(crate) fn deliver(
     message: impl Fn(u64) -> Message + Sync,
 ) -> Summary {
     let (begun, next) = (Instant::now(), AtomicU64::new(0));
-    let summary = Mutex::new(Summary::default());
+    let (summary, due) = (Mutex::new(Summary::default()), Mutex::new(begun));
     let lock = || summary.lock().unwrap_or_else(PoisonError::into_inner);
-    // It is drawn only on a terminal.
-    let bar = ProgressBar::new(load.count);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}") {
-        bar.set_style(style);
-    }
+    let bar = bar(load.count);
     scope(|threads| {
         for _ in 0..load.concurrency.min(load.count) {
             threads.spawn(|| {
@@ -119,9 +132,14 @@ pub(crate) fn deliver(
                     if number >= load.count {
                         return;
                     }
-                    if let Some(rate) = load.rate {
-                        let due = Duration::from_secs_f64(number as f64 / rate);
-                        sleep(due.saturating_sub(begun.elapsed()));
+                    if let Some(pause) = load.pause {
+                        let mine = {
+                            let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
+                            let mine = (*due).max(Instant::now());
+                            *due = mine + pause;
+                            mine
+                        };
+                        sleep(mine.saturating_duration_since(Instant::now()));
                     }
                     let seen = |attempt: &Attempt| lock().add(attempt);
                     let accepted = client.deliver(url, &message(number), load.retries, seen);
@@ -133,6 +151,6 @@ pub(crate) fn deliver(
     });
     bar.finish_and_clear();
     let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
-    summary.taken = begun.elapsed();
+    summary.end_all(begun.elapsed());
     summary
 }

@@ -1,6 +1,6 @@
 //! What is printed: text, coloured where a terminal is, or JSON.
 
-use std::error::Error;
+use std::{error::Error, io::Write};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -26,8 +26,8 @@ impl Output {
     /// Prints a text, or this instead of it.
     pub(crate) fn print(self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
         match self.json {
-            true => anstream::println!("{}", json()),
-            false => anstream::println!("{}", text()),
+            true => line(&json().to_string()),
+            false => line(&text()),
         }
     }
 
@@ -44,6 +44,11 @@ impl Output {
             false => anstream::eprintln!("{BAD}error:{BAD:#} {error}"),
         }
     }
+}
+
+/// Prints a line. That its reader went away, as `head` does, is no failure.
+pub(crate) fn line(text: &str) {
+    _ = writeln!(anstream::stdout(), "{text}");
 }
 
 /// Warns, scripts too.

@@ -2,14 +2,15 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
-use crate::{BoxError, client::Message};
+use crate::{BoxError, client::Message, output::warn};
 
 /// A verified delivery.
 #[derive(Deserialize, Serialize)]
@@ -66,26 +67,48 @@ impl Recorded {
         let headers = self.headers.iter().map(header).collect::<Result<_, BoxError>>()?;
         Ok(Message { headers, body: self.body.bytes()? })
     }
+}
 
-    /// Appends it, whole, to a file.
-    pub(crate) fn append_to(&self, mut file: &File) -> Result<(), BoxError> {
-        let mut line = serde_json::to_vec(self)?;
+/// A file to which deliveries are added.
+pub(crate) struct Recording(Mutex<File>);
+
+impl Recording {
+    pub(crate) fn append_to(path: &Path) -> Result<Self, BoxError> {
+        let opened = File::options().create(true).read(true).append(true).open(path);
+        let file = opened.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(Mutex::new(file)))
+    }
+
+    /// Adds a delivery as a whole line, or nothing.
+    pub(crate) fn add(&self, recorded: &Recorded) -> Result<(), BoxError> {
+        let mut line = serde_json::to_vec(recorded)?;
         line.push(b'\n');
-        Ok(file.write_all(&line)?)
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = file.metadata()?.len();
+        if let Err(error) = file.write_all(&line) {
+            // A part of a line would make one line with the next.
+            file.set_len(before)?;
+            return Err(error.into());
+        }
+        Ok(())
     }
 }
 
-/// Reads all recorded deliveries.
+/// Reads all recorded deliveries. What is no delivery is passed over with a warning.
 pub(crate) fn read(file: &Path) -> Result<Vec<Recorded>, BoxError> {
-    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let lines = BufReader::new(File::open(file).map_err(|error| named(&error))?).lines();
+    let named = |error: io::Error| format!("{}: {error}", file.display());
     let mut recorded = Vec::new();
-    for (number, line) in lines.enumerate() {
-        let line = line.map_err(|error| named(&error))?;
-        let at = |error: &dyn std::fmt::Display| {
-            format!("{}: line {} is no recorded delivery: {error}", file.display(), number + 1)
-        };
-        recorded.push(serde_json::from_str(&line).map_err(|error| at(&error))?);
+    for (number, line) in BufReader::new(File::open(file).map_err(named)?).lines().enumerate() {
+        let line = line.map_err(named)?;
+        match serde_json::from_str(&line) {
+            Ok(delivery) => recorded.push(delivery),
+            Err(_) if line.trim().is_empty() => {}
+            Err(error) => warn(&format!(
+                "{}: line {} is no recorded delivery, and is left out: {error}",
+                file.display(),
+                number + 1
+            )),
+        }
     }
     Ok(recorded)
 }

@@ -1,8 +1,8 @@
 //! Where the secret comes from.
 
-use std::{fs, path::PathBuf};
+use std::{collections::HashSet, fs, path::PathBuf, time::SystemTime};
 
-use number7_core::Secret;
+use number7_core::{DEFAULT_SECRET_NAME, Secret, Verifier};
 use zeroize::Zeroizing;
 
 use crate::{BoxError, output::warn};
@@ -41,8 +41,8 @@ impl SecretArgs {
 /// `NAME=VARIABLE`: a secret to be told apart, and the environment variable that has it.
 #[derive(Clone)]
 pub(crate) struct Recognized {
-    pub(crate) name: String,
-    pub(crate) secret: Secret,
+    name: String,
+    secret: Secret,
 }
 
 impl Recognized {
@@ -51,4 +51,17 @@ impl Recognized {
         let secret = Secret::from_env(variable).map_err(|error| error.to_string())?;
         Ok(Self { name: name.into(), secret })
     }
+}
+
+/// Accepts what the secret signed, tells the others apart, and looks for the cause of a mismatch.
+pub(crate) fn diagnosing(secret: Secret, recognized: &[Recognized]) -> Result<Verifier, BoxError> {
+    let mut names = HashSet::from([DEFAULT_SECRET_NAME]);
+    let mut verifier = Verifier::new(secret).diagnose(SystemTime::now);
+    for Recognized { name, secret } in recognized {
+        if !names.insert(name) {
+            return Err(format!("there is a secret named {name} already: --recognize").into());
+        }
+        verifier = verifier.recognize(&**name, secret.clone());
+    }
+    Ok(verifier)
 }

@@ -4,8 +4,13 @@
 use std::{
     io::Read,
     net::SocketAddr,
+    panic::resume_unwind,
     process::{Command, Stdio},
-    time::Duration,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -13,6 +18,7 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::Request,
     http::{HeaderMap, StatusCode},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -49,7 +55,22 @@ enum Fault {
     HasNoPost,
     FailsOnNoEvent,
     PicksOneSignature,
+    ClosesOnRefusals,
+    WantsALength,
+    RemembersTheLast,
+    DecodesTexts,
+    TellsWhyInAHeader,
+    ReadsTheUnsigned,
+    RefusesRepetitions,
+    /// No fault: what every answer needs is the network's.
+    IsFarAway,
+    /// No fault: each answer has a number.
+    NumbersItsAnswers,
 }
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+static LAST: Mutex<String> = Mutex::new(String::new());
+static REPEATED: AtomicBool = AtomicBool::new(false);
 
 /// A receiver as many are written: it works, but for its fault.
 async fn receive(fault: Fault, request: Request) -> Result<StatusCode, Response> {
@@ -57,12 +78,22 @@ async fn receive(fault: Fault, request: Request) -> Result<StatusCode, Response>
     let unauthorized = |why: &'static str| match fault {
         Fault::AnswersForbidden => StatusCode::FORBIDDEN.into_response(),
         Fault::TellsWhy => (StatusCode::UNAUTHORIZED, why).into_response(),
+        Fault::TellsWhyInAHeader => (StatusCode::UNAUTHORIZED, [("x-reason", why)]).into_response(),
+        Fault::NumbersItsAnswers => {
+            (StatusCode::UNAUTHORIZED, NUMBER.fetch_add(1, Ordering::Relaxed).to_string())
+                .into_response()
+        }
+        // As a server does whose handler fails badly.
+        Fault::ClosesOnRefusals => resume_unwind(Box::new("without a word")),
         _ => StatusCode::UNAUTHORIZED.into_response(),
     };
     let limit = if fault == Fault::HasNoLimit { usize::MAX } else { 64 * 1024 };
     let declared = parts.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
     if declared.is_some_and(|declared: u64| declared > limit as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+    }
+    if fault == Fault::WantsALength && declared.is_none() {
+        return Err(StatusCode::LENGTH_REQUIRED.into_response());
     }
     if fault == Fault::WorksFirst {
         sleep(Duration::from_millis(200)).await;
@@ -71,6 +102,10 @@ async fn receive(fault: Fault, request: Request) -> Result<StatusCode, Response>
     let header = match (header, fault) {
         (None, Fault::FailsWithoutHeader) => return Err(failed()),
         (None, Fault::VerifiesNothing) => String::new(),
+        (None, Fault::ReadsTheUnsigned) => {
+            _ = tokio::time::timeout(Duration::from_secs(20), to_bytes(body, limit)).await;
+            return Err(unauthorized("no signature"));
+        }
         (None, _) => return Err(unauthorized("no signature")),
         (Some(header), _) => header,
     };
@@ -103,10 +138,18 @@ async fn receive(fault: Fault, request: Request) -> Result<StatusCode, Response>
         (Ok(_), Fault::Reserializes) => minified(&body).into(),
         (Ok(parsed), Fault::ReserializesSorted) => parsed.to_string().into(),
         (_, Fault::ConsumesTheBody) => Bytes::new(),
+        (_, Fault::DecodesTexts) => body.iter().copied().filter(u8::is_ascii).collect(),
         _ => body.clone(),
     };
-    if !is_authentic(&header, &verified, fault) {
+    let remembered = fault == Fault::RemembersTheLast && *LAST.lock().unwrap() == header;
+    if !is_authentic(&header, &verified, fault) && !remembered {
         return Err(unauthorized("another signature"));
+    }
+    if fault == Fault::RemembersTheLast {
+        LAST.lock().unwrap().clone_from(&header);
+    }
+    if fault == Fault::RefusesRepetitions && REPEATED.swap(true, Ordering::Relaxed) {
+        return Err(StatusCode::CONFLICT.into_response());
     }
     if encoded && fault != Fault::Inflates {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
@@ -184,6 +227,12 @@ async fn start(fault: Fault) -> SocketAddr {
     let addr = listener.local_addr().unwrap();
     let receive = move |request: Request| receive(fault, request);
     let app: Router = match fault {
+        Fault::IsFarAway => Router::new().route("/webhook", post(receive)).layer(from_fn(
+            async |request: Request, next: Next| {
+                sleep(Duration::from_millis(100)).await;
+                next.run(request).await
+            },
+        )),
         Fault::HasNoRoute => Router::new().route("/hook", post(receive)),
         Fault::HasNoPost => Router::new().route("/webhook", get(receive)),
         Fault::Redirects => Router::new().fallback(async || {
@@ -203,10 +252,16 @@ struct Examined {
     mends: Vec<String>,
 }
 
-async fn examine(addr: SocketAddr) -> Examined {
+fn number7(addr: SocketAddr) -> Command {
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_number7"));
-    doctor.env("WEBHOOK_SECRET", SECRET).stderr(Stdio::inherit());
-    doctor.args(["--json", "doctor", "--deadline", "2", &format!("http://{addr}/webhook")]);
+    doctor.env("WEBHOOK_SECRET", SECRET);
+    doctor.args(["doctor", &format!("http://{addr}/webhook")]);
+    doctor
+}
+
+async fn examine(addr: SocketAddr) -> Examined {
+    let mut doctor = number7(addr);
+    doctor.args(["--json", "--deadline", "2"]).stderr(Stdio::inherit());
     let output = tokio::task::spawn_blocking(move || doctor.output().unwrap()).await.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rules = report["rules"].as_array().unwrap();
@@ -230,7 +285,10 @@ async fn each_fault_is_named_and_nothing_else() {
             &["the receiver verifies a serialization", "the receiver verifies something else than"],
         ),
         (Fault::ReserializesSorted, &["the receiver verifies a serialization"]),
-        (Fault::HasNoLimit, &["a body over the limit is not refused", "declared too large"]),
+        (
+            Fault::HasNoLimit,
+            &["a body over the limit is not refused", "declared too large", "or read to its end"],
+        ),
         (
             Fault::FailsWithoutHeader,
             &["fails where there is no signature header", "a signature behind the body"],
@@ -243,10 +301,19 @@ async fn each_fault_is_named_and_nothing_else() {
         (Fault::TakesAPrefix, &["not exactly 64 hex digits"]),
         (Fault::HasNoSecret, &["runs without its secret"]),
         (Fault::TellsWhy, &["the answers tell a sender what is wrong"]),
-        (Fault::KnowsNoOtherFields, &["refuses fields that it does not know"]),
+        (
+            Fault::KnowsNoOtherFields,
+            &["refuses fields that it does not know", "or fields that are not known"],
+        ),
         (Fault::WantsJson, &["only read if its content-type is application/json"]),
         (Fault::FailsOnNoEvent, &["an authentic body that is no event makes the receiver fail"]),
         (Fault::PicksOneSignature, &["of several signatures one is picked"]),
+        (Fault::ClosesOnRefusals, &["the connection is closed without an answer"]),
+        (Fault::WantsALength, &["a chunked body is not taken"]),
+        (Fault::DecodesTexts, &["converts the body to a text and back"]),
+        (Fault::TellsWhyInAHeader, &["the answers tell a sender what is wrong"]),
+        (Fault::ReadsTheUnsigned, &["waits for a body that its headers already refuse"]),
+        (Fault::RefusesRepetitions, &["a repeated event is not answered 2xx"]),
     ];
     let examined = faults
         .map(|(fault, mends)| async move { (fault, mends, examine(start(fault).await).await) });
@@ -268,7 +335,8 @@ async fn each_fault_is_named_and_nothing_else() {
 async fn a_fault_that_breaks_everything_is_among_what_is_named() {
     let faults = [
         (Fault::VerifiesNothing, "nothing verifies the signature"),
-        (Fault::AnswersForbidden, "answered 403"),
+        (Fault::AnswersForbidden, "a bad signature is answered by another status"),
+        (Fault::RemembersTheLast, "a changed body is accepted"),
         (Fault::ConsumesTheBody, "something in front has consumed it"),
         (Fault::Redirects, "it redirects"),
         (Fault::HasNoRoute, "there is nothing at this path"),
@@ -281,4 +349,40 @@ async fn a_fault_that_breaks_everything_is_among_what_is_named() {
         let is_named = examined.mends.iter().any(|named| named.contains(mend));
         assert!(!examined.good && is_named, "{fault:?}: {mend} is not among {:#?}", examined.mends);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_fault_is_not_named() {
+    for fault in [Fault::IsFarAway, Fault::NumbersItsAnswers] {
+        let examined = examine(start(fault).await).await;
+        // Nor is it clear what it compares as text.
+        assert!(examined.good, "{fault:?}: {:#?} of {:?}", examined.mends, examined.broken);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unusual_job_is_as_good_as_another() {
+    for job in ["j", "invoice-42", &"ü".repeat(60)] {
+        let addr = start(Fault::NumbersItsAnswers).await;
+        let mut doctor = number7(addr);
+        doctor.args(["--job", job]);
+        let output = tokio::task::spawn_blocking(move || doctor.output().unwrap()).await.unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{job}: {printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut doctor = number7(addr);
+    doctor.args(["--deadline", "1"]);
+    let begun = Instant::now();
+    let doctor = tokio::task::spawn_blocking(move || doctor.output().unwrap()).await.unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    let error = String::from_utf8(doctor.stderr).unwrap();
+    assert!(error.contains("does not answer"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(90));
+    drop(listener);
 }

@@ -78,7 +78,9 @@ fn the_vendors_receiver_for_express() {
         "only read if its content-type is application/json",
         "something inflates bodies before they are verified",
         "a body over the limit is not refused",
+        "or read to its end, before it is refused",
         "declared too large",
+        "waits for a body that its headers already refuse",
         "waited for without an end",
         // `JSON.parse` throws.
         "an authentic body that is no event makes the receiver fail",
@@ -94,7 +96,9 @@ fn the_vendors_receiver_for_flask() {
         // `compare_digest` throws on what is not ASCII.
         "fails where the signature is wrong",
         "a body over the limit is not refused",
+        "or read to its end, before it is refused",
         "declared too large",
+        "waits for a body that its headers already refuse",
         "waited for without an end",
         "fails where a body breaks off",
         "a signature behind the body",

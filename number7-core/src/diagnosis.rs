@@ -1,5 +1,7 @@
 //! Why a signature does not match: a search for known causes. It changes no verdict.
 
+use std::borrow::Cow;
+
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -48,16 +50,29 @@ pub(crate) fn of_body(
         return Err(Undiagnosed::TooLarge);
     }
     let mut search = Search::new(signature, accepted, recognized);
-    search.keys(body);
+    search.recognized(body);
+    bodies::try_simple(&mut search, body);
+    search.stage();
+    search.variants(body);
     for key in NO_SECRET {
         search.foreign_key(keyed(key.as_bytes()), body, DiagnosisKind::SecretMissing);
     }
-    for hashed in [body, &[body, b"\n"].concat(), b""] {
+    let hashes = [
+        (Cow::from(body), DiagnosisKind::NotKeyed),
+        ([body, b"\n"].concat().into(), DiagnosisKind::NotKeyed),
+        (Cow::from(&b""[..]), DiagnosisKind::SignedNothing),
+    ];
+    for (hashed, kind) in hashes {
         if Sha256::digest(hashed).ct_eq(signature.as_bytes()).into() {
-            search.note(Diagnosis::certain(DiagnosisKind::NotKeyed, None));
+            search.note(Diagnosis::certain(kind, None));
         }
     }
-    bodies::try_all(&mut search, body);
-    let found = search.finish().or_else(|| looks::body(body, is_encoded));
-    found.ok_or(Undiagnosed::NoKnownCause)
+    bodies::try_others(&mut search, body);
+    // Always, so that the time does not tell whether something was found.
+    let likely = looks::body(body, is_encoded);
+    let (found, is_complete) = search.finish();
+    found.or(likely).ok_or(match is_complete {
+        true => Undiagnosed::NoKnownCause,
+        false => Undiagnosed::CutShort,
+    })
 }

@@ -43,6 +43,7 @@ mod gzip;
 mod judge;
 mod report;
 mod request;
+mod rules;
 mod run;
 mod sample;
 mod seen;

@@ -249,18 +249,20 @@ impl Verifier {
     ///
     /// # What it costs
     ///
-    /// Nothing where the signature matches. A mismatch costs at most 8,192 HMACs over 4 MiB in all,
-    /// and only [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are looked into; bodies over
-    /// 64 KiB are not. So whoever floods a receiver with forged requests does not get much of its
-    /// time: `cargo bench -p number7-tests --bench diagnosis` measures it.
+    /// Nothing where the signature matches. A mismatch costs some thousand HMACs of a small body, and
+    /// hashes and writes at most 20 MiB for a large one, which takes some ten milliseconds. Only
+    /// [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are looked into, and bodies over 64 KiB
+    /// are not. So a flood of forged requests takes at most 1.2 times as long as without a diagnosis:
+    /// `cargo bench -p number7-tests --bench diagnosis` measures it.
     ///
     /// # Why it is no oracle
     ///
     /// An oracle would tell a sender something about the secret. The sender gets the same bytes
     /// for every 401, whatever is found. How long a diagnosis takes depends on the body and on how
     /// many secrets there are, not on what is found: a search that has found something goes on to
-    /// its end, and each comparison takes constant time. To make a finding appear in the log at
-    /// all, a sender has to have signed with a known secret, or with a text made of it.
+    /// its end, and each comparison takes constant time. And what is looked for is either a known
+    /// secret, or made of one, or public: to try guesses of a secret, a sender would still have to
+    /// guess all of it.
     #[must_use]
     pub fn diagnose(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.with(|policy| policy.diagnoses = Some(Limit::new(clock)))

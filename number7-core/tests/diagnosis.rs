@@ -166,12 +166,18 @@ fn a_body_that_was_changed_on_its_way_is_told() {
         ("", BODY, Kind::SignedNothing),
         ("[object Object]", BODY, Kind::SignedNothing),
         ("{}", BODY, Kind::SignedNothing),
+        ("{}", "", Kind::SignedNothing),
+        (compact, &format!("{{\"Message\":{twice}}}"), Kind::JsonInText),
     ] {
         certain(signed.as_bytes(), arrived.as_bytes(), kind);
     }
     certain(BODY.as_bytes(), &latin1, Kind::TextEncoding);
     certain(&latin1, BODY.as_bytes(), Kind::TextEncoding);
     certain(BODY.as_bytes(), mojibake.as_bytes(), Kind::TextEncoding);
+    let utf16: Vec<u8> = BODY.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    certain(BODY.as_bytes(), &utf16, Kind::TextEncoding);
+    certain(BODY.as_bytes(), &[b"\xff\xfe", &*utf16].concat(), Kind::TextEncoding);
+    certain(&utf16, BODY.as_bytes(), Kind::TextEncoding);
 }
 
 #[test]
@@ -289,6 +295,31 @@ fn nothing_is_looked_for_unless_it_was_asked_for() {
     assert!(!mismatch.to_string().contains("cause"), "{mismatch}");
     let malformed = verifier.verify("sha256=", "{}").unwrap_err();
     assert_eq!(malformed.diagnosis(), None);
+}
+
+#[test]
+fn a_large_body_is_looked_into_as_far_as_the_time_allows() {
+    // The simple causes are tried, however many secrets there are.
+    let large = format!("{{\"event\":\"{}\"}}", "x".repeat(60_000));
+    assert_eq!(changed(&large, format!("{large}\n")), Some((Kind::FinalNewlineAdded, true)));
+    let spaced = large.replacen(':', ": ", 1);
+    assert_eq!(changed(&large, spaced), Some((Kind::Reserialized, true)));
+    let text = verifier().verify("0".repeat(64), large).unwrap_err().to_string();
+    assert!(text.ends_with("the body was too large to try all"), "{text}");
+}
+
+#[test]
+fn a_secret_that_is_only_recognized_is_said_not_to_be_accepted() {
+    let signature = secret("the secret of staging").sign(format!("{BODY}\n")).to_string();
+    let text = found(signature, BODY).unwrap().to_string();
+    assert!(text.contains("[secret \"staging\", which is not accepted here]"), "{text}");
+}
+
+#[test]
+fn a_short_piece_of_a_secret_is_no_key() {
+    let verifier = Verifier::new(secret("3fz-and-more")).diagnose(|| SystemTime::UNIX_EPOCH);
+    let rejection = verifier.verify(sign_with(b"\x3f", BODY), BODY).unwrap_err();
+    assert_eq!(rejection.diagnosis(), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::CONTENT_LENGTH};
+use http::{HeaderValue, Request, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use number7_core::probe::{Ending, Probe, Probes, Seen, Step};
@@ -18,8 +18,11 @@ use tower_service::Service;
 /// Puts all [probes](number7_core::probe) that need no socket to a service, such as an axum
 /// `Router`, and fails if it breaks a rule.
 ///
-/// Four of the probes let the receiver wait until its deadline for bodies, which is 10 seconds. In a
-/// test with `#[tokio::test(start_paused = true)]` (tokio's feature `test-util`) that takes no time.
+/// Four of the probes let the receiver wait until its deadline for bodies, which is 10 seconds. If the
+/// app waits for nothing but tokio's own, `#[tokio::test(start_paused = true)]` (tokio's feature
+/// `test-util`) takes no time for that. An app with a database or an inbox behind it needs the real
+/// clock, which a paused one runs away from: give its verifier and the probes a shorter
+/// [deadline](Probes::body_deadline).
 ///
 /// # Panics
 ///
@@ -55,7 +58,9 @@ where
         let sent = Instant::now();
         let answer = timeout(patience, answer(service.clone(), request)).await;
         Some(match answer {
-            Ok((status, body)) => Seen::Answer { status, body, after: sent.elapsed() },
+            Ok((status, headers, body)) => {
+                Seen::Answer { status, headers, body, after: sent.elapsed() }
+            }
             Err(_) => Seen::Silence(patience),
         })
     };
@@ -63,7 +68,10 @@ where
     assert!(report.is_good(), "{report}");
 }
 
-async fn answer<S, B>(mut service: S, request: Request<ProbeBody>) -> (u16, Bytes)
+async fn answer<S, B>(
+    mut service: S,
+    request: Request<ProbeBody>,
+) -> (u16, Vec<(String, String)>, Bytes)
 where
     S: Service<Request<ProbeBody>, Response = Response<B>>,
     S::Error: std::fmt::Debug,
@@ -72,12 +80,18 @@ where
     let failed = "the service failed, where it should have answered";
     poll_fn(|cx| service.poll_ready(cx)).await.expect(failed);
     let response = service.call(request).await.expect(failed);
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await;
-    (status, body.map(|body| body.to_bytes()).unwrap_or_default())
+    let (parts, body) = response.into_parts();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    (parts.status.as_u16(), headers.collect(), body)
 }
 
 /// The request of a probe. `None` if it can only be sent on a socket.
+///
+/// # Panics
+///
+/// The path is not that of a URL.
 pub fn probe_request(probe: &Probe, path: &str) -> Option<Request<ProbeBody>> {
     let of = probe.request();
     if of.ending() == Ending::Raw {
@@ -90,7 +104,8 @@ pub fn probe_request(probe: &Probe, path: &str) -> Option<Request<ProbeBody>> {
     if let Some(length) = of.declared_length() {
         request = request.header(CONTENT_LENGTH, length);
     }
-    request.body(ProbeBody::new(of.body_steps())).ok()
+    let request = request.body(ProbeBody::new(of.body_steps()));
+    Some(request.expect("the path is that of a URL"))
 }
 
 pin_project! {

@@ -17,7 +17,7 @@ use number7_tests::{COMPLETED, in_process::axum_app, verifier};
 use tower::ServiceExt;
 
 /// How long each is measured in each round: some seconds' worth of diagnoses.
-const SPAN: Duration = Duration::from_secs(2);
+const SPAN: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
 
 fn diagnosing() -> Verifier {

@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, Write};
 
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
@@ -18,6 +18,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run<C: CommandFactory>(args: &Args) -> Result<Verdict, BoxError> {
-    generate(args.shell, &mut C::command(), "number7", &mut io::stdout());
+    let mut script = Vec::new();
+    generate(args.shell, &mut C::command(), "number7", &mut script);
+    _ = io::stdout().write_all(&script);
     Ok(Verdict::Yes)
 }

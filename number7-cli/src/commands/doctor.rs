@@ -1,6 +1,9 @@
 use std::{cell::Cell, collections::HashSet, time::Duration};
 
-use number7_core::probe::{Finding, Leaves, Probe, Probes, Report};
+use number7_core::{
+    DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT,
+    probe::{Finding, Leaves, Probe, Probes, Report, Seen},
+};
 use serde_json::json;
 use ureq::http::Uri;
 
@@ -9,7 +12,8 @@ use crate::{
     BoxError, Verdict,
     client::url,
     connection::Target,
-    output::{BAD, FAINT, GOOD, Output, styled},
+    many::bar,
+    output::{BAD, FAINT, GOOD, Output, styled, warn},
     secret::SecretArgs,
     tls::TlsArgs,
 };
@@ -31,10 +35,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     sample: SampleArgs,
     /// The receiver's limit for bodies, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = number7_core::DEFAULT_BODY_LIMIT)]
-    body_limit: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_BODY_LIMIT as u64,
+        value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
+    body_limit: u64,
     /// How many seconds the receiver waits for a body
-    #[arg(long, value_name = "SECONDS", default_value_t = number7_core::DEFAULT_BODY_DEADLINE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_BODY_DEADLINE.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=600))]
     deadline: u64,
     /// Show the rules that are kept, too
     #[arg(long)]
@@ -45,15 +51,18 @@ pub(crate) struct Args {
     tls: TlsArgs,
 }
 
+/// After how many silences in a row it gives up.
+const PATIENCE: usize = 3;
+
 pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError> {
     let sample = args.sample.sample();
     let probes = Probes::new(args.secret.load()?)
         .sample(sample.clone())
-        .body_limit(args.body_limit)
+        .body_limit(usize::try_from(args.body_limit)?)
         .body_deadline(Duration::from_secs(args.deadline));
-    let target = Target::new(&args.url, args.tls.config()?);
-    let connected = target.connect().await;
-    connected.map_err(|error| format!("cannot connect to {}: {error}", args.url))?;
+    let mut target = Target::new(&args.url, args.tls.config()?);
+    let measured = target.measure().await;
+    measured.map_err(|error| format!("cannot connect to {}: {error}", args.url))?;
 
     let is_wanted = |probe: &Probe| match probe.leaves() {
         Leaves::Nothing => true,
@@ -70,17 +79,28 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
         sample.event(),
         args.sample.job(),
     ));
-    let sent = Cell::new(0_usize);
+    let (sent, silent) = (Cell::new(0_usize), Cell::new(0_usize));
+    let bar = bar(wanted as u64);
     let report = probes.run(async |probe| {
-        if !is_wanted(probe) {
+        if !is_wanted(probe) || silent.get() >= PATIENCE {
             return None;
         }
         sent.set(sent.get() + 1);
-        Some(target.probe(probe, probes.patience()).await)
+        let seen = target.probe(probe, probes.patience()).await;
+        if probe.request().is_whole() {
+            let is_silent = matches!(seen, Seen::Silence(_));
+            silent.set(if is_silent { silent.get() + 1 } else { 0 });
+        }
+        bar.inc(1);
+        Some(seen)
     });
     let report = report.await;
+    bar.finish_and_clear();
+    if sent.get() < wanted {
+        warn("the receiver does not answer, so the other requests were not sent");
+    }
     output.print(
-        || text(&report, args.all, table.len() - sent.get()),
+        || text(&report, args.all, table.len() - wanted),
         || {
             json!({
                 "good": report.is_good(),

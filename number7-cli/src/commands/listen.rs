@@ -1,9 +1,8 @@
 use std::{
-    fs::File,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -14,18 +13,18 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use number7_core::{Delivery, Rejection, Secret, Verifier};
+use number7_core::{Delivery, Rejection, Verifier};
 use number7_tower::{Verified, VerifyNumber7};
 use serde_json::json;
-use tokio::{net::TcpListener, signal, task::spawn_blocking};
+use tokio::{net::TcpListener, select, signal, task::spawn_blocking, time::sleep};
 use ureq::http::Uri;
 
 use crate::{
     BoxError, Verdict,
     client::{Client, Message, url},
     output::{BAD, FAINT, GOOD, Output, styled},
-    recording::Recorded,
-    secret::{Recognized, SecretArgs},
+    recording::{Recorded, Recording},
+    secret::{Recognized, SecretArgs, diagnosing},
     tls::TlsArgs,
 };
 
@@ -57,40 +56,42 @@ pub(crate) struct Args {
     tls: TlsArgs,
 }
 
+/// How long what is going on has to end after Ctrl-C: 2 seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What each request needs.
 #[derive(Clone)]
 struct Listener {
     output: Output,
-    record: Option<Arc<File>>,
+    record: Option<Arc<Recording>>,
     forward: Option<(Uri, Client)>,
 }
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError> {
-    let record = args.record.as_ref().map(|path| {
-        let opened = File::options().create(true).append(true).open(path);
-        opened.map(Arc::new).map_err(|error| format!("{}: {error}", path.display()))
-    });
+    let record = args.record.as_deref().map(Recording::append_to).transpose()?;
     let client = Client::new(&args.tls)?;
     let listener = Listener {
         output,
-        record: record.transpose()?,
+        record: record.map(Arc::new),
         forward: args.forward.map(|url| (url, client)),
     };
-    let app = app(listener, verifier(args.secret.load()?, args.recognize));
+    let app = app(listener, diagnosing(args.secret.load()?, &args.recognize)?);
     let bound = TcpListener::bind(args.addr).await;
     let bound = bound.map_err(|error| format!("cannot listen on {}: {error}", args.addr))?;
     let url = format!("http://{}/webhook", bound.local_addr()?);
     output.print(|| format!("listening on {url}"), || json!({ "listening": url }));
     let ended = async { _ = signal::ctrl_c().await };
-    axum::serve(bound, app).with_graceful_shutdown(ended).await?;
+    let server = axum::serve(bound, app).with_graceful_shutdown(ended);
+    // Whoever holds a connection open does not hold up the end.
+    let patience = async {
+        _ = signal::ctrl_c().await;
+        sleep(PATIENCE).await;
+    };
+    select! {
+        served = server.into_future() => served?,
+        () = patience => {}
+    }
     Ok(Verdict::Yes)
-}
-
-fn verifier(secret: Secret, recognize: Vec<Recognized>) -> Verifier {
-    let verifier = Verifier::new(secret).diagnose(SystemTime::now);
-    recognize
-        .into_iter()
-        .fold(verifier, |verifier, known| verifier.recognize(known.name, known.secret))
 }
 
 fn app(listener: Listener, verifier: Verifier) -> Router {
@@ -123,73 +124,84 @@ async fn receive(
     Verified(delivery): Verified<Delivery>,
     headers: HeaderMap,
 ) -> Response {
-    let message = Message {
-        headers: headers
-            .iter()
-            .filter(|(name, _)| !belongs_to_the_connection(name))
-            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-            .collect(),
-        body: delivery.body().to_vec(),
-    };
-    let event = delivery.event().ok().map(|event| event.name().to_owned());
-    let key = delivery.idempotency_key().ok().map(|key| key.to_string());
-    let what = key.clone().or_else(|| event.clone()).unwrap_or_else(|| "no event".into());
-    if let Some(file) = &listener.record
-        && let Err(error) = Recorded::new(&message, event, key).append_to(file)
-    {
-        // What cannot be recorded is delivered again.
-        listener.output.error(&*error);
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    // It goes on, and is printed, although the sender goes away.
+    let taken = tokio::spawn(async move { listener.take(&delivery, &headers).await });
+    taken.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+impl Listener {
+    /// Records, forwards and prints a delivery.
+    async fn take(&self, delivery: &Delivery, headers: &HeaderMap) -> Response {
+        let message = message(delivery, headers);
+        let event = delivery.event().ok().map(|event| event.name().to_owned());
+        let key = delivery.idempotency_key().ok().map(|key| key.to_string());
+        let what = key.clone().or_else(|| event.clone()).unwrap_or_else(|| "no event".into());
+        if let Some(record) = &self.record
+            && let Err(error) = record.add(&Recorded::new(&message, event, key))
+        {
+            // What cannot be recorded is delivered again.
+            self.output.error(&*error);
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        let (response, forwarded) = self.forward(message).await;
+        let (status, signed_by) = (response.status().as_u16(), delivery.signed_by());
+        let bytes = delivery.body().len();
+        self.output.print(
+            || {
+                let rest = styled(FAINT, format!("{bytes} bytes"));
+                format!("{} {} {status} {what} {rest}{forwarded}", now(), styled(GOOD, "verified"))
+            },
+            || {
+                json!({
+                    "verified": what, "status": status, "signed_by": signed_by, "bytes": bytes,
+                    "body": String::from_utf8_lossy(delivery.body()), "time": now(),
+                })
+            },
+        );
+        response
     }
-    let begun = Instant::now();
-    let (response, forwarded) = match listener.forward {
-        None => (StatusCode::OK.into_response(), String::new()),
-        Some((url, client)) => {
-            let answer = spawn_blocking(move || client.post(&url, &message)).await;
-            let answer = answer.map_err(BoxError::from).and_then(|answer| answer);
-            let taken = begun.elapsed();
-            match answer {
-                Ok(answer) => {
-                    let style = if answer.status().is_success() { GOOD } else { BAD };
-                    let status = styled(style, answer.status());
-                    (hand_on(answer), format!(", forwarded: {status} in {taken:.1?}"))
-                }
-                Err(error) => {
-                    let failed = styled(BAD, error);
-                    (StatusCode::BAD_GATEWAY.into_response(), format!(", not forwarded: {failed}"))
-                }
+
+    /// The app's answer, and what to print of it.
+    async fn forward(&self, message: Message) -> (Response, String) {
+        let Some((url, client)) = self.forward.clone() else {
+            return (StatusCode::OK.into_response(), String::new());
+        };
+        let begun = Instant::now();
+        let answer = spawn_blocking(move || client.post(&url, &message)).await;
+        match answer.map_err(BoxError::from).and_then(|answer| answer) {
+            Ok(answer) => {
+                let style = if answer.status().is_success() { GOOD } else { BAD };
+                let status = styled(style, answer.status());
+                let text = format!(", forwarded: {status} in {:.1?}", begun.elapsed());
+                (hand_on(answer), text)
+            }
+            Err(error) => {
+                let text = format!(", not forwarded: {}", styled(BAD, error));
+                (StatusCode::BAD_GATEWAY.into_response(), text)
             }
         }
-    };
-    let (status, signed_by) = (response.status().as_u16(), delivery.signed_by());
-    let bytes = delivery.body().len();
-    listener.output.print(
-        || {
-            let rest = styled(FAINT, format!("{bytes} bytes"));
-            format!("{} {} {status} {what} {rest}{forwarded}", now(), styled(GOOD, "verified"))
-        },
-        || {
-            json!({
-                "verified": what, "status": status, "signed_by": signed_by, "bytes": bytes,
-                "body": String::from_utf8_lossy(delivery.body()), "time": now(),
-            })
-        },
-    );
-    response
+    }
+}
+
+/// The delivery without what belonged to its connection.
+fn message(delivery: &Delivery, headers: &HeaderMap) -> Message {
+    let kept = headers.iter().filter(|(name, _)| !belongs_to_the_connection(name, headers));
+    let kept = kept.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+    Message { headers: kept.collect(), body: delivery.body().to_vec() }
 }
 
 /// The answer of the app, as the sender gets it.
 fn hand_on(answer: ureq::http::Response<Vec<u8>>) -> Response {
     let (mut parts, body) = answer.into_parts();
-    let names: Vec<_> = parts.headers.keys().cloned().collect();
-    for name in names.iter().filter(|name| belongs_to_the_connection(name)) {
+    let kept = parts.headers.clone();
+    for name in kept.keys().filter(|name| belongs_to_the_connection(name, &kept)) {
         parts.headers.remove(name);
     }
     Response::from_parts(parts, Body::from(body))
 }
 
 /// Whether a header is about this connection, and not about the delivery.
-fn belongs_to_the_connection(name: &HeaderName) -> bool {
+fn belongs_to_the_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
     const NAMES: [HeaderName; 9] = [
         header::CONNECTION,
         header::CONTENT_LENGTH,
@@ -201,7 +213,10 @@ fn belongs_to_the_connection(name: &HeaderName) -> bool {
         header::TRANSFER_ENCODING,
         header::UPGRADE,
     ];
-    NAMES.contains(name) || name == "keep-alive"
+    let mut lists = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
+    NAMES.contains(name)
+        || ["keep-alive", "proxy-connection"].contains(&name.as_str())
+        || lists.any(|list| list.split(',').any(|it| it.trim().eq_ignore_ascii_case(name.as_str())))
 }
 
 fn now() -> String {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use ureq::http::Uri;
 
@@ -7,7 +7,7 @@ use crate::{
     BoxError, Verdict,
     client::{Client, DEFAULT_URL, url},
     many::Summary,
-    output::Output,
+    output::{Output, line},
     recording::read,
     secret::SecretArgs,
     tls::TlsArgs,
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
     let secret = args.resign.then(|| args.secret.load()).transpose()?;
     let is_selected =
         |name: &Option<String>| name.as_ref().is_some_and(|name| args.select.contains(name));
-    let mut summary = Summary::default();
+    let (begun, mut summary) = (Instant::now(), Summary::default());
     for recorded in read(&args.file)? {
         if !args.select.is_empty() && !is_selected(&recorded.key) && !is_selected(&recorded.event) {
             continue;
@@ -56,12 +56,16 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
         let name = recorded.key.or(recorded.event).unwrap_or_else(|| "a delivery".into());
         let accepted = client.deliver(&args.url, &message, 0, |attempt| {
             if !output.is_json() {
-                anstream::println!("{name} of {}: {}", recorded.time, shown(attempt));
+                line(&format!("{name} of {}: {}", recorded.time, shown(attempt)));
             }
             summary.add(attempt);
         });
         summary.end(accepted);
     }
+    if summary.is_empty() {
+        return Err(format!("{} has no such delivery", args.file.display()).into());
+    }
+    summary.end_all(begun.elapsed());
     output.print(|| summary.text(), || summary.json());
     Ok(Verdict::from(summary.is_good()))
 }

@@ -1,3 +1,5 @@
+use std::{path::PathBuf, time::Duration};
+
 use clap::ValueEnum;
 use number7_core::{Secret, probe::Sample};
 use ureq::http::Uri;
@@ -7,7 +9,7 @@ use crate::{
     BoxError, Verdict,
     client::{Attempt, Client, DEFAULT_URL, Message, url},
     many::{Load, Summary, deliver},
-    output::{BAD, GOOD, Output, styled},
+    output::{BAD, GOOD, Output, line, styled},
     secret::SecretArgs,
     tls::TlsArgs,
 };
@@ -31,19 +33,19 @@ pub(crate) struct Args {
     sample: SampleArgs,
     /// Send these bytes, in the place of a sample; - is the standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["event", "job", "document", "error"])]
-    file: Option<String>,
+    file: Option<PathBuf>,
     /// Change the body after it was signed
     #[arg(long)]
     forge: bool,
     /// Deliver each so many times, though it was answered 200: a retry may cross its answer
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    times: u32,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    times: u64,
     /// Send so many events; the job of each has a number of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     count: u64,
     /// Send at most so many a second
-    #[arg(long, value_name = "N", value_parser = rate)]
-    rate: Option<f64>,
+    #[arg(long, value_name = "N", value_parser = pause)]
+    rate: Option<Duration>,
     /// Send so many at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     concurrency: u64,
@@ -97,39 +99,48 @@ impl SampleArgs {
     pub(crate) fn job(&self) -> &str {
         &self.job
     }
-
-    /// The same about a job of its own.
-    fn numbered(&self, number: u64) -> Sample {
-        self.sample().job(format!("{}-{number}", self.job))
-    }
 }
 
-fn rate(text: &str) -> Result<f64, &'static str> {
+/// The pause between two, by how many a second there are.
+fn pause(text: &str) -> Result<Duration, &'static str> {
     let rate: f64 = text.parse().map_err(|_| "it is no number")?;
-    (rate > 0.0 && rate.is_finite()).then_some(rate).ok_or("it has to be more than 0")
+    match (0.001..=1_000_000.0).contains(&rate) {
+        true => Ok(Duration::from_secs_f64(1.0 / rate)),
+        false => Err("it has to be from 0.001 to 1000000"),
+    }
 }
 
 pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
     let (secret, client) = (args.secret.load()?, Client::new(&args.tls)?);
     let file = args.file.as_deref().map(read).transpose()?;
-    let message = |number: u64| args.message(file.as_ref(), number, &secret);
-    let times = u64::from(args.times);
-    if args.count == 1 && !output.is_json() {
+    // A repetition has the same bytes, so the time is that of the beginning.
+    let sample = args.sample.sample();
+    let message = |number: u64| args.message(file.as_ref(), &sample, number, &secret);
+    if args.count == 1 && args.concurrency == 1 && args.rate.is_none() && !output.is_json() {
         return Ok(args.one_by_one(&client, &message(0)));
     }
-    let Args { rate, concurrency, retries, .. } = *args;
-    let load = Load { count: args.count * times, rate, concurrency, retries };
+    let Args { rate: pause, concurrency, retries, times, .. } = *args;
+    let load = Load { count: args.count * times, pause, concurrency, retries };
     let summary = deliver(&client, &args.url, &load, |number| message(number / times));
     output.print(|| summary.text(), || summary.json());
     Ok(Verdict::from(summary.is_good()))
 }
 
 impl Args {
-    fn message(&self, file: Option<&Vec<u8>>, number: u64, secret: &Secret) -> Message {
+    fn message(
+        &self,
+        file: Option<&Vec<u8>>,
+        sample: &Sample,
+        number: u64,
+        secret: &Secret,
+    ) -> Message {
         let message = match file {
             Some(body) => Message::signed(body.clone(), secret),
-            None if self.count == 1 => Message::signed(self.sample.sample().json(), secret),
-            None => Message::signed(self.sample.numbered(number).json(), secret),
+            None if self.count == 1 => Message::signed(sample.json(), secret),
+            None => {
+                let job = format!("{}-{number}", self.sample.job);
+                Message::signed(sample.clone().job(job).json(), secret)
+            }
         };
         if self.forge { message.forged() } else { message }
     }
@@ -137,23 +148,23 @@ impl Args {
     /// Shows each attempt.
     fn one_by_one(&self, client: &Client, message: &Message) -> Verdict {
         let what = match &self.file {
-            Some(file) => file.clone(),
+            Some(file) => file.display().to_string(),
             None => format!("{} of {}", self.sample.sample().event(), self.sample.job),
         };
         let mut summary = Summary::default();
         for _ in 0..self.times {
-            anstream::println!("sending {what} to {}", self.url);
+            line(&format!("sending {what} to {}", self.url));
             let mut number = 0;
             let accepted = client.deliver(&self.url, message, self.retries, |attempt| {
                 number += 1;
-                anstream::println!("attempt {number}: {}", shown(attempt));
+                line(&format!("attempt {number}: {}", shown(attempt)));
                 if let Some(delay) = attempt.next {
-                    anstream::println!("next attempt in {delay:?}");
+                    line(&format!("next attempt in {delay:?}"));
                 }
             });
             summary.end(accepted);
             if !accepted {
-                anstream::println!("all attempts failed; the vendor would be silent now");
+                line("all attempts failed; the vendor would be silent now");
                 break;
             }
         }

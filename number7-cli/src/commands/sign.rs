@@ -1,7 +1,7 @@
 use std::{
     fs,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use number7_core::SIGNATURE_HEADER;
@@ -18,7 +18,7 @@ use crate::{BoxError, Verdict, output::Output, secret::SecretArgs};
 pub(crate) struct Args {
     /// The body, byte for byte; - is the standard input
     #[arg(default_value = "-")]
-    file: String,
+    file: PathBuf,
     #[command(flatten)]
     secret: SecretArgs,
 }
@@ -33,12 +33,13 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
 }
 
 /// All bytes of a file, or of the standard input.
-pub(crate) fn read(file: &str) -> Result<Vec<u8>, BoxError> {
-    let mut bytes = Vec::new();
-    let read = match file {
-        "-" => io::stdin().read_to_end(&mut bytes).map(drop),
-        file => fs::read(Path::new(file)).map(|read| bytes = read),
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, BoxError> {
+    let read = match file.as_os_str() == "-" {
+        true => {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+        }
+        false => fs::read(file),
     };
-    read.map_err(|error| format!("{file}: {error}"))?;
-    Ok(bytes)
+    Ok(read.map_err(|error| format!("{}: {error}", file.display()))?)
 }

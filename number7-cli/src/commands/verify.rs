@@ -1,13 +1,12 @@
-use std::time::SystemTime;
+use std::path::PathBuf;
 
-use number7_core::Verifier;
 use serde_json::json;
 
 use super::sign::read;
 use crate::{
     BoxError, Verdict,
     output::{BAD, GOOD, Output, styled},
-    secret::{Recognized, SecretArgs},
+    secret::{Recognized, SecretArgs, diagnosing},
 };
 
 /// Say whether a signature is that of a body, and if not, why
@@ -24,7 +23,7 @@ pub(crate) struct Args {
     recognize: Vec<Recognized>,
     /// The body, byte for byte; - is the standard input
     #[arg(default_value = "-")]
-    file: String,
+    file: PathBuf,
     #[command(flatten)]
     secret: SecretArgs,
 }
@@ -32,12 +31,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
     let body = read(&args.file)?;
     // Whoever has the body may verify it, however large it is.
-    let verifier = Verifier::new(args.secret.load()?).body_limit(body.len().max(1));
-    let verifier = verifier.diagnose(SystemTime::now);
-    let verifier = args
-        .recognize
-        .iter()
-        .fold(verifier, |verifier, known| verifier.recognize(&*known.name, known.secret.clone()));
+    let verifier = diagnosing(args.secret.load()?, &args.recognize)?;
+    let verifier = verifier.body_limit(body.len().max(1));
     let rejection = verifier.verify(&args.signature, body).err();
     let diagnosis = rejection.as_ref().and_then(|rejection| rejection.diagnosis());
     output.print(

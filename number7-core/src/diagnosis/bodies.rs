@@ -23,36 +23,51 @@ const PLACEHOLDERS: [&str; 10] = [
     "[object Promise]",
 ];
 
-/// Tries them all, the simplest first.
-pub(super) fn try_all(search: &mut Search<'_>, body: &[u8]) {
+/// Tries what happens to a body that nobody parses.
+pub(super) fn try_simple(search: &mut Search<'_>, body: &[u8]) {
     ends(search, body);
     lines(search, body);
     encodings(search, body);
-    base64(search, body);
-    if let Some(text) = text(without_mark(body)) {
-        json_in_text(search, text);
-        forms(search, text);
-        rewritings(search, text, Kind::Reserialized);
-        // PHP has one kind of empty array.
-        for [from, to] in [["{}", "[]"], ["[]", "{}"]] {
-            if text.contains(from) {
-                rewritings(search, &text.replace(from, to), Kind::Reserialized);
-            }
-        }
-        // The str() of a Python dict.
-        if text.starts_with("{'") {
-            let json = text.replace('\'', "\"");
-            rewritings(search, &json, Kind::Reserialized);
-            let words = [("None", "null"), ("True", "true"), ("False", "false")];
-            let json = words.iter().fold(json, |json, (from, to)| json.replace(from, to));
-            rewritings(search, &json, Kind::Reserialized);
-        }
-        for end in ["}", "\"}"] {
-            search.text(&[text, end].concat().into_bytes(), Kind::CutOff, || None);
-        }
-    }
+}
+
+/// Tries what programs make of a body, and of each other's JSON.
+pub(super) fn try_others(search: &mut Search<'_>, body: &[u8]) {
     for placeholder in PLACEHOLDERS {
         search.text(placeholder.as_bytes(), Kind::SignedNothing, || None);
+    }
+    search.stage();
+    base64(search, body);
+    let Some(text) = text(without_mark(body)).filter(|text| !text.trim_ascii().is_empty()) else {
+        return;
+    };
+    for end in ["}", "\"}"] {
+        search.text(&[text, end].concat().into_bytes(), Kind::CutOff, || None);
+    }
+    search.stage();
+    rewritings(search, text, Kind::Reserialized);
+    search.stage();
+    json_in_text(search, text);
+    search.stage();
+    forms(search, text);
+    search.stage();
+    odd_json(search, text);
+}
+
+/// What is almost JSON.
+fn odd_json(search: &mut Search<'_>, text: &str) {
+    // PHP has one kind of empty array.
+    for [from, to] in [["{}", "[]"], ["[]", "{}"]] {
+        if text.contains(from) {
+            rewritings(search, &text.replace(from, to), Kind::Reserialized);
+        }
+    }
+    // The str() of a Python dict.
+    if text.starts_with("{'") {
+        let json = text.replace('\'', "\"");
+        rewritings(search, &json, Kind::Reserialized);
+        let words = [("None", "null"), ("True", "true"), ("False", "false")];
+        let json = words.iter().fold(json, |json, (from, to)| json.replace(from, to));
+        rewritings(search, &json, Kind::Reserialized);
     }
 }
 
@@ -97,6 +112,15 @@ fn lines(search: &mut Search<'_>, body: &[u8]) {
 /// Latin-1 has the first 256 characters of Unicode as its bytes. Windows-1252 has others in the place
 /// of its control characters.
 fn encodings(search: &mut Search<'_>, body: &[u8]) {
+    let units = [u16::from_le_bytes, u16::from_be_bytes];
+    for text in units.into_iter().filter_map(|unit| from_utf16(body, unit)) {
+        search.text(text.as_bytes(), Kind::TextEncoding, || None);
+    }
+    if let Some(text) = text(body) {
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        search.text(&little, Kind::TextEncoding, || None);
+        search.text(&[b"\xff\xfe", &*little].concat(), Kind::TextEncoding, || None);
+    }
     if body.is_ascii() {
         return;
     }
@@ -121,6 +145,14 @@ fn encodings(search: &mut Search<'_>, body: &[u8]) {
     // Node's `latin1` keeps the lower half of what does not fit.
     let halves: Vec<u8> = text.encode_utf16().map(|unit| unit.to_le_bytes()[0]).collect();
     search.text(&halves, Kind::TextEncoding, || None);
+}
+
+/// Without a mark in front. `None` where it is no UTF-16, or no event in it.
+fn from_utf16(body: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
+    let units: Vec<_> = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+    let text = String::from_utf16(&units).ok()?;
+    let text = text.trim_start_matches('\u{feff}');
+    text.trim_start().starts_with('{').then(|| text.to_owned())
 }
 
 /// The characters of Windows-1252 from 0x80 on, where they are not those of Latin-1.
@@ -197,11 +229,11 @@ fn forms(search: &mut Search<'_>, text: &str) {
             form(&pairs.iter().map(pair).collect::<Vec<_>>().join("&"));
         }
     }
-    // A parser of forms took the JSON for the name or the value of a field, and its reading was sent
-    // on.
+    // A parser of forms took the JSON for the name of a field, and its reading was sent on. Or a queue
+    // put it into a field of its own.
     if let [(name, value)] = &*pairs {
         form(name);
-        form(value);
+        search.text(value.as_bytes(), Kind::JsonInText, || None);
     }
 }
 

@@ -13,7 +13,8 @@ pub struct Diagnosis {
     kind: DiagnosisKind,
     certain: bool,
     detail: Option<Cow<'static, str>>,
-    secret: Option<Arc<str>>,
+    /// Its name, and whether it is accepted.
+    secret: Option<(Arc<str>, bool)>,
 }
 
 impl Diagnosis {
@@ -31,8 +32,8 @@ impl Diagnosis {
         Self { detail: Some(detail.into()), ..self }
     }
 
-    pub(super) fn with_secret(self, name: Arc<str>) -> Self {
-        Self { secret: Some(name), ..self }
+    pub(super) fn with_secret(self, name: Arc<str>, is_accepted: bool) -> Self {
+        Self { secret: Some((name, is_accepted)), ..self }
     }
 
     /// Which of the known causes it is.
@@ -52,7 +53,7 @@ impl Diagnosis {
     /// [recognized](crate::Verifier::recognize). `None` where that is not known.
     #[must_use]
     pub fn secret(&self) -> Option<&str> {
-        self.secret.as_deref()
+        self.secret.as_ref().map(|(name, _)| &**name)
     }
 }
 
@@ -65,8 +66,12 @@ impl fmt::Display for Diagnosis {
         if let Some(detail) = &self.detail {
             write!(f, " ({detail})")?;
         }
-        if let Some(secret) = &self.secret {
-            write!(f, " [secret {secret:?}]")?;
+        match &self.secret {
+            Some((name, false)) if self.kind != DiagnosisKind::RecognizedSecret => {
+                write!(f, " [secret {name:?}, which is not accepted here]")?;
+            }
+            Some((name, _)) => write!(f, " [secret {name:?}]")?,
+            None => {}
         }
         write!(f, ": {}", self.kind.remedy())
     }
@@ -85,6 +90,7 @@ impl Error for Diagnosis {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undiagnosed {
     NoKnownCause,
+    CutShort,
     TooMany,
     TooLarge,
 }
@@ -93,6 +99,7 @@ impl fmt::Display for Undiagnosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoKnownCause => "no known cause was found",
+            Self::CutShort => "no known cause was found, and the body was too large to try all",
             Self::TooMany => "its cause was not looked for, there were others in the same second",
             Self::TooLarge => "its cause was not looked for, the body is larger than 64 KiB",
         })

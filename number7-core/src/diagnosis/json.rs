@@ -18,6 +18,20 @@ const PUBLISHED: [&str; 6] = ["event", "jobId", "fileStatus", "documentType", "t
 /// In which order Java's hash maps have them, such as in org.json.
 const HASHED: [&str; 6] = ["jobId", "fileStatus", "documentType", "event", "error", "timestamp"];
 
+/// How many bytes are written at most in search of the right form: 1 MiB.
+const MOST_WRITTEN: usize = 1024 * 1024;
+
+/// What is left to be written.
+struct Budget(usize);
+
+impl Budget {
+    /// `None` if the text is too long, or there were too many before.
+    fn spend(&mut self, text: Option<String>) -> Option<String> {
+        self.0 = self.0.checked_sub(text.as_ref()?.len())?;
+        text
+    }
+}
+
 /// A value as it is written, but for the white space.
 #[derive(Clone)]
 enum Value<'a> {
@@ -39,27 +53,25 @@ struct Text<'a> {
 /// for as long as `each` wants more.
 pub(super) fn rewritings(json: &str, mut each: impl FnMut(&str, &[u8]) -> bool) {
     let Some(value) = read(json) else { return };
-    let mut tried = HashSet::new();
-    for (order, ordered) in orders(&value) {
+    let (mut tried, mut budget) = (HashSet::new(), Budget(MOST_WRITTEN));
+    for (change, changed) in CHANGES {
+        let changed = changed(&value);
         for escapes in &ESCAPES {
             // What is the same in this layout is the same in all.
-            let Some(compact) = write(&ordered, &LAYOUTS[0], escapes) else { continue };
+            let Some(compact) = budget.spend(write(&changed, &LAYOUTS[0], escapes)) else { return };
             if !tried.insert(compact) {
                 continue;
             }
             for layout in &LAYOUTS {
-                let Some(written) = write(&ordered, layout, escapes) else { continue };
-                let form = [layout.name, order, escapes.name].join("");
-                let ends: &[&str] =
-                    if written.contains('\r') { &["", "\r\n"] } else { &["", "\n"] };
-                for end in ends {
-                    if !each(&form, [&*written, end].concat().as_bytes()) {
-                        return;
-                    }
+                let Some(text) = budget.spend(write(&changed, layout, escapes)) else { return };
+                let form = [layout.name, change, escapes.name].join("");
+                let end = if text.contains('\r') { "\r\n" } else { "\n" };
+                if !each(&form, text.as_bytes()) || !each(&form, (text + end).as_bytes()) {
+                    return;
                 }
             }
         }
-        if let Some(repr) = python(&ordered) {
+        if let Some(repr) = python(&changed) {
             each(PYTHON, repr.as_bytes());
         }
     }
@@ -88,31 +100,32 @@ pub(super) fn is_whole(json: &str) -> bool {
     read(json).is_some()
 }
 
-type Order<'a> = (&'static str, Value<'a>);
+/// What others do to the fields of an object, and how to say it.
+type Change = (&'static str, for<'v, 'a> fn(&'v Value<'a>) -> Value<'a>);
 
-fn orders<'a>(value: &Value<'a>) -> [Order<'a>; 7] {
-    let by_rank = |fields: [&str; 6]| {
-        let mut ordered = value.clone();
-        if let Value::Map(members) = &mut ordered {
-            let rank = |name: &str| fields.iter().position(|field| *field == name);
-            members.sort_by_key(|(name, _)| rank(&name.decoded).unwrap_or(fields.len()));
-        }
-        ordered
-    };
-    let sorted_by = |length_first: bool| {
-        let mut sorted = value.clone();
-        sort(&mut sorted, length_first);
-        sorted
-    };
-    [
-        ("", value.clone()),
-        (", with its fields in the published order", by_rank(PUBLISHED)),
-        (", with its fields sorted by name", sorted_by(false)),
-        (", with its fields sorted by length, as PostgreSQL's jsonb does", sorted_by(true)),
-        (", with its fields in the order of a Java HashMap", by_rank(HASHED)),
-        (", without its null fields", without_nulls(value)),
-        (", with a null error", with_null_error(value)),
-    ]
+const CHANGES: [Change; 7] = [
+    ("", |value| value.clone()),
+    (", with its fields in the published order", |value| by_rank(value, PUBLISHED)),
+    (", with its fields sorted by name", |value| sorted(value, false)),
+    (", with its fields sorted by length, as PostgreSQL's jsonb does", |value| sorted(value, true)),
+    (", with its fields in the order of a Java HashMap", |value| by_rank(value, HASHED)),
+    (", without its null fields", without_nulls),
+    (", with a null error", with_null_error),
+];
+
+fn by_rank<'a>(value: &Value<'a>, fields: [&str; 6]) -> Value<'a> {
+    let mut ordered = value.clone();
+    if let Value::Map(members) = &mut ordered {
+        let rank = |name: &str| fields.iter().position(|field| *field == name);
+        members.sort_by_key(|(name, _)| rank(&name.decoded).unwrap_or(fields.len()));
+    }
+    ordered
+}
+
+fn sorted<'a>(value: &Value<'a>, length_first: bool) -> Value<'a> {
+    let mut sorted = value.clone();
+    sort(&mut sorted, length_first);
+    sorted
 }
 
 fn without_nulls<'a>(value: &Value<'a>) -> Value<'a> {

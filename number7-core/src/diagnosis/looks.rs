@@ -88,9 +88,12 @@ fn is_dense_base64(text: &[u8]) -> bool {
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
     let is_gzip = body.starts_with(b"\x1f\x8b");
     let is_zlib = matches!(body, [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]);
+    let is_utf16 =
+        matches!(body, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
     let kind = match (body.trim_ascii(), str::from_utf8(body)) {
         ([], _) => Kind::EmptyBody,
         _ if is_gzip || is_zlib => Kind::Compressed,
+        _ if is_utf16 => Kind::TextEncoding,
         ([b'{', ..], Err(error)) if error.error_len().is_none() => Kind::CutOff,
         ([b'{', ..], Err(_)) => Kind::TextEncoding,
         (_, Err(_)) => Kind::Compressed,

@@ -5,13 +5,12 @@ use hmac::Mac;
 use super::{Diagnosis, DiagnosisKind};
 use crate::{Signature, named_secret::NamedSecret, secret::HmacSha256};
 
-/// How many HMACs one diagnosis makes at most.
-const MOST_HMACS: usize = 8_192;
+/// How many bytes one stage of a search hashes at most. An event of some hundred bytes needs less
+/// than half of it in every stage.
+const MOST_BYTES: usize = 1024 * 1024;
 
-/// How many bytes it hashes at most.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
-
-/// A search for the key and the text that a signature is of.
+/// A search for the key and the text that a signature is of. It goes in stages, so that none uses up
+/// what another needs.
 ///
 /// It goes on to its end when something is found, so that the time that it takes depends on the body
 /// alone.
@@ -19,8 +18,9 @@ pub(super) struct Search<'a> {
     signature: &'a Signature,
     accepted: Vec<&'a NamedSecret>,
     recognized: &'a [NamedSecret],
-    hmacs: usize,
-    bytes: usize,
+    /// How many bytes are left in this stage.
+    left: usize,
+    was_cut_short: bool,
     found: Option<Diagnosis>,
 }
 
@@ -30,17 +30,26 @@ impl<'a> Search<'a> {
         accepted: Vec<&'a NamedSecret>,
         recognized: &'a [NamedSecret],
     ) -> Self {
-        Self { signature, accepted, recognized, hmacs: 0, bytes: 0, found: None }
+        let left = MOST_BYTES;
+        Self { signature, accepted, recognized, left, was_cut_short: false, found: None }
     }
 
-    /// Tries the body that arrived under other keys than those that are accepted.
-    pub(super) fn keys(&mut self, body: &[u8]) {
+    /// Begins the next stage.
+    pub(super) fn stage(&mut self) {
+        self.left = MOST_BYTES;
+    }
+
+    /// Tries the body under the secrets that are only recognized.
+    pub(super) fn recognized(&mut self, body: &[u8]) {
         for known in self.recognized {
-            let kind = DiagnosisKind::RecognizedSecret;
             self.attempt(known.secret.keyed(), body, Some(known), || {
-                Diagnosis::certain(kind, None)
+                Diagnosis::certain(DiagnosisKind::RecognizedSecret, None)
             });
         }
+    }
+
+    /// Tries the body under what senders make of the secrets.
+    pub(super) fn variants(&mut self, body: &[u8]) {
         for known in self.known() {
             for (kind, keyed) in known.secret.variants() {
                 let finding = || Diagnosis::certain(*kind, None);
@@ -67,8 +76,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Option<Diagnosis> {
-        self.found
+    /// What was found, and whether everything was tried.
+    pub(super) fn finish(self) -> (Option<Diagnosis>, bool) {
+        (self.found, !self.was_cut_short)
     }
 
     /// Notes a finding that needed no HMAC.
@@ -76,13 +86,17 @@ impl<'a> Search<'a> {
         self.found.get_or_insert(finding);
     }
 
-    /// Whether the search has used up what it may use.
+    /// Whether this stage has used up what it may use.
     pub(super) fn is_spent(&self) -> bool {
-        self.hmacs >= MOST_HMACS || self.bytes >= MOST_BYTES
+        self.left == 0
     }
 
     fn known(&self) -> Vec<&'a NamedSecret> {
         self.accepted.iter().copied().chain(self.recognized).collect()
+    }
+
+    fn is_accepted(&self, secret: &NamedSecret) -> bool {
+        self.accepted.iter().any(|known| known.name == secret.name)
     }
 
     fn attempt(
@@ -92,16 +106,18 @@ impl<'a> Search<'a> {
         secret: Option<&NamedSecret>,
         finding: impl FnOnce() -> Diagnosis,
     ) {
-        if self.is_spent() {
+        if self.left < text.len() {
+            self.left = 0;
+            self.was_cut_short = true;
             return;
         }
-        self.hmacs += 1;
-        self.bytes += text.len();
+        // A block of the hash is what each takes at least.
+        self.left = self.left.saturating_sub(text.len().max(64));
         mac.update(text);
         if mac.verify_slice(self.signature.as_bytes()).is_ok() && self.found.is_none() {
             let finding = finding();
             self.found = Some(match secret {
-                Some(known) => finding.with_secret(known.name.clone()),
+                Some(known) => finding.with_secret(known.name.clone(), self.is_accepted(known)),
                 None => finding,
             });
         }

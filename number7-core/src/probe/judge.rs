@@ -36,42 +36,82 @@ impl Probe {
         if self.allows(seen) {
             return None;
         }
-        Some(match seen {
-            Seen::Answer { status, .. } => {
-                of_any(*status).unwrap_or_else(|| self.of_status(*status))
+        Some(match (self.answer(), seen) {
+            (_, Seen::Closed) => {
+                "the connection is closed without an answer: the receiver ended, or something in \
+                 front did it"
             }
-            Seen::Closed => self.otherwise(),
-            Seen::Silence(_) => match self.answer() {
-                Answer::Accepted(_) => {
-                    "there is no answer: the handler works before it answers, or waits for a body \
-                     that something in front has consumed"
-                }
-                Answer::Refused(Kind::BodyTooLarge | Kind::BodyTooSlow) => self.otherwise(),
-                Answer::Refused(_) => "there is no answer: the receiver waits for more of the body",
-            },
+            (Answer::Accepted(_), Seen::Answer { status, .. }) => self.of_a_refusal(*status),
+            (Answer::Refused(_), Seen::Answer { .. }) if seen.is_success() => self.otherwise(),
+            (Answer::Refused(kind), Seen::Answer { status, .. }) => {
+                self.of_another_refusal(kind, *status)
+            }
+            (Answer::Accepted(_), Seen::Silence(_)) => {
+                "there is no answer: the handler works before it answers, or waits for a body that \
+                 something in front has consumed"
+            }
+            (Answer::Refused(Kind::BodyTooLarge | Kind::BodyTooSlow), Seen::Silence(_)) => {
+                self.otherwise()
+            }
+            (Answer::Refused(Kind::MissingSignature | Kind::MalformedSignature), _) => {
+                "there is no answer: the receiver waits for a body that its headers already refuse"
+            }
+            (Answer::Refused(_), Seen::Silence(_)) => {
+                "there is no answer: the receiver waits for more of the body"
+            }
         })
     }
 
-    fn of_status(&self, status: u16) -> &'static str {
-        match (self.answer(), status) {
-            (Answer::Refused(Kind::BodyBrokenOff), 500..) => {
+    /// An authentic event is refused.
+    fn of_a_refusal(&self, status: u16) -> &'static str {
+        match status {
+            300..400 => {
+                "it redirects, and the vendor is not said to follow: register the URL at the end"
+            }
+            404 => "there is nothing at this path",
+            405 => "there is no POST at this path",
+            409 => "a repeated event is not answered 2xx: the vendor retries it in vain",
+            411 => NO_CHUNKS,
+            413 => "the limit for bodies is lower than it is said to be",
+            429 => "a rate limit answers: exempt the vendor, which gives up after three retries",
+            502 | 504 => {
+                "a proxy answers: the receiver behind it is down, or closed the connection"
+            }
+            503 => OVERLOADED,
+            _ => self.otherwise(),
+        }
+    }
+
+    /// It is refused, but not as it should be.
+    fn of_another_refusal(&self, kind: Kind, status: u16) -> &'static str {
+        match (self.answer().status(), status) {
+            (_, 411) => NO_CHUNKS,
+            (_, 429 | 502 | 503 | 504) => OVERLOADED,
+            (_, 500..) if kind == Kind::BodyBrokenOff => {
                 "the receiver fails where a body breaks off: answer 400"
             }
-            (Answer::Refused(Kind::MissingSignature), 500..)
-                if self.request().ending() != Ending::Raw =>
-            {
-                "the receiver fails where there is no signature header: answer 401"
+            (_, 500..) if kind == Kind::Untypable => self.otherwise(),
+            (401, 500..) if kind != Kind::MissingSignature => {
+                "the receiver fails where the signature is wrong: answer 401"
             }
-            (Answer::Refused(Kind::MissingSignature), 500..) => self.otherwise(),
-            (answer, _) if answer.status() != 401 => self.otherwise(),
-            (_, 500..) => "the receiver fails where the signature is wrong: answer 401",
-            (_, 403) => "a bad signature is answered 403: the vendor asks for 401",
-            (_, 400 | 415 | 422) if self.claims_an_encoding() => INFLATES,
-            (_, 400 | 415 | 422) => {
+            (401, 500..) if self.request().ending() == Ending::Raw => self.otherwise(),
+            (401, 500..) => "the receiver fails where there is no signature header: answer 401",
+            (401, 400 | 415 | 422) if self.claims_an_encoding() => INFLATES,
+            (401, 400 | 415 | 422) => {
                 "a body is parsed or judged before its signature is verified: verify the raw bytes \
                  first"
             }
-            _ => self.otherwise(),
+            (401, 408) => {
+                "the receiver waits for a body that its headers already refuse: look at them first"
+            }
+            (401, _) => "a bad signature is answered by another status: the vendor asks for 401",
+            (413, 408) => self.otherwise(),
+            (413, 401) => {
+                "a body over the limit is cut, or read to its end, before it is refused: refuse it \
+                 by its length"
+            }
+            (_, 500..) => "the receiver fails on what it should refuse",
+            _ => "what is refused rightly is answered by an unusual status",
         }
     }
 
@@ -83,17 +123,7 @@ impl Probe {
     }
 }
 
-/// What an answer means whatever was sent.
-fn of_any(status: u16) -> Option<&'static str> {
-    Some(match status {
-        300..400 => {
-            "it redirects, and the vendor is not said to follow: register the URL at the end"
-        }
-        404 => "there is nothing at this path",
-        405 => "there is no POST at this path",
-        413 => "the limit for bodies is lower than it is said to be",
-        429 => "a rate limit answers: exempt the vendor, which gives up after three retries",
-        502 | 504 => "a proxy answers: the receiver behind it is down, or closed the connection",
-        _ => return None,
-    })
-}
+const NO_CHUNKS: &str = "a chunked body is not taken: something in front wants a content-length";
+
+const OVERLOADED: &str = "the receiver, or something in front, is overloaded or limits the rate: try \
+                          again, and exempt the vendor";

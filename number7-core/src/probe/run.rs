@@ -1,6 +1,7 @@
 use std::{
     future::{Future, poll_fn},
-    pin::Pin,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
     task::Poll,
 };
 
@@ -8,7 +9,8 @@ use super::{Probe, Probes, Report, Seen, Step};
 
 impl Probes {
     /// Puts all probes to a receiver: `send` sends one and says what it saw, or `None` if it cannot
-    /// send such a one. Probes that need time are sent at once, after the others.
+    /// send such a one. Probes that need time are sent at once, after the others. Where `send`
+    /// panics, as a handler in the same process does, the connection counts as closed.
     pub async fn run(&self, send: impl AsyncFn(&Probe) -> Option<Seen>) -> Report {
         let is_slow = |probe: &Probe| {
             let steps = probe.request().body_steps();
@@ -17,11 +19,11 @@ impl Probes {
         let (slow, quick): (Vec<_>, Vec<_>) = self.table().into_iter().partition(is_slow);
         let mut report = Report::default();
         for probe in quick {
-            if let Some(seen) = send(&probe).await {
+            if let Some(seen) = caught(send(&probe)).await {
                 report.add(probe, seen);
             }
         }
-        let seen = all(slow.iter().map(|probe| send(probe)).collect()).await;
+        let seen = all(slow.iter().map(|probe| caught(send(probe))).collect()).await;
         for (probe, seen) in slow.into_iter().zip(seen) {
             if let Some(seen) = seen {
                 report.add(probe, seen);
@@ -29,6 +31,15 @@ impl Probes {
         }
         report
     }
+}
+
+async fn caught(sending: impl Future<Output = Option<Seen>>) -> Option<Seen> {
+    let mut sending = pin!(sending);
+    let polled = poll_fn(|cx| {
+        let poll = AssertUnwindSafe(|| sending.as_mut().poll(cx));
+        catch_unwind(poll).unwrap_or(Poll::Ready(Some(Seen::Closed)))
+    });
+    polled.await
 }
 
 /// Waits for all futures at the same time.

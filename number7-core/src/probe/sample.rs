@@ -83,6 +83,11 @@ impl Sample {
         Self::failed(&*self.job, "blank").timestamp(&*self.timestamp)
     }
 
+    /// An event of the same job that nobody knows.
+    pub(super) fn unheard_of(&self) -> Self {
+        Self { event: "job.archived", error: None, ..self.clone() }
+    }
+
     /// The same with its fields sorted by name.
     pub(super) fn sorted(&self) -> String {
         let mut fields = self.fields();

@@ -10,9 +10,12 @@ pub enum Seen {
     Answer {
         /// The status code.
         status: u16,
+        /// The names, in lower case, and values of its headers.
+        headers: Vec<(String, String)>,
         /// The body of the answer.
         body: Bytes,
-        /// How long after the end of the request it answered, without the time on the network.
+        /// How long after the end of the request it answered. What an answer that needs no work takes
+        /// is not to be counted: the time on the network, and of proxies in front.
         after: Duration,
     },
     /// It closed the connection without an answer.
@@ -25,7 +28,7 @@ impl Seen {
     /// An answer of this status, at once and without a body.
     #[must_use]
     pub fn answer(status: u16) -> Self {
-        Self::Answer { status, body: Bytes::new(), after: Duration::ZERO }
+        Self::Answer { status, headers: Vec::new(), body: Bytes::new(), after: Duration::ZERO }
     }
 
     /// The status, if it answered.
@@ -35,6 +38,11 @@ impl Seen {
             Self::Answer { status, .. } => Some(*status),
             Self::Closed | Self::Silence(_) => None,
         }
+    }
+
+    /// Whether the answer accepts.
+    pub(super) fn is_success(&self) -> bool {
+        self.status().is_some_and(|status| (200..300).contains(&status))
     }
 }
 

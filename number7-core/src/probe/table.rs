@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::{Request, Sample, gzip::gzip, request::Ending};
 use crate::{
     DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, Rejection, RejectionKind as Kind, SIGNATURE_HEADER,
@@ -153,20 +155,36 @@ impl Probes {
     }
 
     /// The path of the receiver.
+    ///
+    /// # Panics
+    ///
+    /// It is not the path of a URL: it does not begin with `/`, or has white space or other than
+    /// ASCII characters.
     #[must_use]
+    #[track_caller]
     pub fn at(self, path: impl Into<String>) -> Self {
-        Self { path: path.into(), ..self }
+        let path = path.into();
+        let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+        assert!(is_path, "{path:?} is no path of a URL");
+        Self { path, ..self }
     }
 
-    /// The event that should be accepted.
+    /// The event that should be accepted. A receiver that sets a
+    /// [maximum age](crate::Verifier::max_age) wants one of now.
     #[must_use]
     pub fn sample(self, sample: Sample) -> Self {
         Self { sample, ..self }
     }
 
     /// The [limit](crate::Verifier::body_limit) that the receiver sets for bodies.
+    ///
+    /// # Panics
+    ///
+    /// It is less than a kilobyte, which the probes need for themselves.
     #[must_use]
+    #[track_caller]
     pub fn body_limit(self, bytes: usize) -> Self {
+        assert!(bytes >= 1024, "the probes need a kilobyte");
         Self { body_limit: bytes, ..self }
     }
 
@@ -185,7 +203,7 @@ impl Probes {
     /// How long to wait for an answer: as long as a body may take, and five seconds more.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        self.body_deadline + Duration::from_secs(5)
+        self.body_deadline.saturating_add(Duration::from_secs(5))
     }
 
     /// All probes, in the order of the checks that they show.
@@ -218,7 +236,8 @@ impl Probes {
         let document = self.sample.clone().document("visa").json();
         let more = json[..json.len() - 1].to_owned() + r#","pages":[1,{"a":2.50}]}"#;
         let failed = self.sample.failure().json();
-        let archived = r#"{"event":"job.archived"}"#;
+        let archived = self.sample.unheard_of().json();
+        let note = json[..json.len() - 1].to_owned() + r#","note":"Straße – 火 🦀"}"#;
         let other = |name, body: &str, event, otherwise| {
             self.probe(name, body, Answer::Accepted(event), Leaves::Event(event), otherwise)
         };
@@ -228,6 +247,12 @@ impl Probes {
                 &json,
                 "an authentic event is refused: the receiver has another secret, or a layer in \
                  front changes the body",
+            ),
+            accepted(
+                "a text in UTF-8",
+                &note,
+                "the receiver converts the body to a text and back before it verifies: it has to \
+                 verify the bytes that came",
             ),
             accepted("white space in the JSON", &spaced, RESERIALIZES),
             accepted("escapes in the JSON", &escaped, RESERIALIZES),
@@ -248,20 +273,16 @@ impl Probes {
             .header("X-Number7AI-Signature", self.sign(&json)),
             accepted("another content type", &json, CONTENT_TYPE).content_type(Some("text/plain")),
             accepted("no content type", &json, CONTENT_TYPE).content_type(None),
-            accepted(
-                "a body in chunks",
-                &json,
-                "a chunked body is not taken: something in front wants a content-length",
-            )
-            .in_chunks(50),
+            accepted("a body in chunks", &json, "a chunked body is not taken, or not put together")
+                .in_chunks(50),
             accepted(
                 "a body chunked a byte at a time",
                 &json,
                 "a body that comes in pieces is not put together",
             )
             .in_chunks(1),
-            accepted("a body of exactly the limit", &full, FIELDS),
-            accepted("a body of exactly the limit, in chunks", &full, FIELDS).in_chunks(5000),
+            accepted("a body of exactly the limit", &full, LARGE),
+            accepted("a body of exactly the limit, in chunks", &full, LARGE).in_chunks(5000),
             accepted(
                 "a body that comes a moment later",
                 &json,
@@ -288,7 +309,7 @@ impl Probes {
             ),
             other(
                 "an event to come",
-                archived,
+                &archived,
                 "job.archived",
                 "the receiver refuses events that it does not know: the vendor will add some",
             ),
@@ -318,6 +339,11 @@ impl Probes {
             refused("no signature, and no body", Kind::MissingSignature, missing)
                 .unsigned()
                 .body(""),
+            refused("no signature, and a body that never comes", Kind::MissingSignature, missing)
+                .unsigned()
+                .request_with(|request| {
+                    request.with_body("").ending_by(Ending::Stalled(json.len() as u64))
+                }),
             refused("the signature twice", Kind::RepeatedSignature, repeated)
                 .header(SIGNATURE_HEADER, &*signature),
             refused("a good signature and a bad one", Kind::RepeatedSignature, repeated)
@@ -372,14 +398,28 @@ impl Probes {
         let refused =
             |name, otherwise| self.refused(name, &json, Kind::SignatureMismatch, otherwise);
         let flip = |digit: &str| if digit == "0" { "1" } else { "0" };
-        let accepts = "a forged event is accepted: the route is not behind VerifyNumber7, and \
-                       nothing verifies the signature";
+        let accepts = ACCEPTS_ALL;
         let rewritten = "a changed body is accepted: the receiver verifies something else than the \
                          bytes that came";
+        let changed = changed(&json);
         let foreign = Secret::new("number7 probes sign with this").map(|secret| secret.sign(&json));
         let foreign = foreign.map_or_else(|_| "0".repeat(64), |signature| signature.to_string());
         vec![
+            // A receiver that keeps the last good signature has this one now.
+            self.probe(
+                "the published payload again",
+                &json,
+                Answer::Accepted(self.sample.event()),
+                Leaves::Event(self.sample.event()),
+                "a repeated event is not accepted: the vendor retries it in vain",
+            ),
+            refused("a body with one byte changed", accepts).body(&*changed),
             refused("another secret's signature", accepts).signature(foreign),
+            refused(
+                "a plain SHA-256 of the body",
+                "anybody can sign: no secret is in the signature",
+            )
+            .signature(sha256(&json)),
             refused("the signature of an empty secret", EMPTY_SECRET)
                 .signature(unkeyed(b"", &json)),
             refused("the signature of the secret `undefined`", EMPTY_SECRET)
@@ -398,17 +438,14 @@ impl Probes {
             refused("a body with one byte less", rewritten).body(&json[..json.len() - 1]),
             refused("a body with white space added", rewritten)
                 .body(json.replace("\":", "\": ").replace(",\"", ", \"")),
-            refused("a body with one byte changed", accepts).body(json.replacen("job_", "jab_", 1)),
-            refused("the empty body", accepts).body(""),
+            refused("the empty body", "an empty body is accepted, whatever its signature").body(""),
             refused(
                 "no JSON",
                 "the body is parsed before its signature is verified: verify the raw bytes first",
             )
             .body("no JSON"),
             refused("64 zeros", accepts).signature("0".repeat(64)),
-            refused("a forged body in chunks", accepts)
-                .body(json.replacen("job_", "jab_", 1))
-                .in_chunks(1),
+            refused("a forged body in chunks", accepts).body(&*changed).in_chunks(1),
             refused("a forged body that is encoded", accepts)
                 .signature(self.sign("{}"))
                 .header("content-encoding", "gzip"),
@@ -458,8 +495,7 @@ impl Probes {
             slow("a body that never begins")
                 .request_with(|request| request.with_body("").ending_by(Ending::Stalled(length))),
             slow("a body that stalls half-way").request_with(|request| {
-                let half = json[..json.len() / 2].to_owned();
-                request.with_body(half).ending_by(Ending::Stalled(length))
+                request.with_body(half(&json)).ending_by(Ending::Stalled(length))
             }),
             slow("a body that drips").request_with(|request| {
                 request.cut(1).pausing(drip).ending_by(Ending::Stalled(length))
@@ -480,8 +516,7 @@ impl Probes {
         };
         vec![
             broken("a body that breaks off half-way").request_with(|request| {
-                let half = json[..json.len() / 2].to_owned();
-                request.with_body(half).ending_by(Ending::BrokenOff(json.len() as u64))
+                request.with_body(half(&json)).ending_by(Ending::BrokenOff(json.len() as u64))
             }),
             broken("a signed body that breaks off before its declared length").request_with(
                 |request| request.ending_by(Ending::BrokenOff(json.len() as u64 + 1)),
@@ -580,6 +615,11 @@ impl Probes {
     }
 }
 
+pub(super) const ACCEPTS_ALL: &str = "a forged event is accepted: the route is not behind VerifyNumber7, \
+                                      and nothing verifies the signature";
+
+const LARGE: &str = "a large body is cut on its way, or fields that are not known are refused";
+
 pub(super) const RESERIALIZES: &str = "the receiver verifies a serialization of the parsed body: \
                                        it has to verify the bytes that came";
 
@@ -595,6 +635,21 @@ const EMPTY_SECRET: &str = "the receiver runs without its secret, so anybody can
                             environment variable is not set where it runs";
 
 const PREFIX: &str = "only a part of the signature is compared";
+
+/// One byte in it is another.
+fn changed(json: &str) -> String {
+    let at = json.rfind(|c: char| c.is_ascii_alphanumeric()).unwrap_or_default();
+    let other = if json[at..].starts_with('x') { "y" } else { "x" };
+    [&json[..at], other, &json[at + 1..]].concat()
+}
+
+fn half(json: &str) -> Vec<u8> {
+    json.as_bytes()[..json.len() / 2].to_vec()
+}
+
+fn sha256(body: &str) -> String {
+    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 fn unkeyed(key: &[u8], body: &str) -> String {
     use hmac::Mac;

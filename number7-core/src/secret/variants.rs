@@ -69,6 +69,10 @@ fn unquoted(secret: &[u8]) -> Option<Vec<u8>> {
     (first == last && b"\"'`".contains(first)).then(|| inner.to_vec())
 }
 
+/// How short a key may be that is decoded from a part of the secret, in bytes: everybody could guess
+/// a shorter one.
+const SHORTEST: usize = 8;
+
 /// As leniently as Node does it: up to the first that is no digit. Dashes, as in a UUID, are passed
 /// over.
 fn from_hex(secret: &[u8]) -> Option<Vec<u8>> {
@@ -77,7 +81,7 @@ fn from_hex(secret: &[u8]) -> Option<Vec<u8>> {
     let pairs =
         digits.chunks_exact(2).map_while(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?));
     let bytes: Vec<_> = pairs.collect();
-    (!bytes.is_empty()).then_some(bytes)
+    (bytes.len() >= SHORTEST || bytes.len() * 2 == digits.len()).then_some(bytes)
 }
 
 fn hex(secret: &[u8], digits: &[u8; 16]) -> Vec<u8> {
