@@ -134,15 +134,14 @@ fn inbox(args: &[&str], folder: &TempDir) -> (Option<i32>, String) {
 
 #[test]
 fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
-    const LETTER: &str =
-        "1 dead letters\njob.completed:job_1 after 3 attempts: the work was told to fail\n";
+    const LETTER: &str = " job.completed:job_1 after 3 attempts: the work was told to fail\n";
     let folder = tempfile::tempdir().unwrap();
     let args = ["--store", &store(&folder)];
     let failing = [args[0], args[1], "--fail"];
     let receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &failing);
     assert!(receiver.send(&["--job", "job_1"]).status.success());
     let begun = Instant::now();
-    while inbox(&["list"], &folder).1 != LETTER {
+    while !inbox(&["list"], &folder).1.ends_with(LETTER) {
         let letters = inbox(&["list"], &folder).1;
         assert!(begun.elapsed() < Duration::from_secs(60), "{letters}");
         sleep(Duration::from_millis(100));

@@ -1,8 +1,14 @@
 //! Where the secret comes from.
 
-use std::{collections::HashSet, fs, path::PathBuf, time::SystemTime};
+use std::{
+    collections::HashSet,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
 
-use number7_core::{DEFAULT_SECRET_NAME, Secret, Verifier};
+use number7_core::{DEFAULT_SECRET_NAME, Secret, SecretErrorKind, Verifier};
 use zeroize::Zeroizing;
 
 use crate::{BoxError, output::warn};
@@ -28,7 +34,15 @@ impl SecretArgs {
             return Ok(Secret::new(secret)?);
         }
         let Some(file) = &self.secret_file else {
-            return Ok(Secret::from_env(&self.secret_env)?);
+            return Secret::from_env(&self.secret_env).map_err(|error| match error.kind() {
+                SecretErrorKind::NotSet => format!(
+                    "the environment variable {} is not set: export it, or name another place of \
+                     the secret by --secret-env or --secret-file",
+                    self.secret_env
+                )
+                .into(),
+                _ => error.into(),
+            });
         };
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
         let text = Zeroizing::new(fs::read(file).map_err(|error| named(&error))?);
@@ -42,26 +56,31 @@ impl SecretArgs {
 #[derive(Clone)]
 pub(crate) struct Recognized {
     name: String,
-    secret: Secret,
+    variable: String,
 }
 
 impl Recognized {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let (name, variable) = text.split_once('=').ok_or("it has to be NAME=VARIABLE")?;
-        let secret = Secret::from_env(variable).map_err(|error| error.to_string())?;
-        Ok(Self { name: name.into(), secret })
+        Ok(Self { name: name.into(), variable: variable.into() })
     }
 }
 
-/// Accepts what the secret signed, tells the others apart, and looks for the cause of a mismatch.
+/// Accepts what the secret signed, tells the others apart, and looks for the cause of every mismatch.
 pub(crate) fn diagnosing(secret: Secret, recognized: &[Recognized]) -> Result<Verifier, BoxError> {
+    // Nobody floods a command, so its clock lets none be too many in a second.
+    let seconds = AtomicU64::new(0);
+    let clock = move || {
+        let seconds = seconds.fetch_add(1, Ordering::Relaxed);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    };
     let mut names = HashSet::from([DEFAULT_SECRET_NAME]);
-    let mut verifier = Verifier::new(secret).diagnose(SystemTime::now);
-    for Recognized { name, secret } in recognized {
+    let mut verifier = Verifier::new(secret).diagnose(clock);
+    for Recognized { name, variable } in recognized {
         if !names.insert(name) {
             return Err(format!("there is a secret named {name} already: --recognize").into());
         }
-        verifier = verifier.recognize(&**name, secret.clone());
+        verifier = verifier.recognize(&**name, Secret::from_env(variable)?);
     }
     Ok(verifier)
 }

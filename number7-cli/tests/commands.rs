@@ -127,8 +127,10 @@ fn the_secret_comes_from_a_variable_a_file_or_with_a_warning_from_an_argument() 
     assert!(warning.starts_with("warning: a secret among the arguments"), "{warning}");
 
     let missing = run(number7(&["sign", &body]).env_remove("WEBHOOK_SECRET"));
-    let text = "error: environment variable WEBHOOK_SECRET: no secret is set\n";
-    assert_eq!(missing, (3, String::new(), text.into()));
+    assert_eq!((missing.0, &*missing.1), (3, ""));
+    assert!(
+        missing.2.starts_with("error: the environment variable WEBHOOK_SECRET is not set: export")
+    );
     let missing = run(&mut number7(&["sign", "no such file"]));
     assert!(missing.2.starts_with("error: no such file: No such file"), "{}", missing.2);
     let two = run(&mut number7(&["sign", &body, "--secret", "a", "--secret-file", &secret]));
@@ -184,10 +186,7 @@ fn listen_tells_what_comes_and_why_it_is_refused() {
 
     let (code, printed, _) = send(&["--forge"]);
     assert_eq!(code, 1);
-    assert!(
-        printed.ends_with("all attempts failed; the vendor would be silent now\n"),
-        "{printed}"
-    );
+    assert!(printed.ends_with("it was not delivered\n"), "{printed}");
     listening.prints(&["refused  401 SignatureMismatch: the body has a newline or white space"]);
     send(&["--secret", "quite another"]);
     listening.prints(&["refused  401 SignatureMismatch", "no known cause was found"]);
@@ -319,7 +318,7 @@ fn what_is_forwarded_is_unchanged_and_its_answer_is_handed_on() {
         run(&mut number7(&["send", "--retries", "0", "--url", &listening.url]));
     assert_eq!(code, 1);
     assert!(printed.contains("attempt 1: 502 Bad Gateway"), "{printed}");
-    listening.prints(&["not forwarded: "]);
+    listening.prints(&["not forwarded to ", "refused"]);
 }
 
 #[test]
@@ -414,9 +413,8 @@ fn an_inbox_that_is_not_there_is_not_made() {
     assert!(error.contains("inbox.db: No such file"), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let (code, _, error) = run(&mut number7(&["--json", "inbox", "list", "--store", "mysql://x/"]));
-    assert_eq!(code, 3);
-    let error: Value = serde_json::from_str(&error).unwrap();
-    assert!(error["error"].as_str().unwrap().contains("begins with sqlite:"), "{error}");
+    assert_eq!(code, 2);
+    assert!(error.contains("begins with sqlite:"), "{error}");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn the_vendors_receiver_for_express() {
         "or read to its end, before it is refused",
         "declared too large",
         "waits for a body that its headers already refuse",
-        "waited for without an end",
+        "waited for too long",
         // `JSON.parse` throws.
         "an authentic body that is no event makes the receiver fail",
         "the digits of the signature are compared as text",
@@ -99,7 +99,7 @@ fn the_vendors_receiver_for_flask() {
         "or read to its end, before it is refused",
         "declared too large",
         "waits for a body that its headers already refuse",
-        "waited for without an end",
+        "waited for too long",
         "fails where a body breaks off",
         "a signature behind the body",
         "the digits of the signature are compared as text",

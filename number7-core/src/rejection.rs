@@ -128,6 +128,7 @@ impl fmt::Debug for Rejection {
         f.debug_struct("Rejection")
             .field("kind", &self.kind)
             .field("because", &self.shown().map(|source| source.to_string()))
+            .field("diagnosis", &self.diagnosis())
             .finish_non_exhaustive()
     }
 }

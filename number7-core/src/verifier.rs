@@ -268,9 +268,9 @@ impl Verifier {
         self.with(|policy| policy.diagnoses = Some(Limit::new(clock)))
     }
 
-    /// Tells deliveries apart that were signed with this secret, such as that of another
-    /// environment, when the cause of a mismatch is [looked for](Self::diagnose). They are refused
-    /// like all others.
+    /// Names deliveries that were signed with this secret, such as that of another environment. They
+    /// are refused like all others; the name is in the diagnosis. So this does nothing unless
+    /// [`diagnose`](Self::diagnose) is called as well.
     ///
     /// # Panics
     ///

@@ -56,12 +56,14 @@ impl Socket {
         }
     }
 
+    /// Writes a whole signed request at once, so that its body does not come later than its head.
+    pub fn write_request(&mut self, signature: &str, body: &str) {
+        self.write(head(signature, body.len()) + body);
+    }
+
     /// Writes the head of a signed request with a body of so many bytes.
     pub fn write_head(&mut self, signature: &str, length: usize) {
-        self.write(format!(
-            "POST /webhook HTTP/1.1\r\nhost: test\r\n{SIGNATURE_HEADER}: {signature}\r\n\
-             content-length: {length}\r\n\r\n"
-        ));
+        self.write(head(signature, length));
     }
 
     /// Sends a probe to a receiver, and reads the answer.
@@ -135,5 +137,12 @@ fn closed(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+    )
+}
+
+fn head(signature: &str, length: usize) -> String {
+    format!(
+        "POST /webhook HTTP/1.1\r\nhost: test\r\n{SIGNATURE_HEADER}: {signature}\r\n\
+         content-length: {length}\r\n\r\n"
     )
 }

@@ -23,8 +23,7 @@ fn stalled(server: &Server) -> Socket {
 #[track_caller]
 fn assert_good_passes(server: &Server) {
     let mut socket = Socket::connect(server.addr);
-    socket.write_head(&sign(COMPLETED), COMPLETED.len());
-    socket.write(COMPLETED);
+    socket.write_request(&sign(COMPLETED), COMPLETED);
     let answer = socket.answer().unwrap();
     let expected = (200, saw("job.completed"));
     assert_eq!((answer.status, answer.body), expected, "{}", server.framework);

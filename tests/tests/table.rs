@@ -86,8 +86,7 @@ fn a_connection_goes_on_after_a_good_delivery() {
     for server in Server::both(verifier) {
         let mut socket = Socket::connect(server.addr);
         for _ in 0..3 {
-            socket.write_head(&sign(COMPLETED), COMPLETED.len());
-            socket.write(COMPLETED);
+            socket.write_request(&sign(COMPLETED), COMPLETED);
             assert_eq!(socket.answer().unwrap().status, 200, "{}", server.framework);
         }
     }

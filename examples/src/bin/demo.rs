@@ -1,12 +1,15 @@
 //! Starts a receiver with an inbox, and sends it five events over real HTTP: one is repeated, and
 //! one is forged.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_core::{SIGNATURE_HEADER, probe::Sample};
-use number7_examples::{Failure, handle, listen, secret, verifier};
+use number7_core::{SIGNATURE_HEADER, Verifier, probe::Sample};
+use number7_examples::{Failure, handle, listen, secret};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{net::TcpListener, signal, sync::mpsc, task::spawn_blocking, time::timeout};
@@ -32,7 +35,7 @@ async fn main() -> Result<(), Failure> {
 
     let app = Router::new()
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
-        .layer(VerifyNumber7::new(verifier()?));
+        .layer(VerifyNumber7::new(Verifier::new(secret.clone()).diagnose(SystemTime::now)));
     let listener = TcpListener::from_std(listen()?)?;
     let url = format!("http://{}/webhook", listener.local_addr()?);
     let server = tokio::spawn(async { axum::serve(listener, app).await });

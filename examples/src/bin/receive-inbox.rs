@@ -28,7 +28,7 @@ struct Args {
     /// How many milliseconds the work on an event takes
     #[arg(long, default_value_t = 0)]
     work: u64,
-    /// Let the work fail: after three attempts, a second and two apart, an event is a dead letter
+    /// Let the work fail: after three attempts, within some seconds, an event is a dead letter
     #[arg(long)]
     fail: bool,
     /// How many seconds a worker that is not heard of keeps its events

@@ -1,4 +1,4 @@
-use std::{cell::Cell, collections::HashSet, time::Duration};
+use std::{cell::Cell, time::Duration};
 
 use number7_core::{
     DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT,
@@ -120,14 +120,10 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
 
 fn text(report: &Report, all: bool, left_out: usize) -> String {
     let findings = report.findings();
+    let broken = findings.iter().filter(|finding| finding.mend.is_some()).count();
     let mut lines = Vec::new();
-    // What is mended by the same stands together.
-    let mut mends: Vec<_> = findings.iter().filter_map(|finding| finding.mend).collect();
-    let broken = mends.len();
-    let mut seen = HashSet::new();
-    mends.retain(|mend| seen.insert(*mend));
     let kept = all.then_some(None);
-    for mend in mends.into_iter().map(Some).chain(kept) {
+    for mend in report.mends().into_iter().map(Some).chain(kept) {
         if let Some(mend) = mend {
             lines.push(format!("{} {mend}", styled(BAD, "mend:")));
         }
@@ -138,7 +134,7 @@ fn text(report: &Report, all: bool, left_out: usize) -> String {
     let kept = format!("{} of {} rules are kept", findings.len() - broken, findings.len());
     lines.push(styled(if broken == 0 { GOOD } else { BAD }, kept));
     if left_out > 0 {
-        let note = format!("{left_out} probes were not sent: they would leave other events behind");
+        let note = format!("{left_out} requests were not sent, because they carry other events");
         lines.push(styled(FAINT, note));
     }
     lines.join("\n")

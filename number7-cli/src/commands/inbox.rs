@@ -26,7 +26,9 @@ pub(crate) enum Command {
     Show(KeyArgs),
     /// Put a dead letter back to work, with all its attempts
     Requeue(KeyArgs),
-    /// Give a dead letter up for good: it is not tried again, and its key is forgotten in time
+    /// Give a dead letter up for good: it is not tried again, and its key is forgotten when the
+    /// retention of the workers is over, which is a week by default. Until then a delivery of its key
+    /// is answered 200, and not handled
     Discard(KeyArgs),
 }
 
@@ -41,8 +43,16 @@ pub(crate) struct KeyArgs {
 #[derive(clap::Args)]
 pub(crate) struct StoreArgs {
     /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
-    #[arg(long, value_name = "URL", env = "NUMBER7_STORE", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "NUMBER7_STORE", hide_env_values = true, value_parser = store)]
     store: String,
+}
+
+fn store(url: &str) -> Result<String, &'static str> {
+    const SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://"];
+    match SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(url.to_owned()),
+        false => Err("it begins with sqlite:, postgres:// or redis://"),
+    }
 }
 
 impl StoreArgs {
@@ -97,9 +107,12 @@ fn none(key: &str) -> String {
 fn list(letters: &[DeadLetter]) -> String {
     let line = |letter: &DeadLetter| {
         let error = styled(BAD, letter.error());
-        format!("{} after {} attempts: {error}", letter.key(), letter.attempts())
+        format!("{} {} after {} attempts: {error}", since(letter), letter.key(), letter.attempts())
     };
-    let head = format!("{} dead letters", letters.len());
+    let head = match letters.len() {
+        1 => "1 dead letter".into(),
+        number => format!("{number} dead letters"),
+    };
     [head].into_iter().chain(letters.iter().map(line)).collect::<Vec<_>>().join("\n")
 }
 

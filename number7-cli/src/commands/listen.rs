@@ -136,8 +136,10 @@ impl Listener {
         let event = delivery.event().ok().map(|event| event.name().to_owned());
         let key = delivery.idempotency_key().ok().map(|key| key.to_string());
         let what = key.clone().or_else(|| event.clone()).unwrap_or_else(|| "no event".into());
+        let recorded = Recorded::new(&message, event, key);
+        let time = recorded.time.clone();
         if let Some(record) = &self.record
-            && let Err(error) = record.add(&Recorded::new(&message, event, key))
+            && let Err(error) = record.add(&recorded)
         {
             // What cannot be recorded is delivered again.
             self.output.error(&*error);
@@ -149,12 +151,12 @@ impl Listener {
         self.output.print(
             || {
                 let rest = styled(FAINT, format!("{bytes} bytes"));
-                format!("{} {} {status} {what} {rest}{forwarded}", now(), styled(GOOD, "verified"))
+                format!("{time} {} {status} {what} {rest}{forwarded}", styled(GOOD, "verified"))
             },
             || {
                 json!({
                     "verified": what, "status": status, "signed_by": signed_by, "bytes": bytes,
-                    "body": String::from_utf8_lossy(delivery.body()), "time": now(),
+                    "body": String::from_utf8_lossy(delivery.body()), "time": time,
                 })
             },
         );
@@ -166,7 +168,7 @@ impl Listener {
         let Some((url, client)) = self.forward.clone() else {
             return (StatusCode::OK.into_response(), String::new());
         };
-        let begun = Instant::now();
+        let (begun, to) = (Instant::now(), url.clone());
         let answer = spawn_blocking(move || client.post(&url, &message)).await;
         match answer.map_err(BoxError::from).and_then(|answer| answer) {
             Ok(answer) => {
@@ -176,7 +178,7 @@ impl Listener {
                 (hand_on(answer), text)
             }
             Err(error) => {
-                let text = format!(", not forwarded: {}", styled(BAD, error));
+                let text = format!(", not forwarded to {to}: {}", styled(BAD, error));
                 (StatusCode::BAD_GATEWAY.into_response(), text)
             }
         }

@@ -148,6 +148,7 @@ impl Args {
     /// Shows each attempt.
     fn one_by_one(&self, client: &Client, message: &Message) -> Verdict {
         let what = match &self.file {
+            Some(file) if file.as_os_str() == "-" => "the standard input".into(),
             Some(file) => file.display().to_string(),
             None => format!("{} of {}", self.sample.sample().event(), self.sample.job),
         };
@@ -164,7 +165,10 @@ impl Args {
             });
             summary.end(accepted);
             if !accepted {
-                line("all attempts failed; the vendor would be silent now");
+                line(match self.retries {
+                    3.. => "all attempts failed; the vendor would be silent now",
+                    _ => "it was not delivered",
+                });
                 break;
             }
         }

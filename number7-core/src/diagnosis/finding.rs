@@ -98,7 +98,10 @@ pub(crate) enum Undiagnosed {
 impl fmt::Display for Undiagnosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoKnownCause => "no known cause was found",
+            Self::NoKnownCause => {
+                "no known cause was found, so compare the secrets of both sides, and then the bytes \
+                 that were signed with those that came"
+            }
             Self::CutShort => "no known cause was found, and the body was too large to try all",
             Self::TooMany => "its cause was not looked for, there were others in the same second",
             Self::TooLarge => "its cause was not looked for, the body is larger than 64 KiB",
@@ -119,6 +122,8 @@ pub enum DiagnosisKind {
     SecretNewline,
     /// The sender's copy of the secret has white space, or an invisible character, around it.
     SecretWhiteSpace,
+    /// The sender's copy of the secret is the whole line that sets it: `WEBHOOK_SECRET=…`.
+    SecretAssignment,
     /// The sender's copy of the secret has quotes around it.
     SecretQuoted,
     /// The receiver's copy of the secret has quotes around it.
@@ -181,14 +186,17 @@ impl DiagnosisKind {
     fn cause(self) -> &'static str {
         match self {
             Self::RecognizedSecret => "signed with a secret that is not accepted here",
-            Self::SecretNewline => "signed with the secret and a newline around it",
+            Self::SecretNewline => {
+                "signed with the secret and a newline, or a literal \\n, around it"
+            }
             Self::SecretWhiteSpace => {
                 "signed with the secret and white space or an invisible character around it"
             }
+            Self::SecretAssignment => "signed with the line that sets the secret",
             Self::SecretQuoted => "signed with the secret and quotes around it",
             Self::SecretUnquoted => "signed with the secret without the quotes that it has here",
             Self::SecretDecoded => "signed with the bytes that the secret decodes to",
-            Self::SecretEncoded => "signed with the text that the secret was decoded from",
+            Self::SecretEncoded => "signed with the hex or the base64 of the secret",
             Self::SecretMissing => "signed without a secret",
             Self::NotKeyed => "the signature is a plain SHA-256 of the body",
             Self::FinalNewlineAdded => {
@@ -204,7 +212,9 @@ impl DiagnosisKind {
             Self::Base64Body => "either the body or the signed text is base64 of the other",
             Self::JsonInText => "the JSON was serialized twice, and signed once, or the reverse",
             Self::EmptyBody => "the body got lost on its way: none arrived",
-            Self::SignedNothing => "the sender signed an empty text instead of the body",
+            Self::SignedNothing => {
+                "the sender signed an empty text, or one like {} or [object Object], instead of the body"
+            }
             Self::Compressed => "the body was compressed after it was signed",
             Self::Decompressed => "the body was decompressed on its way",
             Self::CutOff => "the body was cut off",
@@ -223,9 +233,10 @@ impl DiagnosisKind {
             Self::RecognizedSecret => {
                 "give the sender the URL of its own environment, or this receiver that secret"
             }
-            Self::SecretNewline | Self::SecretWhiteSpace | Self::SecretQuoted => {
-                "set the sender's secret again, without them"
-            }
+            Self::SecretNewline
+            | Self::SecretWhiteSpace
+            | Self::SecretAssignment
+            | Self::SecretQuoted => "set the sender's secret again, and nothing but the secret",
             Self::SecretUnquoted => "take the quotes off the receiver's secret",
             Self::SecretDecoded | Self::SecretEncoded => {
                 "both sides have to take the secret as the text that Number7 AI shows"
@@ -238,7 +249,8 @@ impl DiagnosisKind {
             Self::LineEndings => "sign and send the same bytes, and open files in binary mode",
             Self::ByteOrderMark => "sign and send the same bytes; save files without the mark",
             Self::Reserialized => {
-                "sign and send the same bytes, and let nothing in front parse the body"
+                "sign and send the same bytes, and let nothing on the way parse the body; curl -d takes \
+                 line breaks out, --data-binary does not"
             }
             Self::TextEncoding => "encode the text as UTF-8 once, then sign and send those bytes",
             Self::FormEncoded => {

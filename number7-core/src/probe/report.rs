@@ -50,6 +50,18 @@ impl Report {
         each.chain(rules::of_several(&self.answers)).collect()
     }
 
+    /// What is to be mended, each once, in the order of the rules.
+    #[must_use]
+    pub fn mends(&self) -> Vec<&'static str> {
+        let mut mends = Vec::new();
+        for mend in self.findings().iter().filter_map(|finding| finding.mend) {
+            if !mends.contains(&mend) {
+                mends.push(mend);
+            }
+        }
+        mends
+    }
+
     /// What is behind several answers, whose probes say nothing by themselves then.
     fn common(&self, probe: &Probe, seen: &Seen) -> Option<&'static str> {
         let missing = Rejection::from(Kind::MissingMiddleware).response_text();
@@ -86,28 +98,30 @@ impl Report {
         }
     }
 
-    /// Whether each request without a good signature was taken.
+    /// Whether each request without a good signature was taken, if it is JSON within the limit.
     fn accepts_all(&self) -> bool {
-        let mut refused =
-            self.answers.iter().filter(|(probe, _)| probe.answer().status() == 401).peekable();
-        let is_parsed = |(probe, seen): &(Probe, Seen)| {
-            // What is no JSON may fail all the same.
-            seen.is_success() || !probe.request().body().starts_with(b"{")
+        let is_plain = |probe: &Probe| {
+            let request = probe.request();
+            request.is_whole() && request.body().starts_with(b"{") && probe.also().is_none()
         };
-        refused.peek().is_some() && refused.all(is_parsed)
+        let is_bad = |probe: &Probe| probe.answer().status() == 401 && is_plain(probe);
+        let mut bad = self.answers.iter().filter(|(probe, _)| is_bad(probe)).peekable();
+        bad.peek().is_some() && bad.all(|(_, seen)| seen.is_success())
     }
 }
 
-/// The rules that are not kept, and what to mend.
+/// What is to be mended, each with the rules that are not kept because of it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let findings = self.findings();
-        let broken: Vec<_> =
-            findings.iter().filter_map(|finding| Some((finding, finding.mend?))).collect();
-        write!(f, "{} of {} rules are kept", findings.len() - broken.len(), findings.len())?;
-        for (finding, mend) in broken {
-            let Finding { rule, expected, seen, .. } = finding;
-            write!(f, "\n- {rule}: expected {expected}, saw {seen}\n  {mend}")?;
+        let broken = findings.iter().filter(|finding| finding.mend.is_some()).count();
+        write!(f, "{} of {} rules are kept", findings.len() - broken, findings.len())?;
+        for mend in self.mends() {
+            write!(f, "\n\n{mend}:")?;
+            for finding in findings.iter().filter(|finding| finding.mend == Some(mend)) {
+                let Finding { rule, expected, seen, .. } = finding;
+                write!(f, "\n- {rule}: expected {expected}, saw {seen}")?;
+            }
         }
         Ok(())
     }

@@ -245,8 +245,8 @@ impl Probes {
             accepted(
                 "the published payload",
                 &json,
-                "an authentic event is refused: the receiver has another secret, or a layer in \
-                 front changes the body",
+                "an authentic event is refused: the receiver has another secret, a layer in front \
+                 changes the body, or the event is too old for its maximum age",
             ),
             accepted(
                 "a text in UTF-8",
@@ -462,8 +462,8 @@ impl Probes {
 
     fn large(&self) -> Vec<Probe> {
         let refused = |name| {
-            let otherwise = "a body over the limit is not refused: whoever wants to can fill the \
-                             receiver's memory";
+            let otherwise = "a body over the limit is not refused: set a limit, or tell the probes \
+                             which it is";
             self.refused(name, &self.over_limit(), Kind::BodyTooLarge, otherwise)
         };
         let declared = |name, length| {
@@ -485,8 +485,9 @@ impl Probes {
         let json = self.sample.json();
         let length = json.len() as u64;
         let slow = |name| {
-            let otherwise = "a body that does not come is waited for without an end: set a \
-                             deadline, or stalled senders use up the connections";
+            let otherwise = "a body that does not come is waited for too long: set a deadline, tell \
+                             the probes which it is, or let nothing in front of VerifyNumber7 read \
+                             the body";
             self.refused(name, &json, Kind::BodyTooSlow, otherwise)
         };
         // It has bytes for sixteen deadlines.

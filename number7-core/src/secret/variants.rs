@@ -10,7 +10,7 @@ use crate::{DiagnosisKind as Kind, from_base64::from_base64};
 type Key = Zeroizing<Vec<u8>>;
 
 /// What is copied with a secret, in front of it and behind it.
-const AROUND: [(Kind, &str, &str); 24] = [
+const AROUND: [(Kind, &str, &str); 26] = [
     (Kind::SecretNewline, "", "\n"),
     (Kind::SecretNewline, "", "\r\n"),
     (Kind::SecretNewline, "", "\r"),
@@ -29,6 +29,8 @@ const AROUND: [(Kind, &str, &str); 24] = [
     (Kind::SecretWhiteSpace, "", "\u{200b}"),
     (Kind::SecretWhiteSpace, "\u{feff}", ""),
     (Kind::SecretWhiteSpace, "", "\0"),
+    (Kind::SecretAssignment, "WEBHOOK_SECRET=", ""),
+    (Kind::SecretAssignment, "export WEBHOOK_SECRET=", ""),
     (Kind::SecretQuoted, "\"", "\""),
     (Kind::SecretQuoted, "'", "'"),
     (Kind::SecretQuoted, "`", "`"),
