@@ -222,7 +222,8 @@ fn json_that_was_serialized_again_is_told_with_its_form() {
         text,
         "the JSON was parsed and serialized again after the signing (what was signed is compact, as \
          JavaScript's JSON.stringify writes it, with / and non-ASCII escaped, as PHP does) [secret \
-         \"primary\"]: sign and send the same bytes, and let nothing in front parse the body"
+         \"primary\"]: sign and send the same bytes, and let nothing on the way parse the body; curl -d takes line \
+         breaks out, --data-binary does not"
     );
 }
 
@@ -327,7 +328,7 @@ fn a_second_has_so_many_diagnoses_and_says_where_there_are_more() {
     let verifier = Verifier::new(secret(SECRET)).diagnose(|| SystemTime::UNIX_EPOCH);
     let forged = || verifier.clone().verify("0".repeat(64), "{}").unwrap_err().to_string();
     for _ in 0..DIAGNOSES_PER_SECOND {
-        assert!(forged().ends_with(": no known cause was found"), "{}", forged());
+        assert!(forged().contains(": no known cause was found, so compare"), "{}", forged());
     }
     assert!(forged().ends_with("there were others in the same second"), "{}", forged());
 }
