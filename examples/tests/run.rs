@@ -111,11 +111,15 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
     // What is handled next is the next job: the first is known.
     assert_eq!(receiver.handles(&["--job", "job_2"]), "handled: job_2 is done: invoice");
 
-    assert_eq!(inbox(&["list"], &folder), (Some(0), "0 dead letters\n".into()));
+    assert_eq!(inbox(&["list"], &folder), (Some(0), "0 events in the state dead\n".into()));
     let none = (Some(1), "job.completed:job_2 is no dead letter\n".to_owned());
-    for command in ["requeue", "show", "discard"] {
+    for command in ["requeue", "discard"] {
         assert_eq!(inbox(&[command, "job.completed:job_2"], &folder), none);
     }
+    let unknown = (Some(1), "job.completed:job_3 is not known\n".to_owned());
+    assert_eq!(inbox(&["show", "job.completed:job_3"], &folder), unknown);
+    let stats = inbox(&["stats"], &folder).1;
+    assert!(stats.contains("\ndone     2\ndead     0\n"), "{stats}");
 }
 
 fn store(folder: &TempDir) -> String {
@@ -134,7 +138,7 @@ fn inbox(args: &[&str], folder: &TempDir) -> (Option<i32>, String) {
 
 #[test]
 fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
-    const LETTER: &str = " job.completed:job_1 after 3 attempts: the work was told to fail\n";
+    const LETTER: &str = ", attempts: 3, last error: the work was told to fail\n";
     let folder = tempfile::tempdir().unwrap();
     let args = ["--store", &store(&folder)];
     let failing = [args[0], args[1], "--fail"];
@@ -148,7 +152,8 @@ fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
     }
     let (code, letter) = inbox(&["show", "job.completed:job_1"], &folder);
     assert_eq!(code, Some(0));
-    assert!(letter.contains("error     the work was told to fail\n"), "{letter}");
+    assert!(letter.contains("\nstate     dead, for "), "{letter}");
+    assert_eq!(letter.matches(": the work was told to fail\n").count(), 3, "{letter}");
     assert!(letter.contains(r#"event     {"event":"job.completed","jobId":"job_1","#), "{letter}");
     drop(receiver);
 

@@ -21,6 +21,7 @@ mod record;
 mod rejection;
 mod secret;
 mod signature;
+mod subject;
 mod verifier;
 
 pub use self::{
@@ -38,6 +39,7 @@ pub use self::{
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
     secret::{Secret, SecretError, SecretErrorKind},
     signature::{SIGNATURE_HEADER, Signature, SignatureError},
+    subject::Subject,
     verifier::{
         DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, DEFAULT_MAX_HELD_BODIES, DEFAULT_SECRET_NAME,
         Verifier,

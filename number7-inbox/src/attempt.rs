@@ -1,61 +1,191 @@
 //! One attempt: the call of the handler, and what its end means.
 
-use std::{any::Any, error::Error, panic::AssertUnwindSafe};
+use std::{
+    any::Any,
+    error::Error,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
+use number7_core::Subject;
+use tokio::{select, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field};
 
 use crate::{
-    AcceptedEvent, BoxError,
+    AcceptedEvent, Failure,
     engine::{Claim, End, Outcome},
-    settings::Settings,
+    event::ClaimOf,
+    failure::Kind,
+    metrics,
+    settings::{LONGEST_REST, Settings},
 };
 
 /// The longest error text that is kept of an attempt, in bytes.
 const MAX_ERROR_LENGTH: usize = 2_000;
 
+/// What is recorded of an attempt that has ended in a transaction, which counts only if that was not
+/// committed.
+pub(crate) const NOT_COMMITTED: &str =
+    "the handler returned Ok, and has not committed the transaction of finish_in";
+
 /// A handler, without its types.
 pub(crate) type Handler =
-    dyn Fn(AcceptedEvent) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync;
+    dyn Fn(AcceptedEvent) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync;
 
-/// Makes an attempt.
-pub(crate) async fn attempt(handler: &Handler, settings: &Settings, claim: Claim) -> End {
-    let Claim { task, attempt, key, stored, .. } = claim;
+/// Makes an attempt, unless the worker is to stop before it has ended.
+pub(crate) async fn attempt(
+    handler: &Handler,
+    settings: &Settings,
+    claim: Claim,
+    shared: Arc<ClaimOf>,
+    stop: &CancellationToken,
+) -> End {
+    let Claim { task, attempt, key, stored, history, .. } = claim;
     let attempts = settings.attempts;
-    let outcome = if attempt > attempts {
+    let (outcome, note) = if attempt > attempts {
         // Whatever ends the process would end it again and again.
         let error = "the process ended in the middle of the last attempt".to_owned();
         tracing::error!(target: "number7", key, "an event is a dead letter: {error}");
-        Outcome::Exhausted { error }
+        (Outcome::Exhausted { error: error.clone() }, Some(error))
     } else {
-        let event = AcceptedEvent { stored, key: key.clone(), attempt, attempts };
-        match handle(handler, event).await {
-            Ok(()) => Outcome::Done,
-            Err(error) if attempt == attempts => {
-                tracing::error!(
-                    target: "number7", key, attempt,
-                    "the last attempt failed, the event is a dead letter: {error}"
-                );
-                Outcome::Dead { error }
-            }
-            Err(error) => {
-                let after = settings.backoff(attempt);
-                tracing::warn!(
-                    target: "number7", key, attempt, ?after,
-                    "an attempt failed and will be repeated: {error}"
-                );
-                Outcome::Retry { after, error }
-            }
+        if attempt == 1 && history.errors().is_empty() {
+            metrics::first_attempt(&task);
+        }
+        let begun = Instant::now();
+        let span = span(&stored, &key, attempt);
+        let claim = Arc::clone(&shared);
+        let event = AcceptedEvent { stored, key: key.clone(), attempt, attempts, claim };
+        let handled = select! {
+            biased;
+            handled = handle(handler, event, settings.timeout).instrument(span.clone()) => handled,
+            () = stop.cancelled() => Handled::Interrupted,
+        };
+        let handled = match handled {
+            // If it was committed, the event is done, and this end does not count.
+            Handled::Done if shared.is_in_transaction() => Handled::InTransaction,
+            handled => handled,
+        };
+        let judged = span.in_scope(|| judge(settings, &key, attempt, handled));
+        let (name, outcome, note) = judged;
+        metrics::attempt(name, begun.elapsed());
+        (outcome, note)
+    };
+    let history = note.map(|note| history.with(attempt, note));
+    End { task, attempt, outcome, history }
+}
+
+/// What the log of an attempt is in.
+fn span(stored: &crate::StoredEvent, key: &str, attempt: u32) -> Span {
+    let span = tracing::info_span!(
+        target: "number7", "attempt", key, event = field::Empty, job = field::Empty, attempt
+    );
+    if !span.is_disabled()
+        && let Ok(subject) = Subject::of_json(stored.json())
+    {
+        span.record("event", subject.event());
+        if let Some(job) = subject.job_id() {
+            span.record("job", job.as_str());
+        }
+    }
+    span
+}
+
+/// What became of a call of the handler.
+enum Handled {
+    Done,
+    /// The store knows whether it is done.
+    InTransaction,
+    Retry(String),
+    Permanent(String),
+    Later(Duration),
+    TooSlow,
+    Panicked(String),
+    Interrupted,
+}
+
+/// What that means: its name, its outcome, and what to note of it. The log has what is no success.
+fn judge(
+    settings: &Settings,
+    key: &str,
+    attempt: u32,
+    handled: Handled,
+) -> (&'static str, Outcome, Option<String>) {
+    let (name, error) = match handled {
+        Handled::Done => return ("done", Outcome::Done, None),
+        Handled::InTransaction => {
+            let error = NOT_COMMITTED.to_owned();
+            let note = Some(error.clone());
+            let outcome = match attempt >= settings.attempts {
+                true => Outcome::Dead { error },
+                false => Outcome::Retry { after: settings.backoff(attempt), error },
+            };
+            return ("done", outcome, note);
+        }
+        Handled::Later(after) => {
+            let note = format!("put off by the handler for {after:?}");
+            tracing::info!(target: "number7", key, ?after, "the handler puts an event off");
+            return ("later", Outcome::Later { after: after.min(LONGEST_REST) }, Some(note));
+        }
+        Handled::Interrupted => {
+            let note = "the worker stopped before the attempt had ended".to_owned();
+            tracing::warn!(
+                target: "number7", key, attempt, "an attempt is given up, and does not count: {note}"
+            );
+            return ("interrupted", Outcome::Later { after: Duration::ZERO }, Some(note));
+        }
+        Handled::Permanent(error) => {
+            tracing::error!(
+                target: "number7", key, attempt,
+                "an attempt failed for good, the event is a dead letter: {error}"
+            );
+            return ("permanent", Outcome::Dead { error: error.clone() }, Some(error));
+        }
+        Handled::Retry(error) => ("error", error),
+        Handled::Panicked(error) => ("panic", error),
+        Handled::TooSlow => {
+            let limit = settings.timeout.unwrap_or_default();
+            ("timeout", format!("the attempt took longer than its limit of {limit:?}"))
         }
     };
-    End { task, attempt, outcome }
+    let note = Some(error.clone());
+    if attempt >= settings.attempts {
+        tracing::error!(
+            target: "number7", key, attempt,
+            "the last attempt failed, the event is a dead letter: {error}"
+        );
+        return (name, Outcome::Dead { error }, note);
+    }
+    let after = settings.backoff(attempt);
+    tracing::warn!(
+        target: "number7", key, attempt, ?after,
+        "an attempt failed and will be repeated: {error}"
+    );
+    (name, Outcome::Retry { after, error }, note)
 }
 
 /// Calls the handler. A panic is an error like others.
-async fn handle(handler: &Handler, event: AcceptedEvent) -> Result<(), String> {
+async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>) -> Handled {
     // The text of an error is the user's code as well.
-    let handled = async { handler(event).await.map_err(|error| text_of_error(&*error)) };
-    let handled = AssertUnwindSafe(handled).catch_unwind().await;
-    handled.unwrap_or_else(|panic| Err(text_of_panic(&*panic)))
+    let handled = async {
+        match handler(event).await.map_err(|failure| failure.0) {
+            Ok(()) => Handled::Done,
+            Err(Kind::Retry(error)) => Handled::Retry(text_of_error(&*error)),
+            Err(Kind::Permanent(error)) => Handled::Permanent(text_of_error(&*error)),
+            Err(Kind::Later(after)) => Handled::Later(after),
+        }
+    };
+    let handled = AssertUnwindSafe(handled).catch_unwind();
+    let handled = match limit {
+        None => handled.await,
+        Some(limit) => select! {
+            handled = handled => handled,
+            () = sleep(limit) => return Handled::TooSlow,
+        },
+    };
+    handled.unwrap_or_else(|panic| Handled::Panicked(text_of_panic(&*panic)))
 }
 
 /// An error and its sources.

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
 
-use crate::{DeadLetter, InboxError, InboxErrorKind, StoredEvent};
+use ulid::Ulid;
+
+use crate::{Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent, history::History};
 
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -50,8 +52,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Records the ends of attempts, and claims events that are due.
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned>;
 
-    /// Renews the lease of a worker, which is registered unless it is known.
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
+    /// Renews the lease of a worker, which is registered unless it is known. Says which tasks it
+    /// holds.
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>>;
 
     /// Gives back what a worker has claimed and never began: all but the tasks that it has in hand.
     fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()>;
@@ -63,21 +66,32 @@ pub(crate) trait Engine: Send + Sync {
     /// attempts by then is a suspect.
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()>;
 
-    /// Forgets events, at most [`SWEEP_STEP`], that were finished that long ago. Says how many.
-    fn sweep(&self, retention: Duration) -> Answer<'_, u64>;
+    /// Forgets events, at most [`SWEEP_STEP`], that were finished that long ago, and dead letters
+    /// where they are to be forgotten too. Says how many.
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64>;
 
-    /// The events that nobody will try again, the oldest first.
-    fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>>;
+    /// Fails if the store cannot be reached, or takes no writes.
+    fn ping(&self) -> Answer<'_, ()>;
 
-    /// The dead letter of a key.
-    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>>;
+    /// Counts the events.
+    fn stats(&self) -> Answer<'_, Stats>;
 
-    /// Puts a dead letter back to work. False if there is none of that key.
-    fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
+    /// The events in a state after a place, the oldest first and at most so many, and the place
+    /// where to go on.
+    fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed>;
+
+    /// The event of a key.
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
+
+    /// Puts dead letters back to work. Says how many of the keys had one.
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64>;
 
     /// Counts a dead letter as done. False if there is none of that key.
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
 }
+
+/// Entries, and where the list goes on.
+pub(crate) type Listed = (Vec<Entry>, Option<String>);
 
 /// What a worker has to say to its store, and wants of it.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +120,7 @@ pub(crate) struct Claim {
     pub(crate) attempt: u32,
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
+    pub(crate) history: History,
     pub(crate) is_suspect: bool,
 }
 
@@ -115,6 +130,8 @@ pub(crate) struct End {
     pub(crate) task: String,
     pub(crate) attempt: u32,
     pub(crate) outcome: Outcome,
+    /// The errors of the event, if there is a new one.
+    pub(crate) history: Option<History>,
 }
 
 /// How an attempt ended.
@@ -124,6 +141,10 @@ pub(crate) enum Outcome {
     Retry {
         after: Duration,
         error: String,
+    },
+    /// It does not count, and is made again.
+    Later {
+        after: Duration,
     },
     Dead {
         error: String,
@@ -141,14 +162,14 @@ impl Outcome {
     fn status(&self) -> &'static str {
         match self {
             Self::Done => "Done",
-            Self::Retry { .. } => "Pending",
+            Self::Retry { .. } | Self::Later { .. } => "Pending",
             Self::Dead { .. } | Self::Exhausted { .. } => "Killed",
         }
     }
 
-    fn error(&self) -> Option<&str> {
+    pub(crate) fn error(&self) -> Option<&str> {
         match self {
-            Self::Done => None,
+            Self::Done | Self::Later { .. } => None,
             Self::Retry { error, .. } | Self::Dead { error } | Self::Exhausted { error } => {
                 Some(error)
             }
@@ -158,7 +179,7 @@ impl Outcome {
     /// How long the event rests.
     fn delay(&self) -> Duration {
         match self {
-            Self::Retry { after, .. } => *after,
+            Self::Retry { after, .. } | Self::Later { after } => *after,
             _ => Duration::ZERO,
         }
     }
@@ -166,29 +187,23 @@ impl Outcome {
 
 impl End {
     /// How many attempts there were.
-    fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         match self.outcome {
-            Outcome::Exhausted { .. } => self.attempt.saturating_sub(1),
+            Outcome::Exhausted { .. } | Outcome::Later { .. } => self.attempt.saturating_sub(1),
             _ => self.attempt,
         }
     }
 }
 
-/// The row of a dead letter: key, JSON, attempts, error, and seconds since the epoch.
-type Letter = (String, Vec<u8>, i64, String, i64);
-
-fn letter((key, json, attempts, error, since): Letter) -> DeadLetter {
-    DeadLetter {
-        key,
-        stored: StoredEvent::new(json),
-        attempts: attempts.try_into().unwrap_or(u32::MAX),
-        error,
-        since: SystemTime::UNIX_EPOCH + Duration::from_secs(since.try_into().unwrap_or_default()),
-    }
+/// When an event was accepted: it is in the name of its task.
+pub(crate) fn accepted_at(task: &str) -> Option<SystemTime> {
+    let millis = Ulid::from_string(task).ok()?.timestamp_ms();
+    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
 }
 
-fn letters(rows: Vec<Letter>) -> Vec<DeadLetter> {
-    rows.into_iter().map(letter).collect()
+/// What is wrong with a cursor that somebody has made up.
+fn no_cursor() -> InboxError {
+    InboxError::new(InboxErrorKind::Refused, "this is no cursor of such a list")
 }
 
 /// Bounds an operation.

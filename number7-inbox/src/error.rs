@@ -45,6 +45,7 @@ impl fmt::Display for InboxError {
             InboxErrorKind::Full => "the store is full",
             InboxErrorKind::ReadOnly => "the store is read-only",
             InboxErrorKind::Unstorable => "the store will never take this",
+            InboxErrorKind::LeaseLost => "the lease of this attempt was lost",
             InboxErrorKind::Refused => "the store refused",
         })?;
         match &self.source {
@@ -84,6 +85,8 @@ pub enum InboxErrorKind {
     /// A rule of the store's own forbids what was to be written: a constraint or a trigger that
     /// somebody has put on its tables. It does so every time.
     Unstorable,
+    /// [`finish_in`](crate::AcceptedEvent::finish_in): another worker has the event by now, or nobody.
+    LeaseLost,
     /// Any other answer of the store, such as missing rights; the source has it.
     Refused,
 }

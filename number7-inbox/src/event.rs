@@ -1,16 +1,26 @@
-use std::str;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
+use bytes::Bytes;
 use number7_core::{Event, EventError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::accepted_at;
 
 /// What the store has of an event: the signed JSON. In apalis' tools it is the argument of a task.
 #[derive(Clone, PartialEq, Eq)]
-pub struct StoredEvent(Vec<u8>);
+pub struct StoredEvent(Bytes);
 
 impl StoredEvent {
     pub(crate) fn new(json: Vec<u8>) -> Self {
-        Self(json)
+        Self(json.into())
     }
 
     /// The JSON object that was signed.
@@ -49,7 +59,7 @@ impl Serialize for StoredEvent {
 impl<'de> Deserialize<'de> for StoredEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Self(json.get().as_bytes().to_vec()))
+        Ok(Self::new(json.get().as_bytes().to_vec()))
     }
 }
 
@@ -60,6 +70,34 @@ pub struct AcceptedEvent {
     pub(crate) key: String,
     pub(crate) attempt: u32,
     pub(crate) attempts: u32,
+    pub(crate) claim: Arc<ClaimOf>,
+}
+
+/// What a worker and the handler share of an attempt.
+#[derive(Debug)]
+pub(crate) struct ClaimOf {
+    pub(crate) worker: String,
+    pub(crate) task: String,
+    /// The lease was lost.
+    pub(crate) lost: CancellationToken,
+    /// The handler has written the end itself, in a transaction that it commits or not.
+    is_in_transaction: AtomicBool,
+}
+
+impl ClaimOf {
+    pub(crate) fn new(worker: String, task: String) -> Self {
+        let (lost, is_in_transaction) = (CancellationToken::new(), AtomicBool::new(false));
+        Self { worker, task, lost, is_in_transaction }
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn set_in_transaction(&self) {
+        self.is_in_transaction.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.is_in_transaction.load(Ordering::Acquire)
+    }
 }
 
 impl AcceptedEvent {
@@ -98,5 +136,36 @@ impl AcceptedEvent {
     #[must_use]
     pub fn is_last_attempt(&self) -> bool {
         self.attempt >= self.attempts
+    }
+
+    /// When the event was accepted, to the millisecond, by the clock of the process that accepted it.
+    /// `None` if a tool of apalis' made the task, and gave it a name of another form.
+    #[must_use]
+    pub fn accepted_at(&self) -> Option<SystemTime> {
+        accepted_at(&self.claim.task)
+    }
+
+    /// Fires when the lease of this attempt was lost, so that another worker may have begun the next
+    /// one: the machine stood still for too long, or the store was away. From then on the end of this
+    /// attempt counts only if nobody has begun another.
+    ///
+    /// The worker notices when it renews its lease, four times per lease. A handler that has effects
+    /// which must not be made twice at a time stops when it fires:
+    ///
+    /// ```
+    /// use number7_inbox::{AcceptedEvent, Failure};
+    ///
+    /// async fn handle(accepted: AcceptedEvent) -> Result<(), Failure> {
+    ///     tokio::select! {
+    ///         done = long_work(&accepted) => done,
+    ///         () = accepted.lease_lost().cancelled() => Err("the lease was lost".into()),
+    ///     }
+    /// }
+    /// # async fn long_work(_: &AcceptedEvent) -> Result<(), Failure> { Ok(()) }
+    /// # _ = |inbox: &number7_inbox::Inbox| inbox.worker(handle);
+    /// ```
+    #[must_use]
+    pub fn lease_lost(&self) -> &CancellationToken {
+        &self.claim.lost
     }
 }

@@ -1,15 +1,20 @@
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc, time::Instant};
 
 use number7_core::{Accept, Acceptance, Record};
 use tokio::sync::Notify;
 
 use crate::{
-    AcceptedEvent, BoxError, DeadLetter, InboxError, InboxErrorKind, Worker,
+    AcceptedEvent, Cursor, Entry, Failure, Filter, InboxError, InboxErrorKind, Page, State, Stats,
+    Worker,
     engine::{self, Engine},
+    metrics,
 };
 
 /// The name of the queue in the store; of inboxes with a name, how it begins.
 const QUEUE: &str = "number7";
+
+/// How many entries are read at a time where most may not be wanted.
+const CHUNK: u32 = 500;
 
 /// How long the name of an inbox can be, in bytes.
 const LONGEST_NAME: usize = 64;
@@ -21,6 +26,7 @@ const LONGEST_NAME: usize = 64;
 #[derive(Clone)]
 pub struct Inbox {
     store: Store,
+    name: Arc<str>,
     /// Wakes a worker of this process when an event was accepted.
     news: Arc<Notify>,
 }
@@ -70,6 +76,40 @@ impl Inbox {
         Ok(Self::on(Store::Postgres(Arc::new(postgres))))
     }
 
+    /// An inbox in the file that a pool of `sqlx` 0.9 is on, for handlers that
+    /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
+    ///
+    /// It takes over the pool's options, but not its connections: the inbox opens its own three, since
+    /// its lease has to be renewed also while handlers use all connections of the pool. Give the pool's
+    /// options a `busy_timeout`, because SQLite has one writer at a time, and begin transactions that
+    /// write by `BEGIN IMMEDIATE`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`sqlite`](Self::sqlite); the pool is in memory.
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite_of(pool: &sqlx::SqlitePool) -> Result<Self, InboxError> {
+        let options = (*pool.connect_options()).clone();
+        let sqlite = engine::sqlite::Sqlite::open_with(options, QUEUE.into()).await?;
+        Ok(Self::on(Store::Sqlite(Arc::new(sqlite))))
+    }
+
+    /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
+    /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
+    ///
+    /// It takes over the pool's options, but not its connections: the inbox opens up to 12 of its own,
+    /// since its lease has to be renewed also while handlers use all connections of the pool.
+    ///
+    /// # Errors
+    ///
+    /// As of [`postgres`](Self::postgres).
+    #[cfg(feature = "postgres")]
+    pub async fn postgres_of(pool: &sqlx::PgPool) -> Result<Self, InboxError> {
+        let options = (*pool.connect_options()).clone();
+        let postgres = engine::postgres::Postgres::open_with(options, QUEUE.into()).await?;
+        Ok(Self::on(Store::Postgres(Arc::new(postgres))))
+    }
+
     /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
     ///
     /// All its keys begin with `number7:`, or `number7-name:` if the inbox is [named](Self::named),
@@ -110,7 +150,7 @@ impl Inbox {
     }
 
     fn on(store: Store) -> Self {
-        Self { store, news: Arc::default() }
+        Self { store, name: Arc::from(""), news: Arc::default() }
     }
 
     /// The inbox of another name in the same store, such as one for each account or environment.
@@ -125,24 +165,30 @@ impl Inbox {
     /// `-`, `_` and `.`.
     #[must_use]
     pub fn named(&self, name: &str) -> Self {
-        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let fits = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_good);
-        assert!(fits, "an inbox cannot be named {name:?}");
+        assert!(Self::is_name(name), "an inbox cannot be named {name:?}");
         let queue = format!("{QUEUE}-{name}");
-        Self::on(match &self.store {
+        let inbox = Self::on(match &self.store {
             #[cfg(feature = "sqlite")]
             Store::Sqlite(sqlite) => Store::Sqlite(Arc::new(sqlite.named(queue))),
             #[cfg(feature = "postgres")]
             Store::Postgres(postgres) => Store::Postgres(Arc::new(postgres.named(queue))),
             #[cfg(feature = "redis")]
             Store::Redis(redis) => Store::Redis(Arc::new(redis.named(queue))),
-        })
+        });
+        Self { name: Arc::from(name), ..inbox }
+    }
+
+    /// Whether an inbox can have this [name](Self::named).
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_good)
     }
 
     /// A worker that runs an async function for each accepted event.
     ///
     /// The function is called at least once for each. What it returns as an error, and a panic,
-    /// costs one attempt.
+    /// costs one attempt; [`Failure`] has what else it can say.
     ///
     /// # Example
     ///
@@ -171,32 +217,138 @@ impl Inbox {
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        E: Into<Failure>,
     {
         Worker::new(self.engine(), Arc::clone(&self.news), handler)
     }
 
-    /// The events whose last attempt failed, the oldest first, and at most so many.
+    /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a
+    /// monitoring system: all but the finished ones are counted anew, by an index.
+    ///
+    /// With the feature `metrics` each call also sets the gauges of this inbox.
     ///
     /// # Errors
     ///
     /// The store failed.
-    pub async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, InboxError> {
-        self.engine().dead_letters(most).await
+    pub async fn stats(&self) -> Result<Stats, InboxError> {
+        let stats = self.engine().stats().await?;
+        metrics::stats(&self.name, &stats);
+        Ok(stats)
     }
 
-    /// The dead letter of a [key](DeadLetter::key), if there is one.
+    /// Whether the inbox can accept events, for a health check: the store can be reached, and takes
+    /// writes. It writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or is read-only.
+    pub async fn ping(&self) -> Result<(), InboxError> {
+        self.engine().ping().await
+    }
+
+    /// Lists the events in a state, the oldest first: at most `limit`, after the place of a cursor.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or the cursor is none of this list.
+    ///
+    /// # Panics
+    ///
+    /// The limit is zero.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use number7_inbox::{Filter, Inbox, InboxError, State};
+    ///
+    /// async fn print_dead_letters(inbox: &Inbox) -> Result<(), InboxError> {
+    ///     let (filter, mut cursor) = (Filter::new().event("job.failed"), None);
+    ///     loop {
+    ///         let page = inbox.list(State::Dead, &filter, cursor.as_ref(), 100).await?;
+    ///         for letter in page.entries {
+    ///             println!("{} after {} attempts: {}", letter.key(), letter.attempts(), letter.error());
+    ///         }
+    ///         cursor = page.next;
+    ///         if cursor.is_none() {
+    ///             return Ok(());
+    ///         }
+    ///     }
+    /// }
+    /// # _ = print_dead_letters;
+    /// ```
+    pub async fn list(
+        &self,
+        state: State,
+        filter: &Filter,
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page, InboxError> {
+        assert!(limit > 0, "a page of no entries is no page");
+        let engine = self.engine();
+        let (mut entries, mut after) = (Vec::new(), after.map(|cursor| cursor.0.clone()));
+        let at_once = if filter.takes_all() { limit } else { CHUNK };
+        loop {
+            let (found, next) = engine.list(state, after.as_deref(), at_once).await?;
+            for entry in found.into_iter().filter(|entry| filter.takes(entry)) {
+                entries.push(entry);
+                if entries.len() == limit as usize {
+                    let next = entries.last().map(|entry| Cursor(entry.place.clone()));
+                    return Ok(Page { entries, next });
+                }
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(Page { entries, next: None });
+            }
+        }
+    }
+
+    /// The event of a [key](Entry::key), wherever it stands. `None` if no event of that key is known.
     ///
     /// # Errors
     ///
     /// The store failed.
-    pub async fn dead_letter(&self, key: &str) -> Result<Option<DeadLetter>, InboxError> {
-        self.engine().dead_letter(key).await
+    pub async fn show(&self, key: &str) -> Result<Option<Entry>, InboxError> {
+        self.engine().show(key).await
+    }
+
+    /// Puts a dead letter back to work, with all its attempts. False if there is none of that
+    /// [key](Entry::key).
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn requeue(&self, key: &str) -> Result<bool, InboxError> {
+        Ok(self.engine().requeue(&[key.to_owned()]).await? > 0)
+    }
+
+    /// Puts all dead letters back to work that a filter takes. Says how many.
+    ///
+    /// What becomes a dead letter again meanwhile stays one.
+    ///
+    /// # Errors
+    ///
+    /// The store failed. What was put back before that is at work.
+    pub async fn requeue_all(&self, filter: &Filter) -> Result<u64, InboxError> {
+        let engine = self.engine();
+        let (mut requeued, mut seen, mut after) = (0, HashSet::new(), None);
+        loop {
+            let (letters, next) = engine.list(State::Dead, after.as_deref(), CHUNK).await?;
+            let letters = letters.iter().filter(|letter| filter.takes(letter));
+            let keys = letters.map(|letter| letter.key().to_owned());
+            let keys: Vec<String> = keys.filter(|key| seen.insert(key.clone())).collect();
+            if !keys.is_empty() {
+                requeued += engine.requeue(&keys).await?;
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(requeued);
+            }
+        }
     }
 
     /// Gives a dead letter up for good: it counts as done from now on, so that its key stays known
-    /// for the retention and is forgotten then. False if there is none of that
-    /// [key](DeadLetter::key).
+    /// for the retention and is forgotten then. False if there is none of that [key](Entry::key).
     ///
     /// # Errors
     ///
@@ -205,20 +357,10 @@ impl Inbox {
         self.engine().discard(key).await
     }
 
-    /// Puts a dead letter back to work, with all its attempts. False if there is none of that
-    /// [key](DeadLetter::key).
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    pub async fn requeue(&self, key: &str) -> Result<bool, InboxError> {
-        self.engine().requeue(key).await
-    }
-
     /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
     ///
     /// A worker of apalis' own can run on it, but what fails there does not become a
-    /// [dead letter](Self::dead_letters), and is not forgotten.
+    /// [dead letter](State::Dead), and is not forgotten.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {
@@ -271,11 +413,13 @@ impl Accept for Inbox {
     type Error = InboxError;
 
     async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
-        let stored = self.engine().insert(record).await?;
-        if stored == Acceptance::New {
+        let begun = Instant::now();
+        let stored = self.engine().insert(record).await;
+        metrics::acceptance(&stored, begun.elapsed());
+        if matches!(stored, Ok(Acceptance::New)) {
             self.news.notify_one();
         }
-        Ok(stored)
+        stored
     }
 }
 

@@ -5,12 +5,22 @@
 compile_error!("number7-inbox needs a store: enable the feature sqlite, postgres or redis");
 
 mod attempt;
-mod dead_letter;
 mod engine;
+mod entry;
 mod error;
 mod event;
+mod failure;
+mod history;
+mod in_hand;
 mod inbox;
+mod list;
+#[cfg_attr(not(feature = "metrics"), path = "metrics_off.rs")]
+mod metrics;
+mod pause;
 mod settings;
+mod stats;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod transaction;
 mod upkeep;
 mod work;
 mod worker;
@@ -19,17 +29,25 @@ mod worker;
 pub use number7_core::*;
 
 pub use self::{
-    dead_letter::DeadLetter,
     engine::STORE_TIMEOUT,
+    entry::{AttemptError, Entry, State},
     error::{InboxError, InboxErrorKind},
     event::{AcceptedEvent, StoredEvent},
+    failure::Failure,
+    history::KEPT_ERRORS,
     inbox::Inbox,
+    list::{Cursor, Filter, Page},
+    pause::Pause,
     settings::{
         DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_LEASE, DEFAULT_MAX_BACKOFF,
         DEFAULT_RETENTION, MAX_LEASE, MIN_LEASE,
     },
+    stats::Stats,
     worker::Worker,
 };
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::transaction::TransactionalStore;
 
 /// Any error: what a handler can return.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

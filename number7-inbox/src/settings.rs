@@ -40,6 +40,9 @@ pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
 /// apart: a week is longer than webhook senders retry that do publish it, which is three days.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
+pub(crate) const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 const HEARTBEATS_PER_LEASE: u32 = 4;
 
 #[derive(Clone, Debug)]
@@ -50,6 +53,9 @@ pub(crate) struct Settings {
     pub(crate) max_backoff: Duration,
     pub(crate) lease: Duration,
     pub(crate) retention: Duration,
+    pub(crate) dead_retention: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) shutdown_limit: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -61,6 +67,9 @@ impl Default for Settings {
             max_backoff: DEFAULT_MAX_BACKOFF,
             lease: DEFAULT_LEASE,
             retention: DEFAULT_RETENTION,
+            dead_retention: None,
+            timeout: None,
+            shutdown_limit: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     STORE_TIMEOUT,
     engine::{Engine, SWEEP_STEP},
+    in_hand::InHand,
     settings::Settings,
 };
 
@@ -34,12 +35,18 @@ pub(crate) struct Upkeep<'a> {
     engine: &'a dyn Engine,
     worker: &'a str,
     settings: &'a Settings,
+    in_hand: &'a InHand,
     is_away: AtomicBool,
 }
 
 impl<'a> Upkeep<'a> {
-    pub(crate) fn new(engine: &'a dyn Engine, worker: &'a str, settings: &'a Settings) -> Self {
-        Self { engine, worker, settings, is_away: AtomicBool::new(false) }
+    pub(crate) fn new(
+        engine: &'a dyn Engine,
+        worker: &'a str,
+        settings: &'a Settings,
+        in_hand: &'a InHand,
+    ) -> Self {
+        Self { engine, worker, settings, in_hand, is_away: AtomicBool::new(false) }
     }
 
     /// Makes the worker known to the store, as soon as it is there.
@@ -57,11 +64,20 @@ impl<'a> Upkeep<'a> {
     async fn lease(&self) {
         let Settings { lease, .. } = *self.settings;
         let mut since = Instant::now();
+        let mut renewed = Instant::now();
         loop {
+            let asked = Instant::now();
             let pause = match self.renew().await {
-                true => self.settings.heartbeat(),
+                true => {
+                    renewed = asked;
+                    self.settings.heartbeat()
+                }
                 false => {
                     since = Instant::now();
+                    // Others may have taken over by now.
+                    if renewed.elapsed() > lease {
+                        self.in_hand.tell_lost(&[], Instant::now().into_std());
+                    }
                     RENEWAL_PAUSE
                 }
             };
@@ -79,7 +95,9 @@ impl<'a> Upkeep<'a> {
 
     /// Renews the lease. False if the store failed, which the log has once for each outage.
     async fn renew(&self) -> bool {
+        let asked = Instant::now().into_std();
         let renewed = self.engine.keep_alive(self.worker).await;
+        let renewed = renewed.map(|held| self.in_hand.tell_lost(&held, asked));
         let was_away = self.is_away.swap(renewed.is_err(), Ordering::Relaxed);
         match renewed {
             Ok(()) if was_away => {
@@ -101,10 +119,11 @@ impl<'a> Upkeep<'a> {
 
     /// Forgets what was finished long enough ago, now and then.
     async fn sweep(&self) {
-        let retention = self.settings.retention;
-        let pause = (retention / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL);
+        let Settings { retention, dead_retention, .. } = *self.settings;
+        let shorter = dead_retention.map_or(retention, |dead| dead.min(retention));
+        let pause = (shorter / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL);
         loop {
-            let swept = self.engine.sweep(retention).await;
+            let swept = self.engine.sweep(retention, dead_retention).await;
             if let Err(error) = &swept {
                 tracing::warn!(target: "number7", "could not forget old events: {error}");
             }

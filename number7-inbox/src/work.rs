@@ -3,22 +3,27 @@
 
 use std::{collections::HashSet, mem, slice, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
+
 use tokio::{
     select,
     sync::{
         Notify,
         mpsc::{self, error::SendError},
+        watch,
     },
-    task::yield_now,
-    time::{Instant, MissedTickBehavior, interval_at, sleep},
+    task::{JoinSet, yield_now},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::{
-    InboxError, InboxErrorKind,
-    attempt::{Handler, attempt},
-    engine::{Claim, End, Engine, Turn, WORKER_PREFIX},
+    Entry, InboxError, InboxErrorKind, State,
+    attempt::{Handler, NOT_COMMITTED, attempt},
+    engine::{Claim, End, Engine, Outcome, Turn, WORKER_PREFIX},
+    event::ClaimOf,
+    in_hand::{Attempt, AttemptId, InHand},
     settings::Settings,
     upkeep::Upkeep,
 };
@@ -39,36 +44,46 @@ const YIELDS: usize = 32;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// What is called for an event that has become a dead letter.
+pub(crate) type DeadLetterHook = dyn Fn(Entry) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// What a worker is to do.
+pub(crate) struct Job {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) handler: Box<Handler>,
+    pub(crate) on_dead_letter: Option<Box<DeadLetterHook>>,
+    pub(crate) settings: Settings,
+    pub(crate) news: Arc<Notify>,
+    pub(crate) paused: watch::Receiver<bool>,
+}
+
 /// What all attempts of a worker share.
-struct Job {
-    engine: Arc<dyn Engine>,
-    handler: Box<Handler>,
-    settings: Settings,
+struct Shared {
+    job: Job,
     worker: String,
+    in_hand: InHand,
+    /// The attempts that are going on are given up.
+    give_up: CancellationToken,
 }
 
 /// Works until it is to stop, and then until nothing is in hand.
-pub(crate) async fn work(
-    engine: Arc<dyn Engine>,
-    handler: Box<Handler>,
-    settings: Settings,
-    news: Arc<Notify>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn work(job: Job, stop: CancellationToken) {
     // A name is used once, so what a store has of an earlier worker never stands in the way.
     let worker = format!("{WORKER_PREFIX}{}", Ulid::generate());
-    let job = Arc::new(Job { engine, handler, settings, worker });
-    let upkeep = Upkeep::new(&*job.engine, &job.worker, &job.settings);
+    let (in_hand, give_up) = (InHand::default(), CancellationToken::new());
+    let shared = Arc::new(Shared { job, worker, in_hand, give_up });
+    let Shared { job, worker, .. } = &*shared;
+    let upkeep = Upkeep::new(&*job.engine, worker, &job.settings, &shared.in_hand);
     select! {
         () = upkeep.register() => {}
         () = stop.cancelled() => return,
     }
     let given_up = select! {
-        given_up = Worker::new(Arc::clone(&job), news, stop).run() => given_up,
+        given_up = Worker::new(Arc::clone(&shared), stop).run() => given_up,
         () = upkeep.run() => return,
     };
     // What was claimed and not begun is free at once.
-    let (engine, worker) = (&job.engine, &job.worker);
+    let engine = &job.engine;
     let given_back = async {
         engine.release(worker, &given_up).await?;
         engine.forget(worker).await
@@ -82,13 +97,11 @@ pub(crate) async fn work(
 }
 
 struct Worker {
-    job: Arc<Job>,
-    news: Arc<Notify>,
+    shared: Arc<Shared>,
+    paused: watch::Receiver<bool>,
     stop: CancellationToken,
-    /// The attempts that are going on, or whose end is not recorded.
-    in_hand: HashSet<(String, u32)>,
-    /// Which of them is a suspect's.
-    suspect: Option<(String, u32)>,
+    /// Which attempt in hand is a suspect's.
+    suspect: Option<AttemptId>,
     /// The ends that are not recorded.
     ends: Vec<End>,
     sender: mpsc::UnboundedSender<End>,
@@ -99,6 +112,8 @@ struct Worker {
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
     failure: Option<Failure>,
+    /// The calls of the hook that are going on.
+    hooks: JoinSet<()>,
 }
 
 /// The store has failed, and is asked again after a pause.
@@ -108,13 +123,12 @@ struct Failure {
 }
 
 impl Worker {
-    fn new(job: Arc<Job>, news: Arc<Notify>, stop: CancellationToken) -> Self {
+    fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         Self {
-            job,
-            news,
+            paused: shared.job.paused.clone(),
+            shared,
             stop,
-            in_hand: HashSet::new(),
             suspect: None,
             ends: Vec::new(),
             sender,
@@ -122,24 +136,38 @@ impl Worker {
             given_up: HashSet::new(),
             may_have_more: false,
             failure: None,
+            hooks: JoinSet::new(),
         }
     }
 
     /// Returns the tasks that it had to give up.
     async fn run(mut self) -> Vec<String> {
-        let heartbeat = self.job.settings.heartbeat();
+        let shared = Arc::clone(&self.shared);
+        let heartbeat = shared.job.settings.heartbeat();
         let mut check = interval_at(Instant::now() + heartbeat, heartbeat);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_idle = false;
-        while !(self.stop.is_cancelled() && self.in_hand.is_empty()) {
+        let mut give_up_at = None;
+        while !(self.stop.is_cancelled() && shared.in_hand.len() == 0) {
+            let is_stopping = self.stop.is_cancelled();
+            if let (true, None, Some(limit)) =
+                (is_stopping, give_up_at, shared.job.settings.shutdown_limit)
+            {
+                give_up_at = Some(Instant::now() + limit);
+            }
             if is_idle {
-                let is_stopping = self.stop.is_cancelled();
-                let has_room = !is_stopping && self.room() > 0;
+                let has_room = self.room() > 0;
                 select! {
                     Some(end) = self.receiver.recv() => self.ends.push(end),
-                    () = self.news.notified(), if has_room => {}
+                    () = shared.job.news.notified(), if has_room => {}
                     () = sleep(POLL_INTERVAL), if has_room => {}
                     () = self.stop.cancelled(), if !is_stopping => {}
+                    // Whoever can resume it may be gone.
+                    Ok(()) = self.paused.changed(), if !is_stopping => {}
+                    () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
+                        if give_up_at.is_some() && !shared.give_up.is_cancelled() => {
+                        shared.give_up.cancel();
+                    }
                     // A statement that arrives late claims when its answer is long given up.
                     _ = check.tick() => self.may_have_more = true,
                 }
@@ -158,6 +186,7 @@ impl Worker {
                 }
             }
         }
+        while self.hooks.join_next().await.is_some() {}
         self.given_up.into_iter().collect()
     }
 
@@ -168,40 +197,41 @@ impl Worker {
             while let Ok(end) = self.receiver.try_recv() {
                 self.ends.push(end);
             }
-            if self.ends.len() == self.in_hand.len() {
+            if self.ends.len() == self.shared.in_hand.len() {
                 return;
             }
             yield_now().await;
         }
     }
 
+    /// How many events it may claim.
     fn room(&self) -> usize {
-        self.job.settings.concurrency.saturating_sub(self.in_hand.len())
+        if self.stop.is_cancelled() || *self.paused.borrow() {
+            return 0;
+        }
+        self.shared.job.settings.concurrency.saturating_sub(self.shared.in_hand.len())
     }
 
     /// Records ends, and claims as much as there is room for then. Says whether there is more to do
     /// at once.
     async fn turn(&mut self) -> Result<bool, InboxError> {
-        let job = Arc::clone(&self.job);
+        let shared = Arc::clone(&self.shared);
+        let (engine, worker) = (&shared.job.engine, &*shared.worker);
         if self.may_have_more {
-            job.engine.release(&job.worker, &self.tasks()).await?;
+            engine.release(worker, &self.tasks()).await?;
             self.may_have_more = false;
         }
         let recorded = self.ends.len().min(MOST_AT_ONCE);
-        let most = match self.stop.is_cancelled() {
+        let most = match self.stop.is_cancelled() || *self.paused.borrow() {
             true => 0,
             false => (self.room() + recorded).min(MOST_AT_ONCE),
         };
         if recorded + most == 0 {
             return Ok(false);
         }
-        let turn = Turn {
-            worker: &job.worker,
-            ends: &self.ends[..recorded],
-            most,
-            suspect: self.suspect.is_none(),
-        };
-        let turned = job.engine.turn(turn).await;
+        let turn =
+            Turn { worker, ends: &self.ends[..recorded], most, suspect: self.suspect.is_none() };
+        let turned = engine.turn(turn).await;
         let turned = match turned {
             Err(error) if error.kind() == InboxErrorKind::Unstorable && recorded > 0 => {
                 return self.record_one_by_one().await.map(|()| true);
@@ -229,13 +259,21 @@ impl Worker {
         if claim.is_suspect {
             self.suspect = Some(id.clone());
         }
-        self.in_hand.insert(id);
-        let (job, sender) = (Arc::clone(&self.job), self.sender.clone());
+        let of_claim = Arc::new(ClaimOf::new(self.shared.worker.clone(), claim.task.clone()));
+        let begun = Attempt {
+            claim: Arc::clone(&of_claim),
+            key: claim.key.clone(),
+            stored: claim.stored.clone(),
+            begun: Instant::now().into_std(),
+        };
+        self.shared.in_hand.insert(id, begun);
+        let (shared, sender) = (Arc::clone(&self.shared), self.sender.clone());
         tokio::spawn(async move {
-            let end = attempt(&*job.handler, &job.settings, claim).await;
+            let Job { handler, settings, .. } = &shared.job;
+            let end = attempt(&**handler, settings, claim, of_claim, &shared.give_up).await;
             // The worker was dropped, and this is left of it.
             if let Err(SendError(end)) = sender.send(end)
-                && let Err(error) = job.record(&end).await
+                && let Err(error) = shared.record(&end).await
             {
                 tracing::warn!(
                     target: "number7", task = end.task,
@@ -247,21 +285,49 @@ impl Worker {
 
     /// The end of an attempt is recorded, or is not to be.
     fn is_over(&mut self, end: &End, counts: bool) {
-        if !counts {
+        let id = (end.task.clone(), end.attempt);
+        self.suspect.take_if(|suspect| *suspect == id);
+        let Some(Attempt { claim, key, stored, .. }) = self.shared.in_hand.remove(&id) else {
+            return;
+        };
+        if counts && end.outcome.error() == Some(NOT_COMMITTED) {
             tracing::warn!(
-                target: "number7", task = end.task, attempt = end.attempt,
-                "the lease of an attempt was lost, and its end does not count"
+                target: "number7", key, attempt = end.attempt, "an attempt failed: {NOT_COMMITTED}"
             );
         }
-        let id = (end.task.clone(), end.attempt);
-        self.in_hand.remove(&id);
-        self.suspect.take_if(|suspect| *suspect == id);
+        match &end.outcome {
+            Outcome::Dead { .. } | Outcome::Exhausted { .. } if counts => {
+                self.call_hook(end, key, stored);
+            }
+            // It is done, by the handler's own transaction.
+            _ if !counts && claim.is_in_transaction() => {}
+            _ if !counts => tracing::warn!(
+                target: "number7", key, attempt = end.attempt,
+                "the lease of an attempt was lost, and its end does not count"
+            ),
+            _ => {}
+        }
+    }
+
+    fn call_hook(&mut self, end: &End, key: String, stored: crate::StoredEvent) {
+        let Some(hook) = &self.shared.job.on_dead_letter else { return };
+        while self.hooks.try_join_next().is_some() {}
+        self.hooks.spawn(hook(Entry {
+            place: String::new(),
+            task: end.task.clone(),
+            key,
+            stored,
+            state: State::Dead,
+            since: std::time::SystemTime::now(),
+            attempts: end.attempts(),
+            history: end.history.clone().unwrap_or_default(),
+        }));
     }
 
     /// One of the ends is such that the store will never take it. The others must not wait for it.
     async fn record_one_by_one(&mut self) -> Result<(), InboxError> {
         while let Some(end) = self.ends.pop() {
-            match self.job.record(&end).await {
+            match self.shared.record(&end).await {
                 Ok(counts) => self.is_over(&end, counts),
                 Err(error) if error.kind() == InboxErrorKind::Unstorable => {
                     tracing::error!(
@@ -295,7 +361,7 @@ impl Worker {
         let pause = failure.pause;
         failure.pause = (pause * 2).min(LONGEST_PAUSE);
         // Nobody waits for a store for longer than for the lease that ends meanwhile.
-        let is_long = failure.since.elapsed() > self.job.settings.lease;
+        let is_long = failure.since.elapsed() > self.shared.job.settings.lease;
         if self.stop.is_cancelled() && is_long {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
@@ -310,16 +376,17 @@ impl Worker {
 
     /// The tasks that are not to be given back.
     fn tasks(&self) -> Vec<String> {
-        let in_hand = self.in_hand.iter().map(|(task, _)| task);
-        in_hand.chain(&self.given_up).cloned().collect()
+        let mut tasks = self.shared.in_hand.tasks();
+        tasks.extend(self.given_up.iter().cloned());
+        tasks
     }
 }
 
-impl Job {
+impl Shared {
     /// Records one end. False if it does not count.
     async fn record(&self, end: &End) -> Result<bool, InboxError> {
         let ends = slice::from_ref(end);
         let turn = Turn { worker: &self.worker, ends, most: 0, suspect: false };
-        Ok(!self.engine.turn(turn).await?.ended.is_empty())
+        Ok(!self.job.engine.turn(turn).await?.ended.is_empty())
     }
 }

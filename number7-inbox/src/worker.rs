@@ -5,12 +5,11 @@ use tokio::{select, sync::Notify, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    AcceptedEvent, BoxError, MAX_LEASE, MIN_LEASE, attempt::Handler, engine::Engine,
-    settings::Settings, work::work,
+    AcceptedEvent, Entry, Failure, MAX_LEASE, MIN_LEASE, Pause,
+    engine::Engine,
+    settings::{LONGEST_REST, Settings},
+    work::{Job, work},
 };
-
-/// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
-const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Runs an async function for each accepted event.
 ///
@@ -24,10 +23,8 @@ const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// records what ended meanwhile.
 #[must_use = "a worker does nothing unless it is run"]
 pub struct Worker {
-    engine: Arc<dyn Engine>,
-    handler: Box<Handler>,
-    settings: Settings,
-    news: Arc<Notify>,
+    job: Job,
+    pause: Pause,
 }
 
 impl Worker {
@@ -35,13 +32,16 @@ impl Worker {
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        E: Into<Failure>,
     {
         let handler = move |event| {
             let handled = handler(event);
             async { handled.await.map_err(Into::into) }.boxed()
         };
-        Self { engine, handler: Box::new(handler), settings: Settings::default(), news }
+        let (pause, paused) = Pause::new();
+        let (handler, settings) = (Box::new(handler), Settings::default());
+        let job = Job { engine, handler, on_dead_letter: None, settings, news, paused };
+        Self { job, pause }
     }
 
     /// How many events it has in hand at a time; [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY) unless it is set.
@@ -51,7 +51,7 @@ impl Worker {
     /// It is zero.
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         assert!(concurrency > 0, "a worker of concurrency 0 does nothing");
-        self.settings.concurrency = concurrency;
+        self.job.settings.concurrency = concurrency;
         self
     }
 
@@ -63,7 +63,7 @@ impl Worker {
     /// It is zero.
     pub fn attempts(mut self, attempts: u32) -> Self {
         assert!(attempts > 0, "an event that is tried 0 times is never handled");
-        self.settings.attempts = attempts;
+        self.job.settings.attempts = attempts;
         self
     }
 
@@ -71,8 +71,8 @@ impl Worker {
     /// never longer than `longest` or 30 days; [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF)
     /// unless it is set. SQLite keeps whole seconds, rounded up.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.first_backoff = first;
-        self.settings.max_backoff = longest.min(LONGEST_REST);
+        self.job.settings.first_backoff = first;
+        self.job.settings.max_backoff = longest.min(LONGEST_REST);
         self
     }
 
@@ -85,7 +85,7 @@ impl Worker {
     pub fn lease(mut self, lease: Duration) -> Self {
         let range = MIN_LEASE..=MAX_LEASE;
         assert!(range.contains(&lease), "a lease of {lease:?} is not within {range:?}");
-        self.settings.lease = lease;
+        self.job.settings.lease = lease;
         self
     }
 
@@ -93,8 +93,88 @@ impl Worker {
     /// unless it is set. Of an event that is not finished, or is a dead letter, it is known for as
     /// long as it is there.
     pub fn retention(mut self, retention: Duration) -> Self {
-        self.settings.retention = retention;
+        self.job.settings.retention = retention;
         self
+    }
+
+    /// How long dead letters are kept, to the second: for ever unless it is set. Then they are
+    /// forgotten, with their keys: nobody can requeue them any more, and a delivery of that event is
+    /// new again. All workers of one inbox should have the same.
+    pub fn dead_letter_retention(mut self, retention: Duration) -> Self {
+        self.job.settings.dead_retention = Some(retention);
+        self
+    }
+
+    /// How long one attempt may take: as long as the handler does unless it is set, since only its
+    /// author knows how long a document may need.
+    ///
+    /// After this time the handler's future is dropped at the await point where it is, and the
+    /// attempt has failed. A handler that blocks its thread is not ended by this.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "a handler cannot end in no time");
+        self.job.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// How long [`run_until`](Self::run_until) waits, after its signal, for the attempts in hand: for
+    /// as long as they take unless it is set.
+    ///
+    /// Then it drops the futures of their handlers, and gives their events back: other workers begin
+    /// them at once, and the attempts that were given up do not count. Set it to less than your
+    /// service manager waits before it kills the process: Docker waits 10 seconds, Kubernetes 30,
+    /// systemd 90.
+    pub fn shutdown_limit(mut self, limit: Duration) -> Self {
+        self.job.settings.shutdown_limit = Some(limit);
+        self
+    }
+
+    /// Calls an async function for each event that has become a dead letter in this worker's hands, to
+    /// raise an alarm for example. There is one such function; nothing is called unless it is set.
+    ///
+    /// It is called after the store has confirmed the dead letter, and at most once: not if the
+    /// process ends in between. [`run_until`](Self::run_until) waits for it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn handle(_: number7_inbox::AcceptedEvent) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn work(inbox: &number7_inbox::Inbox) {
+    /// let worker = inbox.worker(handle).on_dead_letter(async |letter| {
+    ///     eprintln!("{} is dead after {} attempts: {}", letter.key(), letter.attempts(), letter.error());
+    /// });
+    /// # worker.run_until(std::future::pending()).await;
+    /// # }
+    /// ```
+    pub fn on_dead_letter<H, F>(mut self, hook: H) -> Self
+    where
+        H: Fn(Entry) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.job.on_dead_letter = Some(Box::new(move |letter| hook(letter).boxed()));
+        self
+    }
+
+    /// What pauses this worker, and lets it go on, also while it runs.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn handle(_: number7_inbox::AcceptedEvent) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn work(inbox: &number7_inbox::Inbox) {
+    /// let worker = inbox.worker(handle);
+    /// let pause = worker.pause();
+    /// tokio::spawn(worker.run_until(std::future::pending()));
+    /// pause.pause(); // while the database of invoices is being moved
+    /// pause.resume();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn pause(&self) -> Pause {
+        self.pause.clone()
     }
 
     /// Works until the signal is ready, and then finishes what it has in hand.
@@ -103,9 +183,8 @@ impl Worker {
     /// whose future is dropped claims nothing more. Its handlers go on without a lease, and their
     /// ends are recorded unless another worker has begun their events by then.
     pub async fn run_until(self, signal: impl Future<Output = ()>) {
-        let Self { engine, handler, settings, news } = self;
         let stop = CancellationToken::new();
-        let work = work(engine, handler, settings, news, stop.clone());
+        let work = work(self.job, stop.clone());
         // A task, so that it does not wait for whatever else its caller polls.
         let mut work = pin!(AbortOnDropHandle::new(tokio::spawn(work)));
         let ended = select! {
@@ -123,6 +202,6 @@ impl Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Worker").field("settings", &self.job.settings).finish_non_exhaustive()
     }
 }

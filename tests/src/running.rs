@@ -7,7 +7,7 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{AcceptedEvent, BoxError, Inbox, Worker};
+use number7_inbox::{AcceptedEvent, BoxError, Entry, Filter, Inbox, State, Worker};
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
 use crate::delivery;
@@ -77,6 +77,11 @@ impl Handled {
 /// Accepts the published payload for another event and job.
 pub async fn accept(inbox: &Inbox, event: &str, job: &str) -> Acceptance {
     inbox.accept(&delivery(event, job)).await.unwrap()
+}
+
+/// The dead letters, the oldest first, and at most a hundred.
+pub async fn dead_letters(inbox: &Inbox) -> Vec<Entry> {
+    inbox.list(State::Dead, &Filter::new(), None, 100).await.unwrap().entries
 }
 
 /// Waits for what must happen.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use number7_tests::{
     body, on_every_store,
     receiver::{FRAMEWORKS, Setup},
+    running::dead_letters,
     store::Store,
 };
 use tempfile::TempDir;
@@ -204,7 +205,7 @@ async fn an_event_that_ends_its_process_takes_no_other_with_it(store: Store) {
     }
     assert_eq!(lives, LIVES);
     drop(receiver);
-    let letters = store.open().await.dead_letters(100).await.unwrap();
+    let letters = dead_letters(&store.open().await).await;
     let keys: Vec<_> = letters.iter().map(|letter| letter.key()).collect();
     assert_eq!(keys, ["job.completed:job_poison"]);
     assert_eq!(setup.effects().len(), OTHERS);

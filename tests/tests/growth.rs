@@ -4,7 +4,7 @@
 use number7_inbox::{AcceptedEvent, MIN_LEASE};
 use number7_tests::{
     engine::{Engine, Server},
-    running::{Handled, Running, accept, until},
+    running::{Handled, Running, accept, dead_letters, until},
     store::{Store, fill},
 };
 use tokio::task::block_in_place;
@@ -33,7 +33,7 @@ const STATEMENTS: [&str; 6] = [
     "FOR UPDATE SKIP LOCKED",
     "status IN ('Queued', 'Running') AND lock_by IN",
     "DELETE FROM apalis.jobs",
-    "SELECT idempotency_key, job, attempts",
+    "SELECT micros",
     "attempts = 0",
 ];
 
@@ -58,7 +58,7 @@ async fn postgres_goes_through_no_finished_events() {
         accept(&inbox, "job.completed", &format!("job_dead_{number}")).await;
     }
     until(async || handled.events() == 200).await;
-    until(async || inbox.dead_letters(100).await.unwrap().len() == 100).await;
+    until(async || dead_letters(&inbox).await.len() == 100).await;
     assert!(inbox.requeue("job.completed:job_dead_1").await.unwrap());
     // It looks for what the dead have left after it has seen the store for a lease.
     until(async || server.log()[from..].contains(STATEMENTS[2])).await;

@@ -14,7 +14,7 @@ use number7_tests::{
     delivery,
     gate::Gate,
     on_every_store,
-    running::{Handled, PATIENCE, Running, accept, until},
+    running::{Handled, PATIENCE, Running, accept, dead_letters, until},
     store::{Store, redis_script},
 };
 use tokio::time::sleep;
@@ -35,11 +35,11 @@ async fn who_succeeds_late_leaves_no_dead_letter(store: Store) {
     gate.begun().await;
     store.take_over().await;
     let second = Running::start(handled.worker(&inbox).attempts(1));
-    until(async || inbox.dead_letters(1).await.unwrap().len() == 1).await;
-    let letters = inbox.dead_letters(1).await.unwrap();
+    until(async || dead_letters(&inbox).await.len() == 1).await;
+    let letters = dead_letters(&inbox).await;
     assert_eq!(letters[0].attempts(), 1);
     gate.open();
-    until(async || inbox.dead_letters(1).await.unwrap().is_empty()).await;
+    until(async || dead_letters(&inbox).await.is_empty()).await;
     assert_eq!((store.unfinished().await, handled.events()), (0, 0));
     assert!(!inbox.requeue("job.completed:job_1").await.unwrap());
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
@@ -98,15 +98,15 @@ async fn inboxes_of_two_names_share_nothing(store: Store) {
     stopped.crash().await;
     let broken = staging.worker(|_: AcceptedEvent| async { Err::<(), _>("broken") }).attempts(1);
     let broken = Running::start(broken.lease(MIN_LEASE));
-    until(async || staging.dead_letters(1).await.unwrap().len() == 1).await;
+    until(async || dead_letters(&staging).await.len() == 1).await;
     sleep(MIN_LEASE * 3).await;
     broken.stop().await;
-    assert!(live.dead_letters(1).await.unwrap().is_empty());
+    assert!(dead_letters(&live).await.is_empty());
     assert!(!live.requeue("job.completed:job_1").await.unwrap());
 
     handled.worker(&live).lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
     assert_eq!(handled.events(), 1);
-    assert_eq!(staging.dead_letters(1).await.unwrap().len(), 1);
+    assert_eq!(dead_letters(&staging).await.len(), 1);
     assert!(again.requeue("job.completed:job_1").await.unwrap());
 }
 
@@ -257,7 +257,7 @@ async fn an_event_that_redis_has_half_of_holds_up_no_other() {
     assert_eq!(handled.events(), OTHERS);
 
     // Of the one its JSON is left, so it can be put back to work.
-    let letters = inbox.dead_letters(10).await.unwrap();
+    let letters = dead_letters(&inbox).await;
     let keys: Vec<_> = letters.iter().map(|letter| letter.key()).collect();
     assert_eq!(keys, ["job.completed:job_evicted"]);
     assert!(letters[0].error().contains("evicted"), "{}", letters[0].error());

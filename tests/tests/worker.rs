@@ -10,12 +10,12 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{AcceptedEvent, BoxError, Event, MAX_LEASE, MIN_LEASE};
+use number7_inbox::{AcceptedEvent, BoxError, Event, MAX_LEASE, MIN_LEASE, State};
 use number7_tests::{
     body,
     gate::Gate,
     on_every_store,
-    running::{Handled, PATIENCE, Running, accept, until},
+    running::{Handled, PATIENCE, Running, accept, dead_letters, until},
     sign,
     store::Store,
     verifier,
@@ -54,7 +54,7 @@ async fn what_fails_is_tried_again_and_then_rests(store: Store) {
         // SQLite's clock has whole seconds, and rounds up.
         assert!(rested > Duration::from_millis(950), "{rested:?}");
     }
-    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
+    assert_eq!(dead_letters(&inbox).await.len(), 0);
 }
 
 async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
@@ -74,7 +74,7 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     broken.run_until(store.settled(PATIENCE)).await;
     assert_eq!(attempts.load(Ordering::Relaxed), 6);
 
-    let mut letters = inbox.dead_letters(10).await.unwrap();
+    let mut letters = dead_letters(&inbox).await;
     letters.sort_by(|a, b| a.key().cmp(b.key()));
     let keys: Vec<_> = letters.iter().map(|letter| (letter.key(), letter.attempts())).collect();
     assert_eq!(keys, [("job.completed:job_1", 3), ("job.completed:job_2", 3)]);
@@ -82,8 +82,6 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     assert_eq!(letters[1].error(), "panicked: the database of invoices is away\u{fffd}");
     assert!(letters[0].since().elapsed().unwrap() < PATIENCE);
     assert_eq!(letters[0].stored().json(), body("job.completed", "job_1").as_bytes());
-    assert_eq!(inbox.dead_letters(1).await.unwrap().len(), 1);
-    assert_eq!(inbox.dead_letters(0).await.unwrap().len(), 0);
 
     // A dead letter is known: the sender's retry does not bring it back, an operator does.
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
@@ -94,19 +92,20 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     let handled = Handled::default();
     handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
     assert_eq!((handled.of("job.completed:job_1"), handled.of("job.completed:job_2")), (1, 0));
-    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 1);
+    assert_eq!(dead_letters(&inbox).await.len(), 1);
     assert!(!inbox.discard("job.completed:job_1").await.unwrap(), "it is done");
 
     // The other one is given up for good, and its key stays known for the retention.
-    let letter = inbox.dead_letter("job.completed:job_2").await.unwrap().unwrap();
+    let letter = inbox.show("job.completed:job_2").await.unwrap().unwrap();
+    assert_eq!(letter.state(), State::Dead);
     assert_eq!(letter.error(), letters[1].error());
     assert_eq!(letter.stored().json(), body("job.completed", "job_2").as_bytes());
     assert!(inbox.discard("job.completed:job_2").await.unwrap());
     assert!(!inbox.discard("job.completed:job_2").await.unwrap());
-    assert!(inbox.dead_letter("job.completed:job_2").await.unwrap().is_none());
-    assert!(inbox.dead_letter("job.completed:job_3").await.unwrap().is_none());
+    assert_eq!(inbox.show("job.completed:job_2").await.unwrap().unwrap().state(), State::Done);
+    assert!(inbox.show("job.completed:job_3").await.unwrap().is_none());
     assert!(!inbox.requeue("job.completed:job_2").await.unwrap());
-    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
+    assert_eq!(dead_letters(&inbox).await.len(), 0);
     assert_eq!(accept(&inbox, "job.completed", "job_2").await, Acceptance::Duplicate);
     assert_eq!(store.unfinished().await, 0);
     let forgotten = async {
@@ -129,7 +128,7 @@ async fn what_cannot_be_typed_is_accepted_and_kept(store: Store) {
         Ok(())
     });
     worker.attempts(1).run_until(store.settled(PATIENCE)).await;
-    let letters = inbox.dead_letters(10).await.unwrap();
+    let letters = dead_letters(&inbox).await;
     assert_eq!(letters[0].error(), "field `fileStatus` is missing");
     assert_eq!(letters[0].stored().json(), untypable.as_bytes());
 }
@@ -234,7 +233,7 @@ async fn a_stale_worker_changes_nothing(store: Store) {
     gate.open();
     stopping.await.unwrap();
     assert_eq!(store.unfinished().await, 0, "the stale worker put the event back to work");
-    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 0);
+    assert_eq!(dead_letters(&inbox).await.len(), 0);
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
 }
 
@@ -333,7 +332,7 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
     }
     handled.worker(&inbox).attempts(3).run_until(store.settled(PATIENCE)).await;
     assert_eq!(handled.of("job.completed:job_1"), 3);
-    let letters = inbox.dead_letters(10).await.unwrap();
+    let letters = dead_letters(&inbox).await;
     assert_eq!(letters[0].error(), "the process ended in the middle of the last attempt");
 }
 
@@ -355,11 +354,11 @@ async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
     let broken = inbox.worker(|_: AcceptedEvent| async { Err::<(), _>("broken") }).attempts(1);
     let broken = Running::start(broken.retention(Duration::from_secs(1)));
     accept(&inbox, "job.completed", "job_dead").await;
-    until(async || inbox.dead_letters(10).await.unwrap().len() == 1).await;
+    until(async || dead_letters(&inbox).await.len() == 1).await;
     until(async || store.keys().await == 1).await;
     sleep(Duration::from_secs(3)).await;
     assert_eq!(accept(&inbox, "job.completed", "job_dead").await, Acceptance::Duplicate);
-    assert_eq!(inbox.dead_letters(10).await.unwrap().len(), 1, "a dead letter was forgotten");
+    assert_eq!(dead_letters(&inbox).await.len(), 1, "a dead letter was forgotten");
     broken.stop().await;
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
 }

@@ -2,20 +2,29 @@
 
 mod connections;
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use apalis_postgres::{Config, PostgresStorage};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use number7_core::{Acceptance, Record};
 use sqlx::{
-    ConnectOptions, PgConnection, postgres::PgConnectOptions, query, query_as, query_scalar,
-    raw_sql,
+    AssertSqlSafe, ConnectOptions, PgConnection, Postgres as Db, postgres::PgConnectOptions, query,
+    query_as, query_scalar, raw_sql,
 };
 use ulid::Ulid;
 
 use self::connections::Connections;
-use super::{Answer, Engine, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time, sql};
-use crate::{DEFAULT_ATTEMPTS, DeadLetter, InboxError, InboxErrorKind, StoredEvent};
+use super::{
+    Answer, Engine, Listed, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time, sql,
+};
+use crate::{
+    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
+    history::History,
+    transaction::{TransactionalStore, sealed::Store},
+};
 
 /// Serves the sweep, dead letters and suspects; apalis has no index for them. Made once, by one
 /// process, and without a lock where it is there.
@@ -39,16 +48,24 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, 'Pending', 0, $4, now() + interval '1 microsecond', 0, $5)
     ON CONFLICT (job_type, idempotency_key) DO NOTHING";
 
-/// Rows of the ends: id, whether it counts. Rows of the claims: id, attempts, key, JSON, suspect.
+/// Rows of the ends: id. Rows of the claims: id, attempts, key, JSON, errors, whether it is a suspect.
+///
+/// What is done stays done, also where it was finished in a transaction of the handler's. What was
+/// recorded before, and whose answer was lost, is recorded again.
 const TURN: &str = "
     WITH ended AS (
         UPDATE apalis.jobs SET status = ends.status, attempts = ends.attempts,
-            last_result = ends.result::jsonb, lock_by = NULL, lock_at = NULL,
+            last_result = coalesce(ends.result::jsonb, last_result),
+            metadata = CASE WHEN ends.errors IS NULL THEN metadata
+                ELSE coalesce(metadata, '') || hstore('number7.errors', ends.errors) END,
+            lock_by = NULL, lock_at = NULL,
             run_at = now() + ends.delay * interval '1 second',
             done_at = CASE ends.status WHEN 'Pending' THEN NULL ELSE now() END
-        FROM unnest($3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::float8[])
-            AS ends(id, attempt, status, attempts, result, delay)
+        FROM unnest($3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::float8[],
+                $11::text[])
+            AS ends(id, attempt, status, attempts, result, delay, errors)
         WHERE jobs.id = ends.id AND jobs.attempts = ends.attempt
+            AND (jobs.status <> 'Done' OR ends.status = 'Done')
             AND coalesce(jobs.lock_by, $1) = $1
         RETURNING jobs.id
     ), suspect AS (
@@ -65,14 +82,24 @@ const TURN: &str = "
             lock_at = now(), done_at = NULL
         FROM (SELECT * FROM due UNION ALL SELECT * FROM suspect) AS free
         WHERE jobs.id = free.id
-        RETURNING jobs.id, jobs.attempts::bigint, idempotency_key, job, is_suspect
+        RETURNING jobs.id, jobs.attempts::bigint, idempotency_key, job,
+            metadata -> 'number7.errors', is_suspect
     )
-    SELECT id, NULL::bigint, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
+    SELECT id, NULL::bigint, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
+
+/// The end of one attempt, in a transaction of the handler's.
+const FINISH_ONE: &str = "
+    UPDATE apalis.jobs SET status = 'Done', last_result = '{\"Ok\":null}', lock_by = NULL,
+        lock_at = NULL, run_at = now(), done_at = now()
+    WHERE id = $1 AND attempts = $2 AND lock_by = $3";
 
 const KEEP_ALIVE: &str = "
-    INSERT INTO apalis.workers (id, worker_type, storage_name, layers, last_seen, started_at)
-    VALUES ($1, $2, 'PostgresStorage', $3, now(), now())
-    ON CONFLICT (id) DO UPDATE SET last_seen = now()";
+    WITH alive AS (
+        INSERT INTO apalis.workers (id, worker_type, storage_name, layers, last_seen, started_at)
+        VALUES ($1, $2, 'PostgresStorage', $3, now(), now())
+        ON CONFLICT (id) DO UPDATE SET last_seen = now()
+    )
+    SELECT id FROM apalis.jobs WHERE lock_by = $1 AND status IN ('Queued', 'Running')";
 
 /// What was claimed and not begun was counted when it was claimed by us, which is `Running`.
 const RELEASE: &str = "
@@ -80,16 +107,19 @@ const RELEASE: &str = "
         attempts = CASE status WHEN 'Running' THEN greatest(attempts - 1, 0) ELSE attempts END
     WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id <> ALL ($2)";
 
+/// What is locked is being finished, in a transaction of a handler's.
 const REAP: &str = "
     UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL,
         status = CASE WHEN attempts >= $1 THEN 'Failed' ELSE 'Pending' END
-    WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM apalis.workers
-        WHERE worker_type = $2 AND starts_with(id, $3)
-            AND last_seen < now() - $4::bigint * interval '1 second')";
+    WHERE id IN (SELECT id FROM apalis.jobs
+        WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM apalis.workers
+            WHERE worker_type = $2 AND starts_with(id, $3)
+                AND last_seen < now() - $4::bigint * interval '1 second')
+        FOR UPDATE SKIP LOCKED)";
 
 const SWEEP: &str = "
     DELETE FROM apalis.jobs WHERE id IN (SELECT id FROM apalis.jobs
-        WHERE job_type = $1 AND status = 'Done'
+        WHERE job_type = $1 AND status = $4 AND status IN ('Done', 'Killed')
             AND done_at < now() - $2::bigint * interval '1 second'
         ORDER BY done_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
 
@@ -101,22 +131,67 @@ const FORGET_WORKERS: &str = "
     DELETE FROM apalis.workers WHERE worker_type = $1 AND last_seen < now() - interval '1 day'
         AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)";
 
-const DEAD_LETTERS: &str = "
-    SELECT idempotency_key, job, attempts::bigint, coalesce(last_result ->> 'Err', ''),
-        coalesce(floor(extract(epoch FROM done_at))::bigint, 0)
-    FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'
-        AND idempotency_key IS NOT NULL
-    ORDER BY done_at, id LIMIT $2";
+/// Due, later, in hand, dead, and for how many microseconds the oldest has been due.
+const STATS: &str = "
+    SELECT (SELECT count(*) FROM apalis.jobs
+            WHERE job_type = $1 AND status = 'Pending' AND run_at <= now())
+        + (SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Failed'),
+        (SELECT count(*) FROM apalis.jobs
+            WHERE job_type = $1 AND status = 'Pending' AND run_at > now()),
+        (SELECT count(*) FROM apalis.jobs WHERE status IN ('Queued', 'Running')
+            AND lock_by IN (SELECT id FROM apalis.workers WHERE worker_type = $1)),
+        (SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'),
+        (extract(epoch FROM now() - least(now(),
+            (SELECT run_at FROM apalis.jobs WHERE job_type = $1 AND status = 'Pending'
+                AND priority = 0 ORDER BY run_at LIMIT 1),
+            (SELECT min(run_at) FROM apalis.jobs WHERE job_type = $1 AND status = 'Failed')
+        )) * 1000000)::bigint";
 
-const DEAD_LETTER: &str = "
-    SELECT idempotency_key, job, attempts::bigint, coalesce(last_result ->> 'Err', ''),
-        coalesce(floor(extract(epoch FROM done_at))::bigint, 0)
-    FROM apalis.jobs WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'";
+const DONE: &str = "SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Done'";
+
+const TIME: &str = "coalesce(CASE WHEN status IN ('Done', 'Killed') THEN done_at
+    WHEN status IN ('Queued', 'Running') THEN lock_at END, run_at)";
+
+/// The columns of [`sql::EntryRow`], by the column that has the time of the state.
+fn entries(time: &str, condition: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "SELECT micros || '.' || id, id, idempotency_key, job, attempts::bigint, status, micros,
+            metadata -> 'number7.errors', run_at > now()
+        FROM (SELECT *, (extract(epoch FROM {time}) * 1000000)::bigint AS micros
+            FROM apalis.jobs WHERE job_type = $1 AND {condition}) AS entries"
+    ))
+}
+
+/// The entries of a status.
+fn list(status: &str, state: State) -> AssertSqlSafe<String> {
+    let (time, condition) = match status {
+        "Queued" | "Running" => {
+            ("lock_at", "lock_by IN (SELECT id FROM apalis.workers WHERE worker_type = $1)")
+        }
+        "Done" | "Killed" => ("done_at", "true"),
+        // As the index has it. All events of ours have this priority.
+        _ => ("run_at", "priority = 0"),
+    };
+    let (first, last) = match state {
+        State::Due => ("'-infinity'", "now()"),
+        // What is due later comes after all that is due.
+        State::Later => ("now()", "'infinity'"),
+        _ => ("'-infinity'", "'infinity'"),
+    };
+    let condition = format!(
+        "status = '{status}' AND idempotency_key IS NOT NULL AND {condition}
+            AND {time} <= {last}
+            AND ({time}, id) > (
+                coalesce('epoch'::timestamptz + $2 * interval '1 microsecond', {first}), $3)
+        ORDER BY {time}, id LIMIT $4"
+    );
+    entries(time, &condition)
+}
 
 const REQUEUE: &str = "
     UPDATE apalis.jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = now(),
         done_at = NULL
-    WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'";
+    WHERE job_type = $1 AND idempotency_key = ANY ($2) AND status = 'Killed'";
 
 const DISCARD: &str = "
     UPDATE apalis.jobs SET status = 'Done', done_at = now()
@@ -128,11 +203,19 @@ pub(crate) struct Postgres {
     /// Workers: however many accept, a lease is renewed in time.
     working: Connections,
     queue: String,
+    done: Arc<sql::Counted>,
 }
 
 impl Postgres {
     pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
-        let options: PgConnectOptions = url.parse()?;
+        Self::open_with(url.parse()?, queue).await
+    }
+
+    /// On the database that these options name.
+    pub(crate) async fn open_with(
+        options: PgConnectOptions,
+        queue: String,
+    ) -> Result<Self, InboxError> {
         let connect = async || Ok(options.connect().await?);
         let mut connection = super::open(connect).await?;
         in_time(refuse_pooler(&mut connection, connect)).await?;
@@ -141,17 +224,20 @@ impl Postgres {
         let mut migrations = PostgresStorage::migrations();
         migrations.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
         raw_sql(INDEX).execute(&mut connection).await?;
+        in_time(refuse_hidden_extension(&mut connection)).await?;
         in_time(warn_if_not_durable(&mut connection)).await?;
         Ok(Self {
             accepting: Connections::accepting(&options),
             working: Connections::working(&options),
             queue,
+            done: Arc::default(),
         })
     }
 
     /// Another queue on the same server.
     pub(crate) fn named(&self, queue: String) -> Self {
-        Self { accepting: self.accepting.clone(), working: self.working.clone(), queue }
+        let (accepting, working) = (self.accepting.clone(), self.working.clone());
+        Self { accepting, working, queue, done: Arc::default() }
     }
 
     /// The storage for apalis' tools.
@@ -197,6 +283,17 @@ async fn refuse_encoding(connection: &mut PgConnection) -> Result<(), InboxError
     Err(InboxError::new(InboxErrorKind::Refused, text))
 }
 
+/// apalis keeps metadata in an `hstore`, and finds that as the search path of the session says.
+async fn refuse_hidden_extension(connection: &mut PgConnection) -> Result<(), InboxError> {
+    let found: bool =
+        query_scalar("SELECT to_regtype('hstore') IS NOT NULL").fetch_one(connection).await?;
+    if found {
+        return Ok(());
+    }
+    let text = "the extension hstore is in a schema that is not in the search_path of this URL";
+    Err(InboxError::new(InboxErrorKind::Refused, text))
+}
+
 async fn warn_if_not_durable(connection: &mut PgConnection) -> Result<(), InboxError> {
     let sql = "SELECT current_setting('fsync'), current_setting('synchronous_commit')";
     let (fsync, commit): (String, String) = query_as(sql).fetch_one(connection).await?;
@@ -207,6 +304,22 @@ async fn warn_if_not_durable(connection: &mut PgConnection) -> Result<(), InboxE
         );
     }
     Ok(())
+}
+
+impl TransactionalStore for Db {}
+
+impl Store for Db {
+    fn finish<'a>(
+        connection: &'a mut PgConnection,
+        task: &'a str,
+        attempt: u32,
+        worker: &'a str,
+    ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+        Box::pin(async move {
+            let finish = query(FINISH_ONE).bind(task).bind(count(attempt)).bind(worker);
+            Ok(finish.execute(connection).await?.rows_affected())
+        })
+    }
 }
 
 impl Engine for Postgres {
@@ -228,7 +341,7 @@ impl Engine for Postgres {
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        type Row = (String, Option<i64>, Option<String>, Option<Vec<u8>>, bool);
+        type Row = (String, Option<i64>, Option<String>, Option<Vec<u8>>, Option<String>, bool);
         let ends = turn.ends;
         let suspects = i64::from(turn.suspect && turn.most > 0);
         let turn = query_as(TURN)
@@ -241,15 +354,19 @@ impl Engine for Postgres {
             .bind(ends.iter().map(sql::result).collect::<Vec<_>>())
             .bind(ends.iter().map(|end| end.outcome.delay().as_secs_f64()).collect::<Vec<_>>())
             .bind(sql::rows(turn.most))
-            .bind(suspects);
+            .bind(suspects)
+            .bind(
+                ends.iter().map(|end| end.history.as_ref().map(History::json)).collect::<Vec<_>>(),
+            );
         Box::pin(self.working.run(move |connection| {
             async move {
                 let rows: Vec<Row> = turn.fetch_all(connection).await?;
                 let mut turned = Turned::default();
-                for (task, attempt, key, json, is_suspect) in rows {
+                for (task, attempt, key, json, errors, is_suspect) in rows {
                     match (attempt, json) {
                         (Some(attempt), Some(json)) => {
-                            turned.claimed.push(sql::claim((task, attempt, key, json), is_suspect));
+                            let row = (task, attempt, key, json, errors);
+                            turned.claimed.push(sql::claim(row, is_suspect));
                         }
                         _ => turned.ended.push(task),
                     }
@@ -260,10 +377,14 @@ impl Engine for Postgres {
         }))
     }
 
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
-        let alive =
-            query(KEEP_ALIVE).bind(worker.to_owned()).bind(self.queue.clone()).bind(SERVICE);
-        Box::pin(self.working.execute(alive).map(|done| done.map(drop)))
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>> {
+        let alive = query_scalar(KEEP_ALIVE).bind(worker.to_owned());
+        let alive = alive.bind(self.queue.clone()).bind(SERVICE);
+        Box::pin(
+            self.working.run(move |connection| {
+                async move { Ok(alive.fetch_all(connection).await?) }.boxed()
+            }),
+        )
     }
 
     fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
@@ -282,37 +403,86 @@ impl Engine for Postgres {
         Box::pin(self.working.execute(reap).map(|done| done.map(drop)))
     }
 
-    fn sweep(&self, retention: Duration) -> Answer<'_, u64> {
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
         Box::pin(async move {
-            let sweep = query(SWEEP).bind(self.queue.clone()).bind(sql::seconds(retention));
-            let swept = self.working.execute(sweep.bind(i64::from(SWEEP_STEP))).await?;
+            let mut swept = 0;
+            for (status, retention) in [("Done", Some(retention)), ("Killed", of_dead)] {
+                let Some(retention) = retention else { continue };
+                let sweep = query(SWEEP).bind(self.queue.clone()).bind(sql::seconds(retention));
+                let sweep = sweep.bind(i64::from(SWEEP_STEP)).bind(status);
+                swept += self.working.execute(sweep).await?;
+            }
             self.working.execute(query(FORGET_WORKERS).bind(self.queue.clone())).await?;
             Ok(swept)
         })
     }
 
-    fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
-        let letters = query_as(DEAD_LETTERS).bind(self.queue.clone()).bind(i64::from(most));
-        Box::pin(self.accepting.run(move |connection| {
-            async move { Ok(super::letters(letters.fetch_all(connection).await?)) }.boxed()
+    fn ping(&self) -> Answer<'_, ()> {
+        Box::pin(self.accepting.run(|connection| {
+            async {
+                let sql = "SELECT current_setting('transaction_read_only') = 'on'";
+                match query_scalar(sql).fetch_one(connection).await? {
+                    true => Err(InboxErrorKind::ReadOnly.into()),
+                    false => Ok(()),
+                }
+            }
+            .boxed()
         }))
     }
 
-    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>> {
-        let letter = query_as(DEAD_LETTER).bind(self.queue.clone()).bind(key.to_owned());
+    fn stats(&self) -> Answer<'_, Stats> {
+        let (queue, counted) = (self.queue.clone(), Arc::clone(&self.done));
         Box::pin(self.accepting.run(move |connection| {
-            async move { Ok(letter.fetch_optional(connection).await?.map(super::letter)) }.boxed()
+            async move {
+                type Row = (i64, i64, i64, i64, i64);
+                let stats = query_as(STATS).bind(&queue).fetch_one(&mut *connection);
+                let (due, later, in_hand, dead, oldest): Row = stats.await?;
+                let done = match counted.known() {
+                    Some(done) => done,
+                    None => {
+                        let begun = Instant::now();
+                        let done = query_scalar(DONE).bind(&queue).fetch_one(connection).await?;
+                        counted.set(done, begun.elapsed())
+                    }
+                };
+                Ok(sql::stats((due, later, in_hand, dead), oldest, done))
+            }
+            .boxed()
         }))
+    }
+
+    fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
+        Box::pin(sql::list(state, after, most, move |status, place, most| {
+            let (time, last) = match place {
+                Some((micros, id)) => (Some(micros), id),
+                // Before all that are due at the same time, or after them.
+                None if state == State::Later => (None, "~".to_owned()),
+                None => (None, String::new()),
+            };
+            let list = query_as(list(status, state)).bind(self.queue.clone()).bind(time);
+            let list = list.bind(last).bind(most);
+            Box::pin(self.accepting.run(move |connection| {
+                async move { Ok(list.fetch_all(connection).await?) }.boxed()
+            }))
+        }))
+    }
+
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        let show = query_as(entries(TIME, "idempotency_key = $2"));
+        let show = show.bind(self.queue.clone()).bind(key.to_owned());
+        Box::pin(self.accepting.run(move |connection| {
+            async move { Ok(show.fetch_optional(connection).await?.map(sql::entry)) }.boxed()
+        }))
+    }
+
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+        let requeue = query(REQUEUE).bind(self.queue.clone()).bind(keys.to_vec());
+        Box::pin(self.accepting.execute(requeue))
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
         let discard = query(DISCARD).bind(self.queue.clone()).bind(key.to_owned());
         Box::pin(self.accepting.execute(discard).map(|done| Ok(done? > 0)))
-    }
-
-    fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        let requeue = query(REQUEUE).bind(self.queue.clone()).bind(key.to_owned());
-        Box::pin(self.accepting.execute(requeue).map(|done| Ok(done? > 0)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, LazyLock, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use apalis_redis::{Config, RedisStorage};
@@ -14,10 +14,13 @@ use redis::{
 use ulid::Ulid;
 
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX,
-    in_time,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Listed, SERVICE, SWEEP_STEP, Turn, Turned,
+    WORKER_PREFIX, in_time, no_cursor,
 };
-use crate::{DEFAULT_ATTEMPTS, DeadLetter, InboxError, InboxErrorKind, StoredEvent};
+use crate::{
+    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
+    history::History,
+};
 
 /// The list of queues that apalis' tools read.
 const QUEUES: &str = "core:apalis:queues:list";
@@ -30,6 +33,9 @@ macro_rules! script {
         SCRIPT.prepare_invoke()
     }};
 }
+
+/// A list or set of tasks: its name, its key, and the lowest and highest score in a sorted set.
+type List = (String, String, &'static str, &'static str);
 
 pub(crate) struct Redis {
     server: Arc<Server>,
@@ -170,6 +176,32 @@ impl Redis {
         self.key("finished")
     }
 
+    /// Where the events of a state are: the name of the place, its key, and the range of scores.
+    async fn lists(&self, state: State) -> Result<Vec<List>, InboxError> {
+        let list = |name: &str, key, low, high| (name.to_owned(), key, low, high);
+        Ok(match state {
+            State::Due => vec![
+                list("suspects", self.suspects(), "", ""),
+                list("active", self.config.active_jobs_list(), "", ""),
+                list("delayed", self.delayed(), "-inf", "now"),
+            ],
+            State::Later => vec![list("delayed", self.delayed(), "(now", "+inf")],
+            State::InHand => {
+                let mut workers = redis::cmd("ZRANGE");
+                workers.arg(self.config.workers_set()).arg(0).arg(-1);
+                let workers = self.server.in_time(async |mut connection| {
+                    Ok(workers.query_async::<Vec<String>>(&mut connection).await?)
+                });
+                let mut workers = workers.await?;
+                workers.sort();
+                let list = |name: String| (name.clone(), self.claimed(&name), "", "");
+                workers.into_iter().map(list).collect()
+            }
+            State::Done => vec![list("finished", self.finished(), "-inf", "+inf")],
+            State::Dead => vec![list("dead-letters", self.dead(), "-inf", "+inf")],
+        })
+    }
+
     fn dead(&self) -> String {
         self.key("dead-letters")
     }
@@ -228,7 +260,7 @@ impl Engine for Redis {
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        type Claims = Vec<(String, u32, String, Vec<u8>, bool)>;
+        type Claims = Vec<(String, u32, String, Vec<u8>, Option<String>, bool)>;
         type Damaged = Vec<(String, Option<Vec<u8>>, Option<String>)>;
         Box::pin(async move {
             let mut script = script!("turn");
@@ -241,26 +273,36 @@ impl Engine for Redis {
                 let rest = u64::try_from(end.outcome.delay().as_millis()).unwrap_or(u64::MAX);
                 script.arg(&end.task).arg(end.attempt).arg(end.outcome.status());
                 script.arg(end.outcome.error().unwrap_or_default()).arg(rest).arg(end.attempts());
+                script.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
             let (ended, claims, damaged): (_, Claims, Damaged) = self.invoke(&script).await?;
             for (task, json, key) in damaged {
                 self.set_aside(&task, json, key).await;
             }
-            let claim = |(task, attempt, key, json, is_suspect)| Claim {
+            let claim = |(task, attempt, key, json, errors, is_suspect): (
+                _,
+                _,
+                _,
+                _,
+                Option<String>,
+                _,
+            )| Claim {
                 task,
                 attempt,
                 key,
                 stored: StoredEvent::new(json),
+                history: History::read(errors.as_deref()),
                 is_suspect,
             };
             Ok(Turned { ended, claimed: claims.into_iter().map(claim).collect() })
         })
     }
 
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>> {
         Box::pin(async move {
             let mut script = script!("keep_alive");
             script.key(self.config.workers_set()).key(self.metadata(worker)).key(QUEUES);
+            script.key(self.claimed(worker));
             script.arg(worker).arg(SERVICE);
             self.invoke(&script).await
         })
@@ -295,32 +337,103 @@ impl Engine for Redis {
         })
     }
 
-    fn sweep(&self, retention: Duration) -> Answer<'_, u64> {
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
         Box::pin(async move {
-            let mut script = script!("sweep");
-            script.key(self.finished()).key(self.keys()).key(self.config.job_data_hash());
-            let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-            script.arg(retention).arg(SWEEP_STEP).arg(self.meta(""));
+            let mut swept = 0;
+            for (from, retention) in [(self.finished(), Some(retention)), (self.dead(), of_dead)] {
+                let Some(retention) = retention else { continue };
+                let mut script = script!("sweep");
+                script.key(from).key(self.keys()).key(self.config.job_data_hash());
+                let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+                script.arg(retention).arg(SWEEP_STEP).arg(self.meta(""));
+                swept += self.invoke::<u64>(&script).await?;
+            }
+            Ok(swept)
+        })
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // A command that writes, which a replica refuses, and that changes nothing.
+            let mut write = redis::cmd("DEL");
+            write.arg(self.key("ping"));
+            self.server
+                .in_time(async |mut connection| Ok(write.query_async(&mut connection).await?))
+                .await
+        })
+    }
+
+    fn stats(&self) -> Answer<'_, Stats> {
+        Box::pin(async move {
+            let mut script = script!("stats");
+            script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
+            script.key(self.finished()).key(self.dead()).key(self.config.workers_set());
+            script.arg(self.claimed("")).arg(self.meta(""));
+            let (due, later, in_hand, done, dead, oldest) = self.invoke(&script).await?;
+            let oldest_due = Duration::from_millis(oldest);
+            Ok(Stats { due, later, in_hand, done, dead, oldest_due })
+        })
+    }
+
+    /// A cursor is the list, the score there, and the task: `dead-letters.1764042311000.01K…`.
+    fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
+        Box::pin(async move {
+            let lists = self.lists(state).await?;
+            let (mut number, mut place) = (0, (String::new(), String::new()));
+            if let Some(cursor) = after {
+                let mut parts = cursor.splitn(3, '.');
+                let mut part = || parts.next().map(str::to_owned).ok_or_else(no_cursor);
+                let (list, score, task) = (part()?, part()?, part()?);
+                match lists.iter().position(|(name, ..)| *name == list) {
+                    Some(found) => (number, place) = (found, (score, task)),
+                    // It was that of a worker that is gone. The others are in their order.
+                    None if state == State::InHand => {
+                        number = lists.partition_point(|(name, ..)| *name < list);
+                    }
+                    None => return Err(no_cursor()),
+                }
+            }
+            let (mut entries, most) = (Vec::new(), most as usize);
+            while let Some((name, key, low, high)) = lists.get(number) {
+                let mut script = script!("list");
+                script.key(key).key(self.config.job_data_hash()).arg(self.meta(""));
+                script.arg(most - entries.len()).arg(place.1).arg(place.0).arg(low).arg(high);
+                let (found, last): Rows = self.invoke(&script).await?;
+                entries.extend(found.into_iter().map(|(score, row)| {
+                    let entry = entry(row, state);
+                    Entry { place: format!("{name}.{score}.{}", entry.task), ..entry }
+                }));
+                if let Some((score, task)) = last {
+                    if entries.len() >= most {
+                        return Ok((entries, Some(format!("{name}.{score}.{task}"))));
+                    }
+                    place = (score, task);
+                } else {
+                    (number, place) = (number + 1, Default::default());
+                }
+            }
+            Ok((entries, None))
+        })
+    }
+
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        Box::pin(async move {
+            let mut script = script!("show");
+            script.key(self.keys()).key(self.config.job_data_hash()).arg(self.meta("")).arg(key);
+            let found: Option<(Row, String)> = self.invoke(&script).await?;
+            Ok(found.and_then(|(row, name)| {
+                let state = State::ALL.into_iter().find(|state| state.name() == name)?;
+                Some(entry(row, state))
+            }))
+        })
+    }
+
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+        Box::pin(async move {
+            let mut script = script!("requeue");
+            script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
+            script.arg(self.meta("")).arg(keys);
             self.invoke(&script).await
-        })
-    }
-
-    fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(async move {
-            let mut script = script!("dead_letters");
-            script.key(self.dead()).key(self.config.job_data_hash()).key(self.keys());
-            script.arg(most).arg(self.meta(""));
-            Ok(super::letters(self.invoke(&script).await?))
-        })
-    }
-
-    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>> {
-        Box::pin(async move {
-            let mut script = script!("dead_letters");
-            script.key(self.dead()).key(self.config.job_data_hash()).key(self.keys());
-            script.arg(1).arg(self.meta("")).arg(key);
-            let letters: Vec<_> = self.invoke(&script).await?;
-            Ok(super::letters(letters).pop())
         })
     }
 
@@ -332,14 +445,25 @@ impl Engine for Redis {
             self.invoke(&script).await
         })
     }
+}
 
-    fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(async move {
-            let mut script = script!("requeue");
-            script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
-            script.arg(key).arg(self.meta(""));
-            self.invoke(&script).await
-        })
+/// An entry: task, key, JSON, attempts, milliseconds of the state since the epoch, errors.
+type Row = (String, String, Vec<u8>, Option<u32>, u64, Option<String>);
+
+/// Entries, each with its score or nothing, and where there are more: the score and the task of the
+/// last one.
+type Rows = (Vec<(String, Row)>, Option<(String, String)>);
+
+fn entry((task, key, json, attempts, millis, errors): Row, state: State) -> Entry {
+    Entry {
+        place: String::new(),
+        task,
+        key,
+        stored: StoredEvent::new(json),
+        state,
+        since: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
+        attempts: attempts.unwrap_or_default(),
+        history: History::read(errors.as_deref()),
     }
 }
 

@@ -1,31 +1,155 @@
 //! What SQLite and PostgreSQL have in common: the form of rows, and what sqlx says.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
 use number7_core::Acceptance;
 use sqlx::migrate::MigrateError;
 
-use super::{Claim, End};
-use crate::{InboxError, InboxErrorKind, StoredEvent};
+use super::{Answer, Claim, End, Listed, Outcome, no_cursor};
+use crate::{Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent, history::History};
 
-/// A claimed row: id, attempts, idempotency key, JSON.
-pub(super) type Row = (String, i64, Option<String>, Vec<u8>);
+/// A claimed row: id, attempts, idempotency key, JSON, errors.
+pub(super) type Row = (String, i64, Option<String>, Vec<u8>, Option<String>);
 
-pub(super) fn claim((task, attempt, key, json): Row, is_suspect: bool) -> Claim {
+pub(super) fn claim((task, attempt, key, json, errors): Row, is_suspect: bool) -> Claim {
     Claim {
         task,
         attempt: attempt.try_into().unwrap_or(u32::MAX),
         key: key.unwrap_or_default(),
         stored: StoredEvent::new(json),
+        history: History::read(errors.as_deref()),
         is_suspect,
     }
 }
 
+/// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts, status, microseconds of its
+/// state since the epoch, errors, and whether these are to come.
+pub(super) type EntryRow =
+    (String, String, String, Vec<u8>, i64, String, i64, Option<String>, bool);
+
+pub(super) fn entry(row: EntryRow) -> Entry {
+    let (place, task, key, json, attempts, status, micros, errors, is_to_come) = row;
+    let state = match &*status {
+        "Pending" if is_to_come => State::Later,
+        "Pending" | "Failed" => State::Due,
+        "Done" => State::Done,
+        "Killed" => State::Dead,
+        _ => State::InHand,
+    };
+    let since = Duration::from_micros(micros.try_into().unwrap_or_default());
+    Entry {
+        place,
+        task,
+        key,
+        stored: StoredEvent::new(json),
+        state,
+        since: SystemTime::UNIX_EPOCH + since,
+        attempts: attempts.try_into().unwrap_or(u32::MAX),
+        history: History::read(errors.as_deref()),
+    }
+}
+
+/// Where events of a state are, in the order in which they are listed: their statuses.
+pub(super) fn statuses(state: State) -> &'static [&'static str] {
+    match state {
+        // What is suspected of ending its process is `Failed`.
+        State::Due => &["Failed", "Pending"],
+        State::Later => &["Pending"],
+        State::InHand => &["Queued", "Running"],
+        State::Done => &["Done"],
+        State::Dead => &["Killed"],
+    }
+}
+
+/// A place among the events of one status: a time, and the place among others of that time.
+pub(super) type Place = (i64, String);
+
+/// A page out of the rows of one status after the other. A cursor is the number of the status and a
+/// place there, as the store writes it: `0.1764042311.17`.
+pub(super) async fn list<'a>(
+    state: State,
+    after: Option<&str>,
+    most: u32,
+    rows: impl Fn(&'static str, Option<Place>, i64) -> Answer<'a, Vec<EntryRow>>,
+) -> Result<Listed, InboxError> {
+    let (mut number, mut place) = match after {
+        None => (0, None),
+        Some(cursor) => {
+            let (number, place) = cursor.split_once('.').ok_or_else(no_cursor)?;
+            (number.parse().map_err(|_| no_cursor())?, Some(read(place)?))
+        }
+    };
+    let (mut entries, most) = (Vec::new(), self::rows(most as usize));
+    while let Some(status) = statuses(state).get(number) {
+        let missing = most - self::rows(entries.len());
+        let found = rows(status, place.take(), missing).await?;
+        let is_full = self::rows(found.len()) == missing;
+        entries.extend(found.into_iter().map(|row| {
+            let entry = entry(row);
+            Entry { place: format!("{number}.{}", entry.place), ..entry }
+        }));
+        if is_full {
+            let next = entries.last().map(|entry| entry.place.clone());
+            return Ok((entries, next));
+        }
+        number += 1;
+    }
+    Ok((entries, None))
+}
+
+fn read(place: &str) -> Result<Place, InboxError> {
+    // No text of PostgreSQL's has a NUL.
+    let place = Some(place).filter(|place| !place.contains('\0'));
+    let (time, last) = place.and_then(|place| place.split_once('.')).ok_or_else(no_cursor)?;
+    Ok((time.parse().map_err(|_| no_cursor())?, last.to_owned()))
+}
+
+/// A number that costs much to count where it is large. Then it is used again, so that counting it
+/// takes no more than a hundredth of the time, however often somebody asks.
+#[derive(Default)]
+pub(super) struct Counted(Mutex<Option<(u64, Instant)>>);
+
+impl Counted {
+    pub(super) fn known(&self) -> Option<u64> {
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.and_then(|(count, until)| (Instant::now() < until).then_some(count))
+    }
+
+    pub(super) fn set(&self, count: i64, took: Duration) -> u64 {
+        let cheap = Duration::from_millis(25);
+        let count = count.try_into().unwrap_or_default();
+        let known = (took > cheap).then(|| (count, Instant::now() + took * 100));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        count
+    }
+}
+
+/// The numbers of events that are due, due later, in hand, and dead.
+pub(super) type StatsRow = (i64, i64, i64, i64);
+
+pub(super) fn stats(row: StatsRow, oldest_micros: i64, done: u64) -> Stats {
+    let number = |number: i64| number.try_into().unwrap_or_default();
+    let (due, later, in_hand, dead) = row;
+    Stats {
+        due: number(due),
+        later: number(later),
+        in_hand: number(in_hand),
+        done,
+        dead: number(dead),
+        oldest_due: Duration::from_micros(number(oldest_micros)),
+    }
+}
+
 /// The result of an attempt in the form that apalis gives it.
-pub(super) fn result(end: &End) -> String {
+/// `None` leaves what there is.
+pub(super) fn result(end: &End) -> Option<String> {
     match end.outcome.error() {
-        None => r#"{"Ok":null}"#.into(),
-        Some(error) => serde_json::json!({ "Err": error }).to_string(),
+        None if matches!(end.outcome, Outcome::Later { .. }) => None,
+        None => Some(r#"{"Ok":null}"#.into()),
+        Some(error) => Some(serde_json::json!({ "Err": error }).to_string()),
     }
 }
 

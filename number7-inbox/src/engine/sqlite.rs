@@ -8,10 +8,11 @@ use std::{
     ops::{Deref, DerefMut},
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use apalis_sqlite::{Config, SqliteStorage};
+use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
 use serde_json::json;
 use sqlx::{
@@ -27,10 +28,14 @@ use self::{
     turnstile::{Turn as TurnToWrite, Turnstile},
 };
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, End, Engine, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX,
-    in_time, sql,
+    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Listed, SERVICE, SWEEP_STEP, Turn, Turned,
+    WORKER_PREFIX, in_time, no_cursor, sql,
 };
-use crate::{DEFAULT_ATTEMPTS, DeadLetter, InboxError, InboxErrorKind, StoredEvent};
+use crate::{
+    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
+    history::History,
+    transaction::{TransactionalStore, sealed::Store},
+};
 
 /// How long SQLite waits for another writer: less than an operation may take, so that its error
 /// says that there is one.
@@ -51,23 +56,38 @@ const IS_DUE: &str = "
     SELECT EXISTS (SELECT 1 FROM Jobs
         WHERE job_type = ? AND status IN ('Pending', 'Failed') AND run_at <= unixepoch())";
 
+/// What is done stays done, also where it was finished in a transaction of the handler's. What was
+/// recorded before, and whose answer was lost, is recorded again.
 const FINISH: &str = "
-    UPDATE Jobs SET status = ends.status, attempts = ends.attempts, last_result = ends.result,
+    UPDATE Jobs SET status = ends.status, attempts = ends.attempts,
+        last_result = coalesce(ends.result, last_result),
+        metadata = iif(ends.errors IS NULL, metadata, json_set(
+            iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"', ends.errors)),
         lock_by = NULL, lock_at = NULL, run_at = ends.due,
         done_at = iif(ends.status = 'Pending', NULL, unixepoch())
     FROM (SELECT value ->> 0 AS id, value ->> 1 AS attempt, value ->> 2 AS status,
-            value ->> 3 AS attempts, value ->> 4 AS result, value ->> 5 AS due
+            value ->> 3 AS attempts, value ->> 4 AS result, value ->> 5 AS due,
+            value ->> 6 AS errors
         FROM json_each(?1)) AS ends
     WHERE Jobs.id = ends.id AND Jobs.attempts = ends.attempt
+        AND (+Jobs.status <> 'Done' OR ends.status = 'Done')
         AND (+Jobs.lock_by = ?2 OR +Jobs.lock_by IS NULL)
     RETURNING id";
+
+/// The end of one attempt, in a transaction of the handler's.
+const FINISH_ONE: &str = "
+    UPDATE Jobs SET status = 'Done', last_result = '{\"Ok\":null}', lock_by = NULL, lock_at = NULL,
+        run_at = unixepoch(), done_at = unixepoch()
+    WHERE id = ? AND attempts = ? AND +lock_by = ?";
 
 const CLAIM: &str = "
     UPDATE Jobs SET status = 'Running', attempts = attempts + 1, lock_by = ?1,
         lock_at = unixepoch(), done_at = NULL
     WHERE rowid IN (SELECT rowid FROM Jobs
         WHERE job_type = ?2 AND status = ?3 AND run_at <= unixepoch() ORDER BY run_at LIMIT ?4)
-    RETURNING id, attempts, idempotency_key, job";
+    RETURNING id, attempts, idempotency_key, job, metadata ->> '$.\"number7.errors\"'";
+
+const HELD: &str = "SELECT id FROM Jobs WHERE lock_by = ? AND +status IN ('Queued', 'Running')";
 
 const KEEP_ALIVE: &str = "
     INSERT INTO Workers (id, worker_type, storage_name, layers, last_seen, started_at)
@@ -89,7 +109,7 @@ const REAP: &str = "
 /// The `IN` is what apalis' index of finished events is made for.
 const SWEEP: &str = "
     DELETE FROM Jobs WHERE rowid IN (SELECT rowid FROM Jobs
-        WHERE status = 'Done' AND status IN ('Done', 'Failed', 'Killed')
+        WHERE status = ? AND status IN ('Done', 'Failed', 'Killed')
             AND done_at < unixepoch() - ? AND job_type = ?
         ORDER BY done_at LIMIT ?)";
 
@@ -101,20 +121,47 @@ const FORGET_WORKERS: &str = "
     DELETE FROM Workers WHERE worker_type = ? AND last_seen < unixepoch() - 86400
         AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)";
 
-const DEAD_LETTERS: &str = "
-    SELECT idempotency_key, job, attempts, coalesce(last_result ->> 'Err', ''), coalesce(done_at, 0)
-    FROM Jobs WHERE status = 'Killed' AND status IN ('Done', 'Failed', 'Killed')
-        AND done_at IS NOT NULL AND job_type = ? AND idempotency_key IS NOT NULL
-    ORDER BY done_at, run_at LIMIT ?";
+const STATS: &str = "
+    SELECT coalesce(sum(status IN ('Pending', 'Failed') AND is_past), 0),
+        coalesce(sum(status = 'Pending' AND NOT is_past), 0),
+        coalesce(sum(status IN ('Queued', 'Running')), 0), coalesce(sum(status = 'Killed'), 0)
+    FROM (SELECT status, run_at <= unixepoch() AS is_past FROM Jobs
+        WHERE job_type = ? AND status IN ('Pending', 'Failed', 'Queued', 'Running', 'Killed'))";
 
-const DEAD_LETTER: &str = "
-    SELECT idempotency_key, job, attempts, coalesce(last_result ->> 'Err', ''), coalesce(done_at, 0)
-    FROM Jobs WHERE job_type = ? AND idempotency_key = ? AND status = 'Killed'";
+const OLDEST: &str = "
+    SELECT coalesce(max(unixepoch() - (SELECT run_at FROM Jobs
+        WHERE job_type = ? AND status = value AND run_at <= unixepoch() ORDER BY run_at LIMIT 1)), 0)
+    FROM json_each('[\"Pending\", \"Failed\"]')";
+
+const DONE: &str = "SELECT count(*) FROM Jobs WHERE job_type = ? AND status = 'Done'";
+
+/// The columns of [`sql::EntryRow`].
+macro_rules! entries {
+    () => {
+        "SELECT run_at || '.' || rowid, id, idempotency_key, job, attempts, status,
+            1000000 * coalesce(CASE
+                WHEN status IN ('Done', 'Killed') THEN done_at
+                WHEN status IN ('Queued', 'Running') THEN lock_at
+            END, run_at), metadata ->> '$.\"number7.errors\"', run_at > unixepoch()
+        FROM Jobs "
+    };
+}
+
+const SHOW: &str = concat!(entries!(), "WHERE job_type = ? AND idempotency_key = ?");
+
+/// All in the order of the time when they were, or will be, due: of what is over, it is its end.
+const LIST: &str = concat!(
+    entries!(),
+    "WHERE job_type = ?1 AND status = ?2 AND run_at <= ?3 AND (run_at, rowid) > (?4, ?5)
+        AND idempotency_key IS NOT NULL
+    ORDER BY run_at, rowid LIMIT ?6"
+);
 
 const REQUEUE: &str = "
     UPDATE Jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = unixepoch(),
         done_at = NULL
-    WHERE job_type = ? AND idempotency_key = ? AND status = 'Killed'";
+    WHERE job_type = ? AND idempotency_key IN (SELECT value FROM json_each(?))
+        AND status = 'Killed'";
 
 const DISCARD: &str = "
     UPDATE Jobs SET status = 'Done', done_at = unixepoch()
@@ -124,6 +171,7 @@ pub(crate) struct Sqlite {
     file: Arc<File>,
     queue: String,
     waiting: Waiting,
+    done: sql::Counted,
 }
 
 /// The connections to one file.
@@ -135,14 +183,26 @@ struct File {
 
 impl Sqlite {
     pub(crate) async fn open(path: &Path, queue: String) -> Result<Self, InboxError> {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        Self::open_with(options, queue).await
+    }
+
+    /// On the file that these options name.
+    pub(crate) async fn open_with(
+        options: SqliteConnectOptions,
+        queue: String,
+    ) -> Result<Self, InboxError> {
         // Every commit is on the disk when it is confirmed. apalis' own setup would trade that for
         // speed, on one of the connections.
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
+        let options = options
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
+        let path = options.get_filename().to_owned();
+        if is_in_memory(&path) {
+            let text = "an inbox in memory survives no crash: give it a file";
+            return Err(InboxError::new(InboxErrorKind::Refused, text));
+        }
         // SQLite has one writer at a time, so one connection writes, and whoever wants to waits for
         // that, in order.
         let pool = |connections| {
@@ -154,7 +214,7 @@ impl Sqlite {
                 .connect_lazy_with(options.clone())
         };
         let (writer, readers) = (pool(1), pool(READERS));
-        let turnstile = Turnstile::beside(path);
+        let turnstile = Turnstile::beside(&path);
         super::open(async || {
             // Another process may be making the same tables.
             let _turn = turnstile.turn().await;
@@ -166,7 +226,7 @@ impl Sqlite {
     }
 
     fn of(file: Arc<File>, queue: String) -> Self {
-        Self { file, queue, waiting: Waiting::default() }
+        Self { file, queue, waiting: Waiting::default(), done: sql::Counted::default() }
     }
 
     /// Another queue in the same file.
@@ -195,6 +255,14 @@ impl Sqlite {
             }
         }
     }
+}
+
+fn is_in_memory(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    path.is_empty()
+        || path.contains(":memory:")
+        || path.contains("mode=memory")
+        || path.starts_with("file:sqlx-in-memory")
 }
 
 fn is_about_a_record(error: &InboxError) -> bool {
@@ -245,6 +313,22 @@ impl DerefMut for Writer {
     }
 }
 
+impl TransactionalStore for Db {}
+
+impl Store for Db {
+    fn finish<'a>(
+        connection: &'a mut SqliteConnection,
+        task: &'a str,
+        attempt: u32,
+        worker: &'a str,
+    ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+        Box::pin(async move {
+            let finish = query(FINISH_ONE).bind(task).bind(attempt).bind(worker);
+            Ok(finish.execute(connection).await?.rows_affected())
+        })
+    }
+}
+
 /// The parameter of [`FINISH`].
 fn ends(ends: &[End]) -> String {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -255,7 +339,8 @@ fn ends(ends: &[End]) -> String {
             delay => (now + delay).as_millis().div_ceil(1_000),
         };
         let (status, due) = (end.outcome.status(), i64::try_from(due).unwrap_or(i64::MAX));
-        json!([end.task, end.attempt, status, end.attempts(), sql::result(end), due])
+        let errors = end.history.as_ref().map(History::json);
+        json!([end.task, end.attempt, status, end.attempts(), sql::result(end), due, errors])
     };
     ends.iter().map(row).collect::<serde_json::Value>().to_string()
 }
@@ -275,11 +360,10 @@ impl Sqlite {
 }
 
 impl Sqlite {
-    async fn change_letter(&self, sql: &'static str, key: &str) -> Result<bool, InboxError> {
+    async fn change_letters(&self, sql: &'static str, keys: &str) -> Result<u64, InboxError> {
         in_time(async {
-            let change = query(sql).bind(&self.queue).bind(key);
-            let changed = change.execute(&mut *self.file.writer().await?).await?;
-            Ok(changed.rows_affected() > 0)
+            let change = query(sql).bind(&self.queue).bind(keys);
+            Ok(change.execute(&mut *self.file.writer().await?).await?.rows_affected())
         })
         .await
     }
@@ -326,11 +410,11 @@ impl Engine for Sqlite {
         }))
     }
 
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>> {
         Box::pin(in_time(async move {
             let alive = query(KEEP_ALIVE).bind(worker).bind(&self.queue).bind(SERVICE);
             alive.execute(&mut *self.file.writer().await?).await?;
-            Ok(())
+            Ok(query_scalar(HELD).bind(worker).fetch_all(&self.file.readers).await?)
         }))
     }
 
@@ -359,37 +443,86 @@ impl Engine for Sqlite {
         }))
     }
 
-    fn sweep(&self, retention: Duration) -> Answer<'_, u64> {
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
         Box::pin(in_time(async move {
             let mut writer = self.file.writer().await?;
+            let mut swept = 0;
             // apalis' vacuum_before compares the column's numbers with a text, and so deletes all.
-            let sweep = query(SWEEP).bind(sql::seconds(retention)).bind(&self.queue);
-            let swept = sweep.bind(SWEEP_STEP).execute(&mut *writer).await?;
+            for (status, retention) in [("Done", Some(retention)), ("Killed", of_dead)] {
+                let Some(retention) = retention else { continue };
+                let sweep = query(SWEEP).bind(status).bind(sql::seconds(retention));
+                let sweep = sweep.bind(&self.queue).bind(SWEEP_STEP).execute(&mut *writer);
+                swept += sweep.await?.rows_affected();
+            }
             query(FORGET_WORKERS).bind(&self.queue).execute(&mut *writer).await?;
-            Ok(swept.rows_affected())
+            Ok(swept)
         }))
     }
 
-    fn dead_letters(&self, most: u32) -> Answer<'_, Vec<DeadLetter>> {
+    fn ping(&self) -> Answer<'_, ()> {
         Box::pin(in_time(async move {
-            let letters = query_as(DEAD_LETTERS).bind(&self.queue).bind(most);
-            Ok(super::letters(letters.fetch_all(&self.file.readers).await?))
+            // Takes the lock of whoever writes, and writes nothing.
+            let mut writer = self.file.writer().await?;
+            Ok(writer.begin_with("BEGIN IMMEDIATE").await?.rollback().await?)
         }))
     }
 
-    fn dead_letter<'a>(&'a self, key: &'a str) -> Answer<'a, Option<DeadLetter>> {
+    fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(in_time(async move {
-            let letter = query_as(DEAD_LETTER).bind(&self.queue).bind(key);
-            Ok(letter.fetch_optional(&self.file.readers).await?.map(super::letter))
+            let mut reader = self.file.readers.acquire().await?;
+            let stats = query_as(STATS).bind(&self.queue).fetch_one(&mut *reader).await?;
+            let oldest: i64 =
+                query_scalar(OLDEST).bind(&self.queue).fetch_one(&mut *reader).await?;
+            let done = match self.done.known() {
+                Some(done) => done,
+                None => {
+                    let begun = Instant::now();
+                    let done = query_scalar(DONE).bind(&self.queue).fetch_one(&mut *reader).await?;
+                    self.done.set(done, begun.elapsed())
+                }
+            };
+            Ok(sql::stats(stats, 1_000_000 * oldest, done))
         }))
     }
 
-    fn requeue<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(self.change_letter(REQUEUE, key))
+    fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
+        Box::pin(in_time(async move {
+            // What is due later comes after all that is due.
+            let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+            let now = i64::try_from(now).unwrap_or(i64::MAX);
+            let (before, until) = match state {
+                State::Due => (i64::MIN, now),
+                State::Later => (now, i64::MAX),
+                _ => (i64::MIN, i64::MAX),
+            };
+            sql::list(state, after, most, |status, place, most| {
+                Box::pin(async move {
+                    let (time, row) = match place {
+                        Some((time, row)) => (time, row.parse().map_err(|_| no_cursor())?),
+                        None => (before, i64::MAX),
+                    };
+                    let list = query_as(LIST).bind(&self.queue).bind(status).bind(until);
+                    let list = list.bind(time).bind(row).bind(most);
+                    Ok(list.fetch_all(&self.file.readers).await?)
+                })
+            })
+            .await
+        }))
+    }
+
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        Box::pin(in_time(async move {
+            let show = query_as(SHOW).bind(&self.queue).bind(key);
+            Ok(show.fetch_optional(&self.file.readers).await?.map(sql::entry))
+        }))
+    }
+
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+        Box::pin(async move { self.change_letters(REQUEUE, &json!(keys).to_string()).await })
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(self.change_letter(DISCARD, key))
+        Box::pin(async move { Ok(self.change_letters(DISCARD, key).await? > 0) })
     }
 }
 
@@ -407,14 +540,19 @@ mod tests {
         for (sql, how) in [
             (IS_DUE, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
             (FINISH, "sqlite_autoindex_Jobs_1 (id=?)"),
+            (FINISH_ONE, "sqlite_autoindex_Jobs_1 (id=?)"),
             (CLAIM, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
             (RELEASE, "LIdx (lock_by=?)"),
             (REAP, "idx_jobs_status_run_at (status=?)"),
             (SWEEP, "idx_jobs_completed_done_at (status=? AND done_at<?)"),
             (FORGET_WORKER, "LIdx (lock_by=?)"),
             (FORGET_WORKERS, "LIdx (lock_by=?)"),
-            (DEAD_LETTERS, "idx_jobs_completed_done_at (status=? AND done_at>?)"),
-            (DEAD_LETTER, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
+            (HELD, "LIdx (lock_by=?)"),
+            (STATS, "idx_jobs_job_type_status_run_at (job_type=? AND status=?)"),
+            (OLDEST, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
+            (DONE, "idx_jobs_job_type_covering (job_type=? AND status=?)"),
+            (SHOW, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
+            (LIST, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
             (DISCARD, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
             (REQUEUE, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
         ] {

@@ -4,8 +4,9 @@
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
     return 0
 end
+local now = redis.call('TIME')
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[3], 'attempts', 0, 'max_attempts', ARGV[4], 'status', 'Pending',
-    'idempotency_key', ARGV[1])
+    'idempotency_key', ARGV[1], 'due_at', now[1] * 1000 + math.floor(now[2] / 1000))
 redis.call('RPUSH', KEYS[4], ARGV[2])
 return 1

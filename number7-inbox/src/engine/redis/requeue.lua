@@ -1,11 +1,18 @@
--- Puts a dead letter back to work. Returns 0 if there is none of that key, else 1.
+-- Puts dead letters back to work. Returns how many of the keys had one.
 -- KEYS: the keys, the dead letters, the active list
--- ARGV: the key, the prefix of the metas
-local task = redis.call('HGET', KEYS[1], ARGV[1])
-if not task or redis.call('ZREM', KEYS[2], task) == 0 then
-    return 0
+-- ARGV: the prefix of the metas, keys
+local now = redis.call('TIME')
+local millis = now[1] * 1000 + math.floor(now[2] / 1000)
+local requeued = 0
+for i = 2, #ARGV do
+    local task = redis.call('HGET', KEYS[1], ARGV[i])
+    if task and redis.call('ZREM', KEYS[2], task) == 1 then
+        local meta = ARGV[1] .. task
+        redis.call('HSET', meta, 'status', 'Pending', 'attempts', 0, 'idempotency_key', ARGV[i],
+            'due_at', millis)
+        redis.call('HDEL', meta, 'error', 'done_at')
+        redis.call('RPUSH', KEYS[3], task)
+        requeued = requeued + 1
+    end
 end
-redis.call('HSET', ARGV[2] .. task, 'status', 'Pending', 'attempts', 0, 'idempotency_key', ARGV[1])
-redis.call('HDEL', ARGV[2] .. task, 'error', 'done_at')
-redis.call('RPUSH', KEYS[3], task)
-return 1
+return requeued

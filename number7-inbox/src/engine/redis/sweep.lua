@@ -1,5 +1,5 @@
 -- Forgets finished tasks and their keys. Returns how many.
--- KEYS: the finished tasks, the keys, the data
+-- KEYS: the finished tasks or the dead letters, the keys, the data
 -- ARGV: milliseconds of retention, how many at most, the prefix of the metas
 local now = redis.call('TIME')
 local before = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1]

@@ -1,19 +1,20 @@
 -- Records the ends of attempts, and claims what is due. Returns the tasks whose ends count; of each
--- claim task, attempt, key, JSON and whether it is a suspect; and of each damaged task its JSON or,
+-- claim task, attempt, key, JSON, errors and whether it is a suspect; and of each damaged task its JSON or,
 -- where that is lost, its key.
 -- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
 --     the finished tasks, the dead letters, the keys
 -- ARGV: the worker, the prefix of the metas, how many delayed tasks to put on the active list, how
 --     many tasks to claim, how many of them may be suspects; of each end task, attempt, status,
---     error, milliseconds until it is due, attempts
+--     error or nothing, milliseconds until it is due, attempts,
+--     errors or nothing
 local active, suspects, delayed, data, claimed, finished, dead, keys = unpack(KEYS)
 local worker, prefix = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 
 local ended = {}
-for i = 6, #ARGV, 6 do
-    local task, attempt, status, error, rest, attempts = unpack(ARGV, i, i + 5)
+for i = 6, #ARGV, 7 do
+    local task, attempt, status, error, rest, attempts, errors = unpack(ARGV, i, i + 6)
     local meta = prefix .. task
     local known = redis.call('HMGET', meta, 'attempts', 'locked_by', 'status')
     -- Whoever has it counts its attempts up, so this is the last one, and nobody else has it.
@@ -22,8 +23,10 @@ for i = 6, #ARGV, 6 do
         local is_held = redis.call('SREM', claimed, task) == 1
         -- What was given back is on its way to the next attempt, unless this one was the last.
         if is_held or (status ~= 'Pending' and known[3] ~= 'Done') then
-            redis.call('HSET', meta, 'status', status, 'error', error, 'done_at', now[1],
-                'attempts', attempts)
+            redis.call('HSET', meta, 'status', status, 'done_at', now[1], 'attempts', attempts,
+                'due_at', millis + rest)
+            if error ~= '' then redis.call('HSET', meta, 'error', error) end
+            if errors ~= '' then redis.call('HSET', meta, 'errors', errors) end
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             redis.call('ZREM', dead, task)
             local set = status == 'Done' and finished or status == 'Killed' and dead or delayed
@@ -54,7 +57,7 @@ local function claim(list, most, is_suspect)
         for _, task in ipairs(tasks) do
             local meta = prefix .. task
             local known = redis.call('HMGET', meta, 'attempts', 'status', 'idempotency_key',
-                'locked_by')
+                'locked_by', 'errors')
             local json = redis.call('HGET', data, task)
             if not json then
                 -- Forgotten, so that it can be accepted again.
@@ -62,8 +65,9 @@ local function claim(list, most, is_suspect)
                 redis.call('DEL', meta)
                 table.insert(damaged, { task, false, known[3] })
             elseif not known[1] or not known[3] then
+                local error = 'its metadata is not in Redis any more: it was evicted or deleted'
                 redis.call('HSET', meta, 'status', 'Killed', 'attempts', 0, 'done_at', now[1],
-                    'error', 'its metadata is not in Redis any more: it was evicted or deleted')
+                    'error', error, 'errors', cjson.encode({ { millis, 0, error } }))
                 redis.call('ZADD', dead, millis, task)
                 table.insert(damaged, { task, json, false })
             elseif not is_over(task, known[2], known[4]) then
@@ -71,7 +75,7 @@ local function claim(list, most, is_suspect)
                 redis.call('HSET', meta, 'status', 'Running', 'locked_by', worker,
                     'locked_at', now[1])
                 redis.call('SADD', claimed, task)
-                table.insert(claims, { task, attempt, known[3], json, is_suspect })
+                table.insert(claims, { task, attempt, known[3], json, known[5], is_suspect })
                 most = most - 1
             end
         end

@@ -1,0 +1,45 @@
+//! Which inbox it is.
+
+use number7_inbox::Inbox;
+
+use crate::BoxError;
+
+#[derive(clap::Args)]
+pub(crate) struct StoreArgs {
+    /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
+    #[arg(long, value_name = "URL", env = "NUMBER7_STORE", hide_env_values = true, value_parser = store)]
+    store: String,
+    /// The name of the inbox, if the receiver opens it by Inbox::named
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    inbox: Option<String>,
+}
+
+fn store(url: &str) -> Result<String, &'static str> {
+    const SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://"];
+    match SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(url.to_owned()),
+        false => Err("it begins with sqlite:, postgres:// or redis://"),
+    }
+}
+
+fn name(name: &str) -> Result<String, &'static str> {
+    match Inbox::is_name(name) {
+        true => Ok(name.to_owned()),
+        false => Err("it has up to 64 letters, digits, -, _ and ."),
+    }
+}
+
+impl StoreArgs {
+    pub(crate) async fn open(&self) -> Result<Inbox, BoxError> {
+        // Who asks after events makes no new file.
+        if let Some(path) = self.store.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            std::fs::metadata(path).map_err(|error| format!("{path}: {error}"))?;
+        }
+        let inbox = Inbox::open(&self.store).await?;
+        Ok(match &self.inbox {
+            Some(name) => inbox.named(name),
+            None => inbox,
+        })
+    }
+}

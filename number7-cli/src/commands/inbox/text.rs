@@ -1,0 +1,104 @@
+//! Numbers and events, as people and as programs read them.
+
+use std::time::{Duration, SystemTime};
+
+use number7_inbox::{AttemptError, Entry, State, Stats};
+use serde_json::{Value, json};
+
+use crate::output::{BAD, styled};
+
+pub(crate) fn stats(stats: &Stats) -> String {
+    let line = |state: State| format!("{state:8} {}", stats.of(state));
+    let mut lines = State::ALL.map(line);
+    if stats.due > 0 {
+        lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_due)));
+    }
+    lines.join("\n")
+}
+
+pub(crate) fn stats_json(stats: &Stats) -> Value {
+    let mut json: serde_json::Map<String, Value> =
+        State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
+    json.insert("oldest_due_seconds".into(), stats.oldest_due.as_secs_f64().into());
+    json.into()
+}
+
+pub(crate) fn list(state: State, entries: &[Entry]) -> String {
+    let events = if entries.len() == 1 { "event" } else { "events" };
+    let head = format!("{} {events} in the state {state}", entries.len());
+    [head].into_iter().chain(entries.iter().map(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// An event in one line.
+pub(crate) fn line(entry: &Entry) -> String {
+    let mut line = format!("{}  {}, attempts: {}", entry.key(), age(entry), entry.attempts());
+    if let Some(error) = entry.errors().last() {
+        line.push_str(&format!(", last error: {}", styled(BAD, one_line(error.text()))));
+    }
+    line
+}
+
+pub(crate) fn show(entry: &Entry) -> String {
+    let mut lines = vec![
+        format!("key       {}", entry.key()),
+        format!("state     {}, {}", entry.state(), age(entry)),
+        format!("accepted  {}", entry.accepted_at().map_or_else(String::new, time)),
+        format!("attempts  {}", entry.attempts()),
+    ];
+    lines.extend(entry.errors().iter().map(|error| {
+        let text = styled(BAD, error.text());
+        format!("error     {} attempt {}: {text}", time(error.at()), error.attempt())
+    }));
+    lines.push(format!("event     {}", String::from_utf8_lossy(entry.stored().json())));
+    lines.join("\n")
+}
+
+pub(crate) fn json(entry: &Entry) -> Value {
+    let event: Option<Value> = serde_json::from_slice(entry.stored().json()).ok();
+    let error = |error: &AttemptError| json!({ "at": time(error.at()), "attempt": error.attempt(), "text": error.text() });
+    json!({
+        "key": entry.key(),
+        "state": entry.state().name(),
+        "since": time(entry.since()),
+        "accepted_at": entry.accepted_at().map(time),
+        "attempts": entry.attempts(),
+        "errors": entry.errors().iter().map(error).collect::<Value>(),
+        "event": event,
+    })
+}
+
+/// How long it has been in its state, or how long it will be.
+fn age(entry: &Entry) -> String {
+    match (entry.state(), SystemTime::now().duration_since(entry.since())) {
+        (State::Later, Err(to_come)) => format!("due in {}", length(to_come.duration())),
+        (_, age) => format!("for {}", length(age.unwrap_or_default())),
+    }
+}
+
+/// The two largest units: `3d 4h`, `12m 5s`, `0s`.
+fn length(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let units = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m")];
+    let all = units.into_iter().chain([(seconds % 60, "s")]);
+    let parts = all.skip_while(|(number, unit)| *number == 0 && *unit != "s").take(2);
+    parts.map(|(number, unit)| format!("{number}{unit}")).collect::<Vec<_>>().join(" ")
+}
+
+fn time(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_has_two_units() {
+        let lengths = [0, 59, 60, 3_605, 90_061, 8 * 86_400].map(Duration::from_secs).map(length);
+        assert_eq!(lengths, ["0s", "59s", "1m 0s", "1h 0m", "1d 1h", "8d 0h"]);
+    }
+}

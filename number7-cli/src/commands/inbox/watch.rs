@@ -1,0 +1,49 @@
+//! The inbox, looked at again and again.
+
+use std::{io::IsTerminal, time::Duration};
+
+use number7_inbox::{Filter, Inbox, State};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::text;
+use crate::{
+    BoxError, Verdict,
+    output::{FAINT, Output, line, styled},
+};
+
+/// How many events of a state are shown.
+const SHOWN: u32 = 10;
+
+/// Clears the screen, and goes to its beginning.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Until it is interrupted.
+pub(crate) async fn run(
+    inbox: Inbox,
+    interval: Duration,
+    output: Output,
+) -> Result<Verdict, BoxError> {
+    loop {
+        let look = look(&inbox, output).await?;
+        let is_screen = !output.is_json() && std::io::stdout().is_terminal();
+        line(&if is_screen { format!("{CLEAR}{look}") } else { look });
+        sleep(interval).await;
+    }
+}
+
+async fn look(inbox: &Inbox, output: Output) -> Result<String, BoxError> {
+    let stats = inbox.stats().await?;
+    let mut parts = vec![text::stats(&stats)];
+    let mut json = text::stats_json(&stats);
+    for state in [State::InHand, State::Dead] {
+        let entries = inbox.list(state, &Filter::new(), None, SHOWN).await?.entries;
+        json[format!("{state}_entries")] = entries.iter().map(text::json).collect::<Value>();
+        if !entries.is_empty() {
+            let head = format!("\n{state}, the oldest:");
+            parts.push(styled(FAINT, head));
+            parts.extend(entries.iter().map(text::line));
+        }
+    }
+    Ok(if output.is_json() { json!(json).to_string() } else { parts.join("\n") })
+}

@@ -1,0 +1,158 @@
+use std::{fmt, time::SystemTime};
+
+use crate::{StoredEvent, engine::accepted_at, history::History};
+
+/// An event as it is in the inbox: what an operator gets to see of it.
+#[derive(Clone)]
+pub struct Entry {
+    /// Where the list goes on after it.
+    pub(crate) place: String,
+    pub(crate) task: String,
+    pub(crate) key: String,
+    pub(crate) stored: StoredEvent,
+    pub(crate) state: State,
+    pub(crate) since: SystemTime,
+    pub(crate) attempts: u32,
+    pub(crate) history: History,
+}
+
+impl Entry {
+    /// The [key](number7_core::Record::key) by which it was accepted once. It is what
+    /// [`Inbox::show`](crate::Inbox::show), [`requeue`](crate::Inbox::requeue) and
+    /// [`discard`](crate::Inbox::discard) take.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn stored(&self) -> &StoredEvent {
+        &self.stored
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The time of its state, by the store's clock: since when it is due, in hand, done or dead. An
+    /// event that is due [later](State::Later) has the time when it will be.
+    ///
+    /// SQLite and Redis keep it to the second in some states.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// When it was accepted, to the millisecond, by the clock of the process that accepted it. `None`
+    /// if a tool of apalis' made the task, and gave it a name of another form.
+    #[must_use]
+    pub fn accepted_at(&self) -> Option<SystemTime> {
+        accepted_at(&self.task)
+    }
+
+    /// How many attempts were begun, the one in hand included.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// What the last attempts failed with, the oldest first; at most
+    /// [`KEPT_ERRORS`](crate::KEPT_ERRORS). They stay when a dead letter is requeued, and when an
+    /// event is done.
+    #[must_use]
+    pub fn errors(&self) -> &[AttemptError] {
+        self.history.errors()
+    }
+
+    /// The text of the last error, or nothing.
+    #[must_use]
+    pub fn error(&self) -> &str {
+        self.errors().last().map_or("", AttemptError::text)
+    }
+}
+
+/// The event itself is not shown: it is the sender's data.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key)
+            .field("state", &self.state)
+            .field("since", &self.since)
+            .field("attempts", &self.attempts)
+            .field("error", &self.error())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where an event stands in its inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It waits for a worker.
+    Due,
+    /// It rests after an attempt, and will be due.
+    Later,
+    /// A worker has it.
+    InHand,
+    /// It is finished. Its key stays known for the retention.
+    Done,
+    /// Its last attempt failed: a dead letter. Nobody tries it again before it is
+    /// [requeued](crate::Inbox::requeue).
+    Dead,
+}
+
+impl State {
+    /// All of them, in the order of an event's life.
+    pub const ALL: [Self; 5] = [Self::Due, Self::Later, Self::InHand, Self::Done, Self::Dead];
+
+    /// `due`, `later`, `in_hand`, `done` or `dead`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Later => "later",
+            Self::InHand => "in_hand",
+            Self::Done => "done",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// As its [name](State::name).
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What one attempt failed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptError {
+    pub(crate) at: SystemTime,
+    pub(crate) attempt: u32,
+    pub(crate) text: String,
+}
+
+impl AttemptError {
+    /// When, to the millisecond, by the clock of the worker.
+    #[must_use]
+    pub fn at(&self) -> SystemTime {
+        self.at
+    }
+
+    /// Which attempt it was, from 1. Requeued events and those that were put off have the same more
+    /// than once.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The handler's error and its sources, or its panic, or what the worker did to it: at most 2,000
+    /// bytes.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}

@@ -1,0 +1,84 @@
+//! Lists of events, a page at a time.
+
+use std::{convert::Infallible, fmt, str::FromStr};
+
+use number7_core::Subject;
+
+use crate::Entry;
+
+/// Which events to list, or to requeue: all of them, or those of one event name, one job, or both.
+///
+/// The names are those in the signed JSON. A filter is applied to what the store returns, so a rare
+/// one among many entries takes as long as all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    event: Option<String>,
+    job: Option<String>,
+}
+
+impl Filter {
+    /// All events.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only events of this name, such as `job.failed`.
+    #[must_use]
+    pub fn event(self, name: impl Into<String>) -> Self {
+        Self { event: Some(name.into()), ..self }
+    }
+
+    /// Only events about the job of this id.
+    #[must_use]
+    pub fn job(self, id: impl Into<String>) -> Self {
+        Self { job: Some(id.into()), ..self }
+    }
+
+    pub(crate) fn takes_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn takes(&self, entry: &Entry) -> bool {
+        if self.takes_all() {
+            return true;
+        }
+        let Ok(subject) = Subject::of_json(entry.stored().json()) else { return false };
+        let job = subject.job_id().map(number7_core::JobId::as_str);
+        self.event.as_ref().is_none_or(|event| event == subject.event())
+            && self.job.as_deref().is_none_or(|id| job == Some(id))
+    }
+}
+
+/// A page of a list: what [`Inbox::list`](crate::Inbox::list) returns.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The events, the oldest first.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins. `None` at the end of the list.
+    pub next: Option<Cursor>,
+}
+
+/// A place in a list. As a text it can be given to whoever asks for the next page, in a URL for
+/// example.
+///
+/// It goes on being the same place whatever becomes of the entries before and after it: what is
+/// there the whole time is listed once. It belongs to the list that it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub(crate) String);
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Any text is taken here. [`Inbox::list`](crate::Inbox::list) refuses what is no cursor.
+impl FromStr for Cursor {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}

@@ -1,0 +1,37 @@
+//! What the inbox counts, with the feature `metrics`. The names are in the table of the README.
+
+use std::time::{Duration, SystemTime};
+
+use number7_core::Acceptance;
+
+use crate::{InboxError, State, Stats, engine::accepted_at};
+
+pub(crate) fn acceptance(stored: &Result<Acceptance, InboxError>, took: Duration) {
+    let outcome = match stored {
+        Ok(Acceptance::New) => "new",
+        Ok(Acceptance::Duplicate) => "duplicate",
+        Err(_) => "failed",
+    };
+    metrics::histogram!("number7_acceptance_duration_seconds", "outcome" => outcome).record(took);
+}
+
+pub(crate) fn first_attempt(task: &str) {
+    let Some(accepted) = accepted_at(task) else { return };
+    // The clocks of two machines may differ.
+    let waited = SystemTime::now().duration_since(accepted).unwrap_or_default();
+    metrics::histogram!("number7_first_attempt_delay_seconds").record(waited);
+}
+
+pub(crate) fn attempt(outcome: &'static str, took: Duration) {
+    metrics::histogram!("number7_attempt_duration_seconds", "outcome" => outcome).record(took);
+}
+
+pub(crate) fn stats(inbox: &str, stats: &Stats) {
+    for state in State::ALL {
+        #[expect(clippy::cast_precision_loss, reason = "no store has as many")]
+        metrics::gauge!("number7_inbox_events", "inbox" => inbox.to_owned(), "state" => state.name())
+            .set(stats.of(state) as f64);
+    }
+    metrics::gauge!("number7_inbox_oldest_due_age_seconds", "inbox" => inbox.to_owned())
+        .set(stats.oldest_due);
+}

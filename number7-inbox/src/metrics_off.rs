@@ -1,0 +1,15 @@
+//! What `metrics.rs` does, without the feature `metrics`: nothing.
+
+use std::time::Duration;
+
+use number7_core::Acceptance;
+
+use crate::{InboxError, Stats};
+
+pub(crate) fn acceptance(_: &Result<Acceptance, InboxError>, _: Duration) {}
+
+pub(crate) fn first_attempt(_: &str) {}
+
+pub(crate) fn attempt(_: &'static str, _: Duration) {}
+
+pub(crate) fn stats(_: &str, _: &Stats) {}

@@ -1,0 +1,38 @@
+use std::time::Duration;
+
+use crate::State;
+
+/// How much is in an inbox: what [`Inbox::stats`](crate::Inbox::stats) returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Events that wait for a worker.
+    pub due: u64,
+    /// Events that rest after an attempt.
+    pub later: u64,
+    /// Events that workers have.
+    pub in_hand: u64,
+    /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, if counting them
+    /// takes longer than 25 ms, the number is used again for 100 times as long as that took.
+    pub done: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// How long the oldest due event has been due: zero if none is. SQLite keeps whole seconds. On
+    /// Redis it is the event that is next in line, which is the oldest but for what came back from
+    /// workers that died.
+    pub oldest_due: Duration,
+}
+
+impl Stats {
+    /// The number of events in a state.
+    #[must_use]
+    pub fn of(&self, state: State) -> u64 {
+        match state {
+            State::Due => self.due,
+            State::Later => self.later,
+            State::InHand => self.in_hand,
+            State::Done => self.done,
+            State::Dead => self.dead,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The end of an attempt in a transaction of the handler's.
+
+use futures_util::future::BoxFuture;
+use sqlx::{Database, Transaction};
+
+use crate::{AcceptedEvent, InboxError, InboxErrorKind};
+
+/// A database in which [`AcceptedEvent::finish_in`] can write: `sqlx::Sqlite` and `sqlx::Postgres`.
+pub trait TransactionalStore: Database + sealed::Store {}
+
+pub(crate) mod sealed {
+    use super::{BoxFuture, Database};
+
+    pub trait Store: Database {
+        /// Ends an attempt as done, and says how many rows were changed.
+        fn finish<'a>(
+            connection: &'a mut Self::Connection,
+            task: &'a str,
+            attempt: u32,
+            worker: &'a str,
+        ) -> BoxFuture<'a, Result<u64, sqlx::Error>>;
+    }
+}
+
+impl AcceptedEvent {
+    /// Ends this attempt as done, in a transaction of the handler's own: the event is done if, and only
+    /// if, the transaction is committed. So effects in the same database happen exactly once, whatever
+    /// is killed when.
+    ///
+    /// The transaction has to be one of `sqlx` 0.9 on the database of the inbox. Call this as the last
+    /// thing before the commit, since the row of the event is locked from then on, and return `Ok` if
+    /// the commit succeeded. If the handler returns an error all the same, the event stays done; if it
+    /// returns `Ok` and has not committed, the attempt has failed.
+    ///
+    /// # Errors
+    ///
+    /// [`InboxErrorKind::LeaseLost`] if another worker has the event by now, or nobody: do not commit.
+    /// Else what the database said, such as that the inbox is not there.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use number7_inbox::{AcceptedEvent, BoxError};
+    /// use sqlx::{PgPool, query};
+    ///
+    /// async fn handle(accepted: AcceptedEvent, pool: PgPool) -> Result<(), BoxError> {
+    ///     let mut transaction = pool.begin().await?;
+    ///     let invoice = query("INSERT INTO invoices (event) VALUES ($1)").bind(accepted.key());
+    ///     invoice.execute(&mut *transaction).await?;
+    ///     accepted.finish_in(&mut transaction).await?;
+    ///     Ok(transaction.commit().await?)
+    /// }
+    /// # _ = handle;
+    /// ```
+    pub async fn finish_in<DB: TransactionalStore>(
+        &self,
+        transaction: &mut Transaction<'_, DB>,
+    ) -> Result<(), InboxError> {
+        // From now on the store knows better than this process how the attempt ends.
+        self.claim.set_in_transaction();
+        let claim = &*self.claim;
+        match DB::finish(transaction, &claim.task, self.attempt, &claim.worker).await? {
+            0 => Err(InboxErrorKind::LeaseLost.into()),
+            _ => Ok(()),
+        }
+    }
+}

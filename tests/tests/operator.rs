@@ -1,0 +1,229 @@
+//! What an operator sees of an inbox, and does with it, on every store.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
+
+use number7_core::Acceptance;
+use number7_inbox::{
+    AcceptedEvent, Cursor, Entry, Failure, Filter, Inbox, InboxErrorKind, KEPT_ERRORS, State, Stats,
+};
+use number7_tests::{
+    body,
+    gate::Gate,
+    on_every_store,
+    running::{PATIENCE, Running, accept, until},
+    store::Store,
+};
+use tokio::time::sleep;
+
+/// An inbox with one event in every state, and the worker that has one in hand.
+async fn one_in_each_state(store: &Store) -> (Inbox, Running, Gate) {
+    let (inbox, gate) = (store.open().await, Gate::default());
+    for job in ["done", "dead", "later", "in_hand"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    let handlers = gate.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let gate = handlers.clone();
+        async move {
+            match event.key().split_once(':').unwrap().1 {
+                "dead" => return Err(Failure::permanent("it will never work")),
+                "later" => return Err("not yet".into()),
+                "in_hand" => gate.pass().await,
+                _ => {}
+            }
+            Ok(())
+        }
+    });
+    let hour = Duration::from_secs(3_600);
+    let worker = Running::start(worker.concurrency(4).backoff(hour, hour));
+    gate.begun().await;
+    until(async || {
+        let stats = inbox.stats().await.unwrap();
+        (stats.done, stats.dead, stats.later) == (1, 1, 1)
+    })
+    .await;
+    (inbox, worker, gate)
+}
+
+async fn all(inbox: &Inbox, state: State, filter: &Filter, limit: u32) -> Vec<Entry> {
+    let (mut entries, mut cursor) = (Vec::new(), None::<Cursor>);
+    loop {
+        let page = inbox.list(state, filter, cursor.as_ref(), limit).await.unwrap();
+        assert!(page.entries.len() <= limit as usize);
+        entries.extend(page.entries);
+        // As it comes back in a URL.
+        cursor = page.next.map(|cursor| cursor.to_string().parse().unwrap());
+        if cursor.is_none() {
+            return entries;
+        }
+    }
+}
+
+async fn every_event_is_counted_listed_and_shown_where_it_stands(store: Store) {
+    let begun = SystemTime::now();
+    let (inbox, worker, gate) = one_in_each_state(&store).await;
+    accept(&inbox.named("other"), "job.completed", "of_another_inbox").await;
+    for number in 0..4 {
+        accept(&inbox, "job.completed", &format!("fill_{number}")).await;
+    }
+    until(async || inbox.stats().await.unwrap().done == 5).await;
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.due, stats.later, stats.in_hand), (0, 1, 1));
+    assert_eq!((stats.done, stats.dead, stats.oldest_due), (5, 1, Duration::ZERO));
+
+    for (state, job) in [(State::Later, "later"), (State::InHand, "in_hand"), (State::Dead, "dead")]
+    {
+        let listed = all(&inbox, state, &Filter::new(), 10).await;
+        let [entry] = &*listed else { panic!("{state}: {listed:?}") };
+        let key = format!("job.completed:{job}");
+        let shown = inbox.show(&key).await.unwrap().unwrap();
+        for entry in [entry, &shown] {
+            assert_eq!((entry.key(), entry.state(), entry.attempts()), (&*key, state, 1), "{job}");
+            assert_eq!(entry.stored().json(), body("job.completed", job).as_bytes());
+            let accepted = entry.accepted_at().unwrap();
+            assert!(accepted + Duration::from_millis(1) > begun && accepted <= SystemTime::now());
+        }
+        let (since, hour) = (shown.since(), Duration::from_secs(3_600));
+        let (from, to) = match state {
+            State::Later => (begun + hour, SystemTime::now() + hour),
+            _ => (begun, SystemTime::now()),
+        };
+        // Some have whole seconds, and SQLite rounds up what is to come.
+        let second = Duration::from_secs(1);
+        assert!(since + second > from && since <= to + second, "{job}: {since:?} {from:?}");
+        let errors: Vec<_> =
+            shown.errors().iter().map(|error| (error.attempt(), error.text())).collect();
+        match job {
+            "dead" => assert_eq!(errors, [(1, "it will never work")]),
+            "later" => assert_eq!(errors, [(1, "not yet")]),
+            _ => assert_eq!(errors, []),
+        }
+        assert!(shown.errors().iter().all(|error| error.at() >= begun - second));
+    }
+    assert_eq!(all(&inbox, State::Done, &Filter::new(), 2).await.len(), 5);
+    assert!(inbox.show("job.completed:of_another_inbox").await.unwrap().is_none());
+    gate.open();
+    worker.stop().await;
+}
+
+async fn what_is_due_has_an_age(store: Store) {
+    let inbox = store.open().await;
+    assert_eq!(inbox.stats().await.unwrap(), Stats::default());
+    inbox.ping().await.unwrap();
+    accept(&inbox, "job.completed", "first").await;
+    sleep(Duration::from_millis(2_100)).await;
+    accept(&inbox, "job.completed", "second").await;
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!(stats.due, 2);
+    let (least, most) = (Duration::from_millis(2_000), PATIENCE);
+    assert!((least..most).contains(&stats.oldest_due), "{:?}", stats.oldest_due);
+    let due = all(&inbox, State::Due, &Filter::new(), 1).await;
+    let keys: Vec<_> = due.iter().map(Entry::key).collect();
+    assert_eq!(keys, ["job.completed:first", "job.completed:second"]);
+    assert_eq!(inbox.show("job.completed:first").await.unwrap().unwrap().state(), State::Due);
+}
+
+/// Pages stay whole although letters go away and come back meanwhile.
+async fn many_dead_letters_are_paged_through_once_each(store: Store) {
+    const LETTERS: usize = 1_000;
+    let inbox = store.open().await;
+    for number in 0..LETTERS {
+        let event = if number % 10 == 0 { "job.failed" } else { "job.completed" };
+        accept(&inbox, event, &format!("job_{number}")).await;
+    }
+    let broken = || inbox.worker(async |_: AcceptedEvent| Err::<(), _>("broken")).attempts(1);
+    broken().run_until(store.settled(PATIENCE)).await;
+    assert_eq!(inbox.stats().await.unwrap().dead, 1_000);
+
+    let (mut seen, mut cursor, mut page) = (Vec::new(), None, 0);
+    loop {
+        let found = inbox.list(State::Dead, &Filter::new(), cursor.as_ref(), 70).await.unwrap();
+        seen.extend(found.entries.iter().map(|entry| entry.key().to_owned()));
+        // One that was seen goes, and one that was not.
+        if page < 3 {
+            assert!(inbox.requeue(&seen[page * 70 + 69]).await.unwrap());
+        }
+        (page, cursor) = (page + 1, found.next);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!((seen.len(), seen.iter().collect::<HashSet<_>>().len()), (LETTERS, LETTERS));
+
+    let failed = Filter::new().event("job.failed");
+    assert_eq!(all(&inbox, State::Dead, &failed, 30).await.len(), LETTERS / 10);
+    let one = Filter::new().event("job.failed").job("job_500");
+    assert_eq!(all(&inbox, State::Dead, &one, 30).await.len(), 1);
+    assert_eq!(all(&inbox, State::Dead, &Filter::new().job("job_7"), 30).await.len(), 1);
+    assert_eq!(all(&inbox, State::Dead, &Filter::new().job("job_"), 30).await.len(), 0);
+
+    let Stats { dead, due, .. } = inbox.stats().await.unwrap();
+    assert_eq!((dead, due), (LETTERS as u64 - 3, 3));
+    let left = all(&inbox, State::Dead, &failed, 30).await.len() as u64;
+    assert_eq!(inbox.requeue_all(&failed).await.unwrap(), left);
+    assert_eq!(inbox.requeue_all(&failed).await.unwrap(), 0);
+    // What dies again while all are put back is not put back for ever.
+    let worker = Running::start(broken());
+    assert!(inbox.requeue_all(&Filter::new()).await.unwrap() >= dead - left);
+    store.settled(PATIENCE).await;
+    worker.stop().await;
+    assert_eq!(inbox.stats().await.unwrap().dead, LETTERS as u64);
+    let entry = inbox.show("job.failed:job_500").await.unwrap().unwrap();
+    assert_eq!(entry.errors().len(), 2, "a requeued letter keeps its errors");
+}
+
+async fn a_cursor_that_is_none_is_refused(store: Store) {
+    let inbox = store.open().await;
+    for text in ["", "x", "0", "0.x", "active.1", "0.1.x.\0", "dead-letters"] {
+        let cursor: Cursor = text.parse().unwrap();
+        let listed = inbox.list(State::Due, &Filter::new(), Some(&cursor), 10).await;
+        // PostgreSQL takes any text for the end of one.
+        if let Err(error) = listed {
+            assert_eq!(error.kind(), InboxErrorKind::Refused, "{text}");
+        } else {
+            assert!(text.starts_with("0.1."), "{text}");
+        }
+    }
+}
+
+async fn the_last_errors_are_kept(store: Store) {
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let worker = inbox.worker(async |event: AcceptedEvent| {
+        Err::<(), _>(format!("the {} time: \"'\u{1F980}\\", event.attempt()))
+    });
+    let worker = worker.attempts(12).backoff(Duration::ZERO, Duration::ZERO);
+    worker.run_until(store.settled(PATIENCE)).await;
+    let entry = inbox.show("job.completed:job_1").await.unwrap().unwrap();
+    assert_eq!(
+        (entry.state(), entry.attempts(), entry.errors().len()),
+        (State::Dead, 12, KEPT_ERRORS)
+    );
+    assert_eq!(entry.errors()[0].text(), "the 3 time: \"'\u{1F980}\\");
+    assert_eq!(entry.error(), "the 12 time: \"'\u{1F980}\\");
+    assert!(entry.errors().windows(2).all(|pair| pair[0].at() <= pair[1].at()));
+}
+
+async fn dead_letters_are_forgotten_where_that_is_asked_for(store: Store) {
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let dead = || inbox.worker(async |_: AcceptedEvent| Err::<(), _>(Failure::permanent("dead")));
+    let worker = dead().dead_letter_retention(Duration::from_secs(1));
+    let worker = Running::start(worker);
+    until(async || inbox.show("job.completed:job_1").await.unwrap().is_none()).await;
+    worker.stop().await;
+    assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
+}
+
+on_every_store!(
+    every_event_is_counted_listed_and_shown_where_it_stands,
+    what_is_due_has_an_age,
+    many_dead_letters_are_paged_through_once_each,
+    a_cursor_that_is_none_is_refused,
+    the_last_errors_are_kept,
+    dead_letters_are_forgotten_where_that_is_asked_for,
+);
