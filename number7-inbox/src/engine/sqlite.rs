@@ -550,7 +550,7 @@ mod tests {
             (HELD, "LIdx (lock_by=?)"),
             (STATS, "idx_jobs_job_type_status_run_at (job_type=? AND status=?)"),
             (OLDEST, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
-            (DONE, "idx_jobs_job_type_covering (job_type=? AND status=?)"),
+            (DONE, "idx_jobs_job_type_status_run_at (job_type=? AND status=?)"),
             (SHOW, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
             (LIST, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
             (DISCARD, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),

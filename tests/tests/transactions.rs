@@ -1,0 +1,179 @@
+//! Effects in the database of the inbox happen exactly once, whatever is killed when.
+//!
+//! `NUMBER7_KILLS` is how often a process is killed after each step: 50 for a long run.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    env,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, InboxErrorKind, State};
+use number7_tests::{
+    running::{PATIENCE, accept},
+    store::Store,
+};
+use sqlx::{PgPool, SqlitePool, query, query_scalar};
+use tokio::time::sleep;
+
+/// Where a process aborts: after each step, and in the middle of the last.
+const STEPS: [&str; 5] = ["begin", "effect", "finish", "committing", "commit"];
+
+/// As many as fit into a CI run.
+const DEFAULT_KILLS: u32 = 1;
+
+struct Worker(Child);
+
+impl Worker {
+    fn start(store: &Store, step: &str, passes: u32) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_transactional-worker"));
+        command.args([&store.url(), step, &passes.to_string()]);
+        Self(command.stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Events, and the number of effects of each.
+async fn effects(store: &Store) -> Vec<i64> {
+    const COUNTS: &str = "SELECT count(*) FROM effects GROUP BY event";
+    match store {
+        Store::Postgres(url) => {
+            let pool = PgPool::connect(url).await.unwrap();
+            query_scalar(COUNTS).fetch_all(&pool).await.unwrap()
+        }
+        _ => query_scalar(COUNTS).fetch_all(&mut store.sqlite_connection().await).await.unwrap(),
+    }
+}
+
+async fn kill_after(step: &'static str, store: Store) {
+    let kills = env::var("NUMBER7_KILLS").map_or(DEFAULT_KILLS, |kills| kills.parse().unwrap());
+    let inbox = store.open().await;
+    store.sql("CREATE TABLE effects (event TEXT NOT NULL)").await;
+    let (mut killed, mut events) = (0, 0);
+    while killed < kills {
+        // More than there are passes, so that the process does not run out of them.
+        for _ in 0..4 {
+            accept(&inbox, "job.completed", &format!("job_{events}")).await;
+            events += 1;
+        }
+        let mut worker = Worker::start(&store, step, killed % 4);
+        let begun = Instant::now();
+        while worker.0.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "it was not killed: {step}");
+            sleep(Duration::from_millis(20)).await;
+        }
+        killed += 1;
+    }
+    let worker = Worker::start(&store, "never", 0);
+    store.settled(PATIENCE).await;
+    drop(worker);
+    let effects = effects(&store).await;
+    assert_eq!(effects.len(), events, "after {step}: an effect is lost");
+    assert!(effects.iter().all(|count| *count == 1), "after {step}: an effect is doubled");
+    assert_eq!(inbox.stats().await.unwrap().done, events as u64);
+}
+
+async fn kill_after_every_step(stores: Vec<Store>) {
+    join_all(STEPS.into_iter().zip(stores).map(|(step, store)| kill_after(step, store))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_has_each_effect_exactly_once() {
+    kill_after_every_step(STEPS.map(|_| Store::sqlite()).into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn postgres_has_each_effect_exactly_once() {
+    let mut stores = Vec::new();
+    for _ in STEPS {
+        stores.push(Store::postgres().await);
+    }
+    kill_after_every_step(stores).await;
+}
+
+/// What a handler returns, and whether it has committed: what is recorded in the end, and how often
+/// the handler was called.
+async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
+    store.sql("CREATE TABLE effects (event TEXT NOT NULL)").await;
+    for job in ["commits", "commits_and_fails", "forgets", "forgets_at_last", "is_late"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&calls);
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let (pool, calls) = (pool.clone(), Arc::clone(&seen));
+        async move {
+            let job = event.key().split_once(':').unwrap().1.to_owned();
+            calls.lock().unwrap().push(job.clone());
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+            query("INSERT INTO effects VALUES ($1)").bind(&job).execute(&mut *transaction).await?;
+            if job == "is_late" && event.attempt() == 1 {
+                // Another worker has begun the next attempt by now.
+                query(
+                    "UPDATE Jobs SET lock_by = NULL, attempts = attempts + 1 WHERE id IN
+                    (SELECT id FROM Jobs WHERE idempotency_key LIKE '%is_late')",
+                )
+                .execute(&mut *transaction)
+                .await?;
+                let error = event.finish_in(&mut transaction).await.unwrap_err();
+                assert_eq!(error.kind(), InboxErrorKind::LeaseLost);
+                return Err(Failure::from(error));
+            }
+            event.finish_in(&mut transaction).await?;
+            match &*job {
+                "forgets" if event.attempt() == 1 => return Ok(()),
+                "forgets_at_last" => return Ok(()),
+                _ => transaction.commit().await?,
+            }
+            if job == "commits_and_fails" { Err("too late".into()) } else { Ok::<_, Failure>(()) }
+        }
+    });
+    let worker = worker.attempts(2).backoff(Duration::ZERO, Duration::ZERO);
+    worker.run_until(store.settled(PATIENCE)).await;
+
+    let of = |job: &str| calls.lock().unwrap().iter().filter(|called| *called == job).count();
+    for (job, times, state) in [
+        ("commits", 1, State::Done),
+        ("commits_and_fails", 1, State::Done),
+        ("forgets", 2, State::Done),
+        ("forgets_at_last", 2, State::Dead),
+        ("is_late", 2, State::Done),
+    ] {
+        let entry = inbox.show(&format!("job.completed:{job}")).await.unwrap().unwrap();
+        assert_eq!((of(job), entry.state()), (times, state), "{job}: {entry:?}");
+        if job.starts_with("forgets") {
+            assert!(entry.error().contains("has not committed"), "{entry:?}");
+        }
+    }
+    assert_eq!(effects(&store).await, [1, 1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_is_done_and_nothing_else() {
+    let store = Store::sqlite();
+    drop(store.open().await);
+    let pool = SqlitePool::connect(&store.url()).await.unwrap();
+    let inbox = Inbox::sqlite_of(&pool).await.unwrap();
+    ends(store, inbox, pool).await;
+}
+
+#[tokio::test]
+async fn an_inbox_in_memory_is_refused() {
+    let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
+    let error = Inbox::sqlite_of(&pool).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the store refused: an inbox in memory survives no crash: give it a file"
+    );
+    _ = Err::<(), BoxError>(error.into());
+}
