@@ -1,8 +1,12 @@
 //! What the examples have in common: their configuration, and how they fail.
 
+mod metrics;
+
 use std::{env, error::Error, fmt, io, net::TcpListener, time::SystemTime};
 
 use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
+
+pub use self::metrics::metrics;
 
 /// The secret of receivers and senders that are given none. It is in this file, so anybody can sign
 /// with it.

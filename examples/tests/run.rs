@@ -163,6 +163,83 @@ fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
     assert_eq!(receiver.line(), "handled: job_1 is done: invoice");
 }
 
+/// The body of the answer.
+fn get(url: &str) -> String {
+    ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap()
+}
+
+#[test]
+fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--store", &store(&folder), "--metrics", "127.0.0.1:0"];
+    let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
+    let metrics = receiver.line();
+    let metrics = metrics.strip_prefix("metrics are at ").unwrap();
+    receiver.handles(&["--job", "job_1"]);
+    assert!(receiver.send(&["--job", "job_1"]).status.success());
+    receiver.handles(&["--job", "job_2"]);
+    assert!(!receiver.send(&["--forge", "--retries", "0"]).status.success());
+
+    // The end of the last attempt is recorded after it is printed.
+    let begun = Instant::now();
+    let scraped = loop {
+        let scraped = get(metrics);
+        if scraped.contains("number7_inbox_events{inbox=\"\",state=\"done\"} 2\n") {
+            break scraped;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{scraped}");
+        sleep(Duration::from_millis(50));
+    };
+    for line in [
+        "number7_acceptance_duration_seconds_count{outcome=\"new\"} 2",
+        "number7_acceptance_duration_seconds_count{outcome=\"duplicate\"} 1",
+        "number7_attempt_duration_seconds_count{outcome=\"done\"} 2",
+        "number7_first_attempt_delay_seconds_count 2",
+        "number7_inbox_events{inbox=\"\",state=\"due\"} 0",
+        "number7_inbox_events{inbox=\"\",state=\"dead\"} 0",
+        "number7_inbox_oldest_due_age_seconds{inbox=\"\"} 0",
+    ] {
+        assert!(scraped.lines().any(|scraped| scraped == line), "{line} is not in\n{scraped}");
+    }
+    // As `# TYPE number7_inbox_events gauge`, and as `| `number7_inbox_events` | gauge |`.
+    let mut served: Vec<_> = scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| format!("| `{name}` | {kind} |"))
+        .collect();
+    let documented = include_str!("../../number7-inbox/README.md");
+    let documented = documented.lines().filter(|line| line.starts_with("| `number7_"));
+    let mut documented: Vec<_> =
+        documented.map(|line| line.split_inclusive('|').take(3).collect::<String>()).collect();
+    served.sort();
+    documented.sort();
+    assert_eq!(served, documented);
+}
+
+#[test]
+fn the_inbox_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--store", &store(&folder), "--work", "600000"];
+    let receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
+    assert!(receiver.send(&["--job", "job_slow"]).status.success());
+    let mut watch = number7();
+    watch.args(["--json", "inbox", "watch", "--interval", "0.05", args[0], args[1]]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let looks = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // Until the event is in hand, and so on.
+    let look = looks.take(200).find(|look| look.contains(r#""in_hand":1"#)).unwrap();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(look.contains(r#""key":"job.completed:job_slow""#), "{look}");
+    let listed = inbox(&["list", "--state", "in_hand"], &folder).1;
+    assert!(
+        listed.starts_with("1 event in the state in_hand\njob.completed:job_slow  for "),
+        "{listed}"
+    );
+    let requeued = inbox(&["requeue", "--all", "--event", "job.failed"], &folder);
+    assert_eq!(requeued, (Some(0), "0 dead letters are back at work\n".into()));
+}
+
 #[test]
 fn rotate_tells_which_secret_signed() {
     let mut receiver = Receiver::start(env!("CARGO_BIN_EXE_rotate"));

@@ -39,13 +39,15 @@ impl AcceptedEvent {
     ///
     /// # Example
     ///
+    /// On PostgreSQL it is a `PgPool`, and `begin`.
+    ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, BoxError};
-    /// use sqlx::{PgPool, query};
+    /// use sqlx::{SqlitePool, query};
     ///
-    /// async fn handle(accepted: AcceptedEvent, pool: PgPool) -> Result<(), BoxError> {
-    ///     let mut transaction = pool.begin().await?;
-    ///     let invoice = query("INSERT INTO invoices (event) VALUES ($1)").bind(accepted.key());
+    /// async fn handle(accepted: AcceptedEvent, pool: SqlitePool) -> Result<(), BoxError> {
+    ///     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    ///     let invoice = query("INSERT INTO invoices (event) VALUES (?)").bind(accepted.key());
     ///     invoice.execute(&mut *transaction).await?;
     ///     accepted.finish_in(&mut transaction).await?;
     ///     Ok(transaction.commit().await?)

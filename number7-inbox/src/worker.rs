@@ -19,7 +19,7 @@ use crate::{
 ///
 /// An event is handled at least once: a handler that was killed between its effect and the record
 /// of it is run again. `Err` and a panic cost one attempt; after the last the event is a
-/// [dead letter](crate::Inbox::dead_letters). While the store is away the worker waits for it, and
+/// [dead letter](crate::State::Dead). While the store is away the worker waits for it, and
 /// records what ended meanwhile.
 #[must_use = "a worker does nothing unless it is run"]
 pub struct Worker {

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 const STEPS: [&str; 5] = ["begin", "effect", "finish", "committing", "commit"];
 
 /// As many as fit into a CI run.
-const DEFAULT_KILLS: u32 = 1;
+const DEFAULT_KILLS: u32 = 5;
 
 struct Worker(Child);
 

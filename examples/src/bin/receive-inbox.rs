@@ -1,10 +1,10 @@
 //! Receives Number7 AI's webhooks with axum: accepts them durably, answers, and works on them after.
 
-use std::{env, fs, io, time::Duration};
+use std::{env, fs, io, net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_examples::{Failure, handle, listen, verifier};
+use number7_examples::{Failure, handle, listen, metrics, verifier};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{
@@ -31,6 +31,9 @@ struct Args {
     /// Let the work fail: after three attempts, within some seconds, an event is a dead letter
     #[arg(long)]
     fail: bool,
+    /// Serve metrics for Prometheus at the path /metrics of this address, such as 127.0.0.1:9000
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
     /// How many seconds a worker that is not heard of keeps its events
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..))]
     lease: u64,
@@ -53,6 +56,12 @@ async fn main() -> Result<(), Failure> {
 
     // Both finish what they have in hand.
     let listener = TcpListener::from_std(listen()?)?;
+    if let Some(addr) = args.metrics {
+        let listener = TcpListener::bind(addr).await?;
+        println!("metrics are at http://{}/metrics", listener.local_addr()?);
+        let server = axum::serve(listener, metrics(inbox.clone())?);
+        tokio::spawn(server.with_graceful_shutdown(terminated()).into_future());
+    }
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
     Ok(served?)
