@@ -7,7 +7,7 @@ use actix_web::{
         header::{ContentType, RETRY_AFTER},
     },
 };
-use number7_core::Rejection;
+use number7_core::{Rejection, metrics};
 
 use crate::log;
 
@@ -44,6 +44,7 @@ impl ResponseError for VerifiedError {
     /// in the extensions.
     fn error_response(&self) -> HttpResponse {
         log::refused(&self.0);
+        metrics::refused(&self.0);
         let mut response = HttpResponse::build(self.status_code());
         // actix-web closes the connection, and says so, where it did not read the body. A refusal
         // that always does tells the sender nothing about how far it came.

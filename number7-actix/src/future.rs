@@ -11,7 +11,7 @@ use actix_web::{
     rt::time::{Sleep, sleep},
 };
 use futures_core::Stream;
-use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait};
+use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait, metrics};
 use pin_project_lite::pin_project;
 
 use crate::{VerifiedError, log};
@@ -110,6 +110,7 @@ const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
 
 impl<S: Service<ServiceRequest>> State<S, S::Future> {
     fn serve(mut request: ServiceRequest, delivery: Delivery, service: &S) -> Self {
+        metrics::verified(&delivery);
         let span = log::verified(&delivery);
         request.set_payload(Payload::from(delivery.body().clone()));
         request.extensions_mut().insert(delivery);

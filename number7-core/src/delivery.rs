@@ -52,6 +52,11 @@ impl Delivery {
         &self.body
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn shared_signed_by(&self) -> Arc<str> {
+        Arc::clone(&self.signed_by)
+    }
+
     /// The name of the secret that signed, as it was given to the
     /// [`Verifier`](crate::Verifier#rotation).
     #[must_use]

@@ -14,6 +14,8 @@ mod head;
 mod held;
 mod idempotency_key;
 mod intake;
+#[cfg_attr(not(feature = "metrics"), path = "metrics_off.rs")]
+pub mod metrics;
 mod named_secret;
 #[cfg(feature = "probe")]
 pub mod probe;

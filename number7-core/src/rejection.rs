@@ -178,6 +178,27 @@ pub enum RejectionKind {
 }
 
 impl RejectionKind {
+    /// The kind as metrics have it, such as `signature_mismatch`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MissingSignature => "missing_signature",
+            Self::RepeatedSignature => "repeated_signature",
+            Self::MalformedSignature => "malformed_signature",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TooManyBodies => "too_many_bodies",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BodyBrokenOff => "body_broken_off",
+            Self::SignatureMismatch => "signature_mismatch",
+            Self::BodyEncoded => "body_encoded",
+            Self::TooOld => "too_old",
+            Self::Untypable => "untypable",
+            Self::NotStored => "not_stored",
+            Self::StoredTooSlowly => "stored_too_slowly",
+            Self::MissingMiddleware => "missing_middleware",
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::MissingSignature => "there is no x-number7ai-signature header",

@@ -19,7 +19,7 @@ use crate::{
     engine::{Claim, End, Outcome},
     event::ClaimOf,
     failure::Kind,
-    metrics,
+    measure,
     settings::{LONGEST_REST, Settings},
 };
 
@@ -52,7 +52,7 @@ pub(crate) async fn attempt(
         (Outcome::Exhausted { error: error.clone() }, Some(error))
     } else {
         if attempt == 1 && history.errors().is_empty() {
-            metrics::first_attempt(&task);
+            measure::first_attempt(&task);
         }
         let begun = Instant::now();
         let span = span(&stored, &key, attempt);
@@ -70,7 +70,7 @@ pub(crate) async fn attempt(
         };
         let judged = span.in_scope(|| judge(settings, &key, attempt, handled));
         let (name, outcome, note) = judged;
-        metrics::attempt(name, begun.elapsed());
+        measure::attempt(name, begun.elapsed());
         (outcome, note)
     };
     let history = note.map(|note| history.with(attempt, note));

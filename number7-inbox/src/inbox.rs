@@ -7,7 +7,7 @@ use crate::{
     AcceptedEvent, Cursor, Entry, Failure, Filter, InboxError, InboxErrorKind, Page, State, Stats,
     Worker,
     engine::{self, Engine},
-    metrics,
+    measure,
 };
 
 /// The name of the queue in the store; of inboxes with a name, how it begins.
@@ -232,7 +232,7 @@ impl Inbox {
     /// The store failed.
     pub async fn stats(&self) -> Result<Stats, InboxError> {
         let stats = self.engine().stats().await?;
-        metrics::stats(&self.name, &stats);
+        measure::stats(&self.name, &stats);
         Ok(stats)
     }
 
@@ -415,7 +415,7 @@ impl Accept for Inbox {
     async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
         let begun = Instant::now();
         let stored = self.engine().insert(record).await;
-        metrics::acceptance(&stored, begun.elapsed());
+        measure::acceptance(&stored, begun.elapsed());
         if matches!(stored, Ok(Acceptance::New)) {
             self.news.notify_one();
         }

@@ -14,8 +14,8 @@ mod history;
 mod in_hand;
 mod inbox;
 mod list;
-#[cfg_attr(not(feature = "metrics"), path = "metrics_off.rs")]
-mod metrics;
+#[cfg_attr(not(feature = "metrics"), path = "measure_off.rs")]
+mod measure;
 mod pause;
 mod settings;
 mod stats;

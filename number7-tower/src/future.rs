@@ -7,7 +7,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{Request, Response, request::Parts};
 use http_body::Body;
-use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait};
+use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait, metrics};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tower_service::Service;
@@ -145,6 +145,7 @@ impl<S> Then<S> {
     where
         S: Service<Request<B>>,
     {
+        metrics::verified(&delivery);
         let span = log::verified(&delivery);
         let mut request = Request::from_parts(self.parts, B::from(delivery.body().clone()));
         request.extensions_mut().insert(delivery);

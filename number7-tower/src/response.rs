@@ -2,7 +2,7 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
-use number7_core::Rejection;
+use number7_core::{Rejection, metrics};
 
 use crate::log;
 
@@ -10,6 +10,7 @@ use crate::log;
 /// in the log and in the extensions.
 pub(crate) fn refusal<B: Default>(rejection: Rejection) -> Response<B> {
     log::refused(&rejection);
+    metrics::refused(&rejection);
     let mut response = Response::new(B::default());
     *response.status_mut() =
         StatusCode::from_u16(rejection.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use number7_core::{Event, SIGNATURE_HEADER, Secret, Verifier};
+use number7_core::{Event, SIGNATURE_HEADER, Secret, Verifier, metrics};
 use number7_tests::{COMPLETED, secret, sign, verifier};
 use number7_tower::VerifyNumber7Service;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -80,6 +80,9 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
         extensions.insert(delivery.clone());
         extensions
     });
+    // And what the facade of metrics needs for a label that is not static.
+    let (counting, _) = allocations(|| metrics::verified(&delivery));
+    assert_eq!(counting, 1);
     let mut service = VerifyNumber7Service::new(
         service_fn(async |_: Request<Full<Bytes>>| {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -99,5 +102,5 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
         }
     });
     let the_tests_own_box = 1;
-    assert_eq!(layer - the_tests_own_box, inserting);
+    assert_eq!(layer - the_tests_own_box, inserting + counting);
 }

@@ -1,4 +1,4 @@
-//! What `metrics.rs` does, without the feature `metrics`: nothing.
+//! What `measure.rs` does, without the feature `metrics`: nothing.
 
 use std::time::Duration;
 

@@ -1,0 +1,37 @@
+//! What adapters count, on the facade [`metrics`](https://docs.rs/metrics).
+//!
+//! Without the feature `metrics` the functions do nothing.
+//!
+//! | metric | kind | labels | |
+//! | --- | --- | --- | --- |
+//! | `number7_deliveries_total` | counter | `outcome`: `verified` or `refused`; `kind`: of what is refused, the [name](crate::RejectionKind::name) of the reason; `secret`: of what is verified, the name of the secret | every request once |
+//! | `number7_answers_refused_total` | counter | `kind` | verified deliveries that the handler refused all the same: no event (400), or not stored (503) |
+//!
+//! The values of the labels come from this crate and from the names of your secrets, never from a
+//! request, so that no sender can make them many.
+
+use crate::{Delivery, Rejection, RejectionKind};
+
+/// A delivery was verified.
+pub fn verified(delivery: &Delivery) {
+    let secret = metrics::SharedString::from_shared(delivery.shared_signed_by());
+    metrics::counter!(
+        "number7_deliveries_total", "outcome" => "verified", "kind" => "", "secret" => secret
+    )
+    .increment(1);
+}
+
+/// A request is refused, by the middleware or after it.
+pub fn refused(rejection: &Rejection) {
+    let kind = rejection.kind().name();
+    match rejection.kind() {
+        // It was verified, and counted then.
+        RejectionKind::Untypable | RejectionKind::NotStored | RejectionKind::StoredTooSlowly => {
+            metrics::counter!("number7_answers_refused_total", "kind" => kind).increment(1);
+        }
+        _ => metrics::counter!(
+            "number7_deliveries_total", "outcome" => "refused", "kind" => kind, "secret" => ""
+        )
+        .increment(1),
+    }
+}
