@@ -1,12 +1,20 @@
 //! What the examples have in common: their configuration, and how they fail.
 
+mod board;
 mod metrics;
 
-use std::{env, error::Error, fmt, io, net::TcpListener, time::SystemTime};
+use std::{
+    env,
+    error::Error,
+    fmt,
+    io::{self, IsTerminal},
+    net::TcpListener,
+    time::SystemTime,
+};
 
 use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
 
-pub use self::metrics::metrics;
+pub use self::{board::board, metrics::metrics};
 
 /// The secret of receivers and senders that are given none. It is in this file, so anybody can sign
 /// with it.
@@ -25,6 +33,12 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
+}
+
+/// Writes the log to the standard error, coloured on a terminal.
+pub fn log() {
+    let is_terminal = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(is_terminal).init();
 }
 
 /// Accepts what [`secret`] signed, and looks for the cause where a signature does not match: it is in

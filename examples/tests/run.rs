@@ -118,8 +118,12 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
     }
     let unknown = (Some(1), "job.completed:job_3 is not known\n".to_owned());
     assert_eq!(inbox(&["show", "job.completed:job_3"], &folder), unknown);
-    let stats = inbox(&["stats"], &folder).1;
-    assert!(stats.contains("\ndone     2\ndead     0\n"), "{stats}");
+    // The end of the attempt is recorded after it is printed.
+    let begun = Instant::now();
+    while !inbox(&["stats"], &folder).1.contains("\ndone     2\ndead     0\n") {
+        let stats = inbox(&["stats"], &folder).1;
+        assert!(begun.elapsed() < Duration::from_secs(60), "{stats}");
+    }
 }
 
 fn store(folder: &TempDir) -> String {
@@ -179,6 +183,10 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
     assert!(receiver.send(&["--job", "job_1"]).status.success());
     receiver.handles(&["--job", "job_2"]);
     assert!(!receiver.send(&["--forge", "--retries", "0"]).status.success());
+    let no_event = folder.path().join("no-event");
+    std::fs::write(&no_event, "{}").unwrap();
+    let no_event = ["--retries", "0", "--file", no_event.to_str().unwrap()];
+    assert!(!receiver.send(&no_event).status.success());
 
     // The end of the last attempt is recorded after it is printed.
     let begun = Instant::now();
@@ -195,6 +203,9 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
         "number7_acceptance_duration_seconds_count{outcome=\"duplicate\"} 1",
         "number7_attempt_duration_seconds_count{outcome=\"done\"} 2",
         "number7_first_attempt_delay_seconds_count 2",
+        r#"number7_deliveries_total{outcome="verified",kind="",secret="primary"} 4"#,
+        r#"number7_deliveries_total{outcome="refused",kind="signature_mismatch",secret=""} 1"#,
+        r#"number7_answers_refused_total{kind="untypable"} 1"#,
         "number7_inbox_events{inbox=\"\",state=\"due\"} 0",
         "number7_inbox_events{inbox=\"\",state=\"dead\"} 0",
         "number7_inbox_oldest_due_age_seconds{inbox=\"\"} 0",
@@ -207,13 +218,47 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .map(|(name, kind)| format!("| `{name}` | {kind} |"))
         .collect();
-    let documented = include_str!("../../number7-inbox/README.md");
-    let documented = documented.lines().filter(|line| line.starts_with("| `number7_"));
+    let documented = [
+        include_str!("../../number7-inbox/README.md"),
+        include_str!("../../number7-core/src/metrics.rs"),
+    ];
+    let documented = documented.iter().flat_map(|text| text.lines());
+    let documented = documented.map(|line| line.trim_start_matches("//! "));
+    let documented = documented.filter(|line| line.starts_with("| `number7_"));
     let mut documented: Vec<_> =
         documented.map(|line| line.split_inclusive('|').take(3).collect::<String>()).collect();
     served.sort();
     documented.sort();
     assert_eq!(served, documented);
+}
+
+#[test]
+fn the_dashboard_shows_events_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--store", &store(&folder), "--board", "0"];
+    let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
+    let board = receiver.line();
+    let board = board.strip_prefix("the dashboard is at ").unwrap().to_owned();
+    assert!(board.starts_with("http://127.0.0.1:"), "{board}");
+    receiver.handles(&["--job", "job_1"]);
+    assert!(get(&board).contains("<title>"), "no page");
+    assert!(get(&format!("{board}api/v1/queues")).contains(r#""name":"number7""#));
+    let tasks = format!("{board}api/v1/queues/number7/tasks");
+    let begun = Instant::now();
+    while !get(&format!("{tasks}?status=Done")).contains("job.completed:job_1") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", get(&tasks));
+        sleep(Duration::from_millis(50));
+    }
+
+    // It could put unsigned events into the inbox, also for a page of another site.
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let event = r#"{"event":"job.completed","jobId":"job_2"}"#;
+    let put = agent.put(&tasks).header("content-type", "application/json").send(event).unwrap();
+    assert_eq!(put.status(), 405);
+    let rebound = agent.get(&tasks).header("host", "attacker.example").call().unwrap();
+    assert_eq!(rebound.status(), 403);
+    assert!(inbox(&["stats"], &folder).1.contains("done     1\n"));
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Receives Number7 AI's webhooks with axum.
 
 use axum::{Router, http::StatusCode, routing::post};
-use number7_examples::{Failure, handle, listen, verifier};
+use number7_examples::{Failure, handle, listen, log, verifier};
 use number7_tower::{Event, Verified, VerifyNumber7};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log();
     let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier()?));
     Ok(axum::serve(TcpListener::from_std(listen()?)?, app).await?)
 }

@@ -1,10 +1,14 @@
 //! Receives Number7 AI's webhooks with axum: accepts them durably, answers, and works on them after.
 
-use std::{env, fs, io, net::SocketAddr, time::Duration};
+use std::{
+    env, fs, io,
+    net::{AddrParseError, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_examples::{Failure, handle, listen, metrics, verifier};
+use number7_examples::{Failure, board, handle, listen, log, metrics, verifier};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{
@@ -31,8 +35,12 @@ struct Args {
     /// Let the work fail: after three attempts, within some seconds, an event is a dead letter
     #[arg(long)]
     fail: bool,
+    /// Serve a dashboard at this address, or at this port of the loopback. It has no login, and shows
+    /// every event: put no other address here unless something in front of it asks for one. Not on Redis
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    board: Option<SocketAddr>,
     /// Serve metrics for Prometheus at the path /metrics of this address, such as 127.0.0.1:9000
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     metrics: Option<SocketAddr>,
     /// How many seconds a worker that is not heard of keeps its events
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..))]
@@ -41,7 +49,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    log();
     let args = Args::parse();
     let (work, lease) = (Duration::from_millis(args.work), Duration::from_secs(args.lease));
 
@@ -57,14 +65,34 @@ async fn main() -> Result<(), Failure> {
     // Both finish what they have in hand.
     let listener = TcpListener::from_std(listen()?)?;
     if let Some(addr) = args.metrics {
-        let listener = TcpListener::bind(addr).await?;
-        println!("metrics are at http://{}/metrics", listener.local_addr()?);
-        let server = axum::serve(listener, metrics(inbox.clone())?);
-        tokio::spawn(server.with_graceful_shutdown(terminated()).into_future());
+        let beside = TcpListener::bind(addr).await?;
+        println!("metrics are at http://{}/metrics", beside.local_addr()?);
+        tokio::spawn(serve(beside, metrics(inbox.clone())?));
+    }
+    if let Some(addr) = args.board {
+        let beside = TcpListener::bind(addr).await?;
+        let addr = beside.local_addr()?;
+        tokio::spawn(serve(beside, board(&inbox, addr)?));
+        println!("the dashboard is at http://{addr}/");
     }
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
     Ok(served?)
+}
+
+async fn serve(listener: TcpListener, app: Router) {
+    let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
+    if let Err(error) = server.await {
+        eprintln!("a server beside the receiver has ended: {error}");
+    }
+}
+
+/// An address, or a port of the loopback.
+fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    match text.trim_start_matches(':').parse() {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text.parse(),
+    }
 }
 
 fn in_the_temporary_folder() -> io::Result<String> {

@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use axum::{Router, http::StatusCode, routing::post};
-use number7_examples::{Failure, listen, secret, secret_or};
+use number7_examples::{Failure, listen, log, secret, secret_or};
 use number7_tower::{Delivery, Verified, Verifier, VerifyNumber7};
 use tokio::net::TcpListener;
 
@@ -13,7 +13,7 @@ const DEMO_SECRET_OLD: &str = "number7-demo-secret-old";
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log();
     let old = secret_or("WEBHOOK_SECRET_OLD", DEMO_SECRET_OLD)?;
     let verifier = Verifier::named("new", secret()?).also_accept("old", old);
     let verifier = verifier.diagnose(SystemTime::now);
