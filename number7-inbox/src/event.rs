@@ -149,7 +149,8 @@ impl AcceptedEvent {
     /// one: the machine stood still for too long, or the store was away. From then on the end of this
     /// attempt counts only if nobody has begun another.
     ///
-    /// The worker notices when it renews its lease, four times per lease. A handler that has effects
+    /// The worker notices when it renews its lease, four times per lease, and the token also fires if
+    /// the future of the worker is dropped. A handler that has effects
     /// which must not be made twice at a time stops when it fires:
     ///
     /// ```

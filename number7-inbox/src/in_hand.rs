@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
     pub(crate) begun: Instant,
+    /// Its handler has not returned.
+    pub(crate) is_running: bool,
 }
 
 impl InHand {
@@ -30,6 +32,13 @@ impl InHand {
 
     pub(crate) fn insert(&self, id: AttemptId, attempt: Attempt) {
         self.lock().insert(id, attempt);
+    }
+
+    /// Its handler has returned, and its end is on its way to the store.
+    pub(crate) fn has_returned(&self, id: &AttemptId) {
+        if let Some(attempt) = self.lock().get_mut(id) {
+            attempt.is_running = false;
+        }
     }
 
     pub(crate) fn remove(&self, id: &AttemptId) -> Option<Attempt> {
@@ -43,9 +52,9 @@ impl InHand {
     /// Tells the handlers of attempts whose lease was lost: those that were begun before and are not
     /// among the tasks that the store says are held.
     pub(crate) fn tell_lost(&self, held: &[String], before: Instant) {
-        for ((task, attempt), Attempt { claim, key, begun, .. }) in &*self.lock() {
-            let is_lost = *begun < before && !claim.is_in_transaction() && !held.contains(task);
-            if is_lost && !claim.lost.is_cancelled() {
+        for ((task, attempt), Attempt { claim, key, begun, is_running, .. }) in &*self.lock() {
+            let is_held = held.contains(task) || claim.is_in_transaction();
+            if *is_running && *begun < before && !is_held && !claim.lost.is_cancelled() {
                 tracing::warn!(
                     target: "number7", key, attempt,
                     "the lease of an attempt was lost while its handler runs"

@@ -248,6 +248,9 @@ impl Inbox {
 
     /// Lists the events in a state, the oldest first: at most `limit`, after the place of a cursor.
     ///
+    /// An event that is in the state the whole time is listed once, whatever becomes of the others
+    /// meanwhile. The last page may be empty.
+    ///
     /// # Errors
     ///
     /// The store failed, or the cursor is none of this list.

@@ -187,7 +187,7 @@ impl Worker {
             }
         }
         while self.hooks.join_next().await.is_some() {}
-        self.given_up.into_iter().collect()
+        mem::take(&mut self.given_up).into_iter().collect()
     }
 
     /// Takes the ends that are there. Attempts that need only a moment may end now, to be recorded
@@ -265,12 +265,14 @@ impl Worker {
             key: claim.key.clone(),
             stored: claim.stored.clone(),
             begun: Instant::now().into_std(),
+            is_running: true,
         };
-        self.shared.in_hand.insert(id, begun);
+        self.shared.in_hand.insert(id.clone(), begun);
         let (shared, sender) = (Arc::clone(&self.shared), self.sender.clone());
         tokio::spawn(async move {
             let Job { handler, settings, .. } = &shared.job;
             let end = attempt(&**handler, settings, claim, of_claim, &shared.give_up).await;
+            shared.in_hand.has_returned(&id);
             // The worker was dropped, and this is left of it.
             if let Err(SendError(end)) = sender.send(end)
                 && let Err(error) = shared.record(&end).await
@@ -379,6 +381,13 @@ impl Worker {
         let mut tasks = self.shared.in_hand.tasks();
         tasks.extend(self.given_up.iter().cloned());
         tasks
+    }
+}
+
+/// If it is dropped in the middle, nobody renews the lease any more.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.in_hand.tell_lost(&[], Instant::now().into_std());
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p number7-tests --bench inbox` prints the table; `-- sqlite` only that store's,
 //! `-- --rows 1000000` with as many finished events in it, and `-- --slow` on a disk that needs 2 ms
-//! more for each synchronisation (it needs a C compiler). Figures of one run can be compared with
+//! more for each synchronisation (it needs a C compiler), and `-- --scrape` while somebody asks for the
+//! numbers every second. Figures of one run can be compared with
 //! each other, and with no others.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
@@ -32,6 +33,7 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Level;
 
 /// How long each figure is measured.
@@ -173,8 +175,20 @@ async fn accept(inbox: &Inbox) {
     inbox.accept(&delivery("job.completed", &job)).await.unwrap();
 }
 
+/// Asks for the numbers every second, as a monitoring system does, if that is wanted.
+fn scraped(inbox: &Inbox) -> AbortOnDropHandle<()> {
+    let inbox = inbox.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while env::args().any(|arg| arg == "--scrape") {
+            inbox.stats().await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+    }))
+}
+
 /// How many events a second are accepted of so many callers.
 async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
+    let _scraped = scraped(inbox);
     let begun = Instant::now();
     let mut calls = JoinSet::new();
     for _ in 0..callers {
@@ -194,6 +208,7 @@ async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
 
 /// How many events a second a worker handles of a backlog, by a handler that does nothing.
 async fn worked(inbox: &Inbox, concurrency: usize) -> f64 {
+    let _scraped = scraped(inbox);
     // As many as it cannot finish in time, by what a first short look says.
     let mut backlog = 2_000;
     loop {

@@ -161,7 +161,7 @@ const REQUEUE: &str = "
     UPDATE Jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = unixepoch(),
         done_at = NULL
     WHERE job_type = ? AND idempotency_key IN (SELECT value FROM json_each(?))
-        AND status = 'Killed'";
+        AND +status = 'Killed'";
 
 const DISCARD: &str = "
     UPDATE Jobs SET status = 'Done', done_at = unixepoch()
@@ -552,7 +552,10 @@ mod tests {
             (OLDEST, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
             (DONE, "idx_jobs_job_type_status_run_at (job_type=? AND status=?)"),
             (SHOW, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
-            (LIST, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
+            (
+                LIST,
+                "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at>? AND run_at<?)",
+            ),
             (DISCARD, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
             (REQUEUE, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
         ] {
