@@ -76,6 +76,10 @@ pub struct AcceptedEvent {
 /// What a worker and the handler share of an attempt.
 #[derive(Debug)]
 pub(crate) struct ClaimOf {
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "a transaction's end is fenced by it")
+    )]
     pub(crate) worker: String,
     pub(crate) task: String,
     /// The lease was lost.
