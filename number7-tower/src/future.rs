@@ -97,6 +97,8 @@ where
             let next = match state.as_mut().project() {
                 StateProj::Reading { mut body, then } => match body.as_mut().poll(cx) {
                     Poll::Ready(Ok(delivery)) => {
+                        // Whatever becomes of it.
+                        metrics::verified(&delivery);
                         let then = then.take().expect(POLLED_AFTER_END);
                         match then.ready {
                             true => then.serve(delivery),
@@ -145,7 +147,6 @@ impl<S> Then<S> {
     where
         S: Service<Request<B>>,
     {
-        metrics::verified(&delivery);
         let span = log::verified(&delivery);
         let mut request = Request::from_parts(self.parts, B::from(delivery.body().clone()));
         request.extensions_mut().insert(delivery);

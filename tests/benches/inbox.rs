@@ -55,8 +55,16 @@ fn main() {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
         println!(
-            "{:40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            "events a second", "accept 1", "16", "64", "work", "of 256", "start ms", "… polled"
+            "{:40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "events a second",
+            "accept 1",
+            "16",
+            "64",
+            "stats ms",
+            "work",
+            "of 256",
+            "start ms",
+            "… polled"
         );
         if chosen("sqlite") {
             table("sqlite", Store::sqlite, rows).await;
@@ -102,6 +110,8 @@ async fn table(engine: &str, mut store: impl FnMut() -> Store, rows: u32) {
     for callers in [1, 16, 64] {
         cells.push(format!("{:.0}", accepted(&inbox, callers).await));
     }
+    // Of all that were just accepted.
+    cells.push(format!("{:.2}", stats_take(&inbox).await.as_secs_f64() * 1e3));
     let working = store();
     let inbox = working.open().await;
     fill(&working, rows).await;
@@ -184,6 +194,16 @@ fn scraped(inbox: &Inbox) -> AbortOnDropHandle<()> {
             sleep(Duration::from_secs(1)).await;
         }
     }))
+}
+
+/// How long it takes to count the events, on average.
+async fn stats_take(inbox: &Inbox) -> Duration {
+    const CALLS: u32 = 100;
+    let begun = Instant::now();
+    for _ in 0..CALLS {
+        inbox.stats().await.unwrap();
+    }
+    begun.elapsed() / CALLS
 }
 
 /// How many events a second are accepted of so many callers.
