@@ -46,10 +46,11 @@ pub(crate) fn show(entry: &Entry) -> String {
         format!("attempts  {}", entry.attempts()),
     ];
     lines.extend(entry.errors().iter().map(|error| {
-        let text = styled(BAD, error.text());
+        let text = styled(BAD, printable(error.text()));
         format!("error     {} attempt {}: {text}", time(error.at()), error.attempt())
     }));
-    lines.push(format!("event     {}", String::from_utf8_lossy(entry.stored().json())));
+    let event = String::from_utf8_lossy(entry.stored().json());
+    lines.push(format!("event     {}", printable(&event)));
     lines.join("\n")
 }
 
@@ -88,6 +89,11 @@ fn time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
 }
 
+/// Without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.replace(|char: char| char.is_control() && char != '\n', "\u{fffd}")
+}
+
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
@@ -95,6 +101,12 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        assert_eq!(printable("a\u{1b}[2J\u{9b}b\nc"), "a\u{fffd}[2J\u{fffd}b\nc");
+        assert_eq!(one_line("a\r\nb"), "a  b");
+    }
 
     #[test]
     fn a_length_has_two_units() {
