@@ -65,19 +65,26 @@ async fn main() -> Result<(), Failure> {
     // Both finish what they have in hand.
     let listener = TcpListener::from_std(listen()?)?;
     if let Some(addr) = args.metrics {
-        let beside = TcpListener::bind(addr).await?;
+        let beside = listen_beside(addr, "--metrics").await?;
         println!("metrics are at http://{}/metrics", beside.local_addr()?);
         tokio::spawn(serve(beside, metrics(inbox.clone())?));
     }
     if let Some(addr) = args.board {
-        let beside = TcpListener::bind(addr).await?;
+        let beside = listen_beside(addr, "--board").await?;
         let addr = beside.local_addr()?;
-        tokio::spawn(serve(beside, board(&inbox, addr)?));
+        tokio::spawn(serve(beside, board(&store, addr).await?));
         println!("the dashboard is at http://{addr}/");
     }
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
     Ok(served?)
+}
+
+async fn listen_beside(addr: SocketAddr, option: &str) -> io::Result<TcpListener> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {addr} ({option}): {error}"))
+    };
+    TcpListener::bind(addr).await.map_err(named)
 }
 
 async fn serve(listener: TcpListener, app: Router) {
@@ -89,7 +96,7 @@ async fn serve(listener: TcpListener, app: Router) {
 
 /// An address, or a port of the loopback.
 fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
-    match text.trim_start_matches(':').parse() {
+    match text.strip_prefix(':').unwrap_or(text).parse() {
         Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         Err(_) => text.parse(),
     }
