@@ -363,7 +363,9 @@ impl Inbox {
     /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
     ///
     /// A worker of apalis' own can run on it, but what fails there does not become a
-    /// [dead letter](State::Dead), and is not forgotten.
+    /// [dead letter](State::Dead), and is not forgotten. Its pool is the one connection by which this
+    /// inbox writes: give a tool that asks for much, such as a dashboard, the storage of an inbox that
+    /// is opened a second time.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {
