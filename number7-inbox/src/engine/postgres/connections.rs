@@ -9,6 +9,8 @@ use sqlx::{
     raw_sql,
 };
 
+use tokio::time::timeout;
+
 use crate::{
     InboxError, InboxErrorKind,
     engine::{CONNECT_TIMEOUT, STORE_TIMEOUT, in_time},
@@ -100,8 +102,12 @@ impl Checkout {
         Ok(self.0.as_mut().ok_or(sqlx::Error::PoolClosed)?)
     }
 
+    /// The pool asks the server once more before it takes a connection back, and would wait for ever
+    /// where the network swallows that. Then the connection is closed, and its place is free.
     fn check_in(mut self) {
-        self.0.take();
+        if let Some(mut connection) = self.0.take() {
+            tokio::spawn(timeout(STORE_TIMEOUT, async move { connection.return_to_pool().await }));
+        }
     }
 }
 
