@@ -111,18 +111,22 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
     // What is handled next is the next job: the first is known.
     assert_eq!(receiver.handles(&["--job", "job_2"]), "handled: job_2 is done: invoice");
 
+    // The end of the attempt is recorded after it is printed.
+    let begun = Instant::now();
+    while !inbox(&["stats"], &folder).1.contains("\ndone     2\ndead     0\nworkers  ") {
+        let stats = inbox(&["stats"], &folder).1;
+        assert!(begun.elapsed() < Duration::from_secs(60), "{stats}");
+    }
     assert_eq!(inbox(&["list"], &folder), (Some(0), "0 events in the state dead\n".into()));
-    let none = (Some(1), "job.completed:job_2 is no dead letter\n".to_owned());
+    let none = (Some(1), "job.completed:job_2 is done, not dead\n".to_owned());
     for command in ["requeue", "discard"] {
         assert_eq!(inbox(&[command, "job.completed:job_2"], &folder), none);
     }
-    let unknown = (Some(1), "job.completed:job_3 is not known\n".to_owned());
-    assert_eq!(inbox(&["show", "job.completed:job_3"], &folder), unknown);
-    // The end of the attempt is recorded after it is printed.
-    let begun = Instant::now();
-    while !inbox(&["stats"], &folder).1.contains("\ndone     2\ndead     0\n") {
-        let stats = inbox(&["stats"], &folder).1;
-        assert!(begun.elapsed() < Duration::from_secs(60), "{stats}");
+    let unknown =
+        "job.completed:job_3 is not known; a key is EVENT:JOB, such as job.failed:job_7\n";
+    for command in ["show", "requeue", "discard"] {
+        let answer = inbox(&[command, "job.completed:job_3"], &folder);
+        assert_eq!(answer, (Some(1), unknown.to_owned()), "{command}");
     }
 }
 
@@ -162,7 +166,9 @@ fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
     drop(receiver);
 
     let requeued = inbox(&["requeue", "job.completed:job_1"], &folder);
-    assert_eq!(requeued, (Some(0), "job.completed:job_1 is back at work\n".into()));
+    assert_eq!(requeued, (Some(0), "job.completed:job_1 is due again\n".into()));
+    let (_, shown) = inbox(&["show", "job.completed:job_1"], &folder);
+    assert!(shown.contains("Z requeued: its attempts are counted from 0 again\n"), "{shown}");
     let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
     assert_eq!(receiver.line(), "handled: job_1 is done: invoice");
 }
@@ -209,6 +215,7 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
         "number7_inbox_events{inbox=\"\",state=\"due\"} 0",
         "number7_inbox_events{inbox=\"\",state=\"dead\"} 0",
         "number7_inbox_oldest_due_age_seconds{inbox=\"\"} 0",
+        "number7_inbox_workers{inbox=\"\"} 1",
     ] {
         assert!(scraped.lines().any(|scraped| scraped == line), "{line} is not in\n{scraped}");
     }
@@ -298,6 +305,7 @@ fn the_inbox_is_watched() {
     let args = ["--store", &store(&folder), "--work", "600000"];
     let receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
     assert!(receiver.send(&["--job", "job_slow"]).status.success());
+    let begun = Instant::now();
     let mut watch = number7();
     watch.args(["--json", "inbox", "watch", "--interval", "0.05", args[0], args[1]]);
     let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
@@ -308,12 +316,22 @@ fn the_inbox_is_watched() {
     watch.wait().unwrap();
     assert!(look.contains(r#""key":"job.completed:job_slow""#), "{look}");
     let listed = inbox(&["list", "--state", "in_hand"], &folder).1;
-    assert!(
-        listed.starts_with("1 event in the state in_hand\njob.completed:job_slow  for "),
-        "{listed}"
-    );
+    let head = "1 event in the state in_hand\njob.completed:job_slow  for ";
+    assert!(listed.starts_with(head) && listed.contains(", its worker was heard of "), "{listed}");
+    // The first page, and the last.
+    assert!(receiver.send(&["--job", "job_slow", "--event", "failed"]).status.success());
+    let page = loop {
+        let page = inbox(&["list", "--state", "in_hand", "--limit", "1"], &folder).1;
+        if page.starts_with("the first 1 event in the state in_hand\n") {
+            break page;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{page}");
+    };
+    let cursor = page.trim_end().rsplit_once("there are more: add --after ").unwrap().1;
+    let page = inbox(&["list", "--state", "in_hand", "--limit", "1", "--after", cursor], &folder).1;
+    assert!(page.starts_with("the last 1 event in the state in_hand\n"), "{page}");
     let requeued = inbox(&["requeue", "--all", "--event", "job.failed"], &folder);
-    assert_eq!(requeued, (Some(0), "0 dead letters are back at work\n".into()));
+    assert_eq!(requeued, (Some(0), "0 dead letters are due again\n".into()));
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod tls;
 use commands::{completions, doctor, inbox, listen, replay, send, sign, verify};
 use output::Output;
 
-/// Sign, verify, send, receive and replay Number7 AI's webhooks, examine a receiver, and see to an
+/// Sign, verify, send, receive and replay Number7 AI's webhooks, check a receiver, and look after an
 /// inbox.
 #[derive(Parser)]
 #[command(name = "number7", version, after_help = STATUS)]

@@ -73,7 +73,8 @@ pub(crate) async fn attempt(
         measure::attempt(name, begun.elapsed());
         (outcome, note)
     };
-    let history = note.map(|note| history.with(attempt, note));
+    let is_made = !matches!(outcome, Outcome::Exhausted { .. });
+    let history = note.map(|note| history.with(attempt - u32::from(!is_made), note));
     End { task, attempt, outcome, history }
 }
 

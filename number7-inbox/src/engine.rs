@@ -202,8 +202,8 @@ pub(crate) fn accepted_at(task: &str) -> Option<SystemTime> {
 }
 
 /// What is wrong with a cursor that somebody has made up.
-fn no_cursor() -> InboxError {
-    InboxError::new(InboxErrorKind::Refused, "this is no cursor of such a list")
+pub(crate) fn no_cursor() -> InboxError {
+    InboxError::new(InboxErrorKind::Refused, "this is no cursor of the list of that state")
 }
 
 /// Bounds an operation.

@@ -12,6 +12,7 @@ pub struct Entry {
     pub(crate) stored: StoredEvent,
     pub(crate) state: State,
     pub(crate) since: SystemTime,
+    pub(crate) worker_seen: Option<SystemTime>,
     pub(crate) attempts: u32,
     pub(crate) history: History,
 }
@@ -46,6 +47,13 @@ impl Entry {
         self.since
     }
 
+    /// When its worker last renewed its lease, by the store's clock and to the second, if it is
+    /// [in hand](State::InHand). A worker that lives does so every 15 seconds at least.
+    #[must_use]
+    pub fn worker_seen(&self) -> Option<SystemTime> {
+        self.worker_seen
+    }
+
     /// When it was accepted, to the millisecond, by the clock of the process that accepted it. `None`
     /// if a tool of apalis' made the task, and gave it a name of another form.
     #[must_use]
@@ -60,14 +68,14 @@ impl Entry {
     }
 
     /// What the last attempts failed with, the oldest first; at most
-    /// [`KEPT_ERRORS`](crate::KEPT_ERRORS). They stay when a dead letter is requeued, and when an
-    /// event is done.
+    /// [`KEPT_ERRORS`](crate::KEPT_ERRORS). They stay when a dead letter is requeued or discarded,
+    /// which is noted among them, and when an event is done.
     #[must_use]
     pub fn errors(&self) -> &[AttemptError] {
         self.history.errors()
     }
 
-    /// The text of the last error, or nothing.
+    /// The text of the last error or note, or nothing.
     #[must_use]
     pub fn error(&self) -> &str {
         self.errors().last().map_or("", AttemptError::text)
@@ -92,13 +100,13 @@ impl fmt::Debug for Entry {
 pub enum State {
     /// It waits for a worker.
     Due,
-    /// It rests after an attempt, and will be due.
+    /// It waits for its next attempt, at a known time.
     Later,
-    /// A worker has it.
+    /// A worker has it: its handler runs, or the worker is dead and its lease has not ended.
     InHand,
-    /// It is finished. Its key stays known for the retention.
+    /// It is finished, or was [discarded](crate::Inbox::discard). Its key stays known for the retention.
     Done,
-    /// Its last attempt failed: a dead letter. Nobody tries it again before it is
+    /// It failed as often as is allowed, or for good: a dead letter. Nobody tries it again unless it is
     /// [requeued](crate::Inbox::requeue).
     Dead,
 }
@@ -127,7 +135,7 @@ impl fmt::Display for State {
     }
 }
 
-/// What one attempt failed with.
+/// What one attempt failed with, or what else happened to the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptError {
     pub(crate) at: SystemTime,
@@ -136,14 +144,15 @@ pub struct AttemptError {
 }
 
 impl AttemptError {
-    /// When, to the millisecond, by the clock of the worker.
+    /// When, by the clock of the worker, or of the store if it noted this.
     #[must_use]
     pub fn at(&self) -> SystemTime {
         self.at
     }
 
-    /// Which attempt it was, from 1. Requeued events and those that were put off have the same more
-    /// than once.
+    /// Which attempt it was, from 1; or 0 for a note that is about no attempt, such as that the event
+    /// was requeued. After that the attempts are counted from 1 again. One that was put off is made
+    /// again under the same number.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt

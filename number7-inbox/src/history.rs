@@ -10,6 +10,11 @@ use crate::AttemptError;
 /// wrong for the same reason.
 pub const KEPT_ERRORS: usize = 10;
 
+/// What the stores note of an event beside the errors of its attempts.
+pub(crate) const REQUEUED: &str = "requeued: its attempts are counted from 0 again";
+pub(crate) const DISCARDED: &str = "discarded: it was given up";
+pub(crate) const LOST: &str = "its worker was lost: it did not renew its lease";
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(Vec<AttemptError>);
 
@@ -19,8 +24,10 @@ type Row = (u64, u32, String);
 impl History {
     /// Reads what a store has. What is not of this form is somebody else's, and is none.
     pub(crate) fn read(json: Option<&str>) -> Self {
-        let rows: Vec<Row> =
+        let mut rows: Vec<Row> =
             json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        // What stores note they add.
+        rows.drain(..rows.len().saturating_sub(KEPT_ERRORS));
         let error = |(millis, attempt, text)| {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
             AttemptError { at, attempt, text }

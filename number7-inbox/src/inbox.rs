@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use crate::{
     AcceptedEvent, Cursor, Entry, Failure, Filter, InboxError, InboxErrorKind, Page, State, Stats,
     Worker,
-    engine::{self, Engine},
+    engine::{self, Engine, no_cursor},
     measure,
 };
 
@@ -249,7 +249,7 @@ impl Inbox {
     /// Lists the events in a state, the oldest first: at most `limit`, after the place of a cursor.
     ///
     /// An event that is in the state the whole time is listed once, whatever becomes of the others
-    /// meanwhile. The last page may be empty.
+    /// meanwhile.
     ///
     /// # Errors
     ///
@@ -288,16 +288,19 @@ impl Inbox {
     ) -> Result<Page, InboxError> {
         assert!(limit > 0, "a page of no entries is no page");
         let engine = self.engine();
-        let (mut entries, mut after) = (Vec::new(), after.map(|cursor| cursor.0.clone()));
-        let at_once = if filter.takes_all() { limit } else { CHUNK };
+        let place = |cursor: &Cursor| Some(cursor.place(state)?.to_owned());
+        let mut after = after.map(|cursor| place(cursor).ok_or_else(no_cursor)).transpose()?;
+        let mut entries: Vec<Entry> = Vec::new();
+        // One more, to know whether there is a next page.
+        let at_once = if filter.takes_all() { limit.saturating_add(1) } else { CHUNK };
         loop {
             let (found, next) = engine.list(state, after.as_deref(), at_once).await?;
             for entry in found.into_iter().filter(|entry| filter.takes(entry)) {
-                entries.push(entry);
                 if entries.len() == limit as usize {
-                    let next = entries.last().map(|entry| Cursor(entry.place.clone()));
+                    let next = entries.last().map(|entry| Cursor::new(state, &entry.place));
                     return Ok(Page { entries, next });
                 }
+                entries.push(entry);
             }
             after = next;
             if after.is_none() {
@@ -315,7 +318,7 @@ impl Inbox {
         self.engine().show(key).await
     }
 
-    /// Puts a dead letter back to work, with all its attempts. False if there is none of that
+    /// Puts a dead letter back to work. Its attempts are counted from 0 again. False if there is none of that
     /// [key](Entry::key).
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 use number7_core::Subject;
 
-use crate::Entry;
+use crate::{Entry, State};
 
 /// Which events to list, or to requeue: all of them, or those of one event name, one job, or both.
 ///
@@ -64,9 +64,20 @@ pub struct Page {
 /// example.
 ///
 /// It goes on being the same place whatever becomes of the entries before and after it: what is
-/// there the whole time is listed once. It belongs to the list that it came from.
+/// there the whole time is listed once. It belongs to the state whose list it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(pub(crate) String);
+pub struct Cursor(String);
+
+impl Cursor {
+    pub(crate) fn new(state: State, place: &str) -> Self {
+        Self(format!("{state}:{place}"))
+    }
+
+    /// The place, if it is one of this list.
+    pub(crate) fn place(&self, state: State) -> Option<&str> {
+        self.0.split_once(':').and_then(|(name, place)| (name == state.name()).then_some(place))
+    }
+}
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,4 +34,6 @@ pub(crate) fn stats(inbox: &str, stats: &Stats) {
     }
     metrics::gauge!("number7_inbox_oldest_due_age_seconds", "inbox" => inbox.to_owned())
         .set(stats.oldest_due);
+    #[expect(clippy::cast_precision_loss, reason = "nobody has as many")]
+    metrics::gauge!("number7_inbox_workers", "inbox" => inbox.to_owned()).set(stats.workers as f64);
 }

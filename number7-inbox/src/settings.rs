@@ -21,9 +21,9 @@ pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest that a failed event rests: 10 minutes.
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
 
-/// How long a worker that is not heard of keeps its events: 20 seconds.
+/// How long a silent worker keeps its events: 20 seconds.
 ///
-/// A worker renews its lease four times as often, whatever its handlers do. So this is how long an
+/// A worker renews its lease four times as often, and every 15 seconds at least, whatever its handlers do. So this is how long an
 /// event waits whose worker crashed, and how long a worker may be held up (a pause of its machine,
 /// handlers that block its runtime) without its events being handled twice.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
@@ -44,6 +44,9 @@ pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 const HEARTBEATS_PER_LEASE: u32 = 4;
+
+/// So that a worker which is not heard of for a minute is dead, however long its lease.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -76,7 +79,7 @@ impl Default for Settings {
 
 impl Settings {
     pub(crate) fn heartbeat(&self) -> Duration {
-        self.lease / HEARTBEATS_PER_LEASE
+        (self.lease / HEARTBEATS_PER_LEASE).min(LONGEST_HEARTBEAT)
     }
 
     /// How long an event rests after an attempt.

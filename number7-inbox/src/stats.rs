@@ -8,9 +8,9 @@ use crate::State;
 pub struct Stats {
     /// Events that wait for a worker.
     pub due: u64,
-    /// Events that rest after an attempt.
+    /// Events that wait for their next attempt, at a known time.
     pub later: u64,
-    /// Events that workers have.
+    /// Events that workers have, those of dead workers included until their lease ends.
     pub in_hand: u64,
     /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, if counting them
     /// takes longer than 25 ms, the number is used again for 100 times as long as that took.
@@ -21,6 +21,8 @@ pub struct Stats {
     /// Redis it is the event that is next in line, which is the oldest but for what came back from
     /// workers that died.
     pub oldest_due: Duration,
+    /// Workers that renewed their lease in the last minute. Each does so every 15 seconds at least.
+    pub workers: u64,
 }
 
 impl Stats {

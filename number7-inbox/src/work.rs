@@ -144,17 +144,21 @@ impl Worker {
     async fn run(mut self) -> Vec<String> {
         let shared = Arc::clone(&self.shared);
         let heartbeat = shared.job.settings.heartbeat();
+        let limit = shared.job.settings.shutdown_limit;
         let mut check = interval_at(Instant::now() + heartbeat, heartbeat);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_idle = false;
-        let mut give_up_at = None;
+        let mut stops_since = None;
         while !(self.stop.is_cancelled() && shared.in_hand.len() == 0) {
             let is_stopping = self.stop.is_cancelled();
-            if let (true, None, Some(limit)) =
-                (is_stopping, give_up_at, shared.job.settings.shutdown_limit)
-            {
-                give_up_at = Some(Instant::now() + limit);
+            if is_stopping && stops_since.is_none() {
+                stops_since = Some(Instant::now());
+                tracing::info!(
+                    target: "number7", attempts = shared.in_hand.len(), limit = ?limit,
+                    "a worker stops, and waits for the attempts that it has in hand"
+                );
             }
+            let give_up_at = limit.and_then(|limit| Some(stops_since? + limit));
             if is_idle {
                 let has_room = self.room() > 0;
                 select! {
@@ -321,6 +325,7 @@ impl Worker {
             stored,
             state: State::Dead,
             since: std::time::SystemTime::now(),
+            worker_seen: None,
             attempts: end.attempts(),
             history: end.history.clone().unwrap_or_default(),
         }));

@@ -76,7 +76,7 @@ impl Worker {
         self
     }
 
-    /// How long events stay with a worker that is not heard of; [`DEFAULT_LEASE`](crate::DEFAULT_LEASE) unless it is
+    /// How long a silent worker keeps its events; [`DEFAULT_LEASE`](crate::DEFAULT_LEASE) unless it is
     /// set. All workers of one inbox should have the same.
     ///
     /// # Panics

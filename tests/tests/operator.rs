@@ -11,13 +11,14 @@ use std::{
 
 use number7_core::Acceptance;
 use number7_inbox::{
-    AcceptedEvent, Cursor, Entry, Failure, Filter, Inbox, InboxErrorKind, KEPT_ERRORS, State, Stats,
+    AcceptedEvent, Cursor, Entry, Failure, Filter, Inbox, InboxErrorKind, KEPT_ERRORS, MIN_LEASE,
+    State, Stats,
 };
 use number7_tests::{
     body,
     gate::Gate,
     on_every_store,
-    running::{PATIENCE, Running, accept, until},
+    running::{Handled, PATIENCE, Running, accept, until},
     store::Store,
 };
 use tokio::time::sleep;
@@ -77,6 +78,10 @@ async fn every_event_is_counted_listed_and_shown_where_it_stands(store: Store) {
     let stats = inbox.stats().await.unwrap();
     assert_eq!((stats.due, stats.later, stats.in_hand), (0, 1, 1));
     assert_eq!((stats.done, stats.dead, stats.oldest_due), (5, 1, Duration::ZERO));
+    assert_eq!(stats.workers, 1);
+    let seen = inbox.show("job.completed:in_hand").await.unwrap().unwrap().worker_seen();
+    // To the second, and by the clock of the store.
+    assert!(seen.unwrap() + Duration::from_secs(2) > begun, "{seen:?} {begun:?}");
 
     for (state, job) in [(State::Later, "later"), (State::InHand, "in_hand"), (State::Dead, "dead")]
     {
@@ -107,10 +112,12 @@ async fn every_event_is_counted_listed_and_shown_where_it_stands(store: Store) {
         }
         assert!(shown.errors().iter().all(|error| error.at() >= begun - second));
     }
+    assert_eq!(inbox.show("job.completed:dead").await.unwrap().unwrap().worker_seen(), None);
     assert_eq!(all(&inbox, State::Done, &Filter::new(), 2).await.len(), 5);
     assert!(inbox.show("job.completed:of_another_inbox").await.unwrap().is_none());
     gate.open();
     worker.stop().await;
+    assert_eq!(inbox.stats().await.unwrap().workers, 0);
 }
 
 async fn what_is_due_has_an_age(store: Store) {
@@ -179,19 +186,40 @@ async fn many_dead_letters_are_paged_through_once_each(store: Store) {
     worker.stop().await;
     assert_eq!(inbox.stats().await.unwrap().dead, letters as u64);
     let entry = inbox.show("job.failed:job_500").await.unwrap().unwrap();
-    assert!(entry.errors().len() >= 2, "a requeued letter keeps its errors");
+    let (attempts, texts): (Vec<_>, Vec<_>) =
+        entry.errors().iter().map(|error| (error.attempt(), error.text())).unzip();
+    assert_eq!((&attempts[..3], &texts[2..3]), (&[1, 0, 1][..], &["broken"][..]), "{texts:?}");
+    assert!(texts[1].starts_with("requeued"), "{texts:?}");
+}
+
+async fn only_the_last_page_has_no_next(store: Store) {
+    let inbox = store.open().await;
+    for number in 0..4 {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    for filter in [Filter::new(), Filter::new().event("job.completed")] {
+        let first = inbox.list(State::Due, &filter, None, 2).await.unwrap();
+        let last = inbox.list(State::Due, &filter, first.next.as_ref(), 2).await.unwrap();
+        assert_eq!((first.entries.len(), last.entries.len(), last.next), (2, 2, None));
+    }
 }
 
 async fn a_cursor_that_is_none_is_refused(store: Store) {
     let inbox = store.open().await;
-    for text in ["", "x", "0", "0.x", "active.1", "0.1.x.\0", "dead-letters"] {
+    accept(&inbox, "job.completed", "job_1").await;
+    accept(&inbox, "job.completed", "job_2").await;
+    let due = inbox.list(State::Due, &Filter::new(), None, 1).await.unwrap().next.unwrap();
+    let of_another_state = inbox.list(State::Later, &Filter::new(), Some(&due), 1).await;
+    assert_eq!(of_another_state.unwrap_err().kind(), InboxErrorKind::Refused);
+    for place in ["", "x", "0", "0.x", "active.1", "0.1.x.\0", "dead-letters"] {
+        let text = format!("due:{place}");
         let cursor: Cursor = text.parse().unwrap();
         let listed = inbox.list(State::Due, &Filter::new(), Some(&cursor), 10).await;
         // PostgreSQL takes any text for the end of one.
         if let Err(error) = listed {
             assert_eq!(error.kind(), InboxErrorKind::Refused, "{text}");
         } else {
-            assert!(text.starts_with("0.1."), "{text}");
+            assert!(place.starts_with("0.1."), "{text}");
         }
     }
 }
@@ -214,6 +242,36 @@ async fn the_last_errors_are_kept(store: Store) {
     assert!(entry.errors().windows(2).all(|pair| pair[0].at() <= pair[1].at()));
 }
 
+/// Of what a worker has in hand it can be seen that it has died, and afterwards that it had.
+async fn a_worker_that_died_leaves_a_trace(store: Store) {
+    let (inbox, worker, gate) = one_in_each_state(&store).await;
+    assert!(inbox.discard("job.completed:dead").await.unwrap());
+    worker.crash().await;
+    let entry = inbox.show("job.completed:in_hand").await.unwrap().unwrap();
+    let seen = entry.worker_seen().unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let listed = all(&inbox, State::InHand, &Filter::new(), 10).await;
+    assert_eq!(listed[0].worker_seen(), Some(seen), "a dead worker is not heard of");
+
+    let handled = Handled::default();
+    let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+    until(async || inbox.stats().await.unwrap().done == 3).await;
+    gate.open();
+    worker.stop().await;
+    assert_eq!(handled.events(), 1);
+    for (job, attempts, errors) in [
+        ("in_hand", 2, &[(1, "its worker was lost: it did not renew its lease")][..]),
+        ("dead", 1, &[(1, "it will never work"), (0, "discarded: it was given up")]),
+    ] {
+        let entry = inbox.show(&format!("job.completed:{job}")).await.unwrap().unwrap();
+        let found = entry.errors().iter().map(|error| (error.attempt(), error.text()));
+        assert_eq!((entry.state(), entry.attempts()), (State::Done, attempts), "{job}");
+        assert_eq!(found.collect::<Vec<_>>(), errors, "{job}");
+        let age = entry.errors().iter().map(|error| error.at().elapsed().unwrap_or_default());
+        assert!(age.max().unwrap() < PATIENCE * 2, "{job}");
+    }
+}
+
 async fn dead_letters_are_forgotten_where_that_is_asked_for(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
@@ -229,7 +287,9 @@ on_every_store!(
     every_event_is_counted_listed_and_shown_where_it_stands,
     what_is_due_has_an_age,
     many_dead_letters_are_paged_through_once_each,
+    only_the_last_page_has_no_next,
     a_cursor_that_is_none_is_refused,
     the_last_errors_are_kept,
+    a_worker_that_died_leaves_a_trace,
     dead_letters_are_forgotten_where_that_is_asked_for,
 );

@@ -3,6 +3,7 @@
 use std::{
     env, fs, io,
     net::{AddrParseError, Ipv4Addr, SocketAddr},
+    process::exit,
     time::Duration,
 };
 
@@ -39,12 +40,19 @@ struct Args {
     /// every event: put no other address here unless something in front of it asks for one. Not on Redis
     #[arg(long, value_name = "ADDR", value_parser = address)]
     board: Option<SocketAddr>,
-    /// Serve metrics for Prometheus at the path /metrics of this address, such as 127.0.0.1:9000
+    /// Serve metrics for Prometheus at the path /metrics of this address, or of this port of the loopback
     #[arg(long, value_name = "ADDR", value_parser = address)]
     metrics: Option<SocketAddr>,
-    /// How many seconds a worker that is not heard of keeps its events
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..))]
+    /// How many seconds a silent worker keeps its events
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..=3600))]
     lease: u64,
+    /// How many events are in hand at a time
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// How many seconds the work on an event may take before the attempt has failed
+    /// [default: any number]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
 }
 
 #[tokio::main]
@@ -60,7 +68,12 @@ async fn main() -> Result<(), Failure> {
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
         .layer(VerifyNumber7::new(verifier()?));
     let worker = inbox.worker(move |event| work_on(event, work, args.fail)).lease(lease);
+    let worker = worker.concurrency(args.concurrency.into());
     let worker = if args.fail { worker.attempts(3) } else { worker };
+    let worker = match args.timeout {
+        Some(seconds) => worker.timeout(Duration::from_secs(seconds)),
+        None => worker,
+    };
 
     // Both finish what they have in hand.
     let listener = TcpListener::from_std(listen()?)?;
@@ -75,6 +88,7 @@ async fn main() -> Result<(), Failure> {
         tokio::spawn(serve(beside, board(&store, addr).await?));
         println!("the dashboard is at http://{addr}/");
     }
+    tokio::spawn(stop_at_once());
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
     Ok(served?)
@@ -117,6 +131,14 @@ async fn work_on(accepted: AcceptedEvent, work: Duration, fail: bool) -> Result<
     }
     handle(&event);
     Ok(())
+}
+
+/// Who asks twice does not wait for the work. What is in hand is handled again later.
+async fn stop_at_once() {
+    terminated().await;
+    eprintln!("stopping, when the work in hand is finished; signal again to stop at once");
+    terminated().await;
+    exit(1);
 }
 
 /// Ctrl-C, or what a service manager sends.

@@ -7,7 +7,7 @@ mod watch;
 use std::time::Duration;
 
 use clap::Subcommand;
-use number7_inbox::{Cursor, Entry, Filter, State};
+use number7_inbox::{Cursor, Entry, Filter, Inbox, State, Stats};
 use serde_json::{Value, json};
 
 use self::store::StoreArgs;
@@ -17,10 +17,16 @@ use crate::{BoxError, Verdict, output::Output};
 #[derive(Subcommand)]
 #[command(after_long_help = "An event is in one of five states:
   due      it waits for a worker
-  later    it rests after an attempt, and will be due
-  in_hand  a worker has it, and its handler runs
-  done     it is finished
-  dead     its last attempt failed, and nobody tries it again: a dead letter
+  later    it waits for its next attempt, at a known time
+  in_hand  a worker has it: its handler runs, or the worker is dead and its lease has not ended
+  done     it is finished, or was discarded
+  dead     it failed as often as is allowed, or for good; nobody tries it again: a dead letter
+
+A key is EVENT:JOB, such as job.failed:job_7; `list` shows it.
+
+Events stay due if no worker runs (`stats` counts workers that were heard of in the last minute), or
+if each worker has as many events in hand as it may (16, if the receiver does not say otherwise).
+Start one more process on the same store, or set a timeout or a larger concurrency in the receiver.
 
 Examples:
   number7 inbox stats --store sqlite:inbox.db
@@ -30,7 +36,7 @@ Examples:
   number7 inbox requeue job.failed:job_7 --store redis://localhost/
   number7 inbox requeue --all --event job.failed --store redis://localhost/")]
 pub(crate) enum Command {
-    /// Count the events by state, and say how long the oldest has been due
+    /// Count the events by state and the workers, and say how long the oldest has been due
     Stats {
         #[command(flatten)]
         store: StoreArgs,
@@ -39,13 +45,13 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show an event: its state, its attempts with their errors, and its JSON
     Show(KeyArgs),
-    /// Put a dead letter back to work, with all its attempts; or all of them
+    /// Make a dead letter due again, or all of them. Its attempts are counted from 0 again
     Requeue(RequeueArgs),
     /// Give a dead letter up for good: it is not tried again, and its key is forgotten when the
     /// retention of the workers is over, which is a week by default. Until then a delivery of its key
     /// is answered 200, and not handled
     Discard(KeyArgs),
-    /// Show the numbers, what is in hand, and the dead letters, anew every second
+    /// Show the numbers, and the oldest events of each state that is not done, anew every second
     Watch {
         /// How many seconds from one look to the next
         #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
@@ -92,16 +98,23 @@ pub(crate) struct KeyArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct RequeueArgs {
-    /// The key, such as job.failed:job_7
-    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "event", "job"])]
-    key: Option<String>,
-    /// All dead letters, or those that --event and --job name
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// The key, such as job.failed:job_7
+    #[arg(conflicts_with_all = ["event", "job"])]
+    key: Option<String>,
+    /// All dead letters, or those that --event and --job name
+    #[arg(long)]
+    all: bool,
 }
 
 impl FilterArgs {
@@ -134,45 +147,55 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         Command::Stats { store } => {
             let stats = store.open().await?.stats().await?;
             output.print(|| text::stats(&stats), || text::stats_json(&stats));
+            if stats == Stats::default() {
+                output.note(
+                    "this inbox has no events and no workers: are --store and --inbox those of the receiver?",
+                );
+            }
             Ok(Verdict::Yes)
         }
         Command::List(ListArgs { state, filter, limit, after, store }) => {
             let inbox = store.open().await?;
             let page = inbox.list(state, &filter.filter(), after.as_ref(), limit).await?;
-            let next = page.next.map(|cursor| cursor.to_string());
+            let next = page.next.as_ref().map(ToString::to_string);
             output.print(
-                || text::list(state, &page.entries),
+                || text::list(state, &page, after.is_some()),
                 || json!({ "entries": page.entries.iter().map(text::json).collect::<Value>(), "next": next }),
             );
-            if let Some(next) = &next {
-                output.note(&format!("there may be more: add --after {next}"));
+            if page.entries.is_empty() && after.is_none() {
+                let others = inbox.stats().await?.of(state);
+                if others > 0 {
+                    output.note(&format!("{others} others in that state have another name or job"));
+                }
             }
             Ok(Verdict::Yes)
         }
         Command::Show(KeyArgs { key, store }) => {
             let entry: Option<Entry> = store.open().await?.show(&key).await?;
             output.print(
-                || entry.as_ref().map_or_else(|| format!("{key} is not known"), text::show),
+                || entry.as_ref().map_or_else(|| text::unknown(&key), text::show),
                 || entry.as_ref().map_or(Value::Null, text::json),
             );
             Ok(Verdict::from(entry.is_some()))
         }
-        Command::Requeue(RequeueArgs { key: Some(key), store, .. }) => {
-            let requeued = store.open().await?.requeue(&key).await?;
-            Ok(changed(&key, requeued, "is back at work", output))
+        Command::Requeue(RequeueArgs { which: Which { key: Some(key), .. }, store, .. }) => {
+            let inbox = store.open().await?;
+            let requeued = inbox.requeue(&key).await?;
+            changed(&inbox, &key, requeued, "is due again", output).await
         }
-        Command::Requeue(RequeueArgs { key: None, filter, store, .. }) => {
+        Command::Requeue(RequeueArgs { filter, store, .. }) => {
             let number = store.open().await?.requeue_all(&filter.filter()).await?;
             let letters = if number == 1 { "dead letter is" } else { "dead letters are" };
             output.print(
-                || format!("{number} {letters} back at work"),
+                || format!("{number} {letters} due again"),
                 || json!({ "requeued": number }),
             );
             Ok(Verdict::Yes)
         }
         Command::Discard(KeyArgs { key, store }) => {
-            let discarded = store.open().await?.discard(&key).await?;
-            Ok(changed(&key, discarded, "is given up", output))
+            let inbox = store.open().await?;
+            let discarded = inbox.discard(&key).await?;
+            changed(&inbox, &key, discarded, "is given up, and counts as done", output).await
         }
         Command::Watch { interval, store } => {
             watch::run(store.open().await?, interval, output).await
@@ -180,10 +203,19 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
     }
 }
 
-fn changed(key: &str, is_changed: bool, how: &str, output: Output) -> Verdict {
-    output.print(
-        || if is_changed { format!("{key} {how}") } else { format!("{key} is no dead letter") },
-        || json!({ "key": key, "changed": is_changed }),
-    );
-    Verdict::from(is_changed)
+/// Says what became of a dead letter, or that there is none of this key.
+async fn changed(
+    inbox: &Inbox,
+    key: &str,
+    is_changed: bool,
+    how: &str,
+    output: Output,
+) -> Result<Verdict, BoxError> {
+    let text = match inbox.show(key).await? {
+        _ if is_changed => format!("{key} {how}"),
+        Some(entry) => format!("{key} is {}, not dead", entry.state()),
+        None => text::unknown(key),
+    };
+    output.print(|| text, || json!({ "key": key, "changed": is_changed }));
+    Ok(Verdict::from(is_changed))
 }

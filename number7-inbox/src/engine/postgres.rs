@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
-    history::History,
+    history::{DISCARDED, History, LOST, REQUEUED},
     transaction::{TransactionalStore, sealed::Store},
 };
 
@@ -107,15 +107,32 @@ const RELEASE: &str = "
         attempts = CASE status WHEN 'Running' THEN greatest(attempts - 1, 0) ELSE attempts END
     WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id <> ALL ($2)";
 
+/// The column that has the errors, with one more: of which attempt, and its text.
+macro_rules! noted {
+    ($attempt:literal, $text:literal) => {
+        concat!(
+            "metadata = coalesce(metadata, '') || hstore('number7.errors',
+                (coalesce(metadata -> 'number7.errors', '[]')::jsonb || jsonb_build_array(
+                    jsonb_build_array((extract(epoch FROM now()) * 1000)::bigint, ",
+            $attempt,
+            ", ",
+            $text,
+            "::text)))::text)"
+        )
+    };
+}
+
 /// What is locked is being finished, in a transaction of a handler's.
-const REAP: &str = "
-    UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL,
-        status = CASE WHEN attempts >= $1 THEN 'Failed' ELSE 'Pending' END
-    WHERE id IN (SELECT id FROM apalis.jobs
+const REAP: &str = concat!(
+    "UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL,
+        status = CASE WHEN attempts >= $1 THEN 'Failed' ELSE 'Pending' END, ",
+    noted!("attempts", "$5"),
+    "WHERE id IN (SELECT id FROM apalis.jobs
         WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM apalis.workers
             WHERE worker_type = $2 AND starts_with(id, $3)
                 AND last_seen < now() - $4::bigint * interval '1 second')
-        FOR UPDATE SKIP LOCKED)";
+        FOR UPDATE SKIP LOCKED)"
+);
 
 const SWEEP: &str = "
     DELETE FROM apalis.jobs WHERE id IN (SELECT id FROM apalis.jobs
@@ -131,7 +148,7 @@ const FORGET_WORKERS: &str = "
     DELETE FROM apalis.workers WHERE worker_type = $1 AND last_seen < now() - interval '1 day'
         AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)";
 
-/// Due, later, in hand, dead, and for how many microseconds the oldest has been due.
+/// Due, later, in hand, dead, workers, and for how many microseconds the oldest has been due.
 const STATS: &str = "
     SELECT (SELECT count(*) FROM apalis.jobs
             WHERE job_type = $1 AND status = 'Pending' AND run_at <= now())
@@ -141,6 +158,8 @@ const STATS: &str = "
         (SELECT count(*) FROM apalis.jobs WHERE status IN ('Queued', 'Running')
             AND lock_by IN (SELECT id FROM apalis.workers WHERE worker_type = $1)),
         (SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'),
+        (SELECT count(*) FROM apalis.workers
+            WHERE worker_type = $1 AND last_seen >= now() - interval '1 minute'),
         (extract(epoch FROM now() - least(now(),
             (SELECT run_at FROM apalis.jobs WHERE job_type = $1 AND status = 'Pending'
                 AND priority = 0 ORDER BY run_at LIMIT 1),
@@ -156,7 +175,8 @@ const TIME: &str = "coalesce(CASE WHEN status IN ('Done', 'Killed') THEN done_at
 fn entries(time: &str, condition: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "SELECT micros || '.' || id, id, idempotency_key, job, attempts::bigint, status, micros,
-            metadata -> 'number7.errors', run_at > now()
+            metadata -> 'number7.errors', run_at > now(),
+            (SELECT extract(epoch FROM last_seen)::bigint FROM apalis.workers WHERE workers.id = lock_by)
         FROM (SELECT *, (extract(epoch FROM {time}) * 1000000)::bigint AS micros
             FROM apalis.jobs WHERE job_type = $1 AND {condition}) AS entries"
     ))
@@ -188,14 +208,18 @@ fn list(status: &str, state: State) -> AssertSqlSafe<String> {
     entries(time, &condition)
 }
 
-const REQUEUE: &str = "
-    UPDATE apalis.jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = now(),
-        done_at = NULL
-    WHERE job_type = $1 AND idempotency_key = ANY ($2) AND status = 'Killed'";
+const REQUEUE: &str = concat!(
+    "UPDATE apalis.jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = now(),
+        done_at = NULL, ",
+    noted!("0", "$3"),
+    "WHERE job_type = $1 AND idempotency_key = ANY ($2) AND status = 'Killed'"
+);
 
-const DISCARD: &str = "
-    UPDATE apalis.jobs SET status = 'Done', done_at = now()
-    WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'";
+const DISCARD: &str = concat!(
+    "UPDATE apalis.jobs SET status = 'Done', done_at = now(), ",
+    noted!("0", "$3"),
+    "WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'"
+);
 
 pub(crate) struct Postgres {
     /// Acceptance, and what an operator asks for.
@@ -399,7 +423,7 @@ impl Engine for Postgres {
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()> {
         let reap = query(REAP).bind(count(suspect_after)).bind(self.queue.clone());
-        let reap = reap.bind(WORKER_PREFIX).bind(sql::seconds(lease));
+        let reap = reap.bind(WORKER_PREFIX).bind(sql::seconds(lease)).bind(LOST);
         Box::pin(self.working.execute(reap).map(|done| done.map(drop)))
     }
 
@@ -434,9 +458,9 @@ impl Engine for Postgres {
         let (queue, counted) = (self.queue.clone(), Arc::clone(&self.done));
         Box::pin(self.accepting.run(move |connection| {
             async move {
-                type Row = (i64, i64, i64, i64, i64);
+                type Row = (i64, i64, i64, i64, i64, i64);
                 let stats = query_as(STATS).bind(&queue).fetch_one(&mut *connection);
-                let (due, later, in_hand, dead, oldest): Row = stats.await?;
+                let (due, later, in_hand, dead, workers, oldest): Row = stats.await?;
                 let done = match counted.known() {
                     Some(done) => done,
                     None => {
@@ -445,7 +469,7 @@ impl Engine for Postgres {
                         counted.set(done, begun.elapsed())
                     }
                 };
-                Ok(sql::stats((due, later, in_hand, dead), oldest, done))
+                Ok(sql::stats((due, later, in_hand, dead, workers), oldest, done))
             }
             .boxed()
         }))
@@ -476,12 +500,12 @@ impl Engine for Postgres {
     }
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
-        let requeue = query(REQUEUE).bind(self.queue.clone()).bind(keys.to_vec());
+        let requeue = query(REQUEUE).bind(self.queue.clone()).bind(keys.to_vec()).bind(REQUEUED);
         Box::pin(self.accepting.execute(requeue))
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        let discard = query(DISCARD).bind(self.queue.clone()).bind(key.to_owned());
+        let discard = query(DISCARD).bind(self.queue.clone()).bind(key.to_owned()).bind(DISCARDED);
         Box::pin(self.accepting.execute(discard).map(|done| Ok(done? > 0)))
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
-    history::History,
+    history::{DISCARDED, History, LOST, REQUEUED},
 };
 
 /// The list of queues that apalis' tools read.
@@ -332,7 +332,7 @@ impl Engine for Redis {
             script.key(self.config.workers_set()).key(self.config.active_jobs_list());
             script.key(self.suspects()).arg(lease.as_secs()).arg(WORKER_PREFIX);
             script.arg(self.claimed("")).arg(self.metadata("")).arg(self.meta(""));
-            script.arg(suspect_after);
+            script.arg(suspect_after).arg(LOST);
             self.invoke(&script).await
         })
     }
@@ -369,9 +369,9 @@ impl Engine for Redis {
             script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
             script.key(self.finished()).key(self.dead()).key(self.config.workers_set());
             script.arg(self.claimed("")).arg(self.meta(""));
-            let (due, later, in_hand, done, dead, oldest) = self.invoke(&script).await?;
+            let (due, later, in_hand, done, dead, oldest, workers) = self.invoke(&script).await?;
             let oldest_due = Duration::from_millis(oldest);
-            Ok(Stats { due, later, in_hand, done, dead, oldest_due })
+            Ok(Stats { due, later, in_hand, done, dead, oldest_due, workers })
         })
     }
 
@@ -396,7 +396,8 @@ impl Engine for Redis {
             let (mut entries, most) = (Vec::new(), most as usize);
             while let Some((name, key, low, high)) = lists.get(number) {
                 let mut script = script!("list");
-                script.key(key).key(self.config.job_data_hash()).arg(self.meta(""));
+                script.key(key).key(self.config.job_data_hash()).key(self.config.workers_set());
+                script.arg(self.meta(""));
                 script.arg(most - entries.len()).arg(place.1).arg(place.0).arg(low).arg(high);
                 let (found, last): Rows = self.invoke(&script).await?;
                 entries.extend(found.into_iter().map(|(score, row)| {
@@ -419,7 +420,8 @@ impl Engine for Redis {
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
         Box::pin(async move {
             let mut script = script!("show");
-            script.key(self.keys()).key(self.config.job_data_hash()).arg(self.meta("")).arg(key);
+            script.key(self.keys()).key(self.config.job_data_hash());
+            script.key(self.config.workers_set()).arg(self.meta("")).arg(key);
             let found: Option<(Row, String)> = self.invoke(&script).await?;
             Ok(found.and_then(|(row, name)| {
                 let state = State::ALL.into_iter().find(|state| state.name() == name)?;
@@ -432,7 +434,7 @@ impl Engine for Redis {
         Box::pin(async move {
             let mut script = script!("requeue");
             script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
-            script.arg(self.meta("")).arg(keys);
+            script.arg(self.meta("")).arg(REQUEUED).arg(keys);
             self.invoke(&script).await
         })
     }
@@ -441,20 +443,22 @@ impl Engine for Redis {
         Box::pin(async move {
             let mut script = script!("discard");
             script.key(self.keys()).key(self.dead()).key(self.finished());
-            script.arg(key).arg(self.meta(""));
+            script.arg(key).arg(self.meta("")).arg(DISCARDED);
             self.invoke(&script).await
         })
     }
 }
 
-/// An entry: task, key, JSON, attempts, milliseconds of the state since the epoch, errors.
-type Row = (String, String, Vec<u8>, Option<u32>, u64, Option<String>);
+/// An entry: task, key, JSON, attempts, milliseconds of the state since the epoch, errors, and the
+/// second when its worker was last heard of.
+type Row = (String, String, Vec<u8>, Option<u32>, u64, Option<String>, Option<u64>);
 
 /// Entries, each with its score or nothing, and where there are more: the score and the task of the
 /// last one.
 type Rows = (Vec<(String, Row)>, Option<(String, String)>);
 
-fn entry((task, key, json, attempts, millis, errors): Row, state: State) -> Entry {
+fn entry(row: Row, state: State) -> Entry {
+    let (task, key, json, attempts, millis, errors, seen) = row;
     Entry {
         place: String::new(),
         task,
@@ -462,6 +466,7 @@ fn entry((task, key, json, attempts, millis, errors): Row, state: State) -> Entr
         stored: StoredEvent::new(json),
         state,
         since: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
+        worker_seen: seen.map(|seen| SystemTime::UNIX_EPOCH + Duration::from_secs(seen)),
         attempts: attempts.unwrap_or_default(),
         history: History::read(errors.as_deref()),
     }

@@ -26,12 +26,13 @@ pub(super) fn claim((task, attempt, key, json, errors): Row, is_suspect: bool) -
 }
 
 /// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts, status, microseconds of its
-/// state since the epoch, errors, and whether these are to come.
+/// state since the epoch, errors, whether these are to come, and the second when its worker was last
+/// heard of.
 pub(super) type EntryRow =
-    (String, String, String, Vec<u8>, i64, String, i64, Option<String>, bool);
+    (String, String, String, Vec<u8>, i64, String, i64, Option<String>, bool, Option<i64>);
 
 pub(super) fn entry(row: EntryRow) -> Entry {
-    let (place, task, key, json, attempts, status, micros, errors, is_to_come) = row;
+    let (place, task, key, json, attempts, status, micros, errors, is_to_come, seen) = row;
     let state = match &*status {
         "Pending" if is_to_come => State::Later,
         "Pending" | "Failed" => State::Due,
@@ -40,6 +41,7 @@ pub(super) fn entry(row: EntryRow) -> Entry {
         _ => State::InHand,
     };
     let since = Duration::from_micros(micros.try_into().unwrap_or_default());
+    let seen = seen.map(|seen| Duration::from_secs(seen.try_into().unwrap_or_default()));
     Entry {
         place,
         task,
@@ -47,6 +49,7 @@ pub(super) fn entry(row: EntryRow) -> Entry {
         stored: StoredEvent::new(json),
         state,
         since: SystemTime::UNIX_EPOCH + since,
+        worker_seen: seen.map(|seen| SystemTime::UNIX_EPOCH + seen),
         attempts: attempts.try_into().unwrap_or(u32::MAX),
         history: History::read(errors.as_deref()),
     }
@@ -127,12 +130,12 @@ impl Counted {
     }
 }
 
-/// The numbers of events that are due, due later, in hand, and dead.
-pub(super) type StatsRow = (i64, i64, i64, i64);
+/// The numbers of events that are due, due later, in hand, and dead; and of workers.
+pub(super) type StatsRow = (i64, i64, i64, i64, i64);
 
 pub(super) fn stats(row: StatsRow, oldest_micros: i64, done: u64) -> Stats {
     let number = |number: i64| number.try_into().unwrap_or_default();
-    let (due, later, in_hand, dead) = row;
+    let (due, later, in_hand, dead, workers) = row;
     Stats {
         due: number(due),
         later: number(later),
@@ -140,6 +143,7 @@ pub(super) fn stats(row: StatsRow, oldest_micros: i64, done: u64) -> Stats {
         done,
         dead: number(dead),
         oldest_due: Duration::from_micros(number(oldest_micros)),
+        workers: number(workers),
     }
 }
 

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
-    history::History,
+    history::{DISCARDED, History, LOST, REQUEUED},
     transaction::{TransactionalStore, sealed::Store},
 };
 
@@ -101,10 +101,29 @@ const RELEASE: &str = "
     WHERE lock_by = ? AND status IN ('Queued', 'Running')
         AND id NOT IN (SELECT value FROM json_each(?))";
 
-const REAP: &str = "
-    UPDATE Jobs SET status = iif(attempts >= ?, 'Failed', 'Pending'), lock_by = NULL, lock_at = NULL
-    WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM Workers
-        WHERE worker_type = ? AND id LIKE ? || '%' AND last_seen < unixepoch() - ?)";
+/// The column that has the errors, with one more: of which attempt, and its text.
+macro_rules! noted {
+    ($attempt:literal, $text:literal) => {
+        concat!(
+            "metadata = json_set(iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"',
+                json_insert(coalesce(iif(json_valid(metadata), metadata, '{}')
+                        ->> '$.\"number7.errors\"', '[]'),
+                    '$[#]', json_array(unixepoch() * 1000, ",
+            $attempt,
+            ", ",
+            $text,
+            ")) || '')"
+        )
+    };
+}
+
+const REAP: &str = concat!(
+    "UPDATE Jobs SET status = iif(attempts >= ?1, 'Failed', 'Pending'), lock_by = NULL,
+        lock_at = NULL, ",
+    noted!("attempts", "?5"),
+    "WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM Workers
+        WHERE worker_type = ?2 AND id LIKE ?3 || '%' AND last_seen < unixepoch() - ?4)"
+);
 
 /// The `IN` is what apalis' index of finished events is made for.
 const SWEEP: &str = "
@@ -121,14 +140,16 @@ const FORGET_WORKERS: &str = "
     DELETE FROM Workers WHERE worker_type = ? AND last_seen < unixepoch() - 86400
         AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)";
 
-/// Due, later, in hand, dead. Counted one by one, which is four times as fast as in one pass.
+/// Due, later, in hand, dead, workers. Counted one by one, which is four times as fast as in one pass.
 const STATS: &str = "
     SELECT (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Pending', 'Failed')
             AND run_at <= unixepoch()),
         (SELECT count(*) FROM Jobs
             WHERE job_type = ?1 AND status = 'Pending' AND run_at > unixepoch()),
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Queued', 'Running')),
-        (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status = 'Killed')";
+        (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status = 'Killed'),
+        (SELECT count(*) FROM Workers
+            WHERE worker_type = ?1 AND last_seen >= unixepoch() - 60)";
 
 const OLDEST: &str = "
     SELECT coalesce(max(unixepoch() - (SELECT run_at FROM Jobs
@@ -144,7 +165,8 @@ macro_rules! entries {
             1000000 * coalesce(CASE
                 WHEN status IN ('Done', 'Killed') THEN done_at
                 WHEN status IN ('Queued', 'Running') THEN lock_at
-            END, run_at), metadata ->> '$.\"number7.errors\"', run_at > unixepoch()
+            END, run_at), metadata ->> '$.\"number7.errors\"', run_at > unixepoch(),
+            (SELECT last_seen FROM Workers WHERE id = lock_by)
         FROM Jobs "
     };
 }
@@ -159,15 +181,19 @@ const LIST: &str = concat!(
     ORDER BY run_at, rowid LIMIT ?6"
 );
 
-const REQUEUE: &str = "
-    UPDATE Jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = unixepoch(),
-        done_at = NULL
-    WHERE job_type = ? AND idempotency_key IN (SELECT value FROM json_each(?))
-        AND +status = 'Killed'";
+const REQUEUE: &str = concat!(
+    "UPDATE Jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = unixepoch(),
+        done_at = NULL, ",
+    noted!("0", "?3"),
+    "WHERE job_type = ?1 AND idempotency_key IN (SELECT value FROM json_each(?2))
+        AND +status = 'Killed'"
+);
 
-const DISCARD: &str = "
-    UPDATE Jobs SET status = 'Done', done_at = unixepoch()
-    WHERE job_type = ? AND idempotency_key = ? AND status = 'Killed'";
+const DISCARD: &str = concat!(
+    "UPDATE Jobs SET status = 'Done', done_at = unixepoch(), ",
+    noted!("0", "?3"),
+    "WHERE job_type = ?1 AND idempotency_key = ?2 AND status = 'Killed'"
+);
 
 pub(crate) struct Sqlite {
     file: Arc<File>,
@@ -362,9 +388,14 @@ impl Sqlite {
 }
 
 impl Sqlite {
-    async fn change_letters(&self, sql: &'static str, keys: &str) -> Result<u64, InboxError> {
+    async fn change_letters(
+        &self,
+        sql: &'static str,
+        keys: &str,
+        note: &str,
+    ) -> Result<u64, InboxError> {
         in_time(async {
-            let change = query(sql).bind(&self.queue).bind(keys);
+            let change = query(sql).bind(&self.queue).bind(keys).bind(note);
             Ok(change.execute(&mut *self.file.writer().await?).await?.rows_affected())
         })
         .await
@@ -439,7 +470,7 @@ impl Engine for Sqlite {
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()> {
         Box::pin(in_time(async move {
             let reap = query(REAP).bind(suspect_after).bind(&self.queue).bind(WORKER_PREFIX);
-            let reap = reap.bind(sql::seconds(lease));
+            let reap = reap.bind(sql::seconds(lease)).bind(LOST);
             reap.execute(&mut *self.file.writer().await?).await?;
             Ok(())
         }))
@@ -520,11 +551,13 @@ impl Engine for Sqlite {
     }
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
-        Box::pin(async move { self.change_letters(REQUEUE, &json!(keys).to_string()).await })
+        Box::pin(
+            async move { self.change_letters(REQUEUE, &json!(keys).to_string(), REQUEUED).await },
+        )
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.change_letters(DISCARD, key).await? > 0) })
+        Box::pin(async move { Ok(self.change_letters(DISCARD, key, DISCARDED).await? > 0) })
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use number7_inbox::{AttemptError, Entry, State, Stats};
+use number7_inbox::{AttemptError, Entry, Page, State, Stats};
 use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
+
+/// A worker that lives is heard of four times as often.
+const SILENT: Duration = Duration::from_secs(60);
 
 pub(crate) fn stats(stats: &Stats) -> String {
     let line = |state: State| format!("{state:8} {}", stats.of(state));
@@ -13,27 +16,51 @@ pub(crate) fn stats(stats: &Stats) -> String {
     if stats.due > 0 {
         lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_due)));
     }
-    lines.join("\n")
+    let workers = match stats.workers {
+        0 => "workers  0: none was heard of in the last minute".to_owned(),
+        workers => format!("workers  {workers}"),
+    };
+    format!("{}\n{workers}", lines.join("\n"))
 }
 
 pub(crate) fn stats_json(stats: &Stats) -> Value {
     let mut json: serde_json::Map<String, Value> =
         State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
     json.insert("oldest_due_seconds".into(), stats.oldest_due.as_secs_f64().into());
+    json.insert("workers".into(), stats.workers.into());
     json.into()
 }
 
-pub(crate) fn list(state: State, entries: &[Entry]) -> String {
-    let events = if entries.len() == 1 { "event" } else { "events" };
-    let head = format!("{} {events} in the state {state}", entries.len());
-    [head].into_iter().chain(entries.iter().map(line)).collect::<Vec<_>>().join("\n")
+/// A page: the first, or a later one.
+pub(crate) fn list(state: State, page: &Page, is_later: bool) -> String {
+    let number = page.entries.len();
+    let which = match (is_later, &page.next) {
+        (false, None) => "",
+        (false, Some(_)) => "the first ",
+        (true, None) => "the last ",
+        (true, Some(_)) => "the next ",
+    };
+    let events = if number == 1 { "event" } else { "events" };
+    let head = format!("{which}{number} {events} in the state {state}");
+    let foot = page.next.as_ref().map(|next| format!("there are more: add --after {next}"));
+    let lines = [head].into_iter().chain(page.entries.iter().map(line)).chain(foot);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn unknown(key: &str) -> String {
+    format!("{key} is not known; a key is EVENT:JOB, such as job.failed:job_7")
 }
 
 /// An event in one line.
 pub(crate) fn line(entry: &Entry) -> String {
     let mut line = format!("{}  {}, attempts: {}", entry.key(), age(entry), entry.attempts());
     if let Some(error) = entry.errors().last() {
-        line.push_str(&format!(", last error: {}", styled(BAD, one_line(error.text()))));
+        let what = match entry.state() {
+            _ if error.attempt() == 0 => "note",
+            State::Later | State::Dead => "last error",
+            _ => "earlier error",
+        };
+        line.push_str(&format!(", {what}: {}", styled(BAD, one_line(error.text()))));
     }
     line
 }
@@ -47,7 +74,10 @@ pub(crate) fn show(entry: &Entry) -> String {
     ];
     lines.extend(entry.errors().iter().map(|error| {
         let text = styled(BAD, printable(error.text()));
-        format!("error     {} attempt {}: {text}", time(error.at()), error.attempt())
+        match (time(error.at()), error.attempt()) {
+            (time, 0) => format!("note      {time} {text}"),
+            (time, attempt) => format!("error     {time} attempt {attempt}: {text}"),
+        }
     }));
     let event = String::from_utf8_lossy(entry.stored().json());
     lines.push(format!("event     {}", printable(&event)));
@@ -60,7 +90,8 @@ pub(crate) fn json(entry: &Entry) -> Value {
     json!({
         "key": entry.key(),
         "state": entry.state().name(),
-        "since": time(entry.since()),
+        (if entry.state() == State::Later { "due_at" } else { "since" }): time(entry.since()),
+        "worker_seen": entry.worker_seen().map(time),
         "accepted_at": entry.accepted_at().map(time),
         "attempts": entry.attempts(),
         "errors": entry.errors().iter().map(error).collect::<Value>(),
@@ -70,9 +101,18 @@ pub(crate) fn json(entry: &Entry) -> Value {
 
 /// How long it has been in its state, or how long it will be.
 fn age(entry: &Entry) -> String {
-    match (entry.state(), SystemTime::now().duration_since(entry.since())) {
-        (State::Later, Err(to_come)) => format!("due in {}", length(to_come.duration())),
-        (_, age) => format!("for {}", length(age.unwrap_or_default())),
+    let ago = |time| SystemTime::now().duration_since(time);
+    match (ago(entry.since()), entry.worker_seen()) {
+        (Err(to_come), _) if entry.state() == State::Later => {
+            // What is not over yet is not said to be 0.
+            format!("due in {}", length(to_come.duration() + Duration::from_millis(999)))
+        }
+        (age, None) => format!("for {}", length(age.unwrap_or_default())),
+        (age, Some(seen)) => {
+            let (age, seen) = (age.unwrap_or_default(), ago(seen).unwrap_or_default());
+            let what = if seen < SILENT { "was heard of" } else { "is probably dead: heard of" };
+            format!("for {}, its worker {what} {} ago", length(age), length(seen))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How many events of a state are shown.
-const SHOWN: u32 = 10;
+const SHOWN: u32 = 5;
 
 /// Clears the screen, and goes to its beginning.
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -36,13 +36,16 @@ async fn look(inbox: &Inbox, output: Output) -> Result<String, BoxError> {
     let stats = inbox.stats().await?;
     let mut parts = vec![text::stats(&stats)];
     let mut json = text::stats_json(&stats);
-    for state in [State::InHand, State::Dead] {
+    for state in [State::Due, State::Later, State::InHand, State::Dead] {
         let entries = inbox.list(state, &Filter::new(), None, SHOWN).await?.entries;
         json[format!("{state}_entries")] = entries.iter().map(text::json).collect::<Value>();
         if !entries.is_empty() {
-            let head = format!("\n{state}, the oldest:");
-            parts.push(styled(FAINT, head));
+            parts.push(styled(FAINT, format!("\n{state}, the oldest:")));
             parts.extend(entries.iter().map(text::line));
+            let more = stats.of(state).saturating_sub(entries.len() as u64);
+            if more > 0 {
+                parts.push(styled(FAINT, format!("{more} more")));
+            }
         }
     }
     Ok(if output.is_json() { json!(json).to_string() } else { parts.join("\n") })

@@ -1,9 +1,14 @@
 -- Counts a dead letter as done. Returns 1, or 0 if there is none of the key.
 -- KEYS: the keys, the dead letters, the finished tasks
--- ARGV: key, the prefix of the metas
+-- ARGV: key, the prefix of the metas, the note
 local task = redis.call('HGET', KEYS[1], ARGV[1])
 if not task or redis.call('ZREM', KEYS[2], task) == 0 then return 0 end
 local now = redis.call('TIME')
-redis.call('HSET', ARGV[2] .. task, 'status', 'Done', 'done_at', now[1])
-redis.call('ZADD', KEYS[3], now[1] * 1000 + math.floor(now[2] / 1000), task)
+local millis = now[1] * 1000 + math.floor(now[2] / 1000)
+local meta = ARGV[2] .. task
+redis.call('HSET', meta, 'status', 'Done', 'done_at', now[1])
+local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')
+table.insert(errors, { millis, 0, ARGV[3] })
+redis.call('HSET', meta, 'errors', cjson.encode(errors))
+redis.call('ZADD', KEYS[3], millis, task)
 return 1

@@ -1,9 +1,10 @@
 -- Returns entries of one list, set or sorted set after a place, and the place of the last one unless
--- there are no more. Of each entry its score or nothing and: task, key, JSON, attempts, milliseconds of the state, errors.
--- KEYS: where the tasks are, the data
+-- there are no more. Of each entry its score or nothing and: task, key, JSON, attempts,
+-- milliseconds of the state, errors, and the second when its worker was last heard of.
+-- KEYS: where the tasks are, the data, the workers
 -- ARGV: the prefix of the metas, how many at most, the task after which to begin or nothing, its
 --     score or nothing, the lowest and the highest score in a sorted set
-local from, data = unpack(KEYS)
+local from, data, workers = unpack(KEYS)
 local prefix, most, after, score, low, high = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
 local kind = redis.call('TYPE', from).ok
 local now = redis.call('TIME')
@@ -47,14 +48,16 @@ local found, scores = tasks()
 local entries = {}
 for i, task in ipairs(found) do
     local meta = redis.call('HMGET', prefix .. task, 'idempotency_key', 'attempts', 'status', 'due_at',
-        'locked_at', 'done_at', 'errors')
+        'locked_at', 'done_at', 'errors', 'locked_by')
     local json = redis.call('HGET', data, task)
     local is_over = meta[3] == 'Done' or meta[3] == 'Killed'
     -- What is over may still be on a list, if its end came late.
     if meta[1] and json and not (is_over and kind == 'list') then
         local seconds = is_over and meta[6] or kind == 'set' and meta[5]
         local since = seconds and seconds .. '000' or meta[4] or '0'
-        table.insert(entries, { scores[i] or '', { task, meta[1], json, meta[2], since, meta[7] } })
+        local seen = kind == 'set' and meta[8] and redis.call('ZSCORE', workers, meta[8])
+        local entry = { task, meta[1], json, meta[2], since, meta[7], seen }
+        table.insert(entries, { scores[i] or '', entry })
     end
 end
 return { entries, #found == most and { scores[#found] or '', found[#found] } or false }

@@ -1,8 +1,10 @@
 -- Puts what workers have claimed that are not heard of back on the active list, or to the suspects.
 -- KEYS: the workers, the active list, the suspects
 -- ARGV: seconds of a lease, how our workers' names begin, the prefix of what workers have claimed,
---     that of their metadata, that of the metas, how many attempts make a suspect
-local before = redis.call('TIME')[1] - ARGV[1]
+--     that of their metadata, that of the metas, how many attempts make a suspect, the note
+local now = redis.call('TIME')
+local before = now[1] - ARGV[1]
+local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. before)) do
     if string.sub(worker, 1, #ARGV[2]) == ARGV[2] then
         local claimed = ARGV[3] .. worker
@@ -10,6 +12,11 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. befo
             local meta = ARGV[5] .. task
             local attempts = redis.call('HGET', meta, 'attempts')
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
+            if attempts then
+                local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')
+                table.insert(errors, { millis, tonumber(attempts), ARGV[7] })
+                redis.call('HSET', meta, 'errors', cjson.encode(errors))
+            end
             if attempts and tonumber(attempts) >= tonumber(ARGV[6]) then
                 redis.call('RPUSH', KEYS[3], task)
             else

@@ -1,16 +1,19 @@
 -- Puts dead letters back to work. Returns how many of the keys had one.
 -- KEYS: the keys, the dead letters, the active list
--- ARGV: the prefix of the metas, keys
+-- ARGV: the prefix of the metas, the note, keys
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 local requeued = 0
-for i = 2, #ARGV do
+for i = 3, #ARGV do
     local task = redis.call('HGET', KEYS[1], ARGV[i])
     if task and redis.call('ZREM', KEYS[2], task) == 1 then
         local meta = ARGV[1] .. task
         redis.call('HSET', meta, 'status', 'Pending', 'attempts', 0, 'idempotency_key', ARGV[i],
             'due_at', millis)
         redis.call('HDEL', meta, 'error', 'done_at')
+        local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')
+        table.insert(errors, { millis, 0, ARGV[2] })
+        redis.call('HSET', meta, 'errors', cjson.encode(errors))
         redis.call('RPUSH', KEYS[3], task)
         requeued = requeued + 1
     end

@@ -1,5 +1,5 @@
 -- Returns the entry of a key as list.lua does, and its state; or nothing.
--- KEYS: the keys, the data
+-- KEYS: the keys, the data, the workers
 -- ARGV: the prefix of the metas, the key
 local task = redis.call('HGET', KEYS[1], ARGV[2])
 if not task then return false end
@@ -8,12 +8,13 @@ local meta = redis.call('HMGET', ARGV[1] .. task, 'idempotency_key', 'attempts',
 local json = redis.call('HGET', KEYS[2], task)
 if not meta[1] or not json then return false end
 local now = redis.call('TIME')
-local state, since = 'due', meta[4] or '0'
+local state, since, seen = 'due', meta[4] or '0', false
 if meta[3] == 'Done' or meta[3] == 'Killed' then
     state, since = meta[3] == 'Done' and 'done' or 'dead', meta[6] .. '000'
 elseif meta[8] then
     state, since = 'in_hand', meta[5] .. '000'
+    seen = redis.call('ZSCORE', KEYS[3], meta[8])
 elseif tonumber(since) > now[1] * 1000 + math.floor(now[2] / 1000) then
     state = 'later'
 end
-return { { task, meta[1], json, meta[2], since, meta[7] }, state }
+return { { task, meta[1], json, meta[2], since, meta[7], seen }, state }

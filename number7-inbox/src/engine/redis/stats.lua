@@ -1,5 +1,5 @@
--- Counts the events. Returns due, later, in hand, done, dead, and for how many milliseconds the one
--- that is next in line has been due.
+-- Counts the events. Returns due, later, in hand, done, dead, for how many milliseconds the one
+-- that is next in line has been due, and how many workers were heard of in the last minute.
 -- KEYS: the active list, the suspects, the delayed tasks, the finished tasks, the dead letters, the
 --     workers
 -- ARGV: the prefix of what workers have claimed, the prefix of the metas
@@ -21,4 +21,4 @@ end
 local resting = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 if resting[2] then oldest = math.min(oldest, resting[2]) end
 return { due, later, in_hand, redis.call('ZCARD', KEYS[4]), redis.call('ZCARD', KEYS[5]),
-    millis - oldest }
+    millis - oldest, redis.call('ZCOUNT', KEYS[6], now[1] - 60, '+inf') }
