@@ -165,7 +165,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             if page.entries.is_empty() && after.is_none() {
                 let others = inbox.stats().await?.of(state);
                 if others > 0 {
-                    output.note(&format!("{others} others in that state have another name or job"));
+                    output.note(&format!("without --event and --job there are {others}"));
                 }
             }
             Ok(Verdict::Yes)
