@@ -43,7 +43,7 @@ pub(crate) async fn attempt(
     shared: Arc<ClaimOf>,
     stop: &CancellationToken,
 ) -> End {
-    let Claim { task, attempt, key, stored, history, .. } = claim;
+    let Claim { task, attempt, key, stored, origin, history, .. } = claim;
     let attempts = settings.attempts;
     let (outcome, note) = if attempt > attempts {
         // Whatever ends the process would end it again and again.
@@ -57,7 +57,7 @@ pub(crate) async fn attempt(
         let begun = Instant::now();
         let span = span(&stored, &key, attempt);
         let claim = Arc::clone(&shared);
-        let event = AcceptedEvent { stored, key: key.clone(), attempt, attempts, claim };
+        let event = AcceptedEvent { stored, key: key.clone(), origin, attempt, attempts, claim };
         let handled = select! {
             biased;
             handled = handle(handler, event, settings.timeout).instrument(span.clone()) => handled,
@@ -190,7 +190,7 @@ async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>
 }
 
 /// An error and its sources.
-fn text_of_error(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn text_of_error(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -200,7 +200,7 @@ fn text_of_error(error: &(dyn Error + 'static)) -> String {
     storable(&text)
 }
 
-fn text_of_panic(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn text_of_panic(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     storable(&format!("panicked: {}", text.unwrap_or("with something that is no text")))

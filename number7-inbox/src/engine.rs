@@ -2,13 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
 
 use ulid::Ulid;
 
-use crate::{Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent, history::History};
+use self::expected::Expectations;
+use crate::{
+    Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent, history::History,
+};
 
+pub(crate) mod expected;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
@@ -45,9 +50,9 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, InboxError>>;
 
 /// One queue in one store. Every method is one atomic step, and answers or fails within
 /// [`STORE_TIMEOUT`].
-pub(crate) trait Engine: Send + Sync {
-    /// Stores a record unless its key is known.
-    fn insert(&self, record: Record) -> Answer<'_, Acceptance>;
+pub(crate) trait Engine: Expectations {
+    /// Stores an event unless its key is known.
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance>;
 
     /// Records the ends of attempts, and claims events that are due.
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned>;
@@ -90,6 +95,19 @@ pub(crate) trait Engine: Send + Sync {
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
 }
 
+/// An event that is to be stored.
+pub(crate) struct NewEvent {
+    pub(crate) key: String,
+    pub(crate) json: Bytes,
+    pub(crate) origin: Origin,
+}
+
+impl From<Record> for NewEvent {
+    fn from(record: Record) -> Self {
+        Self { key: record.key().to_owned(), json: record.json().clone(), origin: Origin::Signed }
+    }
+}
+
 /// Entries, and where the list goes on.
 pub(crate) type Listed = (Vec<Entry>, Option<String>);
 
@@ -121,6 +139,7 @@ pub(crate) struct Claim {
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
     pub(crate) history: History,
+    pub(crate) origin: Origin,
     pub(crate) is_suspect: bool,
 }
 

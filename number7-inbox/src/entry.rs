@@ -1,6 +1,6 @@
 use std::{fmt, time::SystemTime};
 
-use crate::{StoredEvent, engine::accepted_at, history::History};
+use crate::{Origin, StoredEvent, engine::accepted_at, history::History};
 
 /// An event as it is in the inbox: what an operator gets to see of it.
 #[derive(Clone)]
@@ -10,6 +10,7 @@ pub struct Entry {
     pub(crate) task: String,
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
+    pub(crate) origin: Origin,
     pub(crate) state: State,
     pub(crate) since: SystemTime,
     pub(crate) worker_seen: Option<SystemTime>,
@@ -30,6 +31,12 @@ impl Entry {
     #[must_use]
     pub fn stored(&self) -> &StoredEvent {
         &self.stored
+    }
+
+    /// Whether it was signed, or fetched because it was never delivered.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Where it stands.

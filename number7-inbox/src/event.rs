@@ -23,7 +23,7 @@ impl StoredEvent {
         Self(json.into())
     }
 
-    /// The JSON object that was signed.
+    /// The JSON object that was signed, or that was fetched.
     #[must_use]
     pub fn json(&self) -> &[u8] {
         &self.0
@@ -63,11 +63,41 @@ impl<'de> Deserialize<'de> for StoredEvent {
     }
 }
 
+/// How an event came into the inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The vendor delivered it, and its signature was verified.
+    Signed,
+    /// A worker [fetched](crate::Worker::reconcile) it, since it was never delivered. Nobody signed it:
+    /// it is as trustworthy as the connection that it was fetched by.
+    Fetched,
+}
+
+impl Origin {
+    /// `signed` or `fetched`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signed => "signed",
+            Self::Fetched => "fetched",
+        }
+    }
+
+    /// As the stores have it, where a signed event has nothing.
+    pub(crate) fn read(name: Option<&str>) -> Self {
+        match name {
+            Some("fetched") => Self::Fetched,
+            _ => Self::Signed,
+        }
+    }
+}
+
 /// An accepted event on its way through a [`Worker`](crate::Worker): what the handler gets.
 #[derive(Clone, Debug)]
 pub struct AcceptedEvent {
     pub(crate) stored: StoredEvent,
     pub(crate) key: String,
+    pub(crate) origin: Origin,
     pub(crate) attempt: u32,
     pub(crate) attempts: u32,
     pub(crate) claim: Arc<ClaimOf>,
@@ -116,7 +146,13 @@ impl AcceptedEvent {
         self.stored.event()
     }
 
-    /// The bytes that were signed.
+    /// Whether it was signed, or fetched because it was never delivered.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The bytes that were signed, or the JSON of the event that was fetched.
     #[must_use]
     pub fn json(&self) -> &[u8] {
         self.stored.json()

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{StoredEvent, event::ClaimOf};
+use crate::{Origin, StoredEvent, event::ClaimOf};
 
 /// A task, and which attempt at it.
 pub(crate) type AttemptId = (String, u32);
@@ -20,6 +20,7 @@ pub(crate) struct Attempt {
     pub(crate) claim: Arc<ClaimOf>,
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
+    pub(crate) origin: Origin,
     pub(crate) begun: Instant,
     /// Its handler has not returned.
     pub(crate) is_running: bool,

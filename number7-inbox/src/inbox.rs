@@ -1,13 +1,18 @@
-use std::{collections::HashSet, fmt, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use number7_core::{Accept, Acceptance, Record};
+use number7_core::{Accept, Acceptance, JobId, Record};
 use tokio::sync::Notify;
 
 use crate::{
-    AcceptedEvent, Cursor, Entry, Failure, Filter, InboxError, InboxErrorKind, Page, State, Stats,
-    Worker,
-    engine::{self, Engine, no_cursor},
-    measure,
+    AcceptedEvent, Cursor, Entry, Failure, Filter, InboxError, InboxErrorKind, OverdueJob, Page,
+    State, Stats, Worker,
+    engine::{self, Engine, expected::Expected},
+    measure, overdue,
 };
 
 /// The name of the queue in the store; of inboxes with a name, how it begins.
@@ -288,8 +293,8 @@ impl Inbox {
     ) -> Result<Page, InboxError> {
         assert!(limit > 0, "a page of no entries is no page");
         let engine = self.engine();
-        let place = |cursor: &Cursor| Some(cursor.place(state)?.to_owned());
-        let mut after = after.map(|cursor| place(cursor).ok_or_else(no_cursor)).transpose()?;
+        let after = after.map(|cursor| cursor.place(state.name())).transpose()?;
+        let mut after = after.map(str::to_owned);
         let mut entries: Vec<Entry> = Vec::new();
         // One more, to know whether there is a next page.
         let at_once = if filter.takes_all() { limit.saturating_add(1) } else { CHUNK };
@@ -297,7 +302,7 @@ impl Inbox {
             let (found, next) = engine.list(state, after.as_deref(), at_once).await?;
             for entry in found.into_iter().filter(|entry| filter.takes(entry)) {
                 if entries.len() == limit as usize {
-                    let next = entries.last().map(|entry| Cursor::new(state, &entry.place));
+                    let next = entries.last().map(|entry| Cursor::new(state.name(), &entry.place));
                     return Ok(Page { entries, next });
                 }
                 entries.push(entry);
@@ -363,6 +368,79 @@ impl Inbox {
         self.engine().discard(key).await
     }
 
+    /// Expects a result of a job: if no `job.completed` or `job.failed` of it is accepted within this
+    /// time, the job is [overdue](Self::overdue). Call it where the app uploads a document.
+    ///
+    /// The vendor retries a webhook three times, and is silent for ever after that. So a receiver that
+    /// was down for longer misses events. An expected job is not missed: the workers log a `WARN` when it
+    /// is overdue, and [fetch](Worker::reconcile) its result if they are told how.
+    ///
+    /// It is one durable write. For a job that is expected already it does nothing, and the time of the
+    /// first call counts. An event that was accepted before settles the job too, for as long as its key
+    /// is known. The retention of the workers has to be an hour at least, because jobs are looked up every
+    /// hour. SQLite rounds the time up to a whole second.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or the id is empty or has a NUL.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use number7_inbox::{Inbox, InboxError};
+    ///
+    /// async fn uploaded(inbox: &Inbox, job_id: &str) -> Result<(), InboxError> {
+    ///     inbox.expect(job_id, Duration::from_secs(30 * 60)).await
+    /// }
+    /// # _ = uploaded;
+    /// ```
+    pub async fn expect(
+        &self,
+        job_id: impl Into<JobId>,
+        within: Duration,
+    ) -> Result<(), InboxError> {
+        self.engine().expect(Expected::new(&job_id.into())?, within).await
+    }
+
+    /// Expects nothing of a job any more, because it was cancelled for example. False if it was not
+    /// expected, or is settled and was looked up since.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn forget(&self, job_id: impl Into<JobId>) -> Result<bool, InboxError> {
+        self.engine().forget_job(job_id.into().as_str()).await
+    }
+
+    /// Lists the jobs that are overdue, the oldest first: at most `limit`, after the place of a cursor.
+    ///
+    /// Workers notice them, of whatever process. If none runs, no job becomes overdue.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or the cursor is none of this list.
+    ///
+    /// # Panics
+    ///
+    /// The limit is zero.
+    pub async fn overdue(
+        &self,
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page<OverdueJob>, InboxError> {
+        assert!(limit > 0, "a page of no entries is no page");
+        let after = after.map(overdue::place).transpose()?;
+        // One more, to know whether there is a next page.
+        let rows = self.engine().overdue(after, limit.saturating_add(1)).await?;
+        let is_more = rows.len() > limit as usize;
+        let jobs = rows.into_iter().take(limit as usize).map(OverdueJob::new);
+        let entries: Vec<_> = jobs.collect();
+        let next = entries.last().filter(|_| is_more).map(OverdueJob::cursor);
+        Ok(Page { entries, next })
+    }
+
     /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
     ///
     /// A worker of apalis' own can run on it, but what fails there does not become a
@@ -422,7 +500,7 @@ impl Accept for Inbox {
 
     async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
         let begun = Instant::now();
-        let stored = self.engine().insert(record).await;
+        let stored = self.engine().insert(record.into()).await;
         measure::acceptance(&stored, begun.elapsed());
         if matches!(stored, Ok(Acceptance::New)) {
             self.news.notify_one();

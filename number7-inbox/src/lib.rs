@@ -16,7 +16,9 @@ mod inbox;
 mod list;
 #[cfg_attr(not(feature = "metrics"), path = "measure_off.rs")]
 mod measure;
+mod overdue;
 mod pause;
+mod reconcile;
 mod settings;
 mod stats;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -32,15 +34,18 @@ pub use self::{
     engine::STORE_TIMEOUT,
     entry::{AttemptError, Entry, State},
     error::{InboxError, InboxErrorKind},
-    event::{AcceptedEvent, StoredEvent},
+    event::{AcceptedEvent, Origin, StoredEvent},
     failure::Failure,
     history::KEPT_ERRORS,
     inbox::Inbox,
     list::{Cursor, Filter, Page},
+    overdue::OverdueJob,
     pause::Pause,
+    reconcile::{FETCH_TIMEOUT, Fetched},
     settings::{
-        DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_LEASE, DEFAULT_MAX_BACKOFF,
-        DEFAULT_RETENTION, MAX_LEASE, MIN_LEASE,
+        DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_FETCH_BACKOFF,
+        DEFAULT_FETCHES_AT_ONCE, DEFAULT_FETCHES_PER_SECOND, DEFAULT_LEASE, DEFAULT_MAX_BACKOFF,
+        DEFAULT_MAX_FETCH_BACKOFF, DEFAULT_RETENTION, MAX_LEASE, MIN_LEASE,
     },
     stats::Stats,
     worker::Worker,

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 use number7_core::Subject;
 
-use crate::{Entry, State};
+use crate::{Entry, InboxError, engine::no_cursor};
 
 /// Which events to list, or to requeue: all of them, or those of one event name, one job, or both.
 ///
@@ -50,12 +50,13 @@ impl Filter {
     }
 }
 
-/// A page of a list: what [`Inbox::list`](crate::Inbox::list) returns.
+/// A page of a list: what [`Inbox::list`](crate::Inbox::list) returns of events, and
+/// [`Inbox::overdue`](crate::Inbox::overdue) of jobs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Page {
-    /// The events, the oldest first.
-    pub entries: Vec<Entry>,
+pub struct Page<T = Entry> {
+    /// The oldest first.
+    pub entries: Vec<T>,
     /// Where the next page begins. `None` at the end of the list.
     pub next: Option<Cursor>,
 }
@@ -64,18 +65,20 @@ pub struct Page {
 /// example.
 ///
 /// It goes on being the same place whatever becomes of the entries before and after it: what is
-/// there the whole time is listed once. It belongs to the state whose list it came from.
+/// there the whole time is listed once. It belongs to the kind of list that it came from, such as that
+/// of one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(String);
 
 impl Cursor {
-    pub(crate) fn new(state: State, place: &str) -> Self {
-        Self(format!("{state}:{place}"))
+    pub(crate) fn new(list: &str, place: &str) -> Self {
+        Self(format!("{list}:{place}"))
     }
 
     /// The place, if it is one of this list.
-    pub(crate) fn place(&self, state: State) -> Option<&str> {
-        self.0.split_once(':').and_then(|(name, place)| (name == state.name()).then_some(place))
+    pub(crate) fn place(&self, list: &str) -> Result<&str, InboxError> {
+        let place = self.0.split_once(':').filter(|(name, _)| *name == list);
+        place.map(|(_, place)| place).ok_or_else(no_cursor)
     }
 }
 

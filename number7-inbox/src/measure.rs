@@ -26,6 +26,10 @@ pub(crate) fn attempt(outcome: &'static str, took: Duration) {
     metrics::histogram!("number7_attempt_duration_seconds", "outcome" => outcome).record(took);
 }
 
+pub(crate) fn fetched(outcome: &'static str) {
+    metrics::counter!("number7_overdue_fetches_total", "outcome" => outcome).increment(1);
+}
+
 pub(crate) fn stats(inbox: &str, stats: &Stats) {
     for state in State::ALL {
         #[expect(clippy::cast_precision_loss, reason = "no store has as many")]
@@ -34,6 +38,12 @@ pub(crate) fn stats(inbox: &str, stats: &Stats) {
     }
     metrics::gauge!("number7_inbox_oldest_due_age_seconds", "inbox" => inbox.to_owned())
         .set(stats.oldest_due);
-    #[expect(clippy::cast_precision_loss, reason = "nobody has as many")]
-    metrics::gauge!("number7_inbox_workers", "inbox" => inbox.to_owned()).set(stats.workers as f64);
+    for (name, number) in
+        [("number7_inbox_workers", stats.workers), ("number7_inbox_overdue_jobs", stats.overdue)]
+    {
+        #[expect(clippy::cast_precision_loss, reason = "no store has as many")]
+        metrics::gauge!(name, "inbox" => inbox.to_owned()).set(number as f64);
+    }
+    metrics::gauge!("number7_inbox_oldest_overdue_age_seconds", "inbox" => inbox.to_owned())
+        .set(stats.oldest_overdue);
 }

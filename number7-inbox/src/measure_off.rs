@@ -12,4 +12,6 @@ pub(crate) fn first_attempt(_: &str) {}
 
 pub(crate) fn attempt(_: &'static str, _: Duration) {}
 
+pub(crate) fn fetched(_: &'static str) {}
+
 pub(crate) fn stats(_: &str, _: &Stats) {}

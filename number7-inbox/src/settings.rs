@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::engine::expected::Rest;
+
 /// How many events one worker has in hand at a time: 16.
 ///
 /// Handlers of documents mostly wait for databases and other services, so that a few more than
@@ -40,6 +42,20 @@ pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
 /// apart: a week is longer than webhook senders retry that do publish it, which is three days.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How many jobs are asked for at a time unless it is set: 4. What one receiver asks its vendor for
+/// beside its work should not be noticed there.
+pub const DEFAULT_FETCHES_AT_ONCE: usize = 4;
+
+/// How many jobs are asked for in a second unless it is set: 10. The vendor publishes no limit; a
+/// thousand lost events are fetched in less than two minutes.
+pub const DEFAULT_FETCHES_PER_SECOND: u32 = 10;
+
+/// How long a job that is not finished rests after it was asked for: 1 minute, doubled after each time.
+pub const DEFAULT_FETCH_BACKOFF: Duration = Duration::from_secs(60);
+
+/// The longest that it rests: 1 hour.
+pub const DEFAULT_MAX_FETCH_BACKOFF: Duration = Duration::from_secs(3_600);
+
 /// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -59,6 +75,9 @@ pub(crate) struct Settings {
     pub(crate) dead_retention: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) shutdown_limit: Option<Duration>,
+    pub(crate) fetches_at_once: usize,
+    pub(crate) fetches_per_second: u32,
+    pub(crate) fetch_rest: Rest,
 }
 
 impl Default for Settings {
@@ -73,6 +92,9 @@ impl Default for Settings {
             dead_retention: None,
             timeout: None,
             shutdown_limit: None,
+            fetches_at_once: DEFAULT_FETCHES_AT_ONCE,
+            fetches_per_second: DEFAULT_FETCHES_PER_SECOND,
+            fetch_rest: Rest { first: DEFAULT_FETCH_BACKOFF, longest: DEFAULT_MAX_FETCH_BACKOFF },
         }
     }
 }

@@ -23,6 +23,11 @@ pub struct Stats {
     pub oldest_due: Duration,
     /// Workers that renewed their lease in the last minute. Each does so every 15 seconds at least.
     pub workers: u64,
+    /// Jobs that are [overdue](crate::Inbox::overdue), as the workers have noted. An event that comes
+    /// late takes its job off within a minute, or as much later as the job was overdue, up to an hour.
+    pub overdue: u64,
+    /// How long the oldest of these has been overdue: zero if none is.
+    pub oldest_overdue: Duration,
 }
 
 impl Stats {

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     STORE_TIMEOUT,
-    engine::{Engine, SWEEP_STEP},
+    engine::{Engine, SWEEP_STEP, expected::LookedUp},
     in_hand::InHand,
     settings::Settings,
 };
@@ -24,6 +24,9 @@ const RENEWED_BY_ALL: Duration = STORE_TIMEOUT.saturating_add(Duration::from_sec
 
 /// How long to wait before a renewal that failed is tried again.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a worker looks for jobs that are overdue.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a worker looks for what its retention has run out of, unless that is shorter.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
@@ -58,7 +61,7 @@ impl<'a> Upkeep<'a> {
 
     /// Goes on for ever.
     pub(crate) async fn run(&self) {
-        join!(self.lease(), self.sweep());
+        join!(self.lease(), self.sweep(), self.look_up());
     }
 
     async fn lease(&self) {
@@ -114,6 +117,30 @@ impl<'a> Upkeep<'a> {
                 }
                 false
             }
+        }
+    }
+
+    /// Looks for jobs that are overdue, of which the log has one line each.
+    async fn look_up(&self) {
+        loop {
+            let pause = match self.engine.look_up().await {
+                Ok(LookedUp { overdue, is_more }) => {
+                    for job in overdue {
+                        tracing::warn!(
+                            target: "number7", job,
+                            "a job is overdue: no event of it was accepted in time"
+                        );
+                    }
+                    if is_more { Duration::ZERO } else { LOOK_UP_INTERVAL }
+                }
+                Err(error) => {
+                    if !self.is_away.load(Ordering::Relaxed) {
+                        tracing::warn!(target: "number7", "could not look for overdue jobs: {error}");
+                    }
+                    self.settings.heartbeat()
+                }
+            };
+            sleep(pause).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The loop of a worker: it claims as many events as it has room for, starts their attempts, and
 //! records how they end.
 
-use std::{collections::HashSet, mem, slice, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::pending, mem, slice, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::{
-    Entry, InboxError, InboxErrorKind, State,
+    Entry, InboxError, InboxErrorKind, Origin, State, StoredEvent,
     attempt::{Handler, NOT_COMMITTED, attempt},
     engine::{Claim, End, Engine, Outcome, Turn, WORKER_PREFIX},
     event::ClaimOf,
     in_hand::{Attempt, AttemptId, InHand},
+    reconcile::Reconcile,
     settings::Settings,
     upkeep::Upkeep,
 };
@@ -52,6 +53,7 @@ pub(crate) struct Job {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) handler: Box<Handler>,
     pub(crate) on_dead_letter: Option<Box<DeadLetterHook>>,
+    pub(crate) reconcile: Option<Reconcile>,
     pub(crate) settings: Settings,
     pub(crate) news: Arc<Notify>,
     pub(crate) paused: watch::Receiver<bool>,
@@ -78,8 +80,19 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         () = upkeep.register() => {}
         () = stop.cancelled() => return,
     }
+    let reconcile = async {
+        match &job.reconcile {
+            Some(reconcile) if !stop.is_cancelled() => select! {
+                () = reconcile.run(worker, &job.settings) => {}
+                // What is being fetched is fetched again, later.
+                () = stop.cancelled() => pending().await,
+            },
+            _ => pending().await,
+        }
+    };
     let given_up = select! {
-        given_up = Worker::new(Arc::clone(&shared), stop).run() => given_up,
+        given_up = Worker::new(Arc::clone(&shared), stop.clone()).run() => given_up,
+        () = reconcile => return,
         () = upkeep.run() => return,
     };
     // What was claimed and not begun is free at once.
@@ -268,6 +281,7 @@ impl Worker {
             claim: Arc::clone(&of_claim),
             key: claim.key.clone(),
             stored: claim.stored.clone(),
+            origin: claim.origin,
             begun: Instant::now().into_std(),
             is_running: true,
         };
@@ -293,7 +307,8 @@ impl Worker {
     fn is_over(&mut self, end: &End, counts: bool) {
         let id = (end.task.clone(), end.attempt);
         self.suspect.take_if(|suspect| *suspect == id);
-        let Some(Attempt { claim, key, stored, .. }) = self.shared.in_hand.remove(&id) else {
+        let Some(Attempt { claim, key, stored, origin, .. }) = self.shared.in_hand.remove(&id)
+        else {
             return;
         };
         if counts && end.outcome.error() == Some(NOT_COMMITTED) {
@@ -303,7 +318,7 @@ impl Worker {
         }
         match &end.outcome {
             Outcome::Dead { .. } | Outcome::Exhausted { .. } if counts => {
-                self.call_hook(end, key, stored);
+                self.call_hook(end, key, stored, origin);
             }
             // It is done, by the handler's own transaction.
             _ if !counts && claim.is_in_transaction() => {}
@@ -315,7 +330,7 @@ impl Worker {
         }
     }
 
-    fn call_hook(&mut self, end: &End, key: String, stored: crate::StoredEvent) {
+    fn call_hook(&mut self, end: &End, key: String, stored: StoredEvent, origin: Origin) {
         let Some(hook) = &self.shared.job.on_dead_letter else { return };
         while self.hooks.try_join_next().is_some() {}
         self.hooks.spawn(hook(Entry {
@@ -323,6 +338,7 @@ impl Worker {
             task: end.task.clone(),
             key,
             stored,
+            origin,
             state: State::Dead,
             since: std::time::SystemTime::now(),
             worker_seen: None,

@@ -1,12 +1,14 @@
 use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use number7_core::JobId;
 use tokio::{select, sync::Notify, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    AcceptedEvent, Entry, Failure, MAX_LEASE, MIN_LEASE, Pause,
-    engine::Engine,
+    AcceptedEvent, BoxError, Entry, Failure, Fetched, MAX_LEASE, MIN_LEASE, Pause,
+    engine::{Engine, expected::Rest},
+    reconcile::Reconcile,
     settings::{LONGEST_REST, Settings},
     work::{Job, work},
 };
@@ -40,7 +42,8 @@ impl Worker {
         };
         let (pause, paused) = Pause::new();
         let (handler, settings) = (Box::new(handler), Settings::default());
-        let job = Job { engine, handler, on_dead_letter: None, settings, news, paused };
+        let job =
+            Job { engine, handler, on_dead_letter: None, reconcile: None, settings, news, paused };
         Self { job, pause }
     }
 
@@ -155,6 +158,82 @@ impl Worker {
         F: Future<Output = ()> + Send + 'static,
     {
         self.job.on_dead_letter = Some(Box::new(move |letter| hook(letter).boxed()));
+        self
+    }
+
+    /// Asks the vendor for jobs that are [overdue](crate::Inbox::overdue), by an async function that is
+    /// called with the id of the job. Nothing is asked for unless it is set.
+    ///
+    /// If it returns [`Fetched::Finished`], the event is stored under the key that its webhook would have
+    /// had: the handler is called once, and a webhook that comes later is a duplicate. Nobody signed such
+    /// an event, which [`AcceptedEvent::origin`] says. After anything else, an error, a panic, or
+    /// [`FETCH_TIMEOUT`](crate::FETCH_TIMEOUT), the job is asked for again after a backoff.
+    ///
+    /// Of all workers of an inbox one asks at a time. If it dies, another goes on after its lease. Up to
+    /// [`DEFAULT_FETCHES_AT_ONCE`](crate::DEFAULT_FETCHES_AT_ONCE) calls run at a time, and
+    /// [`DEFAULT_FETCHES_PER_SECOND`](crate::DEFAULT_FETCHES_PER_SECOND) begin in a second;
+    /// [`fetch_limits`](Self::fetch_limits) and [`fetch_backoff`](Self::fetch_backoff) change that.
+    ///
+    /// # Example
+    ///
+    /// How the vendor is asked is the user's: its address and its login are not published. The example
+    /// `reconcile` does it with `reqwest`.
+    ///
+    /// ```
+    /// use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Inbox, JobId};
+    ///
+    /// async fn fetch(job: JobId) -> Result<Fetched, BoxError> {
+    ///     let Some(result) = get_result(&job).await? else { return Ok(Fetched::Unknown) };
+    ///     if result["fileStatus"] != "done" {
+    ///         return Ok(Fetched::StillRunning);
+    ///     }
+    ///     let event = serde_json::json!({
+    ///         "event": "job.completed", "jobId": job, "fileStatus": "done",
+    ///         "documentType": result["documentType"], "timestamp": result["timestamp"],
+    ///     });
+    ///     Ok(Fetched::Finished(Event::from_json(event.to_string())?))
+    /// }
+    ///
+    /// # async fn get_result(_: &JobId) -> Result<Option<serde_json::Value>, BoxError> { Ok(None) }
+    /// # async fn handle(_: AcceptedEvent) -> Result<(), BoxError> { Ok(()) }
+    /// # async fn work(inbox: &Inbox) {
+    /// inbox.worker(handle).reconcile(fetch).run_until(std::future::pending()).await;
+    /// # }
+    /// ```
+    pub fn reconcile<H, F, E>(mut self, fetch: H) -> Self
+    where
+        H: Fn(JobId) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Fetched, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let fetch = move |job| {
+            let fetched = fetch(job);
+            async { fetched.await.map_err(Into::into) }.boxed()
+        };
+        let (engine, news) = (Arc::clone(&self.job.engine), Arc::clone(&self.job.news));
+        self.job.reconcile = Some(Reconcile { engine, fetch: Arc::new(fetch), news });
+        self
+    }
+
+    /// How many overdue jobs are asked for at a time, and how many in a second.
+    ///
+    /// # Panics
+    ///
+    /// One of them is zero.
+    pub fn fetch_limits(mut self, at_once: usize, per_second: u32) -> Self {
+        assert!(at_once > 0 && per_second > 0, "with a limit of 0 nothing is ever fetched");
+        self.job.settings.fetches_at_once = at_once;
+        self.job.settings.fetches_per_second = per_second;
+        self
+    }
+
+    /// How long an overdue job that is not finished rests after it was asked for: `first` after the
+    /// first time, doubled after each, and never longer than `longest`;
+    /// [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
+    /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set. SQLite keeps
+    /// whole seconds, rounded up.
+    pub fn fetch_backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.job.settings.fetch_rest = Rest { first, longest };
         self
     }
 

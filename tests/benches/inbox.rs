@@ -2,13 +2,14 @@
 //!
 //! `cargo bench -p number7-tests --bench inbox` prints the table; `-- sqlite` only that store's,
 //! `-- --rows 1000000` with as many finished events in it, and `-- --slow` on a disk that needs 2 ms
-//! more for each synchronisation (it needs a C compiler), and `-- --scrape` while somebody asks for the
-//! numbers every second. Figures of one run can be compared with
-//! each other, and with no others.
+//! more for each synchronisation (it needs a C compiler). `-- --scrape` prints what it costs instead that
+//! somebody asks for the numbers every second. Figures of one run can be compared with each other, and
+//! with no others.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
 use std::{
     env,
+    future::pending,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::Command,
@@ -33,7 +34,6 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
-use tokio_util::task::AbortOnDropHandle;
 use tracing::Level;
 
 /// How long each figure is measured.
@@ -52,8 +52,27 @@ fn main() {
         let all = !args.iter().any(|arg| names.contains(&&**arg));
         all || args.iter().any(|arg| arg == store)
     };
+    let is_scrape = args.iter().any(|arg| arg == "--scrape");
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(async {
+    let runtime = runtime.unwrap();
+    if is_scrape {
+        runtime.block_on(async {
+            if chosen("sqlite") {
+                scraped("sqlite", Store::sqlite(), rows).await;
+            }
+            if chosen("postgres") {
+                let server = Server::start(Engine::Postgres);
+                let store = Store::postgres_on(&server, server.port()).await;
+                scraped("postgres", store, rows).await;
+            }
+            if chosen("redis") {
+                let server = Server::start(Engine::Redis);
+                scraped("redis", Store::redis_on(&server, server.port()), rows).await;
+            }
+        });
+        return;
+    }
+    runtime.block_on(async {
         println!(
             "{:40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
             "events a second",
@@ -185,15 +204,54 @@ async fn accept(inbox: &Inbox) {
     inbox.accept(&delivery("job.completed", &job)).await.unwrap();
 }
 
-/// Asks for the numbers every second, as a monitoring system does, if that is wanted.
-fn scraped(inbox: &Inbox) -> AbortOnDropHandle<()> {
-    let inbox = inbox.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        while env::args().any(|arg| arg == "--scrape") {
-            inbox.stats().await.unwrap();
-            sleep(Duration::from_secs(1)).await;
+/// What it costs that somebody asks for the numbers every second, as a monitoring system does. Eight
+/// callers and a worker are at it all the time, and what they do is counted in turns with and without.
+async fn scraped(engine: &str, store: Store, rows: u32) {
+    const TURN: Duration = Duration::from_secs(2);
+    // So that what grows or wears out in time does so for both.
+    const TURNS: [bool; 16] = {
+        let (w, o) = (true, false);
+        [w, o, o, w, w, o, o, w, w, o, o, w, w, o, o, w]
+    };
+    let inbox = store.open().await;
+    fill(&store, rows).await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut load = JoinSet::new();
+    for _ in 0..8 {
+        let (inbox, done) = (inbox.clone(), Arc::clone(&done));
+        load.spawn(async move {
+            loop {
+                accept(&inbox).await;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let handled = Arc::clone(&done);
+    let worker = inbox.worker(move |_: AcceptedEvent| {
+        handled.fetch_add(1, Ordering::Relaxed);
+        async { Ok::<_, BoxError>(()) }
+    });
+    load.spawn(async {
+        worker.run_until(pending()).await;
+        unreachable!();
+    });
+    sleep(TURN).await;
+    let (mut with, mut without) = (0, 0);
+    for is_asked in TURNS {
+        let before = done.load(Ordering::Relaxed);
+        for _ in 0..TURN.as_secs() {
+            let begun = Instant::now();
+            if is_asked {
+                inbox.stats().await.unwrap();
+            }
+            sleep(Duration::from_secs(1).saturating_sub(begun.elapsed())).await;
         }
-    }))
+        *(if is_asked { &mut with } else { &mut without }) += done.load(Ordering::Relaxed) - before;
+    }
+    let ratio = with as f64 / without as f64;
+    println!(
+        "{engine}, {rows} finished, asked for its numbers every second: {ratio:.3} of its rate"
+    );
 }
 
 /// How long it takes to count the events, on average.
@@ -208,7 +266,6 @@ async fn stats_take(inbox: &Inbox) -> Duration {
 
 /// How many events a second are accepted of so many callers.
 async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
-    let _scraped = scraped(inbox);
     let begun = Instant::now();
     let mut calls = JoinSet::new();
     for _ in 0..callers {
@@ -228,7 +285,6 @@ async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
 
 /// How many events a second a worker handles of a backlog, by a handler that does nothing.
 async fn worked(inbox: &Inbox, concurrency: usize) -> f64 {
-    let _scraped = scraped(inbox);
     // As many as it cannot finish in time, by what a first short look says.
     let mut backlog = 2_000;
     loop {

@@ -1,6 +1,7 @@
 //! One server, for several machines.
 
 mod connections;
+mod expected;
 
 use std::{
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 
 use apalis_postgres::{Config, PostgresStorage};
 use futures_util::{FutureExt, future::BoxFuture};
-use number7_core::{Acceptance, Record};
+use number7_core::Acceptance;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, PgConnection, Postgres as Db, postgres::PgConnectOptions, query,
     query_as, query_scalar, raw_sql,
@@ -18,10 +19,11 @@ use ulid::Ulid;
 
 use self::connections::Connections;
 use super::{
-    Answer, Engine, Listed, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time, sql,
+    Answer, Engine, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time,
+    sql,
 };
 use crate::{
-    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
+    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
     history::{DISCARDED, History, LOST, REQUEUED},
     transaction::{TransactionalStore, sealed::Store},
 };
@@ -44,11 +46,13 @@ const INDEX: &str = "
 /// commits of the database have to wait for, and nobody listens. So it is due a moment later.
 const INSERT: &str = "
     INSERT INTO apalis.jobs (job, id, job_type, status, attempts, max_attempts, run_at, priority,
-        idempotency_key)
-    VALUES ($1, $2, $3, 'Pending', 0, $4, now() + interval '1 microsecond', 0, $5)
+        idempotency_key, metadata)
+    VALUES ($1, $2, $3, 'Pending', 0, $4, now() + interval '1 microsecond', 0, $5,
+        CASE WHEN $6 THEN hstore('number7.origin', 'fetched') END)
     ON CONFLICT (job_type, idempotency_key) DO NOTHING";
 
-/// Rows of the ends: id. Rows of the claims: id, attempts, key, JSON, errors, whether it is a suspect.
+/// Rows of the ends: id. Rows of the claims: id, attempts, key, JSON, errors, origin, whether it is a
+/// suspect.
 ///
 /// What is done stays done, also where it was finished in a transaction of the handler's. What was
 /// recorded before, and whose answer was lost, is recorded again.
@@ -83,9 +87,9 @@ const TURN: &str = "
         FROM (SELECT * FROM due UNION ALL SELECT * FROM suspect) AS free
         WHERE jobs.id = free.id
         RETURNING jobs.id, jobs.attempts::bigint, idempotency_key, job,
-            metadata -> 'number7.errors', is_suspect
+            metadata -> 'number7.errors', metadata -> 'number7.origin', is_suspect
     )
-    SELECT id, NULL::bigint, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
+    SELECT id, NULL::bigint, NULL, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
 
 /// The end of one attempt, in a transaction of the handler's.
 const FINISH_ONE: &str = "
@@ -148,7 +152,7 @@ const FORGET_WORKERS: &str = "
     DELETE FROM apalis.workers WHERE worker_type = $1 AND last_seen < now() - interval '1 day'
         AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)";
 
-/// Due, later, in hand, dead, workers, and for how many microseconds the oldest has been due.
+/// The columns of [`sql::StatsRow`].
 const STATS: &str = "
     SELECT (SELECT count(*) FROM apalis.jobs
             WHERE job_type = $1 AND status = 'Pending' AND run_at <= now())
@@ -160,11 +164,14 @@ const STATS: &str = "
         (SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'),
         (SELECT count(*) FROM apalis.workers
             WHERE worker_type = $1 AND last_seen >= now() - interval '1 minute'),
+        (SELECT count(*) FROM apalis.number7_expected WHERE queue = $1 AND is_overdue),
         (extract(epoch FROM now() - least(now(),
             (SELECT run_at FROM apalis.jobs WHERE job_type = $1 AND status = 'Pending'
                 AND priority = 0 ORDER BY run_at LIMIT 1),
             (SELECT min(run_at) FROM apalis.jobs WHERE job_type = $1 AND status = 'Failed')
-        )) * 1000000)::bigint";
+        )) * 1000000)::bigint,
+        (coalesce(extract(epoch FROM now() - (SELECT min(due_at) FROM apalis.number7_expected
+            WHERE queue = $1 AND is_overdue)), 0) * 1000000)::bigint";
 
 const DONE: &str = "SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Done'";
 
@@ -176,7 +183,8 @@ fn entries(time: &str, condition: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "SELECT micros || '.' || id, id, idempotency_key, job, attempts::bigint, status, micros,
             metadata -> 'number7.errors', run_at > now(),
-            (SELECT extract(epoch FROM last_seen)::bigint FROM apalis.workers WHERE workers.id = lock_by)
+            (SELECT extract(epoch FROM last_seen)::bigint FROM apalis.workers WHERE workers.id = lock_by),
+            metadata -> 'number7.origin'
         FROM (SELECT *, (extract(epoch FROM {time}) * 1000000)::bigint AS micros
             FROM apalis.jobs WHERE job_type = $1 AND {condition}) AS entries"
     ))
@@ -248,6 +256,7 @@ impl Postgres {
         let mut migrations = PostgresStorage::migrations();
         migrations.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
         raw_sql(INDEX).execute(&mut connection).await?;
+        raw_sql(expected::TABLES).execute(&mut connection).await?;
         in_time(refuse_hidden_extension(&mut connection)).await?;
         in_time(warn_if_not_durable(&mut connection)).await?;
         Ok(Self {
@@ -347,16 +356,17 @@ impl Store for Db {
 }
 
 impl Engine for Postgres {
-    fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         let queue = self.queue.clone();
         Box::pin(self.accepting.run(move |connection| {
             async move {
                 let insert = query(INSERT)
-                    .bind(record.json().as_ref())
+                    .bind(event.json.as_ref())
                     .bind(Ulid::generate().to_string())
                     .bind(queue)
                     .bind(count(DEFAULT_ATTEMPTS))
-                    .bind(record.key());
+                    .bind(event.key)
+                    .bind(event.origin == Origin::Fetched);
                 let inserted = insert.execute(connection).await?.rows_affected();
                 Ok(sql::acceptance(inserted > 0))
             }
@@ -365,7 +375,8 @@ impl Engine for Postgres {
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        type Row = (String, Option<i64>, Option<String>, Option<Vec<u8>>, Option<String>, bool);
+        type Text = Option<String>;
+        type Row = (String, Option<i64>, Text, Option<Vec<u8>>, Text, Text, bool);
         let ends = turn.ends;
         let suspects = i64::from(turn.suspect && turn.most > 0);
         let turn = query_as(TURN)
@@ -386,10 +397,10 @@ impl Engine for Postgres {
             async move {
                 let rows: Vec<Row> = turn.fetch_all(connection).await?;
                 let mut turned = Turned::default();
-                for (task, attempt, key, json, errors, is_suspect) in rows {
+                for (task, attempt, key, json, errors, origin, is_suspect) in rows {
                     match (attempt, json) {
                         (Some(attempt), Some(json)) => {
-                            let row = (task, attempt, key, json, errors);
+                            let row = (task, attempt, key, json, errors, origin);
                             turned.claimed.push(sql::claim(row, is_suspect));
                         }
                         _ => turned.ended.push(task),
@@ -458,9 +469,8 @@ impl Engine for Postgres {
         let (queue, counted) = (self.queue.clone(), Arc::clone(&self.done));
         Box::pin(self.accepting.run(move |connection| {
             async move {
-                type Row = (i64, i64, i64, i64, i64, i64);
                 let stats = query_as(STATS).bind(&queue).fetch_one(&mut *connection);
-                let (due, later, in_hand, dead, workers, oldest): Row = stats.await?;
+                let stats = stats.await?;
                 let done = match counted.known() {
                     Some(done) => done,
                     None => {
@@ -469,7 +479,7 @@ impl Engine for Postgres {
                         counted.set(done, begun.elapsed())
                     }
                 };
-                Ok(sql::stats((due, later, in_hand, dead, workers), oldest, done))
+                Ok(sql::stats(stats, done))
             }
             .boxed()
         }))

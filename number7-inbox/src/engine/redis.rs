@@ -1,38 +1,46 @@
 //! One server that keeps all in memory and, configured well, on its disk: for several machines.
 
+/// A script, and its digest, once.
+macro_rules! script {
+    ($name:literal) => {{
+        static SCRIPT: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
+            redis::Script::new(include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/src/engine/redis/",
+                $name,
+                ".lua"
+            )))
+        });
+        SCRIPT.prepare_invoke()
+    }};
+}
+
+mod expected;
+
 use std::{
-    sync::{Arc, LazyLock, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
 use apalis_redis::{Config, RedisStorage};
 use number7_core::{Acceptance, Record};
 use redis::{
-    Client, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind,
+    Client, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use ulid::Ulid;
 
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Listed, SERVICE, SWEEP_STEP, Turn, Turned,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned,
     WORKER_PREFIX, in_time, no_cursor,
 };
 use crate::{
-    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
+    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
     history::{DISCARDED, History, LOST, REQUEUED},
 };
 
 /// The list of queues that apalis' tools read.
 const QUEUES: &str = "core:apalis:queues:list";
-
-/// A script, and its digest, once.
-macro_rules! script {
-    ($name:literal) => {{
-        static SCRIPT: LazyLock<Script> =
-            LazyLock::new(|| Script::new(include_str!(concat!("redis/", $name, ".lua"))));
-        SCRIPT.prepare_invoke()
-    }};
-}
 
 /// A list or set of tasks: its name, its key, and the lowest and highest score in a sorted set.
 type List = (String, String, &'static str, &'static str);
@@ -245,13 +253,14 @@ fn settings() -> ConnectionManagerConfig {
 }
 
 impl Engine for Redis {
-    fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         Box::pin(async move {
             let task = Ulid::generate().to_string();
             let mut script = script!("insert");
             script.key(self.keys()).key(self.config.job_data_hash()).key(self.meta(&task));
             script.key(self.config.active_jobs_list());
-            script.arg(record.key()).arg(task).arg(&**record.json()).arg(DEFAULT_ATTEMPTS);
+            script.arg(event.key).arg(task).arg(&*event.json).arg(DEFAULT_ATTEMPTS);
+            script.arg(event.origin.name());
             match self.invoke(&script).await? {
                 0 => Ok(Acceptance::Duplicate),
                 _ => Ok(Acceptance::New),
@@ -260,7 +269,8 @@ impl Engine for Redis {
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        type Claims = Vec<(String, u32, String, Vec<u8>, Option<String>, bool)>;
+        type Text = Option<String>;
+        type ClaimRow = (String, u32, String, Vec<u8>, Text, Text, bool);
         type Damaged = Vec<(String, Option<Vec<u8>>, Option<String>)>;
         Box::pin(async move {
             let mut script = script!("turn");
@@ -275,23 +285,18 @@ impl Engine for Redis {
                 script.arg(end.outcome.error().unwrap_or_default()).arg(rest).arg(end.attempts());
                 script.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, claims, damaged): (_, Claims, Damaged) = self.invoke(&script).await?;
+            let (ended, claims, damaged): (_, Vec<ClaimRow>, Damaged) =
+                self.invoke(&script).await?;
             for (task, json, key) in damaged {
                 self.set_aside(&task, json, key).await;
             }
-            let claim = |(task, attempt, key, json, errors, is_suspect): (
-                _,
-                _,
-                _,
-                _,
-                Option<String>,
-                _,
-            )| Claim {
+            let claim = |(task, attempt, key, json, errors, origin, is_suspect): ClaimRow| Claim {
                 task,
                 attempt,
                 key,
                 stored: StoredEvent::new(json),
                 history: History::read(errors.as_deref()),
+                origin: Origin::read(origin.as_deref()),
                 is_suspect,
             };
             Ok(Turned { ended, claimed: claims.into_iter().map(claim).collect() })
@@ -368,10 +373,22 @@ impl Engine for Redis {
             let mut script = script!("stats");
             script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
             script.key(self.finished()).key(self.dead()).key(self.config.workers_set());
-            script.arg(self.claimed("")).arg(self.meta(""));
-            let (due, later, in_hand, done, dead, oldest, workers) = self.invoke(&script).await?;
+            script.key(self.overdue_jobs()).arg(self.claimed("")).arg(self.meta(""));
+            let (due, later, in_hand, done, dead, oldest, workers, overdue, oldest_job) =
+                self.invoke(&script).await?;
             let oldest_due = Duration::from_millis(oldest);
-            Ok(Stats { due, later, in_hand, done, dead, oldest_due, workers })
+            let oldest_overdue = Duration::from_millis(oldest_job);
+            Ok(Stats {
+                due,
+                later,
+                in_hand,
+                done,
+                dead,
+                oldest_due,
+                workers,
+                overdue,
+                oldest_overdue,
+            })
         })
     }
 
@@ -449,21 +466,22 @@ impl Engine for Redis {
     }
 }
 
-/// An entry: task, key, JSON, attempts, milliseconds of the state since the epoch, errors, and the
-/// second when its worker was last heard of.
-type Row = (String, String, Vec<u8>, Option<u32>, u64, Option<String>, Option<u64>);
+/// An entry: task, key, JSON, attempts, milliseconds of the state since the epoch, errors, the
+/// second when its worker was last heard of, and its origin.
+type Row = (String, String, Vec<u8>, Option<u32>, u64, Option<String>, Option<u64>, Option<String>);
 
 /// Entries, each with its score or nothing, and where there are more: the score and the task of the
 /// last one.
 type Rows = (Vec<(String, Row)>, Option<(String, String)>);
 
 fn entry(row: Row, state: State) -> Entry {
-    let (task, key, json, attempts, millis, errors, seen) = row;
+    let (task, key, json, attempts, millis, errors, seen, origin) = row;
     Entry {
         place: String::new(),
         task,
         key,
         stored: StoredEvent::new(json),
+        origin: Origin::read(origin.as_deref()),
         state,
         since: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
         worker_seen: seen.map(|seen| SystemTime::UNIX_EPOCH + Duration::from_secs(seen)),

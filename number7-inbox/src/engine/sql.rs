@@ -9,30 +9,45 @@ use number7_core::Acceptance;
 use sqlx::migrate::MigrateError;
 
 use super::{Answer, Claim, End, Listed, Outcome, no_cursor};
-use crate::{Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent, history::History};
+use crate::{
+    Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent, history::History,
+};
 
-/// A claimed row: id, attempts, idempotency key, JSON, errors.
-pub(super) type Row = (String, i64, Option<String>, Vec<u8>, Option<String>);
+/// A claimed row: id, attempts, idempotency key, JSON, errors, origin.
+pub(super) type Row = (String, i64, Option<String>, Vec<u8>, Option<String>, Option<String>);
 
-pub(super) fn claim((task, attempt, key, json, errors): Row, is_suspect: bool) -> Claim {
+pub(super) fn claim(row: Row, is_suspect: bool) -> Claim {
+    let (task, attempt, key, json, errors, origin) = row;
     Claim {
         task,
         attempt: attempt.try_into().unwrap_or(u32::MAX),
         key: key.unwrap_or_default(),
         stored: StoredEvent::new(json),
         history: History::read(errors.as_deref()),
+        origin: Origin::read(origin.as_deref()),
         is_suspect,
     }
 }
 
 /// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts, status, microseconds of its
-/// state since the epoch, errors, whether these are to come, and the second when its worker was last
-/// heard of.
-pub(super) type EntryRow =
-    (String, String, String, Vec<u8>, i64, String, i64, Option<String>, bool, Option<i64>);
+/// state since the epoch, errors, whether these are to come, the second when its worker was last
+/// heard of, and its origin.
+pub(super) type EntryRow = (
+    String,
+    String,
+    String,
+    Vec<u8>,
+    i64,
+    String,
+    i64,
+    Option<String>,
+    bool,
+    Option<i64>,
+    Option<String>,
+);
 
 pub(super) fn entry(row: EntryRow) -> Entry {
-    let (place, task, key, json, attempts, status, micros, errors, is_to_come, seen) = row;
+    let (place, task, key, json, attempts, status, micros, errors, is_to_come, seen, origin) = row;
     let state = match &*status {
         "Pending" if is_to_come => State::Later,
         "Pending" | "Failed" => State::Due,
@@ -47,6 +62,7 @@ pub(super) fn entry(row: EntryRow) -> Entry {
         task,
         key,
         stored: StoredEvent::new(json),
+        origin: Origin::read(origin.as_deref()),
         state,
         since: SystemTime::UNIX_EPOCH + since,
         worker_seen: seen.map(|seen| SystemTime::UNIX_EPOCH + seen),
@@ -130,20 +146,23 @@ impl Counted {
     }
 }
 
-/// The numbers of events that are due, due later, in hand, and dead; and of workers.
-pub(super) type StatsRow = (i64, i64, i64, i64, i64);
+/// The numbers of events that are due, due later, in hand, and dead; of workers, of overdue jobs, and
+/// for how many microseconds the oldest event has been due and the oldest job overdue.
+pub(super) type StatsRow = (i64, i64, i64, i64, i64, i64, i64, i64);
 
-pub(super) fn stats(row: StatsRow, oldest_micros: i64, done: u64) -> Stats {
+pub(super) fn stats(row: StatsRow, done: u64) -> Stats {
     let number = |number: i64| number.try_into().unwrap_or_default();
-    let (due, later, in_hand, dead, workers) = row;
+    let (due, later, in_hand, dead, workers, overdue, oldest_due, oldest_overdue) = row;
     Stats {
         due: number(due),
         later: number(later),
         in_hand: number(in_hand),
         done,
         dead: number(dead),
-        oldest_due: Duration::from_micros(number(oldest_micros)),
+        oldest_due: Duration::from_micros(number(oldest_due)),
         workers: number(workers),
+        overdue: number(overdue),
+        oldest_overdue: Duration::from_micros(number(oldest_overdue)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file, for one machine.
 
+mod expected;
 mod group;
 mod turnstile;
 
@@ -13,12 +14,12 @@ use std::{
 
 use apalis_sqlite::{Config, SqliteStorage};
 use futures_util::future::BoxFuture;
-use number7_core::{Acceptance, Record};
+use number7_core::Acceptance;
 use serde_json::json;
 use sqlx::{
     Connection, Sqlite as Db, SqliteConnection, SqlitePool,
     pool::PoolConnection,
-    query, query_as, query_scalar,
+    query, query_as, query_scalar, raw_sql,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use ulid::Ulid;
@@ -28,11 +29,11 @@ use self::{
     turnstile::{Turn as TurnToWrite, Turnstile},
 };
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Listed, SERVICE, SWEEP_STEP, Turn, Turned,
-    WORKER_PREFIX, in_time, no_cursor, sql,
+    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn,
+    Turned, WORKER_PREFIX, in_time, no_cursor, sql,
 };
 use crate::{
-    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, State, Stats, StoredEvent,
+    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
     history::{DISCARDED, History, LOST, REQUEUED},
     transaction::{TransactionalStore, sealed::Store},
 };
@@ -46,8 +47,9 @@ const READERS: u32 = 2;
 
 const INSERT: &str = "
     INSERT INTO Jobs (job, id, job_type, status, attempts, max_attempts, run_at, priority,
-        idempotency_key)
-    SELECT CAST(value ->> 2 AS BLOB), value ->> 0, ?2, 'Pending', 0, ?3, unixepoch(), 0, value ->> 1
+        idempotency_key, metadata)
+    SELECT CAST(value ->> 2 AS BLOB), value ->> 0, ?2, 'Pending', 0, ?3, unixepoch(), 0, value ->> 1,
+            value ->> 3
         FROM json_each(?1) WHERE true
     ON CONFLICT (job_type, idempotency_key) DO NOTHING
     RETURNING idempotency_key";
@@ -85,7 +87,8 @@ const CLAIM: &str = "
         lock_at = unixepoch(), done_at = NULL
     WHERE rowid IN (SELECT rowid FROM Jobs
         WHERE job_type = ?2 AND status = ?3 AND run_at <= unixepoch() ORDER BY run_at LIMIT ?4)
-    RETURNING id, attempts, idempotency_key, job, metadata ->> '$.\"number7.errors\"'";
+    RETURNING id, attempts, idempotency_key, job, metadata ->> '$.\"number7.errors\"',
+        metadata ->> '$.\"number7.origin\"'";
 
 const HELD: &str = "SELECT id FROM Jobs WHERE lock_by = ? AND +status IN ('Queued', 'Running')";
 
@@ -140,7 +143,7 @@ const FORGET_WORKERS: &str = "
     DELETE FROM Workers WHERE worker_type = ? AND last_seen < unixepoch() - 86400
         AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)";
 
-/// Due, later, in hand, dead, workers. Counted one by one, which is four times as fast as in one pass.
+/// Due, later, in hand, dead, workers, overdue jobs. Counted one by one, which is four times as fast as in one pass.
 const STATS: &str = "
     SELECT (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Pending', 'Failed')
             AND run_at <= unixepoch()),
@@ -149,11 +152,14 @@ const STATS: &str = "
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Queued', 'Running')),
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status = 'Killed'),
         (SELECT count(*) FROM Workers
-            WHERE worker_type = ?1 AND last_seen >= unixepoch() - 60)";
+            WHERE worker_type = ?1 AND last_seen >= unixepoch() - 60),
+        (SELECT count(*) FROM number7_expected WHERE queue = ?1 AND is_overdue)";
 
 const OLDEST: &str = "
     SELECT coalesce(max(unixepoch() - (SELECT run_at FROM Jobs
-        WHERE job_type = ? AND status = value AND run_at <= unixepoch() ORDER BY run_at LIMIT 1)), 0)
+        WHERE job_type = ?1 AND status = value AND run_at <= unixepoch() ORDER BY run_at LIMIT 1)), 0),
+        coalesce(unixepoch() - (SELECT min(due_at) FROM number7_expected
+            WHERE queue = ?1 AND is_overdue), 0)
     FROM json_each('[\"Pending\", \"Failed\"]')";
 
 const DONE: &str = "SELECT count(*) FROM Jobs WHERE job_type = ? AND status = 'Done'";
@@ -166,7 +172,7 @@ macro_rules! entries {
                 WHEN status IN ('Done', 'Killed') THEN done_at
                 WHEN status IN ('Queued', 'Running') THEN lock_at
             END, run_at), metadata ->> '$.\"number7.errors\"', run_at > unixepoch(),
-            (SELECT last_seen FROM Workers WHERE id = lock_by)
+            (SELECT last_seen FROM Workers WHERE id = lock_by), metadata ->> '$.\"number7.origin\"'
         FROM Jobs "
     };
 }
@@ -247,7 +253,8 @@ impl Sqlite {
             // Another process may be making the same tables.
             let _turn = turnstile.turn().await;
             let mut migrations = SqliteStorage::migrations();
-            Ok(migrations.set_ignore_missing(true).run(&writer).await?)
+            migrations.set_ignore_missing(true).run(&writer).await?;
+            Ok(raw_sql(expected::TABLES).execute(&writer).await.map(drop)?)
         })
         .await?;
         Ok(Self::of(Arc::new(File { writer, readers, turnstile }), queue))
@@ -273,7 +280,7 @@ impl Sqlite {
         while let Some(group) = leader.next() {
             match file.insert(&queue, &group).await {
                 // It may be the fault of one of them.
-                Err(error) if !group.is_one() && is_about_a_record(&error) => {
+                Err(error) if !group.is_one() && is_about_an_event(&error) => {
                     for alone in group.split() {
                         let stored = file.insert(&queue, &alone).await;
                         alone.answer(stored);
@@ -293,7 +300,7 @@ fn is_in_memory(path: &Path) -> bool {
         || path.starts_with("file:sqlx-in-memory")
 }
 
-fn is_about_a_record(error: &InboxError) -> bool {
+fn is_about_an_event(error: &InboxError) -> bool {
     matches!(error.kind(), InboxErrorKind::Unstorable | InboxErrorKind::Full)
 }
 
@@ -305,12 +312,16 @@ impl File {
 
     /// Stores a group by one commit, and says which keys were new.
     async fn insert(&self, queue: &str, group: &Group) -> Result<HashSet<String>, InboxError> {
-        let row = |record: &Record| {
+        let row = |event: &NewEvent| {
             // It is UTF-8: a body of other bytes has no key.
-            let json = String::from_utf8_lossy(record.json());
-            json!([Ulid::generate().to_string(), record.key(), json])
+            let json = String::from_utf8_lossy(&event.json);
+            let metadata = match event.origin {
+                Origin::Signed => None,
+                Origin::Fetched => Some(json!({ "number7.origin": "fetched" }).to_string()),
+            };
+            json!([Ulid::generate().to_string(), event.key, json, metadata])
         };
-        let rows: serde_json::Value = group.records().map(row).collect();
+        let rows: serde_json::Value = group.events().map(row).collect();
         in_time(async {
             let mut writer = self.writer().await?;
             let insert = query_scalar(INSERT).bind(rows.to_string()).bind(queue);
@@ -403,9 +414,9 @@ impl Sqlite {
 }
 
 impl Engine for Sqlite {
-    fn insert(&self, record: Record) -> Answer<'_, Acceptance> {
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         Box::pin(in_time(async move {
-            let (stored, leader) = self.waiting.join(record);
+            let (stored, leader) = self.waiting.join(event);
             if let Some(leader) = leader {
                 tokio::spawn(Self::lead(Arc::clone(&self.file), self.queue.clone(), leader));
             }
@@ -503,9 +514,12 @@ impl Engine for Sqlite {
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(in_time(async move {
             let mut reader = self.file.readers.acquire().await?;
-            let stats = query_as(STATS).bind(&self.queue).fetch_one(&mut *reader).await?;
-            let oldest: i64 =
-                query_scalar(OLDEST).bind(&self.queue).fetch_one(&mut *reader).await?;
+            let stats = query_as(STATS).bind(&self.queue).fetch_one(&mut *reader);
+            let (due, later, in_hand, dead, workers, overdue): (i64, i64, i64, i64, i64, i64) =
+                stats.await?;
+            let oldest = query_as(OLDEST).bind(&self.queue).fetch_one(&mut *reader);
+            let (oldest_due, oldest_overdue): (i64, i64) = oldest.await?;
+            let oldest = (1_000_000 * oldest_due, 1_000_000 * oldest_overdue);
             let done = match self.done.known() {
                 Some(done) => done,
                 None => {
@@ -514,7 +528,8 @@ impl Engine for Sqlite {
                     self.done.set(done, begun.elapsed())
                 }
             };
-            Ok(sql::stats(stats, 1_000_000 * oldest, done))
+            let row = (due, later, in_hand, dead, workers, overdue, oldest.0, oldest.1);
+            Ok(sql::stats(row, done))
         }))
     }
 

@@ -1,6 +1,6 @@
 -- Stores an event unless its key is known. Returns 1 if it was new, else 0.
 -- KEYS: the keys, the data, the meta of the task, the active list
--- ARGV: key, task, JSON, attempts
+-- ARGV: key, task, JSON, attempts, origin
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
     return 0
 end
@@ -9,4 +9,5 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[3], 'attempts', 0, 'max_attempts', ARGV[4], 'status', 'Pending',
     'idempotency_key', ARGV[1], 'due_at', now[1] * 1000 + math.floor(now[2] / 1000))
 redis.call('RPUSH', KEYS[4], ARGV[2])
+if ARGV[5] ~= 'signed' then redis.call('HSET', KEYS[3], 'origin', ARGV[5]) end
 return 1

@@ -1,7 +1,8 @@
 -- Counts the events. Returns due, later, in hand, done, dead, for how many milliseconds the one
--- that is next in line has been due, and how many workers were heard of in the last minute.
+-- that is next in line has been due, how many workers were heard of in the last minute, how many jobs are overdue,
+-- and for how many milliseconds the oldest of them has been.
 -- KEYS: the active list, the suspects, the delayed tasks, the finished tasks, the dead letters, the
---     workers
+--     workers, the overdue jobs
 -- ARGV: the prefix of what workers have claimed, the prefix of the metas
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -20,5 +21,7 @@ for i = 1, 2 do
 end
 local resting = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 if resting[2] then oldest = math.min(oldest, resting[2]) end
+local job = redis.call('ZRANGE', KEYS[7], 0, 0, 'WITHSCORES')
 return { due, later, in_hand, redis.call('ZCARD', KEYS[4]), redis.call('ZCARD', KEYS[5]),
-    millis - oldest, redis.call('ZCOUNT', KEYS[6], now[1] - 60, '+inf') }
+    millis - oldest, redis.call('ZCOUNT', KEYS[6], now[1] - 60, '+inf'),
+    redis.call('ZCARD', KEYS[7]), job[2] and math.floor(millis - job[2]) or 0 }

@@ -1,5 +1,5 @@
 -- Records the ends of attempts, and claims what is due. Returns the tasks whose ends count; of each
--- claim task, attempt, key, JSON, errors and whether it is a suspect; and of each damaged task its JSON or,
+-- claim task, attempt, key, JSON, errors, origin and whether it is a suspect; and of each damaged task its JSON or,
 -- where that is lost, its key.
 -- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
 --     the finished tasks, the dead letters, the keys
@@ -57,7 +57,7 @@ local function claim(list, most, is_suspect)
         for _, task in ipairs(tasks) do
             local meta = prefix .. task
             local known = redis.call('HMGET', meta, 'attempts', 'status', 'idempotency_key',
-                'locked_by', 'errors')
+                'locked_by', 'errors', 'origin')
             local json = redis.call('HGET', data, task)
             if not json then
                 -- Forgotten, so that it can be accepted again.
@@ -75,7 +75,7 @@ local function claim(list, most, is_suspect)
                 redis.call('HSET', meta, 'status', 'Running', 'locked_by', worker,
                     'locked_at', now[1])
                 redis.call('SADD', claimed, task)
-                table.insert(claims, { task, attempt, known[3], json, known[5], is_suspect })
+                table.insert(claims, { task, attempt, known[3], json, known[5], known[6], is_suspect })
                 most = most - 1
             end
         end

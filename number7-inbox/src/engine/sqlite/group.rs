@@ -1,4 +1,4 @@
-//! Records that wait together, to be committed together.
+//! Events that wait together, to be committed together.
 
 use std::{
     collections::HashSet,
@@ -6,19 +6,22 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use number7_core::{Acceptance, Record};
+use number7_core::Acceptance;
 use tokio::sync::oneshot;
 
-use crate::{InboxError, engine::sql};
+use crate::{
+    InboxError,
+    engine::{NewEvent, sql},
+};
 
-/// How many records a group has at most, and after how many bytes it is full: so many that the
+/// How many events a group has at most, and after how many bytes it is full: so many that the
 /// commit itself is the smaller part of its time, and no more, since others wait for the file.
-const MOST_RECORDS: usize = 256;
+const MOST_EVENTS: usize = 256;
 const MANY_BYTES: usize = 1024 * 1024;
 
 pub(super) type Stored = Result<Acceptance, InboxError>;
 
-/// The records that nobody stores yet.
+/// The events that nobody stores yet.
 #[derive(Clone, Default)]
 pub(super) struct Waiting(Arc<Mutex<State>>);
 
@@ -29,16 +32,16 @@ struct State {
 }
 
 struct Caller {
-    record: Record,
+    event: NewEvent,
     answer: oneshot::Sender<Stored>,
 }
 
 impl Waiting {
-    /// Puts a record to those that wait. Whoever finds no leader there becomes it.
-    pub(super) fn join(&self, record: Record) -> (oneshot::Receiver<Stored>, Option<Leader>) {
+    /// Puts an event to those that wait. Whoever finds no leader there becomes it.
+    pub(super) fn join(&self, event: NewEvent) -> (oneshot::Receiver<Stored>, Option<Leader>) {
         let (answer, stored) = oneshot::channel();
         let mut state = self.lock();
-        state.callers.push(Caller { record, answer });
+        state.callers.push(Caller { event, answer });
         let leads = !mem::replace(&mut state.has_leader, true);
         (stored, leads.then(|| Leader { waiting: self.clone(), leads }))
     }
@@ -63,10 +66,10 @@ impl Leader {
         let mut bytes = 0;
         let mut fits = |caller: &&Caller| {
             let fits = bytes < MANY_BYTES;
-            bytes += caller.record.json().len();
+            bytes += caller.event.json.len();
             fits
         };
-        let number = state.callers.iter().take(MOST_RECORDS).take_while(&mut fits).count();
+        let number = state.callers.iter().take(MOST_EVENTS).take_while(&mut fits).count();
         self.leads = number > 0;
         state.has_leader = self.leads;
         self.leads.then(|| Group(state.callers.drain(..number).collect()))
@@ -86,11 +89,11 @@ impl Drop for Leader {
 pub(super) struct Group(Vec<Caller>);
 
 impl Group {
-    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.0.iter().map(|caller| &caller.record)
+    pub(super) fn events(&self) -> impl Iterator<Item = &NewEvent> {
+        self.0.iter().map(|caller| &caller.event)
     }
 
-    /// Each record in a group of its own.
+    /// Each event in a group of its own.
     pub(super) fn split(self) -> Vec<Self> {
         self.0.into_iter().map(|caller| Self(vec![caller])).collect()
     }
@@ -102,9 +105,9 @@ impl Group {
     /// Tells the callers what was committed. Of those with one new key the first has stored it.
     pub(super) fn answer(self, new_keys: Result<HashSet<String>, InboxError>) {
         let mut new_keys = new_keys;
-        for Caller { record, answer } in self.0 {
+        for Caller { event, answer } in self.0 {
             let stored = match &mut new_keys {
-                Ok(new_keys) => Ok(sql::acceptance(new_keys.remove(record.key()))),
+                Ok(new_keys) => Ok(sql::acceptance(new_keys.remove(&event.key))),
                 Err(error) => Err(error.copy()),
             };
             _ = answer.send(stored);

@@ -1,0 +1,111 @@
+//! The expected jobs.
+
+use std::time::Duration;
+
+use super::Redis;
+use crate::engine::{
+    Answer,
+    expected::{
+        Expectations, Expected, JobPlace, LOOK_UP_AGAIN, LOOK_UP_EVERY, LookedUp, MOST_LOOKED_UP,
+        OverdueRow, Rest, Taken,
+    },
+};
+
+impl Redis {
+    /// What is known of an expected job.
+    fn expected(&self, job: &str) -> String {
+        self.key(&format!("expected:{job}"))
+    }
+
+    /// All expected jobs, by the time when they are looked up.
+    fn expected_jobs(&self) -> String {
+        self.key("expected")
+    }
+
+    /// Those that are overdue, by the time when they were due.
+    pub(super) fn overdue_jobs(&self) -> String {
+        self.key("overdue")
+    }
+
+    /// Those that are overdue, by the time when they are fetched.
+    fn jobs_to_fetch(&self) -> String {
+        self.key("to-fetch")
+    }
+}
+
+impl Expectations for Redis {
+    fn expect(&self, Expected { job, keys }: Expected, within: Duration) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let mut script = script!("expect");
+            script.key(self.keys()).key(self.expected(&job)).key(self.expected_jobs());
+            script.arg(job).arg(&keys).arg(millis(within)).arg(millis(LOOK_UP_EVERY));
+            self.invoke(&script).await
+        })
+    }
+
+    fn forget_job<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut script = script!("forget_job");
+            script.key(self.expected(job)).key(self.expected_jobs()).key(self.overdue_jobs());
+            script.key(self.jobs_to_fetch()).arg(job);
+            self.invoke(&script).await
+        })
+    }
+
+    fn look_up(&self) -> Answer<'_, LookedUp> {
+        Box::pin(async move {
+            let mut script = script!("look_up");
+            script.key(self.keys()).key(self.expected_jobs()).key(self.overdue_jobs());
+            script.key(self.jobs_to_fetch()).arg(self.expected("")).arg(MOST_LOOKED_UP);
+            script.arg(millis(LOOK_UP_AGAIN)).arg(millis(LOOK_UP_EVERY));
+            let (overdue, found): (_, u32) = self.invoke(&script).await?;
+            Ok(LookedUp { overdue, is_more: found == MOST_LOOKED_UP })
+        })
+    }
+
+    fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
+        Box::pin(async move {
+            let (due, mut job) = after.unwrap_or_default();
+            let (mut due, mut jobs) = (due / 1_000, Vec::new());
+            loop {
+                let mut script = script!("overdue");
+                script.key(self.keys()).key(self.overdue_jobs()).arg(self.expected(""));
+                script.arg(most as usize - jobs.len()).arg(due).arg(job);
+                let (found, last): Overdue = self.invoke(&script).await?;
+                jobs.extend(found.into_iter().map(|(job, due, takes)| (job, due * 1_000, takes)));
+                match last {
+                    Some(place) if jobs.len() < most as usize => (due, job) = place,
+                    _ => return Ok(jobs),
+                }
+            }
+        })
+    }
+
+    fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut script = script!("lead");
+            script.key(self.key("leader")).arg(worker).arg(millis(lease));
+            self.invoke(&script).await
+        })
+    }
+
+    fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
+        Box::pin(async move {
+            let mut script = script!("take");
+            script.key(self.keys()).key(self.jobs_to_fetch()).arg(self.expected("")).arg(most);
+            script.arg(millis(rest.first)).arg(millis(rest.longest));
+            let taken: Vec<(String, bool)> = self.invoke(&script).await?;
+            Ok(taken.into_iter().map(|(job, is_settled)| Taken { job, is_settled }).collect())
+        })
+    }
+}
+
+/// Jobs, each with milliseconds of the time when it was due and how often it was fetched; and the
+/// score and the job after which there may be more.
+type Overdue = (Vec<OverdueRow>, Option<JobPlace>);
+
+fn millis(duration: Duration) -> u64 {
+    /// More than any store remembers, and little enough to be counted on from now.
+    const CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+    u64::try_from(duration.as_millis()).unwrap_or(CENTURY).min(CENTURY)
+}

@@ -1,0 +1,172 @@
+//! The expected jobs.
+
+use std::time::Duration;
+
+use sqlx::{Connection, query, query_as, query_scalar};
+
+use super::Sqlite;
+use crate::engine::{
+    Answer,
+    expected::{
+        Expectations, Expected, JobPlace, LOOK_UP_AGAIN, LOOK_UP_EVERY, LookedUp, MOST_LOOKED_UP,
+        OverdueRow, Rest, Taken,
+    },
+    in_time, sql,
+};
+
+/// The keys of both events that settle a job are beside it, so that a look-up is by index.
+pub(super) const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS number7_expected (
+        queue TEXT NOT NULL, job TEXT NOT NULL, completed TEXT NOT NULL, failed TEXT NOT NULL,
+        due_at INTEGER NOT NULL, look_up_at INTEGER NOT NULL,
+        is_overdue INTEGER NOT NULL DEFAULT FALSE, take_at INTEGER, takes INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (queue, job)
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS idx_number7_look_up ON number7_expected (queue, look_up_at);
+    CREATE INDEX IF NOT EXISTS idx_number7_overdue ON number7_expected (queue, due_at, job)
+        WHERE is_overdue;
+    CREATE INDEX IF NOT EXISTS idx_number7_take ON number7_expected (queue, take_at)
+        WHERE is_overdue;
+    CREATE TABLE IF NOT EXISTS number7_leaders (
+        queue TEXT NOT NULL PRIMARY KEY, worker TEXT NOT NULL, until INTEGER NOT NULL
+    ) WITHOUT ROWID";
+
+const EXPECT: &str = "
+    INSERT INTO number7_expected (queue, job, completed, failed, due_at, look_up_at)
+    SELECT ?1, ?2, ?3, ?4, unixepoch() + ?5, unixepoch() + min(?5, ?6)
+        WHERE NOT EXISTS (SELECT 1 FROM Jobs WHERE job_type = ?1 AND idempotency_key IN (?3, ?4))
+    ON CONFLICT (queue, job) DO NOTHING";
+
+const FORGET: &str = "DELETE FROM number7_expected WHERE queue = ? AND job = ?";
+
+const IS_TO_LOOK_UP: &str = "
+    SELECT EXISTS (SELECT 1 FROM number7_expected WHERE queue = ? AND look_up_at <= unixepoch())";
+
+macro_rules! is_settled {
+    () => {
+        "EXISTS (SELECT 1 FROM Jobs WHERE job_type = queue AND idempotency_key IN (completed, failed))"
+    };
+}
+
+/// Job, whether it is settled, and whether it is now overdue and was not.
+const LOOK_UP: &str = concat!(
+    "SELECT job, ",
+    is_settled!(),
+    ", due_at <= unixepoch() AND NOT is_overdue FROM number7_expected
+    WHERE queue = ? AND look_up_at <= unixepoch() ORDER BY look_up_at LIMIT ?"
+);
+
+const SETTLE: &str = "
+    DELETE FROM number7_expected WHERE queue = ? AND job IN (SELECT value FROM json_each(?))";
+
+const NOTE: &str = "
+    UPDATE number7_expected SET is_overdue = due_at <= unixepoch(),
+        take_at = coalesce(take_at, iif(due_at <= unixepoch(), unixepoch(), NULL)),
+        look_up_at = unixepoch() + min(?4, iif(due_at <= unixepoch(),
+            max(?3, unixepoch() - due_at), due_at - unixepoch()))
+    WHERE queue = ?1 AND job IN (SELECT value FROM json_each(?2))";
+
+const OVERDUE: &str = concat!(
+    "SELECT job, 1000000 * due_at, takes FROM number7_expected
+    WHERE queue = ?1 AND is_overdue AND (due_at, job) > (?2 / 1000000, ?3) AND NOT ",
+    is_settled!(),
+    " ORDER BY due_at, job LIMIT ?4"
+);
+
+const LEAD: &str = "
+    INSERT INTO number7_leaders (queue, worker, until) VALUES (?, ?, unixepoch() + ?)
+    ON CONFLICT (queue) DO UPDATE SET worker = excluded.worker, until = excluded.until
+        WHERE worker = excluded.worker OR until < unixepoch()";
+
+const IS_TO_TAKE: &str = "
+    SELECT EXISTS (SELECT 1 FROM number7_expected
+        WHERE queue = ? AND is_overdue AND take_at <= unixepoch())";
+
+const TAKE: &str = concat!(
+    "UPDATE number7_expected SET takes = takes + 1,
+        take_at = unixepoch() + min(?4, ?3 << min(takes, 30))
+    WHERE queue = ?1 AND job IN (SELECT job FROM number7_expected
+        WHERE queue = ?1 AND is_overdue AND take_at <= unixepoch() ORDER BY take_at LIMIT ?2)
+    RETURNING job, ",
+    is_settled!()
+);
+
+impl Expectations for Sqlite {
+    fn expect(&self, Expected { job, keys }: Expected, within: Duration) -> Answer<'_, ()> {
+        Box::pin(in_time(async move {
+            let [completed, failed] = keys;
+            let expect = query(EXPECT).bind(&self.queue).bind(job).bind(completed).bind(failed);
+            let expect = expect.bind(seconds(within)).bind(seconds(LOOK_UP_EVERY));
+            expect.execute(&mut *self.file.writer().await?).await?;
+            Ok(())
+        }))
+    }
+
+    fn forget_job<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
+        Box::pin(in_time(async move {
+            let forget = query(FORGET).bind(&self.queue).bind(job);
+            Ok(forget.execute(&mut *self.file.writer().await?).await?.rows_affected() > 0)
+        }))
+    }
+
+    fn look_up(&self) -> Answer<'_, LookedUp> {
+        Box::pin(in_time(async move {
+            let is_some = query_scalar(IS_TO_LOOK_UP).bind(&self.queue);
+            if !is_some.fetch_one(&self.file.readers).await? {
+                return Ok(LookedUp::default());
+            }
+            let mut writer = self.file.writer().await?;
+            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+            let found = query_as(LOOK_UP).bind(&self.queue).bind(MOST_LOOKED_UP);
+            let found: Vec<(String, bool, bool)> = found.fetch_all(&mut *transaction).await?;
+            let is_more = found.len() == MOST_LOOKED_UP as usize;
+            let jobs = |wanted| {
+                let found = found.iter().filter(|(_, is_settled, _)| *is_settled == wanted);
+                found.map(|(job, ..)| job.as_str()).collect::<serde_json::Value>().to_string()
+            };
+            let settle = query(SETTLE).bind(&self.queue).bind(jobs(true));
+            settle.execute(&mut *transaction).await?;
+            let note = query(NOTE).bind(&self.queue).bind(jobs(false));
+            let note = note.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY));
+            note.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            let overdue =
+                found.into_iter().filter(|(_, is_settled, is_new)| *is_new && !is_settled);
+            Ok(LookedUp { overdue: overdue.map(|(job, ..)| job).collect(), is_more })
+        }))
+    }
+
+    fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
+        Box::pin(in_time(async move {
+            let (due, job) = after.unwrap_or_default();
+            let overdue = query_as(OVERDUE).bind(&self.queue).bind(due).bind(job).bind(most);
+            Ok(overdue.fetch_all(&self.file.readers).await?)
+        }))
+    }
+
+    fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
+        Box::pin(in_time(async move {
+            let lead = query(LEAD).bind(&self.queue).bind(worker).bind(seconds(lease));
+            Ok(lead.execute(&mut *self.file.writer().await?).await?.rows_affected() > 0)
+        }))
+    }
+
+    fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
+        Box::pin(in_time(async move {
+            let is_some = query_scalar(IS_TO_TAKE).bind(&self.queue);
+            if !is_some.fetch_one(&self.file.readers).await? {
+                return Ok(Vec::new());
+            }
+            let take = query_as(TAKE).bind(&self.queue).bind(most);
+            let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
+            let taken: Vec<(String, bool)> =
+                take.fetch_all(&mut *self.file.writer().await?).await?;
+            Ok(taken.into_iter().map(|(job, is_settled)| Taken { job, is_settled }).collect())
+        }))
+    }
+}
+
+/// Whole seconds are what the columns have; nothing is due earlier than it should be.
+fn seconds(duration: Duration) -> i64 {
+    sql::seconds(duration + Duration::from_nanos(999_999_999))
+}

@@ -1,0 +1,59 @@
+use std::time::{Duration, SystemTime};
+
+use number7_core::JobId;
+
+use crate::{
+    Cursor, InboxError,
+    engine::{
+        expected::{JobPlace, OverdueRow},
+        no_cursor,
+    },
+};
+
+/// What cursors of the list of overdue jobs begin with.
+const LIST: &str = "overdue";
+
+/// A job that was [expected](crate::Inbox::expect), and of which no event was accepted in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverdueJob {
+    job_id: JobId,
+    due_micros: i64,
+    fetches: u32,
+}
+
+/// The place of a cursor.
+pub(crate) fn place(cursor: &Cursor) -> Result<JobPlace, InboxError> {
+    let place = cursor.place(LIST)?.split_once('.').filter(|(_, job)| !job.contains('\0'));
+    let (micros, job) = place.ok_or_else(no_cursor)?;
+    Ok((micros.parse().map_err(|_| no_cursor())?, job.to_owned()))
+}
+
+impl OverdueJob {
+    pub(crate) fn new((job, due_micros, fetches): OverdueRow) -> Self {
+        let fetches = fetches.try_into().unwrap_or(u32::MAX);
+        Self { job_id: job.into(), due_micros, fetches }
+    }
+
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor::new(LIST, &format!("{}.{}", self.due_micros, self.job_id))
+    }
+
+    /// The job.
+    #[must_use]
+    pub fn job_id(&self) -> &JobId {
+        &self.job_id
+    }
+
+    /// When its time was over, by the store's clock. SQLite keeps it to the second.
+    #[must_use]
+    pub fn due_at(&self) -> SystemTime {
+        let micros = self.due_micros.try_into().unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+    }
+
+    /// How often a worker has asked the vendor for it; see [`Worker::reconcile`](crate::Worker::reconcile).
+    #[must_use]
+    pub fn fetches(&self) -> u32 {
+        self.fetches
+    }
+}

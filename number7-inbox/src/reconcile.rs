@@ -1,0 +1,174 @@
+//! Asks the vendor for what it never managed to deliver.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use number7_core::{Acceptance, Event, JobId, Record};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    BoxError, Origin,
+    attempt::{text_of_error, text_of_panic},
+    engine::{
+        Engine, NewEvent,
+        expected::{Expected, Rest},
+    },
+    measure,
+    settings::Settings,
+};
+
+/// How long one call of the function may take: 30 seconds, after which its future is dropped.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the worker looks for jobs to ask for.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the vendor says of a job: what the function of [`Worker::reconcile`](crate::Worker::reconcile)
+/// returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// It is finished, and this is the event that its webhook would have had: `job.completed` or
+    /// `job.failed`, of the job that was asked for.
+    Finished(Event),
+    /// It is not finished. It is asked for again after the backoff.
+    StillRunning,
+    /// The vendor does not know it. It stays overdue, and is asked for again after the backoff, until
+    /// it is [forgotten](crate::Inbox::forget).
+    Unknown,
+}
+
+/// The function, without its types.
+pub(crate) type Fetch =
+    dyn Fn(JobId) -> BoxFuture<'static, Result<Fetched, BoxError>> + Send + Sync;
+
+/// What a worker fetches, by one at a time across processes.
+#[derive(Clone)]
+pub(crate) struct Reconcile {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) fetch: Arc<Fetch>,
+    pub(crate) news: Arc<Notify>,
+}
+
+impl Reconcile {
+    /// Goes on for ever.
+    pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
+        let mut running = JoinSet::new();
+        let mut leads_until = None;
+        let mut ticks = interval(Duration::from_secs(1) / settings.fetches_per_second);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if leads_until.is_none_or(|until| until <= Instant::now()) {
+                let until = Instant::now() + settings.heartbeat();
+                leads_until = self.leads(worker, settings.lease).await.then_some(until);
+                if leads_until.is_none() {
+                    sleep(settings.heartbeat()).await;
+                    continue;
+                }
+            }
+            while running.try_join_next().is_some() {}
+            let room = settings.fetches_at_once - running.len();
+            if room == 0 {
+                running.join_next().await;
+                continue;
+            }
+            // No more than a second's, so that the lease is renewed in time.
+            let most = u32::try_from(room).unwrap_or(u32::MAX).min(settings.fetches_per_second);
+            let taken = match self.engine.take(most, settings.fetch_rest).await {
+                Ok(taken) if taken.is_empty() => {
+                    sleep(POLL_INTERVAL).await;
+                    continue;
+                }
+                Ok(taken) => taken,
+                Err(error) => {
+                    tracing::warn!(target: "number7", "could not look for jobs to fetch: {error}");
+                    sleep(settings.heartbeat()).await;
+                    continue;
+                }
+            };
+            for taken in taken {
+                if taken.is_settled {
+                    self.forget(&taken.job).await;
+                    continue;
+                }
+                ticks.tick().await;
+                let (this, rest) = (self.clone(), settings.fetch_rest);
+                running.spawn(async move { this.fetch(&taken.job, rest).await });
+            }
+        }
+    }
+
+    async fn leads(&self, worker: &str, lease: Duration) -> bool {
+        self.engine.lead(worker, lease).await.unwrap_or_else(|error| {
+            tracing::warn!(target: "number7", "could not agree on who fetches overdue jobs: {error}");
+            false
+        })
+    }
+
+    /// Asks for a job. If nothing comes of it, it is asked for again after a rest.
+    async fn fetch(&self, job: &str, Rest { first, longest }: Rest) {
+        let fetched = async {
+            let fetched = (self.fetch)(JobId::from(job)).await;
+            fetched.map_err(|error| text_of_error(&*error))
+        };
+        let fetched = AssertUnwindSafe(timeout(FETCH_TIMEOUT, fetched)).catch_unwind().await;
+        let fetched = match fetched {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(_)) => Err(format!("it took longer than its limit of {FETCH_TIMEOUT:?}")),
+            Err(panic) => Err(text_of_panic(&*panic)),
+        };
+        let outcome = match fetched {
+            Ok(Fetched::Finished(event)) => self.store(job, &event).await,
+            Ok(Fetched::StillRunning) => Ok("still_running"),
+            Ok(Fetched::Unknown) => {
+                tracing::warn!(
+                    target: "number7", job,
+                    "the vendor does not know an overdue job; it stays overdue until it is forgotten"
+                );
+                Ok("unknown")
+            }
+            Err(error) => Err(error),
+        };
+        measure::fetched(outcome.as_ref().unwrap_or(&"failed"));
+        match outcome {
+            Ok("finished" | "duplicate") => self.forget(job).await,
+            Ok(outcome) => {
+                tracing::info!(target: "number7", job, outcome, "an overdue job is not finished");
+            }
+            Err(error) => tracing::warn!(
+                target: "number7", job, backoff = ?(first, longest),
+                "could not fetch an overdue job, it will be tried again: {error}"
+            ),
+        }
+    }
+
+    /// Stores the event under the key that its webhook would have.
+    async fn store(&self, job: &str, event: &Event) -> Result<&'static str, String> {
+        let json = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+        let key = Record::key_of(&json).map_err(|error| error.to_string())?;
+        let expected = Expected::new(&JobId::from(job)).map_err(|error| error.to_string())?;
+        if !expected.keys.contains(&key) {
+            return Err("the function returned an event of another job or name".into());
+        }
+        let event = NewEvent { key: key.clone(), json: json.into(), origin: Origin::Fetched };
+        match self.engine.insert(event).await {
+            Ok(Acceptance::New) => {
+                tracing::info!(target: "number7", key, "the event of an overdue job was fetched");
+                self.news.notify_one();
+                Ok("finished")
+            }
+            Ok(_) => Ok("duplicate"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// If this fails, the job is found to be settled when it is looked up.
+    async fn forget(&self, job: &str) {
+        if let Err(error) = self.engine.forget_job(job).await {
+            tracing::warn!(target: "number7", job, "a settled job is forgotten later: {error}");
+        }
+    }
+}
