@@ -58,11 +58,16 @@ pub(crate) async fn attempt(
         let span = span(&stored, &key, attempt);
         let claim = Arc::clone(&shared);
         let event = AcceptedEvent { stored, key: key.clone(), origin, attempt, attempts, claim };
-        let handled = select! {
-            biased;
-            handled = handle(handler, event, settings.timeout).instrument(span.clone()) => handled,
-            () = stop.cancelled() => Handled::Interrupted,
+        let handled = async {
+            select! {
+                biased;
+                handled = handle(handler, event, settings.timeout).instrument(span.clone()) => handled,
+                () = stop.cancelled() => Handled::Interrupted,
+            }
         };
+        // A future that is dropped before its end can panic as well.
+        let handled = AssertUnwindSafe(handled).catch_unwind().await;
+        let handled = handled.unwrap_or_else(|panic| Handled::Panicked(text_of_panic(&*panic)));
         let handled = match handled {
             // If it was committed, the event is done, and this end does not count.
             Handled::Done if shared.is_in_transaction() => Handled::InTransaction,

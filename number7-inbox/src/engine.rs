@@ -61,8 +61,9 @@ pub(crate) trait Engine: Expectations {
     /// holds.
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>>;
 
-    /// Gives back what a worker has claimed and never began: all but the tasks that it has in hand.
-    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()>;
+    /// Gives back tasks that a worker has claimed and never began. They are named, so that a call which
+    /// arrives late gives back nothing else.
+    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()>;
 
     /// Forgets a worker that has ended, and has left nothing claimed.
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;

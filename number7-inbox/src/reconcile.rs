@@ -1,6 +1,6 @@
 //! Asks the vendor for what it never managed to deliver.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use number7_core::{Acceptance, Event, JobId, Record};
@@ -56,7 +56,7 @@ pub(crate) struct Reconcile {
 impl Reconcile {
     /// Goes on for ever.
     pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
-        let mut running = JoinSet::new();
+        let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
         let mut leads_until = None;
         let mut ticks = interval(Duration::from_secs(1) / settings.fetches_per_second);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,10 +69,14 @@ impl Reconcile {
                     continue;
                 }
             }
-            while running.try_join_next().is_some() {}
             let room = settings.fetches_at_once - running.len();
-            if room == 0 {
-                running.join_next().await;
+            let ended = match room {
+                0 => running.join_next().await,
+                _ => running.try_join_next(),
+            };
+            if let Some(ended) = ended {
+                // A panic of the function is an answer, so the task has none of its own.
+                _ = ended.map(|job| asked.remove(&job));
                 continue;
             }
             // No more than a second's, so that the lease is renewed in time.
@@ -94,9 +98,15 @@ impl Reconcile {
                     self.forget(&taken.job).await;
                     continue;
                 }
-                ticks.tick().await;
-                let (this, rest) = (self.clone(), settings.fetch_rest);
-                running.spawn(async move { this.fetch(&taken.job, rest).await });
+                // One that takes longer than its rest is not asked for twice at a time.
+                if asked.insert(taken.job.clone()) {
+                    ticks.tick().await;
+                    let (this, rest) = (self.clone(), settings.fetch_rest);
+                    running.spawn(async move {
+                        this.fetch(&taken.job, rest).await;
+                        taken.job
+                    });
+                }
             }
         }
     }

@@ -13,7 +13,8 @@ pub struct Stats {
     /// Events that workers have, those of dead workers included until their lease ends.
     pub in_hand: u64,
     /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, if counting them
-    /// takes longer than 25 ms, the number is used again for 100 times as long as that took.
+    /// takes longer than 25 ms, the number is used again for 100 times as long as that took. If it takes
+    /// longer than a second, as with some ten million, the number stays what it was, which is 0 at first.
     pub done: u64,
     /// Dead letters.
     pub dead: u64,

@@ -3,7 +3,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -42,6 +42,23 @@ pub(crate) struct Upkeep<'a> {
     is_away: AtomicBool,
 }
 
+/// A time by both clocks: one stands still while the machine sleeps, the other may be set.
+struct Moment {
+    instant: Instant,
+    clock: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { instant: Instant::now(), clock: SystemTime::now() }
+    }
+
+    fn since(&self, earlier: &Self) -> Duration {
+        let clock = self.clock.duration_since(earlier.clock).unwrap_or_default();
+        clock.max(self.instant - earlier.instant)
+    }
+}
+
 impl<'a> Upkeep<'a> {
     pub(crate) fn new(
         engine: &'a dyn Engine,
@@ -67,18 +84,22 @@ impl<'a> Upkeep<'a> {
     async fn lease(&self) {
         let Settings { lease, .. } = *self.settings;
         let mut since = Instant::now();
-        let mut renewed = Instant::now();
+        let mut renewed = Moment::now();
         loop {
-            let asked = Instant::now();
+            let asked = Moment::now();
             let pause = match self.renew().await {
                 true => {
+                    // All processes may have stood still, and the others are about to renew theirs.
+                    if asked.since(&renewed) > lease {
+                        since = Instant::now();
+                    }
                     renewed = asked;
                     self.settings.heartbeat()
                 }
                 false => {
                     since = Instant::now();
                     // Others may have taken over by now.
-                    if renewed.elapsed() > lease {
+                    if renewed.instant.elapsed() > lease {
                         self.in_hand.tell_lost(&[], Instant::now().into_std());
                     }
                     RENEWAL_PAUSE

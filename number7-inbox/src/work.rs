@@ -6,6 +6,7 @@ use std::{collections::HashSet, future::pending, mem, slice, sync::Arc, time::Du
 use futures_util::future::BoxFuture;
 
 use tokio::{
+    runtime::Handle,
     select,
     sync::{
         Notify,
@@ -13,7 +14,7 @@ use tokio::{
         watch,
     },
     task::{JoinSet, yield_now},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
@@ -52,7 +53,7 @@ pub(crate) type DeadLetterHook = dyn Fn(Entry) -> BoxFuture<'static, ()> + Send 
 pub(crate) struct Job {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) handler: Box<Handler>,
-    pub(crate) on_dead_letter: Option<Box<DeadLetterHook>>,
+    pub(crate) on_dead_letter: Option<Arc<DeadLetterHook>>,
     pub(crate) reconcile: Option<Reconcile>,
     pub(crate) settings: Settings,
     pub(crate) news: Arc<Notify>,
@@ -98,7 +99,9 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     // What was claimed and not begun is free at once.
     let engine = &job.engine;
     let given_back = async {
-        engine.release(worker, &given_up).await?;
+        let mut claimed = engine.keep_alive(worker).await?;
+        claimed.retain(|task| !given_up.contains(task));
+        engine.release(worker, &claimed).await?;
         engine.forget(worker).await
     };
     if let Err(error) = given_back.await {
@@ -127,6 +130,16 @@ struct Worker {
     failure: Option<Failure>,
     /// The calls of the hook that are going on.
     hooks: JoinSet<()>,
+}
+
+/// What became of the end of an attempt.
+#[derive(Clone, Copy)]
+enum Recorded {
+    Counts,
+    /// Another attempt has begun.
+    Lost,
+    /// The store could not take it.
+    Never,
 }
 
 /// The store has failed, and is asked again after a pause.
@@ -172,6 +185,10 @@ impl Worker {
                 );
             }
             let give_up_at = limit.and_then(|limit| Some(stops_since? + limit));
+            // Also while the store is away.
+            if give_up_at.is_some_and(|at| at <= Instant::now()) {
+                shared.give_up.cancel();
+            }
             if is_idle {
                 let has_room = self.room() > 0;
                 select! {
@@ -182,9 +199,7 @@ impl Worker {
                     // Whoever can resume it may be gone.
                     Ok(()) = self.paused.changed(), if !is_stopping => {}
                     () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
-                        if give_up_at.is_some() && !shared.give_up.is_cancelled() => {
-                        shared.give_up.cancel();
-                    }
+                        if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
                     // A statement that arrives late claims when its answer is long given up.
                     _ = check.tick() => self.may_have_more = true,
                 }
@@ -203,7 +218,9 @@ impl Worker {
                 }
             }
         }
-        while self.hooks.join_next().await.is_some() {}
+        let hooks = async { while self.hooks.join_next().await.is_some() {} };
+        // Those that take longer are dropped.
+        _ = timeout(limit.unwrap_or(Duration::MAX), hooks).await;
         mem::take(&mut self.given_up).into_iter().collect()
     }
 
@@ -235,7 +252,10 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let (engine, worker) = (&shared.job.engine, &*shared.worker);
         if self.may_have_more {
-            engine.release(worker, &self.tasks()).await?;
+            let mut claimed = engine.keep_alive(worker).await?;
+            let known: HashSet<_> = self.tasks().into_iter().collect();
+            claimed.retain(|task| !known.contains(task));
+            engine.release(worker, &claimed).await?;
             self.may_have_more = false;
         }
         let recorded = self.ends.len().min(MOST_AT_ONCE);
@@ -256,7 +276,8 @@ impl Worker {
             turned => turned?,
         };
         for end in self.ends.drain(..recorded).collect::<Vec<_>>() {
-            self.is_over(&end, turned.ended.contains(&end.task));
+            let recorded = turned.ended.contains(&end.task);
+            self.is_over(&end, if recorded { Recorded::Counts } else { Recorded::Lost });
         }
         let claimed = turned.claimed.len();
         for claim in turned.claimed {
@@ -292,48 +313,46 @@ impl Worker {
             let end = attempt(&**handler, settings, claim, of_claim, &shared.give_up).await;
             shared.in_hand.has_returned(&id);
             // The worker was dropped, and this is left of it.
-            if let Err(SendError(end)) = sender.send(end)
-                && let Err(error) = shared.record(&end).await
-            {
-                tracing::warn!(
-                    target: "number7", task = end.task,
-                    "could not record an attempt, it will be repeated: {error}"
-                );
+            if let Err(SendError(end)) = sender.send(end) {
+                shared.record_or_say(&end).await;
             }
         });
     }
 
     /// The end of an attempt is recorded, or is not to be.
-    fn is_over(&mut self, end: &End, counts: bool) {
+    fn is_over(&mut self, end: &End, recorded: Recorded) {
         let id = (end.task.clone(), end.attempt);
         self.suspect.take_if(|suspect| *suspect == id);
         let Some(Attempt { claim, key, stored, origin, .. }) = self.shared.in_hand.remove(&id)
         else {
             return;
         };
-        if counts && end.outcome.error() == Some(NOT_COMMITTED) {
-            tracing::warn!(
-                target: "number7", key, attempt = end.attempt, "an attempt failed: {NOT_COMMITTED}"
-            );
-        }
-        match &end.outcome {
-            Outcome::Dead { .. } | Outcome::Exhausted { .. } if counts => {
-                self.call_hook(end, key, stored, origin);
+        match recorded {
+            Recorded::Counts => {
+                if end.outcome.error() == Some(NOT_COMMITTED) {
+                    tracing::warn!(
+                        target: "number7", key, attempt = end.attempt,
+                        "an attempt failed: {NOT_COMMITTED}"
+                    );
+                }
+                if matches!(end.outcome, Outcome::Dead { .. } | Outcome::Exhausted { .. }) {
+                    self.call_hook(end, key, stored, origin);
+                }
             }
             // It is done, by the handler's own transaction.
-            _ if !counts && claim.is_in_transaction() => {}
-            _ if !counts => tracing::warn!(
+            Recorded::Lost if claim.is_in_transaction() => {}
+            Recorded::Lost => tracing::warn!(
                 target: "number7", key, attempt = end.attempt,
                 "the lease of an attempt was lost, and its end does not count"
             ),
-            _ => {}
+            Recorded::Never => {}
         }
     }
 
     fn call_hook(&mut self, end: &End, key: String, stored: StoredEvent, origin: Origin) {
         let Some(hook) = &self.shared.job.on_dead_letter else { return };
         while self.hooks.try_join_next().is_some() {}
-        self.hooks.spawn(hook(Entry {
+        let letter = Entry {
             place: String::new(),
             task: end.task.clone(),
             key,
@@ -344,14 +363,17 @@ impl Worker {
             worker_seen: None,
             attempts: end.attempts(),
             history: end.history.clone().unwrap_or_default(),
-        }));
+        };
+        // It may panic before it returns a future.
+        let hook = Arc::clone(hook);
+        self.hooks.spawn(async move { hook(letter).await });
     }
 
     /// One of the ends is such that the store will never take it. The others must not wait for it.
     async fn record_one_by_one(&mut self) -> Result<(), InboxError> {
         while let Some(end) = self.ends.pop() {
             match self.shared.record(&end).await {
-                Ok(counts) => self.is_over(&end, counts),
+                Ok(recorded) => self.is_over(&end, recorded),
                 Err(error) if error.kind() == InboxErrorKind::Unstorable => {
                     tracing::error!(
                         target: "number7", task = end.task, attempt = end.attempt,
@@ -359,7 +381,7 @@ impl Worker {
                         before this worker has stopped: {error}"
                     );
                     self.given_up.insert(end.task.clone());
-                    self.is_over(&end, true);
+                    self.is_over(&end, Recorded::Never);
                 }
                 Err(error) => {
                     self.ends.push(end);
@@ -391,7 +413,7 @@ impl Worker {
                     target: "number7", task = end.task, attempt = end.attempt,
                     "could not record an attempt, it will be repeated: {error}"
                 );
-                self.is_over(&end, true);
+                self.is_over(&end, Recorded::Never);
             }
         }
         sleep(pause).await;
@@ -405,18 +427,43 @@ impl Worker {
     }
 }
 
-/// If it is dropped in the middle, nobody renews the lease any more.
+/// If it is dropped in the middle, nobody renews the lease any more. The ends that it has are recorded.
 impl Drop for Worker {
     fn drop(&mut self) {
         self.shared.in_hand.tell_lost(&[], Instant::now().into_std());
+        self.receiver.close();
+        let mut ends = mem::take(&mut self.ends);
+        while let Ok(end) = self.receiver.try_recv() {
+            ends.push(end);
+        }
+        // There is no runtime any more if the whole process ends.
+        if let (false, Ok(runtime)) = (ends.is_empty(), Handle::try_current()) {
+            let shared = Arc::clone(&self.shared);
+            runtime.spawn(async move {
+                for end in ends {
+                    shared.record_or_say(&end).await;
+                }
+            });
+        }
     }
 }
 
 impl Shared {
-    /// Records one end. False if it does not count.
-    async fn record(&self, end: &End) -> Result<bool, InboxError> {
+    /// Records an end that no worker will try to record again.
+    async fn record_or_say(&self, end: &End) {
+        if let Err(error) = self.record(end).await {
+            tracing::warn!(
+                target: "number7", task = end.task,
+                "could not record an attempt, it will be repeated: {error}"
+            );
+        }
+    }
+
+    /// Records one end.
+    async fn record(&self, end: &End) -> Result<Recorded, InboxError> {
         let ends = slice::from_ref(end);
         let turn = Turn { worker: &self.worker, ends, most: 0, suspect: false };
-        Ok(!self.job.engine.turn(turn).await?.ended.is_empty())
+        let counts = !self.job.engine.turn(turn).await?.ended.is_empty();
+        Ok(if counts { Recorded::Counts } else { Recorded::Lost })
     }
 }

@@ -139,7 +139,8 @@ impl Worker {
     /// raise an alarm for example. There is one such function; nothing is called unless it is set.
     ///
     /// It is called after the store has confirmed the dead letter, and at most once: not if the
-    /// process ends in between. [`run_until`](Self::run_until) waits for it.
+    /// process ends in between. [`run_until`](Self::run_until) waits for it, if there is a
+    /// [`shutdown_limit`](Self::shutdown_limit) for so long at most.
     ///
     /// # Example
     ///
@@ -157,7 +158,7 @@ impl Worker {
         H: Fn(Entry) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.job.on_dead_letter = Some(Box::new(move |letter| hook(letter).boxed()));
+        self.job.on_dead_letter = Some(Arc::new(move |letter| hook(letter).boxed()));
         self
     }
 

@@ -103,7 +103,12 @@ async fn carry(
         }
         select! {
             biased;
-            _ = seen.changed() => {}
+            changed = seen.changed() => {
+                // The proxy has ended.
+                if changed.is_err() {
+                    return Ok(());
+                }
+            }
             read = client.read(&mut up) => {
                 let read = read?;
                 if read == 0 {

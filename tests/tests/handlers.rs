@@ -81,6 +81,33 @@ async fn an_attempt_that_takes_too_long_has_failed(store: Store) {
     assert_eq!(slow.error(), "the attempt took longer than its limit of 200ms");
 }
 
+/// What panics when it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+async fn a_handler_that_panics_when_it_is_given_up_has_failed(store: Store) {
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let worker = inbox.worker(async |event: AcceptedEvent| -> Result<(), Failure> {
+        if event.attempt() == 1 {
+            let _grenade = Grenade;
+            pending::<()>().await;
+        }
+        Ok(())
+    });
+    let worker = worker.timeout(Duration::from_millis(100)).concurrency(1);
+    let worker = Running::start(worker.backoff(Duration::ZERO, Duration::ZERO));
+    until(async || inbox.stats().await.unwrap().done == 1).await;
+    timeout(PATIENCE, worker.stop()).await.expect("its place is taken for ever");
+    let errors = inbox.show("job.completed:job_1").await.unwrap().unwrap();
+    assert_eq!(errors.error(), "panicked: dropped");
+}
+
 async fn stopping_waits_no_longer_than_it_may(store: Store) {
     let (inbox, gate) = (store.open().await, Gate::default());
     accept(&inbox, "job.completed", "job_1").await;
@@ -126,7 +153,7 @@ async fn a_paused_worker_claims_nothing(store: Store) {
 
 async fn somebody_is_told_of_each_dead_letter(store: Store) {
     let (inbox, told) = (store.open().await, Arc::new(Mutex::new(Vec::new())));
-    for job in ["job_1", "job_2", "job_3"] {
+    for job in ["job_4", "job_1", "job_2", "job_3"] {
         accept(&inbox, "job.completed", job).await;
     }
     let worker = inbox.worker(
@@ -137,6 +164,7 @@ async fn somebody_is_told_of_each_dead_letter(store: Store) {
     let letters = Arc::clone(&told);
     let worker = worker.on_dead_letter(move |letter| {
         let letters = Arc::clone(&letters);
+        assert!(!letter.key().ends_with('4'), "nor does one that panics at once");
         async move {
             // The worker waits for it before it ends.
             sleep(Duration::from_millis(100)).await;
@@ -185,6 +213,7 @@ on_every_store!(
     what_fails_for_good_is_a_dead_letter_at_once,
     what_is_put_off_uses_no_attempt,
     an_attempt_that_takes_too_long_has_failed,
+    a_handler_that_panics_when_it_is_given_up_has_failed,
     stopping_waits_no_longer_than_it_may,
     a_paused_worker_claims_nothing,
     somebody_is_told_of_each_dead_letter,

@@ -6,6 +6,11 @@
 use std::{
     collections::HashSet,
     env,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -204,6 +209,35 @@ async fn only_the_last_page_has_no_next(store: Store) {
     }
 }
 
+/// What is due the whole time is listed, although what was listed before it comes back.
+async fn what_comes_back_hides_nothing_of_a_list(store: Store) {
+    let inbox = store.open().await;
+    for number in 0..6 {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    let page = inbox.list(State::Due, &Filter::new(), None, 2).await.unwrap();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let attempts = Arc::clone(&begun);
+    let worker = inbox.worker(move |_: AcceptedEvent| {
+        let number = attempts.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if number >= 2 {
+                pending::<()>().await;
+            }
+            Err::<(), _>("not yet")
+        }
+    });
+    let worker = worker.concurrency(2).backoff(Duration::ZERO, Duration::ZERO);
+    let worker = Running::start(worker);
+    until(async || begun.load(Ordering::SeqCst) == 4).await;
+    worker.crash().await;
+    let rest = inbox.list(State::Due, &Filter::new(), page.next.as_ref(), 10).await.unwrap();
+    for job in ["job_4", "job_5"] {
+        let key = format!("job.completed:{job}");
+        assert!(rest.entries.iter().any(|entry| entry.key() == key), "{job}: {rest:?}");
+    }
+}
+
 async fn a_cursor_that_is_none_is_refused(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
@@ -288,6 +322,7 @@ on_every_store!(
     what_is_due_has_an_age,
     many_dead_letters_are_paged_through_once_each,
     only_the_last_page_has_no_next,
+    what_comes_back_hides_nothing_of_a_list,
     a_cursor_that_is_none_is_refused,
     the_last_errors_are_kept,
     a_worker_that_died_leaves_a_trace,

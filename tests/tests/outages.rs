@@ -180,18 +180,34 @@ async fn away_for_longer_than_a_lease(engine: Engine) {
 
 /// A shutdown waits for a store that is away no longer than for the lease that it would hold.
 async fn away_while_a_worker_stops(engine: Engine) {
+    stops_while_away(engine, true).await;
+}
+
+async fn away_while_a_worker_stops_that_waits_no_longer(engine: Engine) {
+    stops_while_away(engine, false).await;
+}
+
+async fn stops_while_away(engine: Engine, handler_ends: bool) {
     let mut server = block_in_place(|| Server::start(engine));
     let store = store_on(engine, &server, server.port()).await;
     let gate = Gate::default();
     let worker = gate.worker(&store.open().await);
     let (stop, stopped) = oneshot::channel::<()>();
+    let worker = match handler_ends {
+        true => worker,
+        false => worker.shutdown_limit(Duration::from_secs(1)),
+    };
     let worker = worker.lease(MIN_LEASE).run_until(async { _ = stopped.await });
     let worker = tokio::spawn(worker);
     accept(&store.open().await, "job_1").await.unwrap();
     gate.begun().await;
     block_in_place(|| server.kill());
+    // Until the worker has noticed.
+    sleep(Duration::from_secs(2)).await;
     drop(stop);
-    gate.open();
+    if handler_ends {
+        gate.open();
+    }
     timeout(PATIENCE, worker).await.unwrap().unwrap();
     // What could not be recorded is repeated, once the lease is over.
     block_in_place(|| server.restart());
@@ -260,6 +276,7 @@ on_every_server!(
     network_breaks,
     away_for_longer_than_a_lease,
     away_while_a_worker_stops,
+    away_while_a_worker_stops_that_waits_no_longer,
     cut_off_in_mid_statement,
 );
 

@@ -443,6 +443,42 @@ async fn redis_forgets_a_worker_that_crashed() {
     assert_eq!(workers().await, 0);
 }
 
+/// Its lease was lost while its process stood still. What it claimed before it has renewed that would be
+/// found by nobody if it died.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn redis_lets_nobody_claim_who_is_not_registered() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    let worker = Running::start(gate.worker(&inbox).lease(MAX_LEASE));
+    until(async || inbox.stats().await.unwrap().workers == 1).await;
+    let forget = "return redis.call('DEL', 'number7:workers')";
+    assert_eq!(number7_tests::store::redis_script::<i64>(url, forget).await, 1);
+    accept(&inbox, "job.completed", "job_1").await;
+    sleep(Duration::from_millis(500)).await;
+    worker.crash().await;
+    handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
+    assert_eq!(handled.of("job.completed:job_1"), 1);
+}
+
+/// Its handler has returned, and its end is not recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dropped_worker_had_to_record_is_recorded() {
+    let store = Store::sqlite();
+    let (inbox, gate) = (store.open().await, Gate::default());
+    accept(&inbox, "job.completed", "job_1").await;
+    let worker = Running::start(gate.worker(&inbox));
+    gate.begun().await;
+    let mut other = store.sqlite_connection().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    gate.open();
+    sleep(Duration::from_millis(500)).await;
+    worker.crash().await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    until(async || inbox.stats().await.unwrap().done == 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn more_than_redis_can_unpack_is_worked_through() {

@@ -3,10 +3,7 @@
 mod connections;
 mod expected;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use apalis_postgres::{Config, PostgresStorage};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -70,6 +67,7 @@ const TURN: &str = "
             AS ends(id, attempt, status, attempts, result, delay, errors)
         WHERE jobs.id = ends.id AND jobs.attempts = ends.attempt
             AND (jobs.status <> 'Done' OR ends.status = 'Done')
+            AND (jobs.status <> 'Killed' OR ends.status <> 'Pending')
             AND coalesce(jobs.lock_by, $1) = $1
         RETURNING jobs.id
     ), suspect AS (
@@ -109,7 +107,7 @@ const KEEP_ALIVE: &str = "
 const RELEASE: &str = "
     UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL, status = 'Pending',
         attempts = CASE status WHEN 'Running' THEN greatest(attempts - 1, 0) ELSE attempts END
-    WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id <> ALL ($2)";
+    WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id = ANY ($2)";
 
 /// The column that has the errors, with one more: of which attempt, and its text.
 macro_rules! noted {
@@ -422,8 +420,11 @@ impl Engine for Postgres {
         )
     }
 
-    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
-        let release = query(RELEASE).bind(worker.to_owned()).bind(in_hand.to_vec());
+    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()> {
+        if tasks.is_empty() {
+            return Box::pin(ready(Ok(())));
+        }
+        let release = query(RELEASE).bind(worker.to_owned()).bind(tasks.to_vec());
         Box::pin(self.working.execute(release).map(|done| done.map(drop)))
     }
 
@@ -471,14 +472,8 @@ impl Engine for Postgres {
             async move {
                 let stats = query_as(STATS).bind(&queue).fetch_one(&mut *connection);
                 let stats = stats.await?;
-                let done = match counted.known() {
-                    Some(done) => done,
-                    None => {
-                        let begun = Instant::now();
-                        let done = query_scalar(DONE).bind(&queue).fetch_one(connection).await?;
-                        counted.set(done, begun.elapsed())
-                    }
-                };
+                let done = query_scalar(DONE).bind(&queue).fetch_one(connection);
+                let done = counted.get(done).await?;
                 Ok(sql::stats(stats, done))
             }
             .boxed()

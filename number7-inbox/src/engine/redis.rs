@@ -189,9 +189,10 @@ impl Redis {
         let list = |name: &str, key, low, high| (name.to_owned(), key, low, high);
         Ok(match state {
             State::Due => vec![
+                // What is delayed is moved to the active list: it is rather listed twice than not.
+                list("delayed", self.delayed(), "-inf", "now"),
                 list("suspects", self.suspects(), "", ""),
                 list("active", self.config.active_jobs_list(), "", ""),
-                list("delayed", self.delayed(), "-inf", "now"),
             ],
             State::Later => vec![list("delayed", self.delayed(), "(now", "+inf")],
             State::InHand => {
@@ -277,7 +278,12 @@ impl Engine for Redis {
             script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
             script.key(self.config.job_data_hash()).key(self.claimed(turn.worker));
             script.key(self.finished()).key(self.dead()).key(self.keys());
-            script.arg(turn.worker).arg(self.meta("")).arg(SWEEP_STEP).arg(turn.most);
+            script
+                .key(self.config.workers_set())
+                .arg(turn.worker)
+                .arg(self.meta(""))
+                .arg(SWEEP_STEP)
+                .arg(turn.most);
             script.arg(u8::from(turn.suspect));
             for end in turn.ends {
                 let rest = u64::try_from(end.outcome.delay().as_millis()).unwrap_or(u64::MAX);
@@ -313,11 +319,14 @@ impl Engine for Redis {
         })
     }
 
-    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()> {
         Box::pin(async move {
+            if tasks.is_empty() {
+                return Ok(());
+            }
             let mut script = script!("release");
             script.key(self.claimed(worker)).key(self.config.active_jobs_list());
-            script.arg(self.meta("")).arg(in_hand);
+            script.arg(self.meta("")).arg(tasks);
             self.invoke(&script).await
         })
     }

@@ -1,12 +1,13 @@
 //! What SQLite and PostgreSQL have in common: the form of rows, and what sqlx says.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
 use number7_core::Acceptance;
 use sqlx::migrate::MigrateError;
+use tokio::time::timeout;
 
 use super::{Answer, Claim, End, Listed, Outcome, no_cursor};
 use crate::{
@@ -129,20 +130,42 @@ fn read(place: &str) -> Result<Place, InboxError> {
 /// A number that costs much to count where it is large. Then it is used again, so that counting it
 /// takes no more than a hundredth of the time, however often somebody asks.
 #[derive(Default)]
-pub(super) struct Counted(Mutex<Option<(u64, Instant)>>);
+pub(super) struct Counted(Mutex<Known>);
+
+#[derive(Clone, Copy, Default)]
+struct Known {
+    count: u64,
+    until: Option<Instant>,
+}
 
 impl Counted {
-    pub(super) fn known(&self) -> Option<u64> {
-        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.and_then(|(count, until)| (Instant::now() < until).then_some(count))
+    /// The number, counted anew unless that was done not long ago. If it takes too long, it is the one
+    /// from before.
+    pub(super) async fn get(
+        &self,
+        count: impl Future<Output = Result<i64, sqlx::Error>>,
+    ) -> Result<u64, InboxError> {
+        /// More than this costs much.
+        const CHEAP: Duration = Duration::from_millis(25);
+        /// More than this is too long: the other numbers do not wait for it.
+        const TOO_LONG: Duration = Duration::from_secs(1);
+        let known = *self.lock();
+        let begun = Instant::now();
+        if known.until.is_some_and(|until| begun < until) {
+            return Ok(known.count);
+        }
+        let count = match timeout(TOO_LONG, count).await {
+            Ok(count) => count?.try_into().unwrap_or_default(),
+            Err(_) => known.count,
+        };
+        let took = begun.elapsed();
+        let until = (took > CHEAP).then(|| Instant::now() + took * 100);
+        *self.lock() = Known { count, until };
+        Ok(count)
     }
 
-    pub(super) fn set(&self, count: i64, took: Duration) -> u64 {
-        let cheap = Duration::from_millis(25);
-        let count = count.try_into().unwrap_or_default();
-        let known = (took > cheap).then(|| (count, Instant::now() + took * 100));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
-        count
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

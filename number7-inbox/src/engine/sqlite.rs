@@ -9,7 +9,7 @@ use std::{
     ops::{Deref, DerefMut},
     path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use apalis_sqlite::{Config, SqliteStorage};
@@ -73,6 +73,7 @@ const FINISH: &str = "
         FROM json_each(?1)) AS ends
     WHERE Jobs.id = ends.id AND Jobs.attempts = ends.attempt
         AND (+Jobs.status <> 'Done' OR ends.status = 'Done')
+        AND (+Jobs.status <> 'Killed' OR ends.status <> 'Pending')
         AND (+Jobs.lock_by = ?2 OR +Jobs.lock_by IS NULL)
     RETURNING id";
 
@@ -102,7 +103,7 @@ const RELEASE: &str = "
     UPDATE Jobs SET attempts = max(attempts - (status = 'Running'), 0), status = 'Pending',
         lock_by = NULL, lock_at = NULL
     WHERE lock_by = ? AND status IN ('Queued', 'Running')
-        AND id NOT IN (SELECT value FROM json_each(?))";
+        AND id IN (SELECT value FROM json_each(?))";
 
 /// The column that has the errors, with one more: of which attempt, and its text.
 macro_rules! noted {
@@ -462,9 +463,12 @@ impl Engine for Sqlite {
         }))
     }
 
-    fn release<'a>(&'a self, worker: &'a str, in_hand: &'a [String]) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()> {
         Box::pin(in_time(async move {
-            let release = query(RELEASE).bind(worker).bind(json!(in_hand).to_string());
+            if tasks.is_empty() {
+                return Ok(());
+            }
+            let release = query(RELEASE).bind(worker).bind(json!(tasks).to_string());
             release.execute(&mut *self.file.writer().await?).await?;
             Ok(())
         }))
@@ -520,14 +524,8 @@ impl Engine for Sqlite {
             let oldest = query_as(OLDEST).bind(&self.queue).fetch_one(&mut *reader);
             let (oldest_due, oldest_overdue): (i64, i64) = oldest.await?;
             let oldest = (1_000_000 * oldest_due, 1_000_000 * oldest_overdue);
-            let done = match self.done.known() {
-                Some(done) => done,
-                None => {
-                    let begun = Instant::now();
-                    let done = query_scalar(DONE).bind(&self.queue).fetch_one(&mut *reader).await?;
-                    self.done.set(done, begun.elapsed())
-                }
-            };
+            let done = query_scalar(DONE).bind(&self.queue).fetch_one(&mut *reader);
+            let done = self.done.get(done).await?;
             let row = (due, later, in_hand, dead, workers, overdue, oldest.0, oldest.1);
             Ok(sql::stats(row, done))
         }))
@@ -581,6 +579,34 @@ mod tests {
     use sqlx::{AssertSqlSafe, Row};
 
     use super::*;
+    use crate::engine::Outcome;
+
+    /// An end that puts an event off, and comes a second time, revives no dead letter.
+    #[tokio::test]
+    async fn a_late_repetition_changes_no_dead_letter() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        let (key, json) = ("key".to_owned(), "{}".into());
+        sqlite.insert(NewEvent { key, json, origin: Origin::Signed }).await.unwrap();
+        let turn = async |worker, outcome: Option<(String, Outcome)>| {
+            let end = |(task, outcome)| End { task, attempt: 1, outcome, history: None };
+            let ends: Vec<_> = outcome.into_iter().map(end).collect();
+            let most = usize::from(ends.is_empty());
+            let turn = Turn { worker, ends: &ends, most, suspect: false };
+            sqlite.turn(turn).await.unwrap().claimed.pop()
+        };
+        for worker in ["a", "c"] {
+            sqlite.keep_alive(worker).await.unwrap();
+        }
+        let later = || Outcome::Later { after: Duration::ZERO };
+        let dead = Outcome::Dead { error: "dead".into() };
+        let task = turn("a", None).await.unwrap().task;
+        turn("a", Some((task.clone(), later()))).await;
+        assert_eq!(turn("c", None).await.unwrap().attempt, 1);
+        turn("c", Some((task.clone(), dead))).await;
+        turn("a", Some((task, later()))).await;
+        assert_eq!(sqlite.show("key").await.unwrap().unwrap().state(), State::Dead);
+    }
 
     /// Without statistics, as in a file that nobody has analysed.
     #[tokio::test]

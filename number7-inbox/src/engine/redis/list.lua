@@ -14,10 +14,14 @@ local millis = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
 local function tasks()
     local found, scores = {}, {}
     if kind == 'list' then
-        -- If it is gone, so are those before it.
-        local place = after ~= '' and redis.call('LPOS', from, after)
+        -- If it is gone, or has come back since, so are those before it.
+        local is_same = after ~= '' and redis.call('HGET', prefix .. after, 'due_at') == score
+        local place = is_same and redis.call('LPOS', from, after)
         local first = place and place + 1 or 0
         found = redis.call('LRANGE', from, first, first + most - 1)
+        for i, task in ipairs(found) do
+            scores[i] = redis.call('HGET', prefix .. task, 'due_at') or ''
+        end
     elseif kind == 'set' then
         local all = redis.call('SMEMBERS', from)
         table.sort(all)

@@ -2,12 +2,12 @@
 -- claim task, attempt, key, JSON, errors, origin and whether it is a suspect; and of each damaged task its JSON or,
 -- where that is lost, its key.
 -- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
---     the finished tasks, the dead letters, the keys
+--     the finished tasks, the dead letters, the keys, the workers
 -- ARGV: the worker, the prefix of the metas, how many delayed tasks to put on the active list, how
 --     many tasks to claim, how many of them may be suspects; of each end task, attempt, status,
 --     error or nothing, milliseconds until it is due, attempts,
 --     errors or nothing
-local active, suspects, delayed, data, claimed, finished, dead, keys = unpack(KEYS)
+local active, suspects, delayed, data, claimed, finished, dead, keys, workers = unpack(KEYS)
 local worker, prefix = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -29,11 +29,19 @@ for i = 6, #ARGV, 7 do
             if errors ~= '' then redis.call('HSET', meta, 'errors', errors) end
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             redis.call('ZREM', dead, task)
+            -- It was given back, and is over.
+            if not is_held then
+                redis.call('LREM', active, 0, task)
+                redis.call('LREM', suspects, 0, task)
+            end
             local set = status == 'Done' and finished or status == 'Killed' and dead or delayed
             redis.call('ZADD', set, millis + rest, task)
         end
     end
 end
+
+-- Nobody would look for what a worker has that is not registered: it is dead, or its lease was lost.
+if not redis.call('ZSCORE', workers, worker) then return { ended, {}, {} } end
 
 -- In steps: a script of apalis' would take all at once, and fails for ever above 8,000.
 local due = redis.call('ZRANGEBYSCORE', delayed, 0, millis, 'LIMIT', 0, ARGV[3])

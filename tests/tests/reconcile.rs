@@ -1,0 +1,325 @@
+//! Jobs whose event never comes, on every store: they are noticed, and fetched once.
+//!
+//! `NUMBER7_EXPECTED` is how many jobs are expected at once: 1,000,000 for many.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    env,
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use number7_core::Acceptance;
+use number7_inbox::{
+    AcceptedEvent, BoxError, Cursor, Event, Fetched, Inbox, InboxErrorKind, JobId, MIN_LEASE,
+    Origin, OverdueJob, Stats, Worker,
+};
+use number7_tests::{
+    body,
+    gate::Gate,
+    on_every_store,
+    running::{Handled, PATIENCE, Running, accept, until},
+    store::Store,
+};
+use tokio::time::sleep;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn finished(job: &JobId) -> Fetched {
+    Fetched::Finished(Event::from_json(body("job.completed", job.as_str())).unwrap())
+}
+
+/// Fetches soon, and soon again.
+fn hasty(worker: Worker) -> Worker {
+    worker.fetch_limits(4, 1_000).fetch_backoff(SECOND, SECOND)
+}
+
+async fn overdue(inbox: &Inbox, limit: u32) -> Vec<OverdueJob> {
+    let (mut jobs, mut cursor) = (Vec::new(), None::<Cursor>);
+    loop {
+        let page = inbox.overdue(cursor.as_ref(), limit).await.unwrap();
+        assert!(page.entries.len() <= limit as usize);
+        jobs.extend(page.entries);
+        // As it comes back in a URL.
+        cursor = page.next.map(|cursor| cursor.to_string().parse().unwrap());
+        if cursor.is_none() {
+            return jobs;
+        }
+    }
+}
+
+fn ids(jobs: &[OverdueJob]) -> Vec<&str> {
+    jobs.iter().map(|job| job.job_id().as_str()).collect()
+}
+
+async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
+    let (inbox, begun) = (store.open().await, SystemTime::now());
+    accept(&inbox, "job.failed", "came_before").await;
+    for (job, within) in [
+        ("came_before", SECOND),
+        ("comes_in_time", SECOND),
+        ("never_comes", SECOND),
+        ("job:%\n of any form", SECOND),
+        ("is_not_due", HOUR),
+        ("is_cancelled", SECOND),
+    ] {
+        inbox.expect(job, within).await.unwrap();
+    }
+    // The first call counts.
+    inbox.expect("is_not_due", Duration::ZERO).await.unwrap();
+    // Another inbox in the same store has jobs of its own.
+    inbox.named("other").expect("of_another_inbox", Duration::ZERO).await.unwrap();
+    accept(&inbox, "job.completed", "comes_in_time").await;
+    assert!(inbox.forget("is_cancelled").await.unwrap());
+    assert!(!inbox.forget("is_cancelled").await.unwrap());
+    // Nobody looks without a worker.
+    assert_eq!(overdue(&inbox, 10).await, []);
+
+    let worker = Running::start(Handled::default().worker(&inbox));
+    until(async || inbox.stats().await.unwrap().overdue == 2).await;
+    let jobs = overdue(&inbox, 1).await;
+    let mut ids_of_jobs = ids(&jobs);
+    ids_of_jobs.sort_unstable();
+    assert_eq!(ids_of_jobs, ["job:%\n of any form", "never_comes"]);
+    let second = SECOND;
+    for job in &jobs {
+        let due = job.due_at();
+        assert!(due + second > begun + second && due < SystemTime::now() + second, "{due:?}");
+        assert_eq!(job.fetches(), 0);
+    }
+    let Stats { overdue: number, oldest_overdue, .. } = inbox.stats().await.unwrap();
+    assert!(number == 2 && oldest_overdue < PATIENCE, "{number} {oldest_overdue:?}");
+
+    // It comes late, and is listed no more.
+    accept(&inbox, "job.completed", "never_comes").await;
+    assert_eq!(ids(&overdue(&inbox, 10).await), ["job:%\n of any form"]);
+    // It was settled, so it is not expected again.
+    inbox.expect("comes_in_time", Duration::ZERO).await.unwrap();
+    sleep(SECOND * 2).await;
+    assert_eq!(overdue(&inbox, 10).await.len(), 1);
+    assert!(inbox.forget("job:%\n of any form").await.unwrap());
+    assert_eq!(overdue(&inbox, 10).await, []);
+    worker.stop().await;
+}
+
+async fn what_is_no_job_and_no_cursor_is_refused(store: Store) {
+    let inbox = store.open().await;
+    for job in ["", "job\0"] {
+        let refused = inbox.expect(job, SECOND).await.unwrap_err();
+        assert_eq!(refused.kind(), InboxErrorKind::Refused, "{job:?}");
+    }
+    for text in ["", "overdue", "overdue:", "overdue:x.job", "due:0.1.x", "overdue:1.job\0"] {
+        let refused = inbox.overdue(Some(&text.parse().unwrap()), 1).await.unwrap_err();
+        assert_eq!(refused.kind(), InboxErrorKind::Refused, "{text:?}");
+    }
+}
+
+/// What was lost is fetched, and handled as if it had come. If it comes after all, it is known.
+async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
+    let (inbox, seen) = (store.open().await, Arc::new(Mutex::new(HashMap::new())));
+    for job in ["lost", "came"] {
+        inbox.expect(job, SECOND).await.unwrap();
+    }
+    accept(&inbox, "job.completed", "came").await;
+    let handled = Arc::clone(&seen);
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        handled.lock().unwrap().insert(event.key().to_owned(), (event.origin(), event.attempt()));
+        async move { event.event().map(drop) }
+    });
+    let fetched = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&fetched);
+    let worker = worker.reconcile(move |job| {
+        asked.lock().unwrap().push(job.clone());
+        async move { Ok::<_, BoxError>(finished(&job)) }
+    });
+    let worker = Running::start(hasty(worker));
+    until(async || inbox.stats().await.unwrap().done == 2).await;
+    until(async || inbox.stats().await.unwrap().overdue == 0).await;
+    assert_eq!(accept(&inbox, "job.completed", "lost").await, Acceptance::Duplicate);
+    sleep(SECOND * 2).await;
+    worker.stop().await;
+    assert_eq!(*fetched.lock().unwrap(), [JobId::from("lost")]);
+    let expected = [
+        ("job.completed:lost".to_owned(), (Origin::Fetched, 1)),
+        ("job.completed:came".to_owned(), (Origin::Signed, 1)),
+    ];
+    assert_eq!(*seen.lock().unwrap(), HashMap::from(expected));
+    let lost = inbox.show("job.completed:lost").await.unwrap().unwrap();
+    assert_eq!(lost.origin(), Origin::Fetched);
+    assert_eq!(lost.stored().json(), body("job.completed", "lost").as_bytes());
+}
+
+/// An answer that is none, whatever is wrong with it, costs a rest and no more.
+async fn it_is_asked_again_until_there_is_a_result(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    inbox.expect("job_1", Duration::ZERO).await.unwrap();
+    inbox.expect("is_never_answered", Duration::ZERO).await.unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let worker = handled.worker(&inbox).reconcile(move |job| {
+        let is_answered = job.as_str() == "job_1";
+        let call = if is_answered { seen.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
+        async move {
+            match call {
+                0 => Ok(Fetched::StillRunning),
+                1 => Ok(Fetched::Unknown),
+                2 => Err("the vendor is away"),
+                3 => panic!("a bug"),
+                4 => Ok(finished(&JobId::from("another"))),
+                5 => {
+                    let event = r#"{"event":"job.archived","jobId":"job_1"}"#;
+                    Ok(Fetched::Finished(Event::from_json(event).unwrap()))
+                }
+                6 => Ok(finished(&job)),
+                _ => pending().await,
+            }
+        }
+    });
+    let worker = Running::start(hasty(worker));
+    until(async || inbox.stats().await.unwrap().done == 1).await;
+    assert_eq!((calls.load(Ordering::SeqCst), handled.of("job.completed:job_1")), (7, 1));
+    assert_eq!(handled.events(), 1);
+    until(async || ids(&overdue(&inbox, 10).await) == ["is_never_answered"]).await;
+    assert!(overdue(&inbox, 10).await[0].fetches() >= 1);
+    // It does not wait for what is asked.
+    worker.stop().await;
+}
+
+/// Of the workers of all processes one asks, and it asks for few at a time.
+async fn one_worker_asks_and_for_few_at_a_time(store: Store) {
+    const JOBS: usize = 40;
+    let inbox = store.open().await;
+    for number in 0..JOBS {
+        inbox.expect(format!("job_{number}"), Duration::ZERO).await.unwrap();
+    }
+    #[derive(Default)]
+    struct Calls {
+        now: usize,
+        most: usize,
+        of_worker: [usize; 3],
+    }
+    let calls = Arc::new(Mutex::new(Calls::default()));
+    let mut workers = Vec::new();
+    let handled = Handled::default();
+    for number in 0..3 {
+        let calls = Arc::clone(&calls);
+        let worker = handled.worker(&store.open().await).reconcile(move |job| {
+            let calls = Arc::clone(&calls);
+            async move {
+                {
+                    let mut calls = calls.lock().unwrap();
+                    calls.now += 1;
+                    calls.most = calls.most.max(calls.now);
+                    calls.of_worker[number] += 1;
+                }
+                sleep(Duration::from_millis(20)).await;
+                calls.lock().unwrap().now -= 1;
+                Ok::<_, BoxError>(finished(&job))
+            }
+        });
+        workers.push(Running::start(hasty(worker)));
+    }
+    until(async || inbox.stats().await.unwrap().done == JOBS as u64).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    let calls = calls.lock().unwrap();
+    assert!((2..=4).contains(&calls.most), "{} at a time", calls.most);
+    let mut of_worker = calls.of_worker;
+    of_worker.sort_unstable();
+    assert_eq!((of_worker, handled.events()), ([0, 0, JOBS], JOBS));
+}
+
+/// The process dies after the vendor has answered, and before that is stored. Another goes on.
+async fn killed_between_the_fetch_and_the_store(store: Store) {
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    inbox.expect("job_1", Duration::ZERO).await.unwrap();
+    let asked = gate.clone();
+    let worker = handled.worker(&inbox).reconcile(move |_| {
+        let gate = asked.clone();
+        async move {
+            gate.pass().await;
+            Ok::<_, BoxError>(Fetched::StillRunning)
+        }
+    });
+    let worker = Running::start(hasty(worker).lease(MIN_LEASE));
+    gate.begun().await;
+    worker.crash().await;
+    let worker = handled.worker(&inbox);
+    let worker = worker.reconcile(async |job| Ok::<_, BoxError>(finished(&job)));
+    let worker = Running::start(hasty(worker).lease(MIN_LEASE));
+    until(async || inbox.stats().await.unwrap().done == 1).await;
+    worker.stop().await;
+    assert_eq!((handled.events(), overdue(&inbox, 10).await), (1, Vec::new()));
+}
+
+/// The webhook comes while the vendor is asked.
+async fn the_webhook_and_the_fetch_race_to_one_effect(store: Store) {
+    const JOBS: usize = 50;
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for number in 0..JOBS {
+        inbox.expect(format!("job_{number}"), Duration::ZERO).await.unwrap();
+    }
+    let webhooks = inbox.clone();
+    let worker = handled.worker(&inbox).reconcile(move |job| {
+        let inbox = webhooks.clone();
+        async move {
+            // On its way when the vendor answers.
+            let webhook = job.clone();
+            tokio::spawn(async move { accept(&inbox, "job.completed", webhook.as_str()).await });
+            Ok::<_, BoxError>(finished(&job))
+        }
+    });
+    let worker = Running::start(hasty(worker));
+    until(async || handled.events() == JOBS).await;
+    until(async || inbox.stats().await.unwrap().overdue == 0).await;
+    worker.stop().await;
+    assert_eq!(handled.events(), JOBS);
+}
+
+async fn many_expectations_are_looked_up_and_paged_through(store: Store) {
+    let jobs: usize = env::var("NUMBER7_EXPECTED").map_or(1_500, |jobs| jobs.parse().unwrap());
+    let inbox = store.open().await;
+    let expecting = (0..16).map(|part| {
+        let inbox = inbox.clone();
+        tokio::spawn(async move {
+            for number in (part..jobs).step_by(16) {
+                let job = format!("job_{number}");
+                inbox.expect(&*job, Duration::ZERO).await.unwrap();
+                if number.is_multiple_of(3) {
+                    accept(&inbox, "job.completed", &job).await;
+                }
+            }
+        })
+    });
+    for expected in expecting.collect::<Vec<_>>() {
+        expected.await.unwrap();
+    }
+    let worker = Running::start(Handled::default().worker(&inbox));
+    let missing = jobs - jobs.div_ceil(3);
+    until(async || inbox.stats().await.unwrap().overdue == missing as u64).await;
+    let jobs = overdue(&inbox, 333).await;
+    let mut ids = ids(&jobs);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), missing, "one is missing or listed twice");
+    assert!(jobs.windows(2).all(|pair| pair[0].due_at() <= pair[1].due_at()));
+    worker.stop().await;
+}
+
+on_every_store!(
+    only_what_does_not_come_in_time_is_overdue,
+    what_is_no_job_and_no_cursor_is_refused,
+    what_was_lost_is_fetched_and_handled_once,
+    it_is_asked_again_until_there_is_a_result,
+    one_worker_asks_and_for_few_at_a_time,
+    killed_between_the_fetch_and_the_store,
+    the_webhook_and_the_fetch_race_to_one_effect,
+    many_expectations_are_looked_up_and_paged_through,
+);
