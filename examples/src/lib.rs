@@ -2,6 +2,7 @@
 
 mod board;
 mod metrics;
+mod vendor;
 
 use std::{
     env,
@@ -14,7 +15,7 @@ use std::{
 
 use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
 
-pub use self::{board::board, metrics::metrics};
+pub use self::{board::board, metrics::metrics, vendor::vendor};
 
 /// The secret of receivers and senders that are given none. It is in this file, so anybody can sign
 /// with it.

@@ -216,6 +216,8 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
         "number7_inbox_events{inbox=\"\",state=\"dead\"} 0",
         "number7_inbox_oldest_due_age_seconds{inbox=\"\"} 0",
         "number7_inbox_workers{inbox=\"\"} 1",
+        "number7_inbox_overdue_jobs{inbox=\"\"} 0",
+        "number7_inbox_oldest_overdue_age_seconds{inbox=\"\"} 0",
     ] {
         assert!(scraped.lines().any(|scraped| scraped == line), "{line} is not in\n{scraped}");
     }
@@ -234,6 +236,9 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
     let documented = documented.filter(|line| line.starts_with("| `number7_"));
     let mut documented: Vec<_> =
         documented.map(|line| line.split_inclusive('|').take(3).collect::<String>()).collect();
+    // Nothing was fetched.
+    let fetches = "| `number7_overdue_fetches_total` | counter |".to_owned();
+    served.push(fetches);
     served.sort();
     documented.sort();
     assert_eq!(served, documented);
@@ -332,6 +337,15 @@ fn the_inbox_is_watched() {
     assert!(page.starts_with("the last 1 event in the state in_hand\n"), "{page}");
     let requeued = inbox(&["requeue", "--all", "--event", "job.failed"], &folder);
     assert_eq!(requeued, (Some(0), "0 dead letters are due again\n".into()));
+}
+
+#[test]
+fn what_the_vendor_loses_is_fetched_and_handled_once() {
+    let output = command(env!("CARGO_BIN_EXE_reconcile")).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let end = "uploaded 20 documents\nhandled 20 jobs, each once\n16 of them by their webhooks\n\
+        4 of them were fetched: job_10, job_15, job_20, job_5\n";
+    assert!(output.status.success() && printed.ends_with(end), "{printed}");
 }
 
 #[test]

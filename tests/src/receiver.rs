@@ -28,6 +28,8 @@ pub struct Setup<'a> {
     pub effects: PathBuf,
     /// How many of a hundred attempts fail.
     pub failing: u8,
+    /// Whom they ask for what is overdue.
+    pub vendor: Option<SocketAddr>,
 }
 
 impl<'a> Setup<'a> {
@@ -35,7 +37,7 @@ impl<'a> Setup<'a> {
     #[must_use]
     pub fn new(program: &'a str, store: &'a Store, framework: &'a str, folder: &Path) -> Self {
         let effects = folder.join(format!("effects-{framework}"));
-        Self { program, store, framework, effects, failing: 0 }
+        Self { program, store, framework, effects, failing: 0, vendor: None }
     }
 
     /// Starts a receiver that will crash somewhere, or `never`.
@@ -54,7 +56,8 @@ impl<'a> Setup<'a> {
             .arg(self.store.url())
             .arg(self.framework)
             .arg(&self.effects);
-        Receiver::start(command.args([crash, &self.failing.to_string()]))
+        command.args([crash, &self.failing.to_string()]);
+        Receiver::start(command.args(self.vendor.map(|vendor| vendor.to_string())))
     }
 
     /// How often each key had its effect.

@@ -53,6 +53,7 @@ async fn soak(store: &Store, mut server: Option<Server>) {
         framework,
         effects: folder.path().join("effects"),
         failing: 20,
+        vendor: None,
     });
     let (kills, receivers) = block_in_place(|| {
         let mut receivers = setups.each_ref().map(|setup| setup.start("never"));

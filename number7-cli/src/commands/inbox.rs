@@ -43,6 +43,8 @@ pub(crate) enum Command {
     },
     /// List the events in a state, the oldest first: dead letters unless another state is named
     List(ListArgs),
+    /// List the jobs that are overdue: those whose result the app expects, and that did not come in time
+    Overdue(OverdueArgs),
     /// Show an event: its state, its attempts with their errors, and its JSON
     Show(KeyArgs),
     /// Make a dead letter due again, or all of them. Its attempts are counted from 0 again
@@ -68,6 +70,18 @@ pub(crate) struct ListArgs {
     state: State,
     #[command(flatten)]
     filter: FilterArgs,
+    /// List at most so many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Go on after the place that an earlier list ended with
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<Cursor>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct OverdueArgs {
     /// List at most so many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -168,6 +182,15 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
                     output.note(&format!("without --event and --job there are {others}"));
                 }
             }
+            Ok(Verdict::Yes)
+        }
+        Command::Overdue(OverdueArgs { limit, after, store }) => {
+            let page = store.open().await?.overdue(after.as_ref(), limit).await?;
+            let next = page.next.as_ref().map(ToString::to_string);
+            output.print(
+                || text::overdue(&page, after.is_some()),
+                || json!({ "jobs": page.entries.iter().map(text::job_json).collect::<Value>(), "next": next }),
+            );
             Ok(Verdict::Yes)
         }
         Command::Show(KeyArgs { key, store }) => {

@@ -1,7 +1,8 @@
 //! A receiver with an inbox and a worker, which crashes where it is told to.
 //!
 //! Its arguments are the URL of the store, the framework, a file for the effects, where to
-//! crash, and how many of a hundred attempts fail.
+//! crash, how many of a hundred attempts fail and, if it is to fetch what is overdue, the address of the
+//! vendor.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::{
@@ -9,8 +10,8 @@ use std::{
     fs::File,
     future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
-    io::Write,
-    net::TcpListener,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     pin::pin,
     process::abort,
@@ -21,9 +22,9 @@ use std::{
 use actix_web::{App, HttpServer, web};
 use axum::{Router, routing::post_service};
 use number7_core::{Accept, Acceptance, Record};
-use number7_inbox::{AcceptedEvent, BoxError, Inbox, InboxError, MIN_LEASE};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Inbox, InboxError, JobId, MIN_LEASE};
 use number7_tests::verifier;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 /// Where the process ends.
 #[derive(Clone, Copy, PartialEq)]
@@ -58,6 +59,7 @@ async fn main() {
         other => panic!("no crash: {other}"),
     };
     let failing: u64 = arg().parse().unwrap();
+    let vendor = env::args().nth(6).map(|vendor| vendor.parse().unwrap());
     let inbox = Inbox::open(&store).await.unwrap();
     let worker = inbox.worker(move |event: AcceptedEvent| {
         let effects = effects.clone();
@@ -71,6 +73,15 @@ async fn main() {
     let pause = Duration::from_millis(200);
     let attempts = if crash == Crash::Poison { ATTEMPTS } else { 100 };
     let worker = worker.lease(MIN_LEASE).attempts(attempts).backoff(pause, pause);
+    let worker = match vendor {
+        Some(vendor) => {
+            let fetch =
+                move |job| async move { spawn_blocking(move || fetch(vendor, &job)).await? };
+            let second = Duration::from_secs(1);
+            worker.reconcile(fetch).fetch_limits(16, 1_000).fetch_backoff(second, second * 4)
+        }
+        None => worker,
+    };
     // Else it may have the effect in the moment between the insert and the crash.
     if !matches!(crash, Crash::DuringInsert | Crash::BeforeAnswer) {
         tokio::spawn(worker.run_until(std::future::pending()));
@@ -99,9 +110,26 @@ async fn main() {
                 let server = HttpServer::new(app).workers(2).listen(listener).unwrap();
                 actix_web::rt::System::new().block_on(server.run()).unwrap();
             };
-            tokio::task::spawn_blocking(serve).await.unwrap();
+            spawn_blocking(serve).await.unwrap();
         }
         other => panic!("no framework: {other}"),
+    }
+}
+
+/// Asks the vendor for a job.
+fn fetch(vendor: SocketAddr, job: &JobId) -> Result<Fetched, BoxError> {
+    let mut stream = TcpStream::connect(vendor)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let head = format!("GET /results/{job} HTTP/1.0\r\nhost: vendor\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    match head.get(9..12) {
+        Some("200") => Ok(Fetched::Finished(Event::from_json(body)?)),
+        Some("202") => Ok(Fetched::StillRunning),
+        Some("404") => Ok(Fetched::Unknown),
+        _ => Err(format!("the vendor answered {head}").into()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use number7_inbox::{AttemptError, Entry, Page, State, Stats};
+use number7_inbox::{AttemptError, Entry, Origin, OverdueJob, Page, State, Stats};
 use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
@@ -20,7 +20,11 @@ pub(crate) fn stats(stats: &Stats) -> String {
         0 => "workers  0: none was heard of in the last minute".to_owned(),
         workers => format!("workers  {workers}"),
     };
-    format!("{}\n{workers}", lines.join("\n"))
+    let overdue = match stats.overdue {
+        0 => "overdue  0".to_owned(),
+        jobs => format!("overdue  {jobs}, the oldest for {}", length(stats.oldest_overdue)),
+    };
+    format!("{}\n{workers}\n{overdue}", lines.join("\n"))
 }
 
 pub(crate) fn stats_json(stats: &Stats) -> Value {
@@ -28,23 +32,42 @@ pub(crate) fn stats_json(stats: &Stats) -> Value {
         State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
     json.insert("oldest_due_seconds".into(), stats.oldest_due.as_secs_f64().into());
     json.insert("workers".into(), stats.workers.into());
+    json.insert("overdue".into(), stats.overdue.into());
+    json.insert("oldest_overdue_seconds".into(), stats.oldest_overdue.as_secs_f64().into());
     json.into()
 }
 
 /// A page: the first, or a later one.
 pub(crate) fn list(state: State, page: &Page, is_later: bool) -> String {
-    let number = page.entries.len();
+    let events = if page.entries.len() == 1 { "event" } else { "events" };
+    pages(page, is_later, &format!("{events} in the state {state}"), line)
+}
+
+/// A page of jobs.
+pub(crate) fn overdue(page: &Page<OverdueJob>, is_later: bool) -> String {
+    let jobs = if page.entries.len() == 1 { "overdue job" } else { "overdue jobs" };
+    pages(page, is_later, jobs, |job| {
+        let late = SystemTime::now().duration_since(job.due_at()).unwrap_or_default();
+        let id = one_line(job.job_id().as_str());
+        format!("{id}  for {}, asked for: {}", length(late), job.fetches())
+    })
+}
+
+fn pages<T>(page: &Page<T>, is_later: bool, what: &str, line: impl Fn(&T) -> String) -> String {
     let which = match (is_later, &page.next) {
         (false, None) => "",
         (false, Some(_)) => "the first ",
         (true, None) => "the last ",
         (true, Some(_)) => "the next ",
     };
-    let events = if number == 1 { "event" } else { "events" };
-    let head = format!("{which}{number} {events} in the state {state}");
+    let head = format!("{which}{} {what}", page.entries.len());
     let foot = page.next.as_ref().map(|next| format!("there are more: add --after {next}"));
     let lines = [head].into_iter().chain(page.entries.iter().map(line)).chain(foot);
     lines.collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn job_json(job: &OverdueJob) -> Value {
+    json!({ "job": job.job_id(), "due_at": time(job.due_at()), "fetches": job.fetches() })
 }
 
 pub(crate) fn unknown(key: &str) -> String {
@@ -72,6 +95,9 @@ pub(crate) fn show(entry: &Entry) -> String {
         format!("accepted  {}", entry.accepted_at().map_or_else(String::new, time)),
         format!("attempts  {}", entry.attempts()),
     ];
+    if entry.origin() == Origin::Fetched {
+        lines.push("origin    fetched: no webhook came, and nobody signed it".into());
+    }
     lines.extend(entry.errors().iter().map(|error| {
         let text = styled(BAD, printable(error.text()));
         match (time(error.at()), error.attempt()) {
@@ -93,6 +119,7 @@ pub(crate) fn json(entry: &Entry) -> Value {
         (if entry.state() == State::Later { "due_at" } else { "since" }): time(entry.since()),
         "worker_seen": entry.worker_seen().map(time),
         "accepted_at": entry.accepted_at().map(time),
+        "origin": entry.origin().name(),
         "attempts": entry.attempts(),
         "errors": entry.errors().iter().map(error).collect::<Value>(),
         "event": event,
