@@ -1,7 +1,9 @@
 //! What a store finds among many finished events, it finds by an index.
 #![allow(clippy::unwrap_used)]
 
-use number7_inbox::{AcceptedEvent, MIN_LEASE};
+use std::time::Duration;
+
+use number7_inbox::{AcceptedEvent, BoxError, Fetched, MIN_LEASE};
 use number7_tests::{
     engine::{Engine, Server},
     running::{Handled, Running, accept, dead_letters, until},
@@ -28,14 +30,29 @@ const FINISHED: u32 = 20_000;
 const FEW: u64 = 1_000;
 
 /// What has to be among the statements whose plans were seen.
-const STATEMENTS: [&str; 6] = [
+const STATEMENTS: [&str; 10] = [
     "INSERT INTO apalis.jobs",
     "FOR UPDATE SKIP LOCKED",
     "status IN ('Queued', 'Running') AND lock_by IN",
     "DELETE FROM apalis.jobs",
     "SELECT micros",
     "attempts = 0",
+    "INSERT INTO apalis.number7_expected",
+    "WITH found AS",
+    "SET takes",
+    "SELECT job, (extract",
 ];
+
+/// As many jobs that are not due.
+async fn expect_many(store: &Store) {
+    let sql = format!(
+        "INSERT INTO apalis.number7_expected (queue, job, completed, failed, due_at, look_up_at)
+        SELECT 'number7', n, 'job.completed:' || n, 'job.failed:' || n, now() + interval '1 day',
+            now() + interval '1 hour'
+        FROM generate_series(1, {FINISHED}) AS n"
+    );
+    store.sql(&sql).await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
@@ -44,7 +61,8 @@ async fn postgres_goes_through_no_finished_events() {
     let store = Store::postgres_on(&server, server.port()).await;
     let inbox = store.open().await;
     fill(&store, FINISHED).await;
-    store.sql("ANALYZE apalis.jobs").await;
+    expect_many(&store).await;
+    store.sql("ANALYZE apalis.jobs; ANALYZE apalis.number7_expected").await;
     let from = server.log().len();
     let handled = Handled::default();
     let counted = handled.clone();
@@ -52,7 +70,9 @@ async fn postgres_goes_through_no_finished_events() {
         counted.count(&event);
         async move { if event.key().contains("dead") { Err("dead") } else { Ok(()) } }
     });
+    let worker = worker.reconcile(async |_| Ok::<_, BoxError>(Fetched::StillRunning));
     let worker = Running::start(worker.attempts(1).lease(MIN_LEASE));
+    inbox.expect("lost", Duration::ZERO).await.unwrap();
     for number in 0..100 {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
         accept(&inbox, "job.completed", &format!("job_dead_{number}")).await;
@@ -60,6 +80,11 @@ async fn postgres_goes_through_no_finished_events() {
     until(async || handled.events() == 200).await;
     until(async || dead_letters(&inbox).await.len() == 100).await;
     assert!(inbox.requeue("job.completed:job_dead_1").await.unwrap());
+    until(async || {
+        let overdue = inbox.overdue(None, 10).await.unwrap().entries;
+        overdue.first().is_some_and(|job| job.fetches() > 0)
+    })
+    .await;
     // It looks for what the dead have left after it has seen the store for a lease.
     until(async || server.log()[from..].contains(STATEMENTS[2])).await;
     worker.stop().await;

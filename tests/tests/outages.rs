@@ -12,13 +12,17 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE, Rejection, RejectionKind};
-use number7_inbox::{AcceptedEvent, BoxError, Inbox, InboxError, InboxErrorKind, MIN_LEASE};
+use number7_inbox::{
+    AcceptedEvent, BoxError, Event, Fetched, Inbox, InboxError, InboxErrorKind, JobId, MIN_LEASE,
+    STORE_TIMEOUT,
+};
 use number7_tests::{
     body, delivery,
     engine::{Engine, Server},
     gate::Gate,
     proxy::{Network, Proxy},
     receiver::{FRAMEWORKS, Receiver, Setup},
+    running::{Handled, Running, until},
     store::{Store, redis_command, redis_script},
 };
 use sqlx::{Connection, Executor, PgConnection};
@@ -221,6 +225,39 @@ async fn stops_while_away(engine: Engine, handler_ends: bool) {
     assert_eq!(attempts.load(Ordering::Relaxed), 2, "it was not the second attempt, and only that");
 }
 
+/// The store goes away between the vendor's answer and its storing.
+async fn away_while_a_job_is_fetched(engine: Engine) {
+    let mut server = block_in_place(|| Server::start(engine));
+    let store = store_on(engine, &server, server.port()).await;
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    inbox.expect("job_1", Duration::ZERO).await.unwrap();
+    let asked = gate.clone();
+    let worker = handled.worker(&inbox).reconcile(move |job: JobId| {
+        let gate = asked.clone();
+        async move {
+            gate.pass().await;
+            let event = Event::from_json(body("job.completed", job.as_str()))?;
+            Ok::<_, BoxError>(Fetched::Finished(event))
+        }
+    });
+    let second = Duration::from_secs(1);
+    let worker = Running::start(worker.fetch_backoff(second, second).lease(MIN_LEASE));
+    gate.begun().await;
+    block_in_place(|| server.kill());
+    gate.open();
+    let begun = Instant::now();
+    inbox.expect("job_2", Duration::ZERO).await.unwrap_err();
+    assert!(begun.elapsed() < STORE_TIMEOUT + SLACK, "{:?}", begun.elapsed());
+    block_in_place(|| server.restart());
+    until(async || inbox.expect("job_2", Duration::ZERO).await.is_ok()).await;
+    until(async || {
+        gate.open();
+        handled.events() == 2
+    })
+    .await;
+    worker.stop().await;
+}
+
 /// The connection is cut after each few more bytes of the statement, so before it, in it, and after
 /// it when nobody hears the answer.
 async fn cut_off_in_mid_statement(engine: Engine) {
@@ -277,6 +314,7 @@ on_every_server!(
     away_for_longer_than_a_lease,
     away_while_a_worker_stops,
     away_while_a_worker_stops_that_waits_no_longer,
+    away_while_a_job_is_fetched,
     cut_off_in_mid_statement,
 );
 

@@ -32,6 +32,7 @@ Examples:
   number7 inbox stats --store sqlite:inbox.db
   number7 inbox list --store sqlite:inbox.db
   number7 inbox list --state in_hand --store postgres://localhost/app
+  number7 inbox overdue --store postgres://localhost/app
   number7 inbox show job.failed:job_7 --store postgres://localhost/app
   number7 inbox requeue job.failed:job_7 --store redis://localhost/
   number7 inbox requeue --all --event job.failed --store redis://localhost/")]

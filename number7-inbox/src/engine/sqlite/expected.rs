@@ -170,3 +170,35 @@ impl Expectations for Sqlite {
 fn seconds(duration: Duration) -> i64 {
     sql::seconds(duration + Duration::from_nanos(999_999_999))
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Row};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_goes_through_all_expectations() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        const KEY: &str = "PRIMARY KEY (queue=? AND job=?)";
+        for (sql, how) in [
+            (FORGET, KEY),
+            (IS_TO_LOOK_UP, "idx_number7_look_up (queue=? AND look_up_at<?)"),
+            (LOOK_UP, "idx_number7_look_up (queue=? AND look_up_at<?)"),
+            (SETTLE, KEY),
+            (NOTE, KEY),
+            (OVERDUE, "idx_number7_overdue (queue=? AND (due_at,job)>(?,?))"),
+            (IS_TO_TAKE, "idx_number7_take (queue=? AND take_at<?)"),
+            (TAKE, "idx_number7_take (queue=? AND take_at<?)"),
+        ] {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let rows = query(explain).fetch_all(&sqlite.file.readers).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            assert!(plan.iter().any(|step| step.ends_with(how)), "{sql}: {plan:?}");
+            let is_scan =
+                |step: &String| step.starts_with("SCAN Jobs") || step.starts_with("SCAN number7");
+            assert!(!plan.iter().any(is_scan), "{sql}: {plan:?}");
+        }
+    }
+}
