@@ -68,9 +68,9 @@ pub(crate) trait Engine: Expectations {
     /// Forgets a worker that has ended, and has left nothing claimed.
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
-    /// Gives back what workers have claimed that did not renew their lease. What has had so many
-    /// attempts by then is a suspect.
-    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()>;
+    /// Gives back what workers have claimed that did not renew their lease, and says how many events
+    /// that were. What has had so many attempts by then is a suspect.
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64>;
 
     /// Forgets events, at most [`SWEEP_STEP`], that were finished that long ago, and dead letters
     /// where they are to be forgotten too. Says how many.
@@ -223,7 +223,7 @@ pub(crate) fn accepted_at(task: &str) -> Option<SystemTime> {
 
 /// What is wrong with a cursor that somebody has made up.
 pub(crate) fn no_cursor() -> InboxError {
-    InboxError::new(InboxErrorKind::Refused, "this is no cursor of the list of that state")
+    InboxError::new(InboxErrorKind::Invalid, "this cursor is none of this list")
 }
 
 /// Bounds an operation.

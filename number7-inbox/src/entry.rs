@@ -46,7 +46,8 @@ impl Entry {
     }
 
     /// The time of its state, by the store's clock: since when it is due, in hand, done or dead. An
-    /// event that is due [later](State::Later) has the time when it will be.
+    /// event that is due [later](State::Later) has the time when it will be, and one whose worker was lost
+    /// is due since it first was.
     ///
     /// SQLite and Redis keep it to the second in some states.
     #[must_use]
@@ -109,12 +110,12 @@ pub enum State {
     Due,
     /// It waits for its next attempt, at a known time.
     Later,
-    /// A worker has it: its handler runs, or the worker is dead and its lease has not ended.
+    /// A worker has claimed it: its handler runs, or the worker has died and no other has taken it over.
     InHand,
     /// It is finished, or was [discarded](crate::Inbox::discard). Its key stays known for the retention.
     Done,
-    /// It failed as often as is allowed, or for good: a dead letter. Nobody tries it again unless it is
-    /// [requeued](crate::Inbox::requeue).
+    /// A dead letter: its attempts are used up, or its handler said that it failed for good. It is not
+    /// tried again unless it is [requeued](crate::Inbox::requeue).
     Dead,
 }
 

@@ -16,6 +16,15 @@ impl InboxError {
         Self { kind, source: Some(source.into()) }
     }
 
+    /// An error about a file.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn at(self, path: &std::path::Path) -> Self {
+        match self.source {
+            Some(source) => Self::new(self.kind, format!("{}: {source}", path.display())),
+            None => self,
+        }
+    }
+
     /// The same for another caller: a source is not to be cloned, so its text stands for it.
     #[cfg(feature = "sqlite")]
     pub(crate) fn copy(&self) -> Self {
@@ -38,6 +47,9 @@ impl From<InboxErrorKind> for InboxError {
 
 impl fmt::Display for InboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (InboxErrorKind::Invalid, Some(source)) = (self.kind, &self.source) {
+            return source.fmt(f);
+        }
         f.write_str(match self.kind {
             InboxErrorKind::Unreachable => "the store cannot be reached",
             InboxErrorKind::TooSlow => "the store did not answer in time",
@@ -47,6 +59,7 @@ impl fmt::Display for InboxError {
             InboxErrorKind::Unstorable => "the store will never take this",
             InboxErrorKind::LeaseLost => "the lease of this attempt was lost",
             InboxErrorKind::Refused => "the store refused",
+            InboxErrorKind::Invalid => "this was not valid",
         })?;
         match &self.source {
             Some(source) => write!(f, ": {source}"),
@@ -87,6 +100,9 @@ pub enum InboxErrorKind {
     Unstorable,
     /// [`finish_in`](crate::AcceptedEvent::finish_in): another worker has the event by now, or nobody.
     LeaseLost,
+    /// What was asked for: a cursor of another list, an URL of no store, a job without an id, or an inbox
+    /// where none is. The source says which. The store was not to blame.
+    Invalid,
     /// Any other answer of the store, such as missing rights; the source has it.
     Refused,
 }

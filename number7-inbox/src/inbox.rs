@@ -141,7 +141,7 @@ impl Inbox {
     pub async fn open(url: &str) -> Result<Self, InboxError> {
         match url.split_once(':') {
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", path)) => Self::sqlite(path.strip_prefix("//").unwrap_or(path)).await,
+            Some(("sqlite", path)) => Self::sqlite(path_of(path)).await,
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => Self::postgres(url).await,
             #[cfg(feature = "redis")]
@@ -149,7 +149,31 @@ impl Inbox {
             _ => {
                 let text = "the URL of an inbox begins with sqlite:, postgres:// or redis://, and \
                     needs the feature of that name";
-                Err(InboxError::new(InboxErrorKind::Refused, text))
+                Err(InboxError::new(InboxErrorKind::Invalid, text))
+            }
+        }
+    }
+
+    /// The same for a store that has an inbox, for tools: it is not made if it is not there.
+    ///
+    /// An inbox on Redis is always there, because none has to be made.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Self::open), and [`InboxErrorKind::Invalid`] if there is no inbox in the store.
+    pub async fn open_existing(url: &str) -> Result<Self, InboxError> {
+        let is_there = match url.split_once(':') {
+            #[cfg(feature = "sqlite")]
+            Some(("sqlite", path)) => engine::sqlite::Sqlite::is_in(path_of(path)).await?,
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => engine::postgres::Postgres::is_in(url).await?,
+            _ => true,
+        };
+        match is_there {
+            true => Self::open(url).await,
+            false => {
+                let text = "there is no inbox in this store: a receiver makes it when it starts";
+                Err(InboxError::new(InboxErrorKind::Invalid, text))
             }
         }
     }
@@ -491,6 +515,12 @@ impl Inbox {
             Store::Redis(redis) => Arc::clone(redis) as _,
         }
     }
+}
+
+/// The path of a `sqlite:` URL.
+#[cfg(feature = "sqlite")]
+fn path_of(path: &str) -> &std::path::Path {
+    std::path::Path::new(path.strip_prefix("//").unwrap_or(path))
 }
 
 /// One write, which is durable when it is confirmed, or fails within

@@ -61,7 +61,7 @@ pub(crate) const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60)
 
 const HEARTBEATS_PER_LEASE: u32 = 4;
 
-/// So that a worker which is not heard of for a minute is dead, however long its lease.
+/// So that a worker which is not heard of for 30 seconds is dead, however long its lease.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug)]

@@ -22,7 +22,8 @@ pub struct Stats {
     /// Redis it is the event that is next in line, which is the oldest but for what came back from
     /// workers that died.
     pub oldest_due: Duration,
-    /// Workers that renewed their lease in the last minute. Each does so every 15 seconds at least.
+    /// Workers that renewed their lease in the last 30 seconds. Each does so every 15 seconds at least,
+    /// so one that has died is counted for so long.
     pub workers: u64,
     /// Jobs that are [overdue](crate::Inbox::overdue), as the workers have noted. An event that comes
     /// late takes its job off within a minute, or as much later as the job was overdue, up to an hour.

@@ -108,9 +108,15 @@ impl<'a> Upkeep<'a> {
             // While the store is away nobody can renew a lease. So a worker takes others for dead
             // only after it could renew its own for as long as theirs last.
             if since.elapsed() > lease.max(RENEWED_BY_ALL) {
-                let reaped = self.engine.reap(lease, self.settings.suspect_after()).await;
-                if let Err(error) = reaped {
-                    tracing::warn!(target: "number7", "could not look for abandoned events: {error}");
+                match self.engine.reap(lease, self.settings.suspect_after()).await {
+                    Ok(0) => {}
+                    Ok(events) => tracing::warn!(
+                        target: "number7", events,
+                        "workers did not renew their lease, and what they had in hand is due again"
+                    ),
+                    Err(error) => {
+                        tracing::warn!(target: "number7", "could not look for abandoned events: {error}");
+                    }
                 }
             }
             sleep(pause).await;

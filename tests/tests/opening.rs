@@ -28,7 +28,39 @@ fn refused(opened: Result<Inbox, InboxError>, reason: &str) {
 
 #[track_caller]
 fn refused_url(opened: Result<Inbox, InboxError>) {
-    refused(opened, "begins with sqlite:, postgres:// or redis://");
+    let error = opened.unwrap_err();
+    assert_eq!(error.kind(), InboxErrorKind::Invalid, "{error}");
+    let reason = "the URL of an inbox begins with sqlite:, postgres:// or redis://";
+    assert!(error.to_string().starts_with(reason), "{error}");
+}
+
+/// A tool that is given the wrong store changes nothing there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_makes_no_inbox() {
+    let store = Store::sqlite();
+    let Store::Sqlite(folder) = &store else { unreachable!() };
+    store.sql("CREATE TABLE customers (name TEXT)").await;
+    let read = || std::fs::read(folder.path().join("inbox.db")).unwrap();
+    let before = read();
+    let refused = Inbox::open_existing(&store.url()).await.unwrap_err();
+    assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{refused}");
+    assert!(read() == before && std::fs::read_dir(folder.path()).unwrap().count() == 1);
+    store.open().await;
+    Inbox::open_existing(&store.url()).await.unwrap();
+    let missing = format!("sqlite:{}/missing.db", folder.path().display());
+    let missing = Inbox::open_existing(&missing).await.unwrap_err();
+    assert_eq!(missing.kind(), InboxErrorKind::Unreachable, "{missing}");
+    assert!(missing.to_string().contains("/missing.db: "), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn a_tool_makes_no_inbox_in_postgres() {
+    let store = Store::postgres().await;
+    let refused = Inbox::open_existing(&store.url()).await.unwrap_err();
+    assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{refused}");
+    store.open().await;
+    Inbox::open_existing(&store.url()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,6 +69,7 @@ async fn what_cannot_be_opened_says_why() {
     let begun = Instant::now();
     let missing = Inbox::sqlite(folder.path().join("missing/inbox.db")).await.unwrap_err();
     assert_eq!(missing.kind(), InboxErrorKind::Unreachable, "{missing}");
+    assert!(missing.to_string().contains("missing/inbox.db: "), "{missing}");
     let none = folder.path().join("none.db");
     std::fs::write(&none, "this is no database, but long enough to be looked at ".repeat(20))
         .unwrap();

@@ -112,11 +112,11 @@ async fn what_is_no_job_and_no_cursor_is_refused(store: Store) {
     let inbox = store.open().await;
     for job in ["", "job\0"] {
         let refused = inbox.expect(job, SECOND).await.unwrap_err();
-        assert_eq!(refused.kind(), InboxErrorKind::Refused, "{job:?}");
+        assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{job:?}");
     }
     for text in ["", "overdue", "overdue:", "overdue:x.job", "due:0.1.x", "overdue:1.job\0"] {
         let refused = inbox.overdue(Some(&text.parse().unwrap()), 1).await.unwrap_err();
-        assert_eq!(refused.kind(), InboxErrorKind::Refused, "{text:?}");
+        assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{text:?}");
     }
 }
 

@@ -23,8 +23,12 @@ use tokio::{
 
 /// Accept events durably, answer 200, and work on them in the same process.
 ///
-/// Any number of these may run on one store.
+/// Any number of these may run on one store, each at an address of its own. SIGTERM or Ctrl-C lets it finish
+/// what it has in hand; a second one stops it at once.
 #[derive(Parser)]
+#[command(
+    after_help = "WEBHOOK_ADDR is the address, 127.0.0.1:3000 if it is not set. WEBHOOK_SECRET is the secret."
+)]
 struct Args {
     /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
     /// [default: sqlite in the temporary folder]
@@ -138,6 +142,7 @@ async fn stop_at_once() {
     terminated().await;
     eprintln!("stopping, when the work in hand is finished; signal again to stop at once");
     terminated().await;
+    eprintln!("stopped at once; what was in hand is tried again when its lease has ended");
     exit(1);
 }
 

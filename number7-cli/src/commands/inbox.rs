@@ -18,15 +18,21 @@ use crate::{BoxError, Verdict, output::Output};
 #[command(after_long_help = "An event is in one of five states:
   due      it waits for a worker
   later    it waits for its next attempt, at a known time
-  in_hand  a worker has it: its handler runs, or the worker is dead and its lease has not ended
+  in_hand  a worker has claimed it: its handler is running, or the worker has died and no other
+           worker has taken it over yet
   done     it is finished, or was discarded
-  dead     it failed as often as is allowed, or for good; nobody tries it again: a dead letter
+  dead     a dead letter: its attempts are used up, or its handler returned a permanent failure;
+           it is not tried again unless you requeue it
 
 A key is EVENT:JOB, such as job.failed:job_7; `list` shows it.
 
-Events stay due if no worker runs (`stats` counts workers that were heard of in the last minute), or
-if each worker has as many events in hand as it may (16, if the receiver does not say otherwise).
-Start one more process on the same store, or set a timeout or a larger concurrency in the receiver.
+Events stay due if no worker is running, or if every worker already has its maximum in hand: 16 unless
+the receiver sets its concurrency. `stats` shows how many workers were heard of in the last 30 seconds;
+one that has just died is still counted. First start another process on the same store. Then set a
+timeout or a larger concurrency in the receiver.
+Events in hand of a dead worker are taken over by another one when the lease of the dead one has ended,
+which is after 20 seconds unless the receiver sets it.
+Dead letters wait for you: `show` has their errors. Mend the cause, and requeue or discard them.
 
 Examples:
   number7 inbox stats --store sqlite:inbox.db
@@ -37,22 +43,23 @@ Examples:
   number7 inbox requeue job.failed:job_7 --store redis://localhost/
   number7 inbox requeue --all --event job.failed --store redis://localhost/")]
 pub(crate) enum Command {
-    /// Count the events by state and the workers, and say how long the oldest has been due
+    /// Count the events by state, the workers, and the overdue jobs
     Stats {
         #[command(flatten)]
         store: StoreArgs,
     },
     /// List the events in a state, the oldest first: dead letters unless another state is named
     List(ListArgs),
-    /// List the jobs that are overdue: those whose result the app expects, and that did not come in time
+    /// List overdue jobs: the app expected their results by now, and none has come
     Overdue(OverdueArgs),
     /// Show an event: its state, its attempts with their errors, and its JSON
     Show(KeyArgs),
     /// Make a dead letter due again, or all of them. Its attempts are counted from 0 again
     Requeue(RequeueArgs),
-    /// Give a dead letter up for good: it is not tried again, and its key is forgotten when the
-    /// retention of the workers is over, which is a week by default. Until then a delivery of its key
-    /// is answered 200, and not handled
+    /// Give up a dead letter for good
+    ///
+    /// It counts as done, and this cannot be undone. Its key stays known for the retention of the workers,
+    /// a week by default. Until then further deliveries are answered 200 and ignored.
     Discard(KeyArgs),
     /// Show the numbers, and the oldest events of each state that is not done, anew every second
     Watch {
@@ -162,11 +169,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         Command::Stats { store } => {
             let stats = store.open().await?.stats().await?;
             output.print(|| text::stats(&stats), || text::stats_json(&stats));
-            if stats == Stats::default() {
-                output.note(
-                    "this inbox has no events and no workers: are --store and --inbox those of the receiver?",
-                );
-            }
+            say_if_empty(&stats, output);
             Ok(Verdict::Yes)
         }
         Command::List(ListArgs { state, filter, limit, after, store }) => {
@@ -177,11 +180,8 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
                 || text::list(state, &page, after.is_some()),
                 || json!({ "entries": page.entries.iter().map(text::json).collect::<Value>(), "next": next }),
             );
-            if page.entries.is_empty() && after.is_none() {
-                let others = inbox.stats().await?.of(state);
-                if others > 0 {
-                    output.note(&format!("without --event and --job there are {others}"));
-                }
+            if page.entries.is_empty() {
+                say_why_none(&inbox, state, output).await?;
             }
             Ok(Verdict::Yes)
         }
@@ -195,11 +195,15 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             Ok(Verdict::Yes)
         }
         Command::Show(KeyArgs { key, store }) => {
-            let entry: Option<Entry> = store.open().await?.show(&key).await?;
+            let inbox = store.open().await?;
+            let entry: Option<Entry> = inbox.show(&key).await?;
             output.print(
                 || entry.as_ref().map_or_else(|| text::unknown(&key), text::show),
                 || entry.as_ref().map_or(Value::Null, text::json),
             );
+            if entry.is_none() {
+                say_if_empty(&inbox.stats().await?, output);
+            }
             Ok(Verdict::from(entry.is_some()))
         }
         Command::Requeue(RequeueArgs { which: Which { key: Some(key), .. }, store, .. }) => {
@@ -208,12 +212,16 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             changed(&inbox, &key, requeued, "is due again", output).await
         }
         Command::Requeue(RequeueArgs { filter, store, .. }) => {
-            let number = store.open().await?.requeue_all(&filter.filter()).await?;
+            let inbox = store.open().await?;
+            let number = inbox.requeue_all(&filter.filter()).await?;
             let letters = if number == 1 { "dead letter is" } else { "dead letters are" };
             output.print(
                 || format!("{number} {letters} due again"),
                 || json!({ "requeued": number }),
             );
+            if number == 0 {
+                say_why_none(&inbox, State::Dead, output).await?;
+            }
             Ok(Verdict::Yes)
         }
         Command::Discard(KeyArgs { key, store }) => {
@@ -241,5 +249,29 @@ async fn changed(
         None => text::unknown(key),
     };
     output.print(|| text, || json!({ "key": key, "changed": is_changed }));
+    if !is_changed {
+        say_if_empty(&inbox.stats().await?, output);
+    }
     Ok(Verdict::from(is_changed))
+}
+
+/// A filter may be mistyped.
+async fn say_why_none(inbox: &Inbox, state: State, output: Output) -> Result<(), BoxError> {
+    let stats = inbox.stats().await?;
+    match stats.of(state) {
+        0 => say_if_empty(&stats, output),
+        others => output.note(&format!(
+            "without --event and --job there are {others}; the name of an event is like job.failed"
+        )),
+    }
+    Ok(())
+}
+
+/// It may be the wrong one.
+fn say_if_empty(stats: &Stats, output: Output) {
+    if *stats == Stats::default() {
+        output.note(
+            "this inbox has no events and no workers: are --store and --inbox those of the receiver?",
+        );
+    }
 }

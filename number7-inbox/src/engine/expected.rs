@@ -65,7 +65,7 @@ pub(crate) struct Expected {
 
 impl Expected {
     pub(crate) fn new(job: &JobId) -> Result<Self, InboxError> {
-        let refused = |text| InboxError::new(InboxErrorKind::Refused, text);
+        let refused = |text| InboxError::new(InboxErrorKind::Invalid, text);
         let job = job.as_str();
         // No text of PostgreSQL's has a NUL.
         if job.is_empty() || job.contains('\0') {

@@ -161,7 +161,7 @@ const STATS: &str = "
             AND lock_by IN (SELECT id FROM apalis.workers WHERE worker_type = $1)),
         (SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'),
         (SELECT count(*) FROM apalis.workers
-            WHERE worker_type = $1 AND last_seen >= now() - interval '1 minute'),
+            WHERE worker_type = $1 AND last_seen >= now() - interval '30 seconds'),
         (SELECT count(*) FROM apalis.number7_expected WHERE queue = $1 AND is_overdue),
         (extract(epoch FROM now() - least(now(),
             (SELECT run_at FROM apalis.jobs WHERE job_type = $1 AND status = 'Pending'
@@ -239,6 +239,17 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
         Self::open_with(url.parse()?, queue).await
+    }
+
+    /// Whether there is an inbox in a database. It changes nothing.
+    pub(crate) async fn is_in(url: &str) -> Result<bool, InboxError> {
+        let options: PgConnectOptions = url.parse()?;
+        in_time(async {
+            let mut connection = options.connect().await?;
+            let is_in = "SELECT to_regclass('apalis.jobs') IS NOT NULL";
+            Ok(query_scalar(is_in).fetch_one(&mut connection).await?)
+        })
+        .await
     }
 
     /// On the database that these options name.
@@ -433,10 +444,10 @@ impl Engine for Postgres {
         Box::pin(self.working.execute(forget).map(|done| done.map(drop)))
     }
 
-    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()> {
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
         let reap = query(REAP).bind(count(suspect_after)).bind(self.queue.clone());
         let reap = reap.bind(WORKER_PREFIX).bind(sql::seconds(lease)).bind(LOST);
-        Box::pin(self.working.execute(reap).map(|done| done.map(drop)))
+        Box::pin(self.working.execute(reap))
     }
 
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {

@@ -340,7 +340,7 @@ impl Engine for Redis {
         })
     }
 
-    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()> {
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
         Box::pin(async move {
             let mut script = script!("reap");
             script.key(self.config.workers_set()).key(self.config.active_jobs_list());

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use number7_core::Acceptance;
 use serde_json::json;
 use sqlx::{
-    Connection, Sqlite as Db, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, Sqlite as Db, SqliteConnection, SqlitePool,
     pool::PoolConnection,
     query, query_as, query_scalar, raw_sql,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -53,6 +53,9 @@ const INSERT: &str = "
         FROM json_each(?1) WHERE true
     ON CONFLICT (job_type, idempotency_key) DO NOTHING
     RETURNING idempotency_key";
+
+const IS_INBOX: &str = "
+    SELECT EXISTS (SELECT 1 FROM pragma_table_info('Jobs') WHERE name = 'idempotency_key')";
 
 const IS_DUE: &str = "
     SELECT EXISTS (SELECT 1 FROM Jobs
@@ -153,7 +156,7 @@ const STATS: &str = "
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Queued', 'Running')),
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status = 'Killed'),
         (SELECT count(*) FROM Workers
-            WHERE worker_type = ?1 AND last_seen >= unixepoch() - 60),
+            WHERE worker_type = ?1 AND last_seen >= unixepoch() - 30),
         (SELECT count(*) FROM number7_expected WHERE queue = ?1 AND is_overdue)";
 
 const OLDEST: &str = "
@@ -222,6 +225,17 @@ impl Sqlite {
         Self::open_with(options, queue).await
     }
 
+    /// Whether there is an inbox in a file. It changes nothing.
+    pub(crate) async fn is_in(path: &Path) -> Result<bool, InboxError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        in_time(async {
+            let mut connection =
+                options.connect().await.map_err(|error| InboxError::from(error).at(path))?;
+            Ok(query_scalar(IS_INBOX).fetch_one(&mut connection).await?)
+        })
+        .await
+    }
+
     /// On the file that these options name.
     pub(crate) async fn open_with(
         options: SqliteConnectOptions,
@@ -254,7 +268,8 @@ impl Sqlite {
             // Another process may be making the same tables.
             let _turn = turnstile.turn().await;
             let mut migrations = SqliteStorage::migrations();
-            migrations.set_ignore_missing(true).run(&writer).await?;
+            let migrated = migrations.set_ignore_missing(true).run(&writer).await;
+            migrated.map_err(|error| InboxError::from(error).at(&path))?;
             Ok(raw_sql(expected::TABLES).execute(&writer).await.map(drop)?)
         })
         .await?;
@@ -482,12 +497,11 @@ impl Engine for Sqlite {
         }))
     }
 
-    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, ()> {
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
         Box::pin(in_time(async move {
             let reap = query(REAP).bind(suspect_after).bind(&self.queue).bind(WORKER_PREFIX);
             let reap = reap.bind(sql::seconds(lease)).bind(LOST);
-            reap.execute(&mut *self.file.writer().await?).await?;
-            Ok(())
+            Ok(reap.execute(&mut *self.file.writer().await?).await?.rows_affected())
         }))
     }
 

@@ -31,12 +31,7 @@ fn name(name: &str) -> Result<String, &'static str> {
 
 impl StoreArgs {
     pub(crate) async fn open(&self) -> Result<Inbox, BoxError> {
-        // Who asks after events makes no new file.
-        if let Some(path) = self.store.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            std::fs::metadata(path).map_err(|error| format!("{path}: {error}"))?;
-        }
-        let inbox = Inbox::open(&self.store).await?;
+        let inbox = Inbox::open_existing(&self.store).await?;
         Ok(match &self.inbox {
             Some(name) => inbox.named(name),
             None => inbox,

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
 
-/// A worker that lives is heard of four times as often.
-const SILENT: Duration = Duration::from_secs(60);
+/// A worker that lives is heard of twice as often.
+const SILENT: Duration = Duration::from_secs(30);
 
 pub(crate) fn stats(stats: &Stats) -> String {
     let line = |state: State| format!("{state:8} {}", stats.of(state));
@@ -17,7 +17,7 @@ pub(crate) fn stats(stats: &Stats) -> String {
         lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_due)));
     }
     let workers = match stats.workers {
-        0 => "workers  0: none was heard of in the last minute".to_owned(),
+        0 => "workers  0: none was heard of in the last 30 seconds".to_owned(),
         workers => format!("workers  {workers}"),
     };
     let overdue = match stats.overdue {

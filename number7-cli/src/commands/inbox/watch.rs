@@ -35,6 +35,7 @@ pub(crate) async fn run(
 async fn look(inbox: &Inbox, output: Output) -> Result<String, BoxError> {
     let stats = inbox.stats().await?;
     let mut parts = vec![text::stats(&stats)];
+    super::say_if_empty(&stats, output);
     let mut json = text::stats_json(&stats);
     for state in [State::Due, State::Later, State::InHand, State::Dead] {
         let entries = inbox.list(state, &Filter::new(), None, SHOWN).await?.entries;

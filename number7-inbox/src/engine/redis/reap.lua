@@ -1,15 +1,18 @@
 -- Puts what workers have claimed that are not heard of back on the active list, or to the suspects.
+-- Returns how many tasks.
 -- KEYS: the workers, the active list, the suspects
 -- ARGV: seconds of a lease, how our workers' names begin, the prefix of what workers have claimed,
 --     that of their metadata, that of the metas, how many attempts make a suspect, the note
 local now = redis.call('TIME')
 local before = now[1] - ARGV[1]
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
+local reaped = 0
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. before)) do
     if string.sub(worker, 1, #ARGV[2]) == ARGV[2] then
         local claimed = ARGV[3] .. worker
         for _, task in ipairs(redis.call('SMEMBERS', claimed)) do
             local meta = ARGV[5] .. task
+            reaped = reaped + 1
             local attempts = redis.call('HGET', meta, 'attempts')
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             if attempts then
@@ -27,4 +30,4 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. befo
         redis.call('ZREM', KEYS[1], worker)
     end
 end
-return redis.status_reply('OK')
+return reaped

@@ -1,5 +1,5 @@
 -- Counts the events. Returns due, later, in hand, done, dead, for how many milliseconds the one
--- that is next in line has been due, how many workers were heard of in the last minute, how many jobs are overdue,
+-- that is next in line has been due, how many workers were heard of in the last 30 seconds, how many jobs are overdue,
 -- and for how many milliseconds the oldest of them has been.
 -- KEYS: the active list, the suspects, the delayed tasks, the finished tasks, the dead letters, the
 --     workers, the overdue jobs
@@ -23,5 +23,5 @@ local resting = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 if resting[2] then oldest = math.min(oldest, resting[2]) end
 local job = redis.call('ZRANGE', KEYS[7], 0, 0, 'WITHSCORES')
 return { due, later, in_hand, redis.call('ZCARD', KEYS[4]), redis.call('ZCARD', KEYS[5]),
-    millis - oldest, redis.call('ZCOUNT', KEYS[6], now[1] - 60, '+inf'),
+    millis - oldest, redis.call('ZCOUNT', KEYS[6], now[1] - 30, '+inf'),
     redis.call('ZCARD', KEYS[7]), job[2] and math.floor(millis - job[2]) or 0 }
