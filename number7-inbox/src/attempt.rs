@@ -187,6 +187,7 @@ async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>
     let handled = match limit {
         None => handled.await,
         Some(limit) => select! {
+            biased;
             handled = handled => handled,
             () = sleep(limit) => return Handled::TooSlow,
         },

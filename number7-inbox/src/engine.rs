@@ -14,6 +14,8 @@ use crate::{
 };
 
 pub(crate) mod expected;
+#[cfg(test)]
+pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
@@ -59,11 +61,11 @@ pub(crate) trait Engine: Expectations {
 
     /// Renews the lease of a worker, which is registered unless it is known. Says which tasks it
     /// holds.
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>>;
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>>;
 
-    /// Gives back tasks that a worker has claimed and never began. They are named, so that a call which
-    /// arrives late gives back nothing else.
-    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()>;
+    /// Gives back tasks that a worker has claimed and never began. They are named, and since when they are
+    /// held, so that a call which arrives late gives back nothing that was claimed again meanwhile.
+    fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()>;
 
     /// Forgets a worker that has ended, and has left nothing claimed.
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
@@ -111,6 +113,9 @@ impl From<Record> for NewEvent {
 
 /// Entries, and where the list goes on.
 pub(crate) type Listed = (Vec<Entry>, Option<String>);
+
+/// A task that a worker holds, and since when: a time as the store has it.
+pub(crate) type Held = (String, String);
 
 /// What a worker has to say to its store, and wants of it.
 #[derive(Clone, Copy, Debug)]

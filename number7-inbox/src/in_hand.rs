@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{Origin, StoredEvent, event::ClaimOf};
+use crate::{Origin, StoredEvent, engine::Held, event::ClaimOf};
 
 /// A task, and which attempt at it.
 pub(crate) type AttemptId = (String, u32);
@@ -52,9 +52,9 @@ impl InHand {
 
     /// Tells the handlers of attempts whose lease was lost: those that were begun before and are not
     /// among the tasks that the store says are held.
-    pub(crate) fn tell_lost(&self, held: &[String], before: Instant) {
+    pub(crate) fn tell_lost(&self, held: &[Held], before: Instant) {
         for ((task, attempt), Attempt { claim, key, begun, is_running, .. }) in &*self.lock() {
-            let is_held = held.contains(task) || claim.is_in_transaction();
+            let is_held = held.iter().any(|(held, _)| held == task) || claim.is_in_transaction();
             if *is_running && *begun < before && !is_held && !claim.lost.is_cancelled() {
                 tracing::warn!(
                     target: "number7", key, attempt,

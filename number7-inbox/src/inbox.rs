@@ -18,6 +18,9 @@ use crate::{
 /// The name of the queue in the store; of inboxes with a name, how it begins.
 const QUEUE: &str = "number7";
 
+/// How long a job can be expected: 10 years.
+const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// How many entries are read at a time where most may not be wanted.
 const CHUNK: u32 = 500;
 
@@ -44,6 +47,8 @@ enum Store {
     Postgres(Arc<engine::postgres::Postgres>),
     #[cfg(feature = "redis")]
     Redis(Arc<engine::redis::Redis>),
+    #[cfg(test)]
+    Test(Arc<dyn Engine>),
 }
 
 impl Inbox {
@@ -178,6 +183,12 @@ impl Inbox {
         }
     }
 
+    /// An inbox on a store of a test.
+    #[cfg(test)]
+    pub(crate) fn test(engine: Arc<dyn Engine>) -> Self {
+        Self::on(Store::Test(engine))
+    }
+
     fn on(store: Store) -> Self {
         Self { store, name: Arc::from(""), news: Arc::default() }
     }
@@ -203,6 +214,8 @@ impl Inbox {
             Store::Postgres(postgres) => Store::Postgres(Arc::new(postgres.named(queue))),
             #[cfg(feature = "redis")]
             Store::Redis(redis) => Store::Redis(Arc::new(redis.named(queue))),
+            #[cfg(test)]
+            Store::Test(_) => unreachable!("it is of one inbox, and not of {queue}"),
         });
         Self { name: Arc::from(name), ..inbox }
     }
@@ -396,13 +409,13 @@ impl Inbox {
     /// time, the job is [overdue](Self::overdue). Call it where the app uploads a document.
     ///
     /// The vendor retries a webhook three times, and is silent for ever after that. So a receiver that
-    /// was down for longer misses events. An expected job is not missed: the workers log a `WARN` when it
-    /// is overdue, and [fetch](Worker::reconcile) its result if they are told how.
+    /// was down for longer misses events. An expected job is not missed: a worker logs a `WARN` when it
+    /// is overdue (once, or not at all if it ends in that moment), and [fetch](Worker::reconcile) its result if they are told how.
     ///
     /// It is one durable write. For a job that is expected already it does nothing, and the time of the
     /// first call counts. An event that was accepted before settles the job too, for as long as its key
     /// is known. The retention of the workers has to be an hour at least, because jobs are looked up every
-    /// hour. SQLite rounds the time up to a whole second.
+    /// hour. The time is 10 years at most, and SQLite rounds it up to a whole second.
     ///
     /// # Errors
     ///
@@ -425,6 +438,7 @@ impl Inbox {
         job_id: impl Into<JobId>,
         within: Duration,
     ) -> Result<(), InboxError> {
+        let within = within.min(LONGEST_EXPECTATION);
         self.engine().expect(Expected::new(&job_id.into())?, within).await
     }
 
@@ -513,6 +527,8 @@ impl Inbox {
             Store::Postgres(postgres) => Arc::clone(postgres) as _,
             #[cfg(feature = "redis")]
             Store::Redis(redis) => Arc::clone(redis) as _,
+            #[cfg(test)]
+            Store::Test(engine) => Arc::clone(engine),
         }
     }
 }
@@ -548,6 +564,8 @@ impl fmt::Debug for Inbox {
             Store::Postgres(_) => "postgres",
             #[cfg(feature = "redis")]
             Store::Redis(_) => "redis",
+            #[cfg(test)]
+            Store::Test(_) => "test",
         };
         f.debug_struct("Inbox").field("store", &store).finish_non_exhaustive()
     }

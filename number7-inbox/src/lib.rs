@@ -20,6 +20,8 @@ mod overdue;
 mod pause;
 mod reconcile;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod stats;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod transaction;

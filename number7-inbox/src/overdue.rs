@@ -51,7 +51,8 @@ impl OverdueJob {
         SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
     }
 
-    /// How often a worker has asked the vendor for it; see [`Worker::reconcile`](crate::Worker::reconcile).
+    /// How often its turn has come to be asked for; see [`Worker::reconcile`](crate::Worker::reconcile).
+    /// While the vendor is being asked for it, that is skipped.
     #[must_use]
     pub fn fetches(&self) -> u32 {
         self.fetches

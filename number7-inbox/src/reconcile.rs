@@ -7,7 +7,7 @@ use number7_core::{Acceptance, Event, JobId, Record};
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     attempt::{text_of_error, text_of_panic},
     engine::{
         Engine, NewEvent,
-        expected::{Expected, Rest},
+        expected::{Expected, MOST_LOOKED_UP, Rest},
     },
     measure,
     settings::Settings,
@@ -58,7 +58,8 @@ impl Reconcile {
     pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
         let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
         let mut leads_until = None;
-        let mut ticks = interval(Duration::from_secs(1) / settings.fetches_per_second);
+        let period = Duration::from_secs(1) / settings.fetches_per_second;
+        let mut ticks = interval(period.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if leads_until.is_none_or(|until| until <= Instant::now()) {
@@ -70,8 +71,11 @@ impl Reconcile {
                 }
             }
             let room = settings.fetches_at_once - running.len();
-            let ended = match room {
-                0 => running.join_next().await,
+            let ended = match (room, leads_until) {
+                // Not for longer than it leads.
+                (0, Some(until)) => {
+                    timeout_at(until, running.join_next()).await.unwrap_or_default()
+                }
                 _ => running.try_join_next(),
             };
             if let Some(ended) = ended {
@@ -79,8 +83,12 @@ impl Reconcile {
                 _ = ended.map(|job| asked.remove(&job));
                 continue;
             }
+            if room == 0 {
+                continue;
+            }
             // No more than a second's, so that the lease is renewed in time.
-            let most = u32::try_from(room).unwrap_or(u32::MAX).min(settings.fetches_per_second);
+            let most = u32::try_from(room).unwrap_or(u32::MAX);
+            let most = most.min(settings.fetches_per_second).min(MOST_LOOKED_UP);
             let taken = match self.engine.take(most, settings.fetch_rest).await {
                 Ok(taken) if taken.is_empty() => {
                     sleep(POLL_INTERVAL).await;
@@ -93,7 +101,9 @@ impl Reconcile {
                     continue;
                 }
             };
+            let mut is_new = false;
             for taken in taken {
+                is_new |= taken.is_settled || !asked.contains(&taken.job);
                 if taken.is_settled {
                     self.forget(&taken.job).await;
                     continue;
@@ -107,6 +117,9 @@ impl Reconcile {
                         taken.job
                     });
                 }
+            }
+            if !is_new {
+                sleep(POLL_INTERVAL).await;
             }
         }
     }
@@ -124,7 +137,9 @@ impl Reconcile {
             let fetched = (self.fetch)(JobId::from(job)).await;
             fetched.map_err(|error| text_of_error(&*error))
         };
-        let fetched = AssertUnwindSafe(timeout(FETCH_TIMEOUT, fetched)).catch_unwind().await;
+        // A future that is dropped before its end can panic as well.
+        let fetched = async { timeout(FETCH_TIMEOUT, fetched).await };
+        let fetched = AssertUnwindSafe(fetched).catch_unwind().await;
         let fetched = match fetched {
             Ok(Ok(fetched)) => fetched,
             Ok(Err(_)) => Err(format!("it took longer than its limit of {FETCH_TIMEOUT:?}")),

@@ -59,6 +59,9 @@ pub const DEFAULT_MAX_FETCH_BACKOFF: Duration = Duration::from_secs(3_600);
 /// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// The shortest rest between two fetches of a job.
+pub(crate) const SHORTEST_FETCH_REST: Duration = Duration::from_secs(1);
+
 const HEARTBEATS_PER_LEASE: u32 = 4;
 
 /// So that a worker which is not heard of for 30 seconds is dead, however long its lease.

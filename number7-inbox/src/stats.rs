@@ -26,7 +26,8 @@ pub struct Stats {
     /// so one that has died is counted for so long.
     pub workers: u64,
     /// Jobs that are [overdue](crate::Inbox::overdue), as the workers have noted. An event that comes
-    /// late takes its job off within a minute, or as much later as the job was overdue, up to an hour.
+    /// late takes its job off within a minute, or a tenth of the time that the job was overdue, up to an
+    /// hour; off the list at once.
     pub overdue: u64,
     /// How long the oldest of these has been overdue: zero if none is.
     pub oldest_overdue: Duration,

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    STORE_TIMEOUT,
+    InboxError, STORE_TIMEOUT,
     engine::{Engine, SWEEP_STEP, expected::LookedUp},
     in_hand::InHand,
     settings::Settings,
@@ -147,19 +147,28 @@ impl<'a> Upkeep<'a> {
         }
     }
 
-    /// Looks for jobs that are overdue, of which the log has one line each.
+    /// Looks all jobs up whose time for that has come. The log has one line of each that is overdue, at
+    /// most.
+    async fn settle(&self) -> Result<(), InboxError> {
+        loop {
+            let LookedUp { overdue, is_more } = self.engine.look_up().await?;
+            for job in overdue {
+                tracing::warn!(
+                    target: "number7", job,
+                    "a job is overdue: no event of it was accepted in time"
+                );
+            }
+            if !is_more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks for jobs that are overdue, now and then.
     async fn look_up(&self) {
         loop {
-            let pause = match self.engine.look_up().await {
-                Ok(LookedUp { overdue, is_more }) => {
-                    for job in overdue {
-                        tracing::warn!(
-                            target: "number7", job,
-                            "a job is overdue: no event of it was accepted in time"
-                        );
-                    }
-                    if is_more { Duration::ZERO } else { LOOK_UP_INTERVAL }
-                }
+            let pause = match self.settle().await {
+                Ok(()) => LOOK_UP_INTERVAL,
                 Err(error) => {
                     if !self.is_away.load(Ordering::Relaxed) {
                         tracing::warn!(target: "number7", "could not look for overdue jobs: {error}");
@@ -177,7 +186,11 @@ impl<'a> Upkeep<'a> {
         let shorter = dead_retention.map_or(retention, |dead| dead.min(retention));
         let pause = (shorter / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL);
         loop {
-            let swept = self.engine.sweep(retention, dead_retention).await;
+            // No event is forgotten that settles a job which was not looked up, as after a long stop.
+            let swept = match self.settle().await {
+                Ok(()) => self.engine.sweep(retention, dead_retention).await,
+                Err(error) => Err(error),
+            };
             if let Err(error) = &swept {
                 tracing::warn!(target: "number7", "could not forget old events: {error}");
             }

@@ -78,12 +78,14 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     let Shared { job, worker, .. } = &*shared;
     let upkeep = Upkeep::new(&*job.engine, worker, &job.settings, &shared.in_hand);
     select! {
+            biased;
         () = upkeep.register() => {}
         () = stop.cancelled() => return,
     }
     let reconcile = async {
         match &job.reconcile {
             Some(reconcile) if !stop.is_cancelled() => select! {
+            biased;
                 () = reconcile.run(worker, &job.settings) => {}
                 // What is being fetched is fetched again, later.
                 () = stop.cancelled() => pending().await,
@@ -92,6 +94,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         }
     };
     let given_up = select! {
+            biased;
         given_up = Worker::new(Arc::clone(&shared), stop.clone()).run() => given_up,
         () = reconcile => return,
         () = upkeep.run() => return,
@@ -100,7 +103,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     let engine = &job.engine;
     let given_back = async {
         let mut claimed = engine.keep_alive(worker).await?;
-        claimed.retain(|task| !given_up.contains(task));
+        claimed.retain(|(task, _)| !given_up.contains(task));
         engine.release(worker, &claimed).await?;
         engine.forget(worker).await
     };
@@ -122,8 +125,8 @@ struct Worker {
     ends: Vec<End>,
     sender: mpsc::UnboundedSender<End>,
     receiver: mpsc::UnboundedReceiver<End>,
-    /// Tasks whose end the store will never take. They stay claimed while this worker lives, since
-    /// it would begin them again and again.
+    /// Tasks whose end the store did not take. They stay claimed while this worker lives: if it will never
+    /// take it, they would be begun again and again.
     given_up: HashSet<String>,
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
@@ -192,17 +195,18 @@ impl Worker {
             if is_idle {
                 let has_room = self.room() > 0;
                 select! {
-                    Some(end) = self.receiver.recv() => self.ends.push(end),
-                    () = shared.job.news.notified(), if has_room => {}
-                    () = sleep(POLL_INTERVAL), if has_room => {}
-                    () = self.stop.cancelled(), if !is_stopping => {}
-                    // Whoever can resume it may be gone.
-                    Ok(()) = self.paused.changed(), if !is_stopping => {}
-                    () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
-                        if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
-                    // A statement that arrives late claims when its answer is long given up.
-                    _ = check.tick() => self.may_have_more = true,
-                }
+                biased;
+                        Some(end) = self.receiver.recv() => self.ends.push(end),
+                        () = shared.job.news.notified(), if has_room => {}
+                        () = sleep(POLL_INTERVAL), if has_room => {}
+                        () = self.stop.cancelled(), if !is_stopping => {}
+                        // Whoever can resume it may be gone.
+                        Ok(()) = self.paused.changed(), if !is_stopping => {}
+                        () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
+                            if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
+                        // A statement that arrives late claims when its answer is long given up.
+                        _ = check.tick() => self.may_have_more = true,
+                    }
             }
             self.collect().await;
             match self.turn().await {
@@ -254,7 +258,7 @@ impl Worker {
         if self.may_have_more {
             let mut claimed = engine.keep_alive(worker).await?;
             let known: HashSet<_> = self.tasks().into_iter().collect();
-            claimed.retain(|task| !known.contains(task));
+            claimed.retain(|(task, _)| !known.contains(task));
             engine.release(worker, &claimed).await?;
             self.may_have_more = false;
         }
@@ -413,6 +417,8 @@ impl Worker {
                     target: "number7", task = end.task, attempt = end.attempt,
                     "could not record an attempt, it will be repeated: {error}"
                 );
+                // It was made, so it counts: it is taken over when the lease ends.
+                self.given_up.insert(end.task.clone());
                 self.is_over(&end, Recorded::Never);
             }
         }

@@ -9,7 +9,7 @@ use crate::{
     AcceptedEvent, BoxError, Entry, Failure, Fetched, MAX_LEASE, MIN_LEASE, Pause,
     engine::{Engine, expected::Rest},
     reconcile::Reconcile,
-    settings::{LONGEST_REST, Settings},
+    settings::{LONGEST_REST, SHORTEST_FETCH_REST, Settings},
     work::{Job, work},
 };
 
@@ -229,11 +229,14 @@ impl Worker {
     }
 
     /// How long an overdue job that is not finished rests after it was asked for: `first` after the
-    /// first time, doubled after each, and never longer than `longest`;
+    /// first time, at least a second, doubled after each, and never longer than `longest` or 30 days;
     /// [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
     /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set. SQLite keeps
     /// whole seconds, rounded up.
     pub fn fetch_backoff(mut self, first: Duration, longest: Duration) -> Self {
+        // One that rests for no time is asked for as often as the store can say so.
+        let longest = longest.clamp(SHORTEST_FETCH_REST, LONGEST_REST);
+        let first = first.clamp(SHORTEST_FETCH_REST, longest);
         self.job.settings.fetch_rest = Rest { first, longest };
         self
     }
@@ -268,6 +271,7 @@ impl Worker {
         // A task, so that it does not wait for whatever else its caller polls.
         let mut work = pin!(AbortOnDropHandle::new(tokio::spawn(work)));
         let ended = select! {
+            biased;
             ended = &mut work => ended,
             () = signal => {
                 stop.cancel();

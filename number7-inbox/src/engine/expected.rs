@@ -15,8 +15,8 @@ pub(crate) const MOST_LOOKED_UP: u32 = 500;
 /// it is not forgotten before.
 pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_secs(3_600);
 
-/// How soon an overdue job is looked up again, since its event may come late. The longer it has been
-/// overdue the later, up to [`LOOK_UP_EVERY`].
+/// How soon an overdue job is looked up again, since its event may come late; after a tenth of the time
+/// that it has been overdue if that is longer, up to [`LOOK_UP_EVERY`].
 pub(crate) const LOOK_UP_AGAIN: Duration = Duration::from_secs(60);
 
 /// Expected jobs in one store. Every method is one atomic step, and answers or fails within

@@ -16,8 +16,8 @@ use ulid::Ulid;
 
 use self::connections::Connections;
 use super::{
-    Answer, Engine, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time,
-    sql,
+    Answer, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX,
+    in_time, sql,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -101,13 +101,15 @@ const KEEP_ALIVE: &str = "
         VALUES ($1, $2, 'PostgresStorage', $3, now(), now())
         ON CONFLICT (id) DO UPDATE SET last_seen = now()
     )
-    SELECT id FROM apalis.jobs WHERE lock_by = $1 AND status IN ('Queued', 'Running')";
+    SELECT id, lock_at::text FROM apalis.jobs
+    WHERE lock_by = $1 AND status IN ('Queued', 'Running')";
 
 /// What was claimed and not begun was counted when it was claimed by us, which is `Running`.
 const RELEASE: &str = "
     UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL, status = 'Pending',
         attempts = CASE status WHEN 'Running' THEN greatest(attempts - 1, 0) ELSE attempts END
-    WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND id = ANY ($2)";
+    WHERE lock_by = $1 AND status IN ('Queued', 'Running')
+        AND (id, lock_at::text) IN (SELECT * FROM unnest($2::text[], $3::text[]))";
 
 /// The column that has the errors, with one more: of which attempt, and its text.
 macro_rules! noted {
@@ -421,8 +423,8 @@ impl Engine for Postgres {
         }))
     }
 
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>> {
-        let alive = query_scalar(KEEP_ALIVE).bind(worker.to_owned());
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
+        let alive = query_as(KEEP_ALIVE).bind(worker.to_owned());
         let alive = alive.bind(self.queue.clone()).bind(SERVICE);
         Box::pin(
             self.working.run(move |connection| {
@@ -431,11 +433,12 @@ impl Engine for Postgres {
         )
     }
 
-    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()> {
-        if tasks.is_empty() {
+    fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
+        if held.is_empty() {
             return Box::pin(ready(Ok(())));
         }
-        let release = query(RELEASE).bind(worker.to_owned()).bind(tasks.to_vec());
+        let (tasks, since): (Vec<_>, Vec<_>) = held.iter().cloned().unzip();
+        let release = query(RELEASE).bind(worker.to_owned()).bind(tasks).bind(since);
         Box::pin(self.working.execute(release).map(|done| done.map(drop)))
     }
 

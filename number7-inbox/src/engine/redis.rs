@@ -31,8 +31,8 @@ use redis::{
 use ulid::Ulid;
 
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned,
-    WORKER_PREFIX, in_time, no_cursor,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn,
+    Turned, WORKER_PREFIX, in_time, no_cursor,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -309,24 +309,27 @@ impl Engine for Redis {
         })
     }
 
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>> {
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
         Box::pin(async move {
             let mut script = script!("keep_alive");
             script.key(self.config.workers_set()).key(self.metadata(worker)).key(QUEUES);
             script.key(self.claimed(worker));
-            script.arg(worker).arg(SERVICE);
+            script.arg(worker).arg(SERVICE).arg(self.meta(""));
             self.invoke(&script).await
         })
     }
 
-    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
         Box::pin(async move {
-            if tasks.is_empty() {
+            if held.is_empty() {
                 return Ok(());
             }
             let mut script = script!("release");
             script.key(self.claimed(worker)).key(self.config.active_jobs_list());
-            script.arg(self.meta("")).arg(tasks);
+            script.arg(self.meta(""));
+            for (task, since) in held {
+                script.arg(task).arg(since);
+            }
             self.invoke(&script).await
         })
     }

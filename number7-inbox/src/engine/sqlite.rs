@@ -29,7 +29,7 @@ use self::{
     turnstile::{Turn as TurnToWrite, Turnstile},
 };
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn,
+    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn,
     Turned, WORKER_PREFIX, in_time, no_cursor, sql,
 };
 use crate::{
@@ -94,7 +94,9 @@ const CLAIM: &str = "
     RETURNING id, attempts, idempotency_key, job, metadata ->> '$.\"number7.errors\"',
         metadata ->> '$.\"number7.origin\"'";
 
-const HELD: &str = "SELECT id FROM Jobs WHERE lock_by = ? AND +status IN ('Queued', 'Running')";
+const HELD: &str = "
+    SELECT id, CAST(lock_at AS TEXT) FROM Jobs
+    WHERE lock_by = ? AND +status IN ('Queued', 'Running')";
 
 const KEEP_ALIVE: &str = "
     INSERT INTO Workers (id, worker_type, storage_name, layers, last_seen, started_at)
@@ -106,7 +108,7 @@ const RELEASE: &str = "
     UPDATE Jobs SET attempts = max(attempts - (status = 'Running'), 0), status = 'Pending',
         lock_by = NULL, lock_at = NULL
     WHERE lock_by = ? AND status IN ('Queued', 'Running')
-        AND id IN (SELECT value FROM json_each(?))";
+        AND (id, CAST(lock_at AS TEXT)) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
 
 /// The column that has the errors, with one more: of which attempt, and its text.
 macro_rules! noted {
@@ -157,13 +159,14 @@ const STATS: &str = "
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status = 'Killed'),
         (SELECT count(*) FROM Workers
             WHERE worker_type = ?1 AND last_seen >= unixepoch() - 30),
-        (SELECT count(*) FROM number7_expected WHERE queue = ?1 AND is_overdue)";
+        (SELECT count(*) FROM number7_expected INDEXED BY idx_number7_overdue
+            WHERE queue = ?1 AND is_overdue)";
 
 const OLDEST: &str = "
     SELECT coalesce(max(unixepoch() - (SELECT run_at FROM Jobs
         WHERE job_type = ?1 AND status = value AND run_at <= unixepoch() ORDER BY run_at LIMIT 1)), 0),
         coalesce(unixepoch() - (SELECT min(due_at) FROM number7_expected
-            WHERE queue = ?1 AND is_overdue), 0)
+            INDEXED BY idx_number7_overdue WHERE queue = ?1 AND is_overdue), 0)
     FROM json_each('[\"Pending\", \"Failed\"]')";
 
 const DONE: &str = "SELECT count(*) FROM Jobs WHERE job_type = ? AND status = 'Done'";
@@ -470,20 +473,20 @@ impl Engine for Sqlite {
         }))
     }
 
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<String>> {
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
         Box::pin(in_time(async move {
             let alive = query(KEEP_ALIVE).bind(worker).bind(&self.queue).bind(SERVICE);
             alive.execute(&mut *self.file.writer().await?).await?;
-            Ok(query_scalar(HELD).bind(worker).fetch_all(&self.file.readers).await?)
+            Ok(query_as(HELD).bind(worker).fetch_all(&self.file.readers).await?)
         }))
     }
 
-    fn release<'a>(&'a self, worker: &'a str, tasks: &'a [String]) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
         Box::pin(in_time(async move {
-            if tasks.is_empty() {
+            if held.is_empty() {
                 return Ok(());
             }
-            let release = query(RELEASE).bind(worker).bind(json!(tasks).to_string());
+            let release = query(RELEASE).bind(worker).bind(json!(held).to_string());
             release.execute(&mut *self.file.writer().await?).await?;
             Ok(())
         }))
@@ -654,6 +657,12 @@ mod tests {
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
             assert!(plan.iter().any(|step| step.ends_with(how)), "{sql}: {plan:?}");
             assert!(!plan.iter().any(|step| step.starts_with("SCAN Jobs")), "{sql}: {plan:?}");
+            let is_expected = |step: &&String| step.contains(" number7_expected ");
+            let by_index = "INDEX idx_number7_overdue (queue=?)";
+            assert!(
+                plan.iter().filter(is_expected).all(|step| step.ends_with(by_index)),
+                "{plan:?}"
+            );
         }
     }
 }

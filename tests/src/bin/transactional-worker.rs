@@ -10,7 +10,6 @@ use std::{
     pin::pin,
     process::abort,
     sync::atomic::{AtomicU32, Ordering},
-    task::Poll,
 };
 
 use number7_inbox::{AcceptedEvent, BoxError, Inbox, MIN_LEASE, TransactionalStore};
@@ -38,8 +37,8 @@ impl Crash {
         let is_now = self.is_now("committing");
         let mut commit = pin!(transaction.commit());
         let committed = poll_fn(|cx| match commit.as_mut().poll(cx) {
-            // It is on its way to the database.
-            Poll::Pending if is_now => abort(),
+            // It is on its way to the database, or was there and back in a moment.
+            _ if is_now => abort(),
             polled => polled,
         });
         committed.await.unwrap();

@@ -51,8 +51,12 @@ const FORGET: &str = "DELETE FROM apalis.number7_expected WHERE queue = $1 AND j
 
 macro_rules! is_settled {
     () => {
-        "EXISTS (SELECT 1 FROM apalis.jobs
-            WHERE job_type = queue AND idempotency_key IN (completed, failed))"
+        // Else the planner may join all events, or filter all of the queue, by a plan that it made when
+        // there were few.
+        "(EXISTS (SELECT 1 FROM apalis.jobs
+                WHERE job_type = queue AND idempotency_key = completed OFFSET 0)
+            OR EXISTS (SELECT 1 FROM apalis.jobs
+                WHERE job_type = queue AND idempotency_key = failed OFFSET 0))"
     };
 }
 
@@ -66,14 +70,15 @@ const LOOK_UP: &str = concat!(
         WHERE queue = $1 AND look_up_at <= now() ORDER BY look_up_at LIMIT $2
         FOR UPDATE OF number7_expected SKIP LOCKED
     ), settled AS (
-        DELETE FROM apalis.number7_expected AS expected USING found
-        WHERE queue = $1 AND expected.job = found.job AND is_settled
+        DELETE FROM apalis.number7_expected
+        WHERE queue = $1 AND job = ANY (ARRAY(SELECT job FROM found WHERE is_settled))
     ), noted AS (
-        UPDATE apalis.number7_expected AS expected SET is_overdue = due_at <= now(),
+        UPDATE apalis.number7_expected SET is_overdue = due_at <= now(),
             take_at = coalesce(take_at, CASE WHEN due_at <= now() THEN now() END),
             look_up_at = now() + least($4 * interval '1 second', CASE WHEN due_at <= now()
-                THEN greatest($3 * interval '1 second', now() - due_at) ELSE due_at - now() END)
-        FROM found WHERE queue = $1 AND expected.job = found.job AND NOT is_settled
+                THEN greatest($3 * interval '1 second', (now() - due_at) / 10)
+                ELSE due_at - now() END)
+        WHERE queue = $1 AND job = ANY (ARRAY(SELECT job FROM found WHERE NOT is_settled))
     )
     SELECT job, is_new AND NOT is_settled FROM found"
 );
@@ -96,11 +101,14 @@ const LEAD: &str = "
         WHERE leader.worker = excluded.worker OR leader.until < now()";
 
 const TAKE: &str = concat!(
-    "UPDATE apalis.number7_expected SET takes = takes + 1,
-        take_at = now() + least($4, $3 * 2 ^ least(takes, 30)) * interval '1 second'
-    WHERE queue = $1 AND job IN (SELECT job FROM apalis.number7_expected
+    "WITH found AS MATERIALIZED (
+        SELECT job FROM apalis.number7_expected
         WHERE queue = $1 AND is_overdue AND take_at <= now() ORDER BY take_at LIMIT $2
-        FOR UPDATE SKIP LOCKED)
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE apalis.number7_expected SET takes = takes + 1,
+        take_at = now() + least($4, $3 * 2 ^ least(takes, 30)) * interval '1 second'
+    WHERE queue = $1 AND job = ANY (ARRAY(SELECT job FROM found))
     RETURNING job, ",
     is_settled!()
 );

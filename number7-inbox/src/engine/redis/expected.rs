@@ -58,7 +58,14 @@ impl Expectations for Redis {
             script.key(self.keys()).key(self.expected_jobs()).key(self.overdue_jobs());
             script.key(self.jobs_to_fetch()).arg(self.expected("")).arg(MOST_LOOKED_UP);
             script.arg(millis(LOOK_UP_AGAIN)).arg(millis(LOOK_UP_EVERY));
-            let (overdue, found): (_, u32) = self.invoke(&script).await?;
+            let (overdue, found, damaged): (_, u32, Vec<String>) = self.invoke(&script).await?;
+            for job in damaged {
+                tracing::error!(
+                    target: "number7", job,
+                    "what is known of an expected job was evicted from Redis, or deleted; it is due now"
+                );
+                self.expect(Expected::new(&job.into())?, Duration::ZERO).await?;
+            }
             Ok(LookedUp { overdue, is_more: found == MOST_LOOKED_UP })
         })
     }

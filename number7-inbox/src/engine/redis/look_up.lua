@@ -1,5 +1,6 @@
 -- Looks up the events of jobs whose time for that has come, forgets those that are settled, and notes
--- which are overdue. Returns those that were not known to be, and how many were looked up.
+-- which are overdue. Returns those that were not known to be, how many were looked up, and the jobs of
+-- which nothing is known any more.
 -- KEYS: the keys, the expected jobs, the overdue jobs, the jobs to fetch
 -- ARGV: the prefix of what is known of the jobs, how many at most, milliseconds after which an overdue
 --     job is looked up again, and at the latest
@@ -7,10 +8,14 @@ local keys, expected, overdue, to_fetch = unpack(KEYS)
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 local found = redis.call('ZRANGEBYSCORE', expected, '-inf', millis, 'LIMIT', 0, ARGV[2])
-local news = {}
+local news, damaged = {}, {}
 for _, job in ipairs(found) do
     local known = redis.call('HMGET', ARGV[1] .. job, 'completed', 'failed', 'due_at')
-    if not known[3] or redis.call('HEXISTS', keys, known[1]) == 1
+    if not known[1] or not known[2] or not known[3] then
+        redis.call('DEL', ARGV[1] .. job)
+        redis.call('ZADD', expected, millis + ARGV[3], job)
+        table.insert(damaged, job)
+    elseif redis.call('HEXISTS', keys, known[1]) == 1
         or redis.call('HEXISTS', keys, known[2]) == 1 then
         redis.call('DEL', ARGV[1] .. job)
         redis.call('ZREM', expected, job)
@@ -19,7 +24,7 @@ for _, job in ipairs(found) do
     else
         local late, rest = millis - known[3], 0
         if late >= 0 then
-            rest = math.max(ARGV[3], late)
+            rest = math.max(ARGV[3], math.floor(late / 10))
             if redis.call('ZADD', overdue, 'NX', known[3], job) == 1 then
                 redis.call('ZADD', to_fetch, millis, job)
                 table.insert(news, job)
@@ -30,4 +35,4 @@ for _, job in ipairs(found) do
         redis.call('ZADD', expected, millis + math.min(rest, ARGV[4]), job)
     end
 end
-return { news, #found }
+return { news, #found, damaged }

@@ -4,14 +4,25 @@
 -- ARGV: the prefix of what is known of the jobs, how many at most, the score after which to begin, its
 --     job
 local most, first, after = tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local rows, offset, jobs, last = nil, 0, {}, false
+local jobs, last, rows = {}, false, nil
+-- What was due before it, or at the same time and is before it in the order of the set.
+local score = redis.call('ZSCORE', KEYS[2], after)
+local next = redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. first)
+if score and tonumber(score) == tonumber(first) then
+    next = redis.call('ZRANK', KEYS[2], after) + 1
+elseif after ~= '' then
+    -- It is gone, and is put there for a moment to see where it was.
+    redis.call('ZADD', KEYS[2], first, after)
+    next = redis.call('ZRANK', KEYS[2], after)
+    redis.call('ZREM', KEYS[2], after)
+    if score then redis.call('ZADD', KEYS[2], score, after) end
+end
 -- In steps, so that nobody else waits for long.
 for _ = 1, 10 do
-    rows = redis.call('ZRANGEBYSCORE', KEYS[2], first, '+inf', 'WITHSCORES', 'LIMIT', offset, 500)
+    rows = redis.call('ZRANGE', KEYS[2], next, next + 499, 'WITHSCORES')
     for i = 1, #rows, 2 do
         local job, due = rows[i], tonumber(rows[i + 1])
-        -- Those of one score are in the order of their names.
-        if not (due == tonumber(first) and job <= after) and #jobs < most then
+        if #jobs < most then
             last = { due, job }
             local known = redis.call('HMGET', ARGV[1] .. job, 'completed', 'failed', 'takes')
             if known[1] and redis.call('HEXISTS', KEYS[1], known[1]) == 0
@@ -20,7 +31,7 @@ for _ = 1, 10 do
             end
         end
     end
-    offset = offset + 500
+    next = next + 500
     if #jobs == most or #rows < 1000 then break end
 end
 return { jobs, (#jobs == most or #rows == 1000) and last or false }

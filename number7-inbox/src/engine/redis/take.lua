@@ -9,8 +9,8 @@ local taken = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', millis, 'LIMIT', 0, ARGV[2])) do
     local meta = ARGV[1] .. job
     local known = redis.call('HMGET', meta, 'completed', 'failed')
-    local is_settled = not known[1] or redis.call('HEXISTS', KEYS[1], known[1]) == 1
-        or redis.call('HEXISTS', KEYS[1], known[2]) == 1
+    local is_settled = known[1] and known[2] and (redis.call('HEXISTS', KEYS[1], known[1]) == 1
+        or redis.call('HEXISTS', KEYS[1], known[2]) == 1)
     local takes = redis.call('HINCRBY', meta, 'takes', 1)
     local rest = math.min(ARGV[4], ARGV[3] * 2 ^ math.min(takes - 1, 30))
     redis.call('ZADD', KEYS[2], string.format('%.0f', millis + rest), job)

@@ -81,7 +81,7 @@ local function claim(list, most, is_suspect)
             elseif not is_over(task, known[2], known[4]) then
                 local attempt = redis.call('HINCRBY', meta, 'attempts', 1)
                 redis.call('HSET', meta, 'status', 'Running', 'locked_by', worker,
-                    'locked_at', now[1])
+                    'locked_at', now[1], 'claimed_at', now[1] .. '.' .. now[2])
                 redis.call('SADD', claimed, task)
                 table.insert(claims, { task, attempt, known[3], json, known[5], known[6], is_suspect })
                 most = most - 1

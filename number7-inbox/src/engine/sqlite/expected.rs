@@ -52,18 +52,17 @@ macro_rules! is_settled {
 const LOOK_UP: &str = concat!(
     "SELECT job, ",
     is_settled!(),
-    ", due_at <= unixepoch() AND NOT is_overdue FROM number7_expected
-    WHERE queue = ? AND look_up_at <= unixepoch() ORDER BY look_up_at LIMIT ?"
+    ", due_at <= ?2 AND NOT is_overdue FROM number7_expected
+    WHERE queue = ?1 AND look_up_at <= ?2 ORDER BY look_up_at LIMIT ?3"
 );
 
 const SETTLE: &str = "
     DELETE FROM number7_expected WHERE queue = ? AND job IN (SELECT value FROM json_each(?))";
 
 const NOTE: &str = "
-    UPDATE number7_expected SET is_overdue = due_at <= unixepoch(),
-        take_at = coalesce(take_at, iif(due_at <= unixepoch(), unixepoch(), NULL)),
-        look_up_at = unixepoch() + min(?4, iif(due_at <= unixepoch(),
-            max(?3, unixepoch() - due_at), due_at - unixepoch()))
+    UPDATE number7_expected SET is_overdue = due_at <= ?5,
+        take_at = coalesce(take_at, iif(due_at <= ?5, ?5, NULL)),
+        look_up_at = ?5 + min(?4, iif(due_at <= ?5, max(?3, (?5 - due_at) / 10), due_at - ?5))
     WHERE queue = ?1 AND job IN (SELECT value FROM json_each(?2))";
 
 const OVERDUE: &str = concat!(
@@ -117,7 +116,9 @@ impl Expectations for Sqlite {
             }
             let mut writer = self.file.writer().await?;
             let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-            let found = query_as(LOOK_UP).bind(&self.queue).bind(MOST_LOOKED_UP);
+            // One time for all of it.
+            let now: i64 = query_scalar("SELECT unixepoch()").fetch_one(&mut *transaction).await?;
+            let found = query_as(LOOK_UP).bind(&self.queue).bind(now).bind(MOST_LOOKED_UP);
             let found: Vec<(String, bool, bool)> = found.fetch_all(&mut *transaction).await?;
             let is_more = found.len() == MOST_LOOKED_UP as usize;
             let jobs = |wanted| {
@@ -127,7 +128,7 @@ impl Expectations for Sqlite {
             let settle = query(SETTLE).bind(&self.queue).bind(jobs(true));
             settle.execute(&mut *transaction).await?;
             let note = query(NOTE).bind(&self.queue).bind(jobs(false));
-            let note = note.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY));
+            let note = note.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY)).bind(now);
             note.execute(&mut *transaction).await?;
             transaction.commit().await?;
             let overdue =
@@ -168,7 +169,7 @@ impl Expectations for Sqlite {
 
 /// Whole seconds are what the columns have; nothing is due earlier than it should be.
 fn seconds(duration: Duration) -> i64 {
-    sql::seconds(duration + Duration::from_nanos(999_999_999))
+    sql::seconds(duration.saturating_add(Duration::from_nanos(999_999_999)))
 }
 
 #[cfg(test)]

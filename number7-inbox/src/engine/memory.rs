@@ -1,0 +1,343 @@
+//! A store in memory, for tests: the rules of the real ones, each in a line or two, and virtual time.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::ready;
+use number7_core::Acceptance;
+use tokio::time::Instant;
+
+use super::{
+    Answer, Claim, End, Engine, Held, Listed, NewEvent, Turn, Turned,
+    expected::{Expectations, Expected, JobPlace, LookedUp, OverdueRow, Rest, Taken},
+};
+use crate::{Entry, InboxErrorKind, Origin, State, Stats, StoredEvent, history::History};
+
+/// A rule that is broken on purpose, to see that somebody notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Nothing,
+    /// An end counts whatever attempt it is of, and whoever has the event.
+    Fence,
+    /// A worker is dead after a quarter of its lease.
+    Lease,
+    /// An attempt is not counted when it is claimed.
+    Begin,
+    /// A key that is known is stored again.
+    Key,
+}
+
+/// The store. All that happens to it happens at once, in a call of [`Memory::apply`].
+#[derive(Clone)]
+pub(crate) struct Memory(Arc<Mutex<Tables>>);
+
+pub(crate) struct Tables {
+    pub(crate) broken: Broken,
+    /// By their names, which are in the order of acceptance.
+    pub(crate) tasks: BTreeMap<String, Task>,
+    /// When each worker was last heard of.
+    pub(crate) workers: HashMap<String, Instant>,
+    claims: u64,
+    /// The attempts whose worker was taken for dead.
+    pub(crate) reaped: Vec<(String, u32, String)>,
+}
+
+pub(crate) struct Task {
+    pub(crate) key: String,
+    json: Vec<u8>,
+    origin: Origin,
+    pub(crate) status: &'static str,
+    pub(crate) attempts: u32,
+    pub(crate) worker: Option<(String, u64)>,
+    due: Instant,
+    over: Option<Instant>,
+    history: History,
+}
+
+impl Memory {
+    pub(crate) fn new(broken: Broken) -> Self {
+        let (tasks, workers) = (BTreeMap::new(), HashMap::new());
+        let tables = Tables { broken, tasks, workers, claims: 0, reaped: Vec::new() };
+        Self(Arc::new(Mutex::new(tables)))
+    }
+
+    pub(crate) fn apply<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
+        operation(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Tables {
+    pub(crate) fn insert(&mut self, event: NewEvent) -> Acceptance {
+        let is_known = self.tasks.values().any(|task| task.key == event.key);
+        if is_known && self.broken != Broken::Key {
+            return Acceptance::Duplicate;
+        }
+        let NewEvent { key, json, origin } = event;
+        let task = Task {
+            key,
+            json: json.to_vec(),
+            origin,
+            status: "Pending",
+            attempts: 0,
+            worker: None,
+            due: Instant::now(),
+            over: None,
+            history: History::default(),
+        };
+        self.tasks.insert(format!("{:09}", self.tasks.len()), task);
+        Acceptance::New
+    }
+
+    pub(crate) fn turn(
+        &mut self,
+        worker: &str,
+        ends: &[End],
+        most: usize,
+        suspect: bool,
+    ) -> Turned {
+        let mut turned = Turned::default();
+        for end in ends {
+            if self.end(worker, end) {
+                turned.ended.push(end.task.clone());
+            }
+        }
+        // As the foreign key and the script have it.
+        if !self.workers.contains_key(worker) {
+            return turned;
+        }
+        self.claim(worker, "Failed", usize::from(suspect).min(most), &mut turned.claimed);
+        let left = most - turned.claimed.len();
+        self.claim(worker, "Pending", left, &mut turned.claimed);
+        turned
+    }
+
+    fn end(&mut self, worker: &str, end: &End) -> bool {
+        let Some(task) = self.tasks.get_mut(&end.task) else { return false };
+        let status = end.outcome.status();
+        let is_current = task.attempts == end.attempt
+            && task.worker.as_ref().is_none_or(|(holder, _)| holder == worker);
+        let is_over = task.status == "Done" && status != "Done"
+            || task.status == "Killed" && status == "Pending";
+        if self.broken != Broken::Fence && (!is_current || is_over) {
+            return false;
+        }
+        let now = Instant::now();
+        (task.status, task.attempts, task.worker) = (status, end.attempts(), None);
+        task.due = now + end.outcome.delay();
+        task.over = (status != "Pending").then_some(now);
+        if let Some(history) = &end.history {
+            task.history = history.clone();
+        }
+        true
+    }
+
+    fn claim(&mut self, worker: &str, status: &str, most: usize, claims: &mut Vec<Claim>) {
+        let now = Instant::now();
+        let mut due: Vec<_> = self.tasks.iter_mut().collect();
+        due.retain(|(_, task)| task.status == status && task.due <= now);
+        due.sort_by_key(|(_, task)| task.due);
+        for (name, task) in due.into_iter().take(most) {
+            self.claims += 1;
+            (task.status, task.worker) = ("Running", Some((worker.to_owned(), self.claims)));
+            task.attempts += u32::from(self.broken != Broken::Begin);
+            claims.push(Claim {
+                task: name.clone(),
+                attempt: task.attempts,
+                key: task.key.clone(),
+                stored: StoredEvent::new(task.json.clone()),
+                history: task.history.clone(),
+                origin: task.origin,
+                is_suspect: status == "Failed",
+            });
+        }
+    }
+
+    pub(crate) fn keep_alive(&mut self, worker: &str) -> Vec<Held> {
+        self.workers.insert(worker.to_owned(), Instant::now());
+        let held = |(name, task): (&String, &Task)| {
+            let (holder, since) = task.worker.as_ref()?;
+            (holder == worker).then(|| (name.clone(), since.to_string()))
+        };
+        self.tasks.iter().filter_map(held).collect()
+    }
+
+    pub(crate) fn release(&mut self, worker: &str, held: &[Held]) {
+        for (name, since) in held {
+            let Some(task) = self.tasks.get_mut(name) else { continue };
+            let is_same = task
+                .worker
+                .as_ref()
+                .is_some_and(|(holder, claim)| holder == worker && claim.to_string() == *since);
+            if is_same {
+                (task.status, task.worker) = ("Pending", None);
+                task.attempts = task.attempts.saturating_sub(1);
+            }
+        }
+    }
+
+    pub(crate) fn forget(&mut self, worker: &str) {
+        let holds = |task: &Task| task.worker.as_ref().is_some_and(|(holder, _)| holder == worker);
+        if !self.tasks.values().any(holds) {
+            self.workers.remove(worker);
+        }
+    }
+
+    pub(crate) fn reap(&mut self, lease: Duration, suspect_after: u32) -> u64 {
+        let lease = if self.broken == Broken::Lease { lease / 4 } else { lease };
+        let now = Instant::now();
+        let mut reaped = 0;
+        for (name, task) in &mut self.tasks {
+            let Some((worker, _)) = &task.worker else { continue };
+            if self.workers.get(worker).is_some_and(|seen| now - *seen > lease) {
+                self.reaped.push((name.clone(), task.attempts, worker.clone()));
+                let is_suspect = task.attempts >= suspect_after;
+                task.status = if is_suspect { "Failed" } else { "Pending" };
+                task.worker = None;
+                reaped += 1;
+            }
+        }
+        reaped
+    }
+
+    pub(crate) fn sweep(&mut self, retention: Duration, of_dead: Option<Duration>) -> u64 {
+        let before = self.tasks.len();
+        self.tasks.retain(|_, task| {
+            let retention = match task.status {
+                "Done" => Some(retention),
+                "Killed" => of_dead,
+                _ => None,
+            };
+            let age = task.over.map(|over| over.elapsed());
+            retention.is_none_or(|limit| age.is_none_or(|age| age <= limit))
+        });
+        (before - self.tasks.len()) as u64
+    }
+
+    fn stats(&self) -> Stats {
+        let now = Instant::now();
+        let count = |is: fn(&Task, Instant) -> bool| {
+            self.tasks.values().filter(|task| is(task, now)).count() as u64
+        };
+        Stats {
+            due: count(|task, now| matches!(task.status, "Pending" | "Failed") && task.due <= now),
+            later: count(|task, now| task.status == "Pending" && task.due > now),
+            in_hand: count(|task, _| task.status == "Running"),
+            done: count(|task, _| task.status == "Done"),
+            dead: count(|task, _| task.status == "Killed"),
+            ..Stats::default()
+        }
+    }
+
+    fn show(&self, key: &str) -> Option<Entry> {
+        let (name, task) = self.tasks.iter().find(|(_, task)| task.key == key)?;
+        Some(Entry {
+            place: String::new(),
+            task: name.clone(),
+            key: task.key.clone(),
+            stored: StoredEvent::new(task.json.clone()),
+            origin: task.origin,
+            state: match task.status {
+                "Running" => State::InHand,
+                "Done" => State::Done,
+                "Killed" => State::Dead,
+                _ if task.due > Instant::now() => State::Later,
+                _ => State::Due,
+            },
+            since: SystemTime::now(),
+            worker_seen: None,
+            attempts: task.attempts,
+            history: task.history.clone(),
+        })
+    }
+}
+
+fn at_once<'a, T: Send + 'a>(value: T) -> Answer<'a, T> {
+    Box::pin(ready(Ok(value)))
+}
+
+/// Answers at once, and never fails.
+impl Engine for Memory {
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
+        at_once(self.apply(|tables| tables.insert(event)))
+    }
+
+    fn turn<'a>(&'a self, Turn { worker, ends, most, suspect }: Turn<'a>) -> Answer<'a, Turned> {
+        at_once(self.apply(|tables| tables.turn(worker, ends, most, suspect)))
+    }
+
+    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
+        at_once(self.apply(|tables| tables.keep_alive(worker)))
+    }
+
+    fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
+        self.apply(|tables| tables.release(worker, held));
+        at_once(())
+    }
+
+    fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+        self.apply(|tables| tables.forget(worker));
+        at_once(())
+    }
+
+    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
+        at_once(self.apply(|tables| tables.reap(lease, suspect_after)))
+    }
+
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
+        at_once(self.apply(|tables| tables.sweep(retention, of_dead)))
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        at_once(())
+    }
+
+    fn stats(&self) -> Answer<'_, Stats> {
+        at_once(self.apply(|tables| tables.stats()))
+    }
+
+    fn list<'a>(&'a self, _: State, _: Option<&'a str>, _: u32) -> Answer<'a, Listed> {
+        Box::pin(ready(Err(InboxErrorKind::Invalid.into())))
+    }
+
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        at_once(self.apply(|tables| tables.show(key)))
+    }
+
+    fn requeue<'a>(&'a self, _: &'a [String]) -> Answer<'a, u64> {
+        at_once(0)
+    }
+
+    fn discard<'a>(&'a self, _: &'a str) -> Answer<'a, bool> {
+        at_once(false)
+    }
+}
+
+/// It expects nothing.
+impl Expectations for Memory {
+    fn expect(&self, _: Expected, _: Duration) -> Answer<'_, ()> {
+        at_once(())
+    }
+
+    fn forget_job<'a>(&'a self, _: &'a str) -> Answer<'a, bool> {
+        at_once(false)
+    }
+
+    fn look_up(&self) -> Answer<'_, LookedUp> {
+        at_once(LookedUp::default())
+    }
+
+    fn overdue(&self, _: Option<JobPlace>, _: u32) -> Answer<'_, Vec<OverdueRow>> {
+        at_once(Vec::new())
+    }
+
+    fn lead<'a>(&'a self, _: &'a str, _: Duration) -> Answer<'a, bool> {
+        at_once(false)
+    }
+
+    fn take<'a>(&'a self, _: u32, _: Rest) -> Answer<'a, Vec<Taken>> {
+        at_once(Vec::new())
+    }
+}
