@@ -20,9 +20,11 @@ pub mod server;
 pub mod socket;
 pub mod store;
 
-/// Compiles and runs the code in the README.
+/// Compiles and runs the code in the README and the pages beside it.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/operating.md")]
+#[doc = include_str!("../../docs/testing.md")]
 struct Readme;
 
 /// The secret of every receiver in the tests.

@@ -174,14 +174,15 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         }
         Command::List(ListArgs { state, filter, limit, after, store }) => {
             let inbox = store.open().await?;
-            let page = inbox.list(state, &filter.filter(), after.as_ref(), limit).await?;
+            let filter = filter.filter();
+            let page = inbox.list(state, &filter, after.as_ref(), limit).await?;
             let next = page.next.as_ref().map(ToString::to_string);
             output.print(
                 || text::list(state, &page, after.is_some()),
                 || json!({ "entries": page.entries.iter().map(text::json).collect::<Value>(), "next": next }),
             );
             if page.entries.is_empty() {
-                say_why_none(&inbox, state, output).await?;
+                say_why_none(&inbox, state, &filter, output).await?;
             }
             Ok(Verdict::Yes)
         }
@@ -213,14 +214,15 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         }
         Command::Requeue(RequeueArgs { filter, store, .. }) => {
             let inbox = store.open().await?;
-            let number = inbox.requeue_all(&filter.filter()).await?;
+            let filter = filter.filter();
+            let number = inbox.requeue_all(&filter).await?;
             let letters = if number == 1 { "dead letter is" } else { "dead letters are" };
             output.print(
                 || format!("{number} {letters} due again"),
                 || json!({ "requeued": number }),
             );
             if number == 0 {
-                say_why_none(&inbox, State::Dead, output).await?;
+                say_why_none(&inbox, State::Dead, &filter, output).await?;
             }
             Ok(Verdict::Yes)
         }
@@ -256,14 +258,20 @@ async fn changed(
 }
 
 /// A filter may be mistyped.
-async fn say_why_none(inbox: &Inbox, state: State, output: Output) -> Result<(), BoxError> {
+async fn say_why_none(
+    inbox: &Inbox,
+    state: State,
+    filter: &Filter,
+    output: Output,
+) -> Result<(), BoxError> {
     let stats = inbox.stats().await?;
-    match stats.of(state) {
-        0 => say_if_empty(&stats, output),
-        others => output.note(&format!(
+    let others = stats.of(state);
+    if others > 0 && *filter != Filter::new() {
+        output.note(&format!(
             "without --event and --job there are {others}; the name of an event is like job.failed"
-        )),
+        ));
     }
+    say_if_empty(&stats, output);
     Ok(())
 }
 
