@@ -101,7 +101,7 @@ const KEEP_ALIVE: &str = "
         VALUES ($1, $2, 'PostgresStorage', $3, now(), now())
         ON CONFLICT (id) DO UPDATE SET last_seen = now()
     )
-    SELECT id, lock_at::text FROM apalis.jobs
+    SELECT id, coalesce(lock_at::text, '') FROM apalis.jobs
     WHERE lock_by = $1 AND status IN ('Queued', 'Running')";
 
 /// What was claimed and not begun was counted when it was claimed by us, which is `Running`.
@@ -109,7 +109,7 @@ const RELEASE: &str = "
     UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL, status = 'Pending',
         attempts = CASE status WHEN 'Running' THEN greatest(attempts - 1, 0) ELSE attempts END
     WHERE lock_by = $1 AND status IN ('Queued', 'Running')
-        AND (id, lock_at::text) IN (SELECT * FROM unnest($2::text[], $3::text[]))";
+        AND (id, coalesce(lock_at::text, '')) IN (SELECT * FROM unnest($2::text[], $3::text[]))";
 
 /// The column that has the errors, with one more: of which attempt, and its text.
 macro_rules! noted {

@@ -95,7 +95,7 @@ const CLAIM: &str = "
         metadata ->> '$.\"number7.origin\"'";
 
 const HELD: &str = "
-    SELECT id, CAST(lock_at AS TEXT) FROM Jobs
+    SELECT id, coalesce(CAST(lock_at AS TEXT), '') FROM Jobs
     WHERE lock_by = ? AND +status IN ('Queued', 'Running')";
 
 const KEEP_ALIVE: &str = "
@@ -108,7 +108,7 @@ const RELEASE: &str = "
     UPDATE Jobs SET attempts = max(attempts - (status = 'Running'), 0), status = 'Pending',
         lock_by = NULL, lock_at = NULL
     WHERE lock_by = ? AND status IN ('Queued', 'Running')
-        AND (id, CAST(lock_at AS TEXT)) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
+        AND (id, coalesce(CAST(lock_at AS TEXT), '')) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
 
 /// The column that has the errors, with one more: of which attempt, and its text.
 macro_rules! noted {
