@@ -93,7 +93,8 @@ struct Seen {
     /// Which life of which process a worker is of.
     workers: HashMap<String, (usize, u32)>,
     running: HashMap<String, Vec<Running>>,
-    last_attempt: HashMap<String, u32>,
+    /// Which attempts were begun. One that was claimed before its process stood still may be begun late.
+    attempts: BTreeSet<(String, u32)>,
     accepted: BTreeSet<String>,
     handled: BTreeSet<String>,
     done: BTreeSet<String>,
@@ -132,7 +133,7 @@ impl World {
             lives: vec![life; NODES],
             workers: HashMap::new(),
             running: HashMap::new(),
-            last_attempt: HashMap::new(),
+            attempts: BTreeSet::new(),
             accepted: BTreeSet::new(),
             handled: BTreeSet::new(),
             done: BTreeSet::new(),
@@ -254,9 +255,8 @@ impl Seen {
         if is_doubled {
             self.violated(format!("{key} is in hand twice, and no lease was lost"));
         }
-        let last = self.last_attempt.insert(key.clone(), attempt);
-        if last.is_some_and(|last| attempt <= last) {
-            self.violated(format!("attempt {attempt} at {key} was counted before"));
+        if !self.attempts.insert((key.clone(), attempt)) {
+            self.violated(format!("attempt {attempt} at {key} was begun twice"));
         }
     }
 
