@@ -250,8 +250,10 @@ impl Seen {
         let has_lost = |run: &Running| {
             reaped.iter().any(|(task, attempt, _)| *task == run.task && *attempt == run.attempt)
         };
-        let is_doubled = running.iter().any(|run| !has_lost(run));
-        running.push(Running { node, life, task, attempt });
+        // It may have stood still, and lost the lease, between the claim and now.
+        let this = Running { node, life, task, attempt };
+        let is_doubled = !has_lost(&this) && running.iter().any(|run| !has_lost(run));
+        running.push(this);
         if is_doubled {
             self.violated(format!("{key} is in hand twice, and no lease was lost"));
         }
