@@ -1,5 +1,6 @@
 //! The protocol of workers, receivers and the sender, simulated in virtual time: stores that are away,
-//! slow or lose answers, and processes that die, stand still, stop and come back, by a seed.
+//! slow or lose answers, clocks that drift and are set, and processes that die, stand still, stop and
+//! come back, by a seed.
 //!
 //! `NUMBER7_SEEDS` is how many seeds are tried, and `NUMBER7_SEED` names a single one. One that fails
 //! prints its schedule.
@@ -183,6 +184,7 @@ impl Seen {
 
     fn fate(&mut self, node: usize, call: &str) -> Fate {
         if self.away_until > Instant::now() {
+            self.lives[node].ill_at = Some(Instant::now());
             return if self.random.is(50) { Fate::Refused } else { Fate::Swallowed };
         }
         let is_ill = self.is_faulty && self.random.is(6);
@@ -530,6 +532,9 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::new(seed, broken);
+        // The store's clock is up to a tenth faster or slower than those of the processes.
+        let speed = 0.9 + world.seen().random.below(201) as f64 / 1_000.0;
+        world.memory.apply(|tables| tables.clock.0 = speed);
         let mut processes: Vec<_> = (0..NODES).map(|node| Process::start(&world, node)).collect();
         let inboxes = processes.iter().map(|process| process.inbox.clone()).collect();
         let inboxes: Inboxes = Arc::new(Mutex::new(inboxes));
@@ -542,24 +547,39 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
             let (pause, action, node, long) = {
                 let random = &mut world.seen().random;
                 let node = random.below(NODES as u64) as usize;
-                (random.millis(500, 15_000), random.below(4), node, random.millis(500, 45_000))
+                (random.millis(500, 15_000), random.below(13), node, random.millis(500, 45_000))
             };
             sleep(pause).await;
             let is_over = world.seen().lives[node].is_over;
             match action {
                 _ if is_over => processes[node] = Process::start(&world, node),
-                0 => processes[node].kill(&world, node),
-                1 => {
+                0..3 => processes[node].kill(&world, node),
+                3..6 => {
                     let mut seen = world.seen();
                     seen.note(format!("process {node} stands still for {long:?}"));
                     let until = Instant::now() + long;
                     seen.lives[node].stands_until = until;
                     seen.lives[node].ill_at = Some(until);
                 }
-                2 => {
+                6..9 => {
                     let mut seen = world.seen();
                     seen.note(format!("the store is away for {long:?}"));
                     seen.away_until = Instant::now() + long;
+                }
+                9 => {
+                    let mut seen = world.seen();
+                    let is_forward = seen.random.is(50);
+                    let way = if is_forward { "forward" } else { "back" };
+                    seen.note(format!("the store's clock is set {way} by {long:?}"));
+                    if is_forward {
+                        let now = Instant::now();
+                        seen.lives.iter_mut().for_each(|life| life.ill_at = Some(now));
+                    }
+                    drop(seen);
+                    world.memory.apply(|Tables { clock: (_, set), .. }| match is_forward {
+                        true => *set += long,
+                        false => *set -= long,
+                    });
                 }
                 _ => {
                     world.seen().note(format!("process {node} is told to stop"));

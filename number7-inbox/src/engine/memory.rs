@@ -7,14 +7,20 @@ use std::{
 };
 
 use futures_util::future::ready;
-use number7_core::Acceptance;
-use tokio::time::Instant;
+use number7_core::{
+    Acceptance,
+    contract::{self, Place},
+};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Answer, Claim, End, Engine, Held, Listed, NewEvent, Turn, Turned,
     expected::{Expectations, Expected, JobPlace, LookedUp, OverdueRow, Rest, Taken},
 };
-use crate::{Entry, InboxErrorKind, Origin, State, Stats, StoredEvent, history::History};
+use crate::{
+    AcceptedEvent, BoxError, Entry, Inbox, InboxErrorKind, Origin, State, Stats, StoredEvent,
+    history::History,
+};
 
 /// A rule that is broken on purpose, to see that somebody notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,9 @@ pub(crate) struct Tables {
     pub(crate) tasks: BTreeMap<String, Task>,
     /// When each worker was last heard of.
     pub(crate) workers: HashMap<String, Instant>,
+    /// How fast the clock of the store is, and how far it was set, from an hour on.
+    pub(crate) clock: (f64, Duration),
+    begun: Instant,
     claims: u64,
     /// The attempts whose worker was taken for dead.
     pub(crate) reaped: Vec<(String, u32, String)>,
@@ -60,7 +69,9 @@ pub(crate) struct Task {
 impl Memory {
     pub(crate) fn new(broken: Broken) -> Self {
         let (tasks, workers) = (BTreeMap::new(), HashMap::new());
-        let tables = Tables { broken, tasks, workers, claims: 0, reaped: Vec::new() };
+        let clock = (1.0, Duration::from_secs(3600));
+        let (begun, reaped) = (Instant::now(), Vec::new());
+        let tables = Tables { broken, tasks, workers, clock, begun, claims: 0, reaped };
         Self(Arc::new(Mutex::new(tables)))
     }
 
@@ -70,6 +81,11 @@ impl Memory {
 }
 
 impl Tables {
+    fn now(&self) -> Instant {
+        let (speed, set) = self.clock;
+        self.begun + self.begun.elapsed().mul_f64(speed) + set
+    }
+
     pub(crate) fn insert(&mut self, event: NewEvent) -> Acceptance {
         let is_known = self.tasks.values().any(|task| task.key == event.key);
         if is_known && self.broken != Broken::Key {
@@ -83,7 +99,7 @@ impl Tables {
             status: "Pending",
             attempts: 0,
             worker: None,
-            due: Instant::now(),
+            due: self.now(),
             over: None,
             history: History::default(),
         };
@@ -115,6 +131,7 @@ impl Tables {
     }
 
     fn end(&mut self, worker: &str, end: &End) -> bool {
+        let now = self.now();
         let Some(task) = self.tasks.get_mut(&end.task) else { return false };
         let status = end.outcome.status();
         let is_current = task.attempts == end.attempt
@@ -124,7 +141,6 @@ impl Tables {
         if self.broken != Broken::Fence && (!is_current || is_over) {
             return false;
         }
-        let now = Instant::now();
         (task.status, task.attempts, task.worker) = (status, end.attempts(), None);
         task.due = now + end.outcome.delay();
         task.over = (status != "Pending").then_some(now);
@@ -135,7 +151,7 @@ impl Tables {
     }
 
     fn claim(&mut self, worker: &str, status: &str, most: usize, claims: &mut Vec<Claim>) {
-        let now = Instant::now();
+        let now = self.now();
         let mut due: Vec<_> = self.tasks.iter_mut().collect();
         due.retain(|(_, task)| task.status == status && task.due <= now);
         due.sort_by_key(|(_, task)| task.due);
@@ -156,7 +172,7 @@ impl Tables {
     }
 
     pub(crate) fn keep_alive(&mut self, worker: &str) -> Vec<Held> {
-        self.workers.insert(worker.to_owned(), Instant::now());
+        self.workers.insert(worker.to_owned(), self.now());
         let held = |(name, task): (&String, &Task)| {
             let (holder, since) = task.worker.as_ref()?;
             (holder == worker).then(|| (name.clone(), since.to_string()))
@@ -187,7 +203,7 @@ impl Tables {
 
     pub(crate) fn reap(&mut self, lease: Duration, suspect_after: u32) -> u64 {
         let lease = if self.broken == Broken::Lease { lease / 4 } else { lease };
-        let now = Instant::now();
+        let now = self.now();
         let mut reaped = 0;
         for (name, task) in &mut self.tasks {
             let Some((worker, _)) = &task.worker else { continue };
@@ -203,21 +219,21 @@ impl Tables {
     }
 
     pub(crate) fn sweep(&mut self, retention: Duration, of_dead: Option<Duration>) -> u64 {
-        let before = self.tasks.len();
+        let (before, now) = (self.tasks.len(), self.now());
         self.tasks.retain(|_, task| {
             let retention = match task.status {
                 "Done" => Some(retention),
                 "Killed" => of_dead,
                 _ => None,
             };
-            let age = task.over.map(|over| over.elapsed());
+            let age = task.over.map(|over| now - over);
             retention.is_none_or(|limit| age.is_none_or(|age| age <= limit))
         });
         (before - self.tasks.len()) as u64
     }
 
     fn stats(&self) -> Stats {
-        let now = Instant::now();
+        let now = self.now();
         let count = |is: fn(&Task, Instant) -> bool| {
             self.tasks.values().filter(|task| is(task, now)).count() as u64
         };
@@ -243,7 +259,7 @@ impl Tables {
                 "Running" => State::InHand,
                 "Done" => State::Done,
                 "Killed" => State::Dead,
-                _ if task.due > Instant::now() => State::Later,
+                _ if task.due > self.now() => State::Later,
                 _ => State::Due,
             },
             since: SystemTime::now(),
@@ -340,4 +356,41 @@ impl Expectations for Memory {
     fn take<'a>(&'a self, _: u32, _: Rest) -> Answer<'a, Vec<Taken>> {
         at_once(Vec::new())
     }
+}
+
+#[tokio::test]
+async fn keeps_the_contract() {
+    struct Places(Memory);
+
+    impl Place for Places {
+        type Inbox = Inbox;
+
+        async fn open(&self) -> Inbox {
+            Inbox::test(Arc::new(self.0.clone()))
+        }
+
+        async fn work(&self) -> Vec<Vec<u8>> {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let handled = Arc::clone(&seen);
+            let worker = self.open().await.worker(move |event: AcceptedEvent| {
+                handled.lock().unwrap().push(event.json().to_vec());
+                async { Ok::<_, BoxError>(()) }
+            });
+            let settled = async {
+                while self.0.apply(|tables| tables.tasks.values().any(|task| task.status != "Done"))
+                {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            worker.run_until(settled).await;
+            Arc::into_inner(seen).unwrap().into_inner().unwrap()
+        }
+    }
+
+    let place = Places(Memory::new(Broken::Nothing));
+    contract::survives_a_crash(&place).await;
+    contract::one_of_many_is_new(&place).await;
+    contract::a_dropped_future_loses_nothing(&place).await;
+    contract::reaches_the_handler(&place).await;
+    contract::stays_known(&place).await;
 }
