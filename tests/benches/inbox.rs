@@ -1,6 +1,7 @@
 //! How many events a second an inbox accepts and hands to a worker, on every store, and how soon.
 //!
-//! `cargo bench -p number7-tests --bench inbox` prints the table; `-- sqlite` only that store's,
+//! `cargo bench -p number7-tests --bench inbox` prints the table, and for comparison how many bare inserts
+//! the same store takes, by a pool of connections into a table with a primary key; `-- sqlite` only that store's,
 //! `-- --rows 1000000` with as many finished events in it, and `-- --slow` on a disk that needs 2 ms
 //! more for each synchronisation (it needs a C compiler). `-- --scrape` prints what it costs instead that
 //! somebody asks for the numbers every second. Figures of one run can be compared with each other, and
@@ -28,6 +29,7 @@ use number7_tests::{
     engine::{Engine, Server},
     store::{Store, fill},
 };
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::{
     runtime,
     sync::{Notify, mpsc},
@@ -146,6 +148,69 @@ async fn table(engine: &str, mut store: impl FnMut() -> Store, rows: u32) {
     print!("{:40}", format!("{engine}, {rows} finished{}", disk()));
     cells.iter().for_each(|cell| print!(" {cell:>10}"));
     println!();
+    print!("{:40}", format!("{engine}, bare inserts{}", disk()));
+    let bare = Bare::open(&accepting).await;
+    for callers in [1, 16, 64] {
+        let bare = bare.clone();
+        print!(" {:>10.0}", rate(callers, move || bare.clone().insert()).await);
+    }
+    println!();
+}
+
+/// A store without an inbox: a table of keys and bodies.
+#[derive(Clone)]
+enum Bare {
+    Sqlite(sqlx::SqlitePool),
+    Postgres(sqlx::PgPool),
+    Redis(redis::aio::MultiplexedConnection),
+}
+
+impl Bare {
+    const TABLE: &str = "CREATE TABLE bare (key TEXT PRIMARY KEY, body TEXT NOT NULL)";
+
+    async fn open(store: &Store) -> Self {
+        match store {
+            Store::Sqlite(folder) => {
+                // As safe as the inbox is.
+                let options = SqliteConnectOptions::new().filename(folder.path().join("bare.db"));
+                let options = options.create_if_missing(true).busy_timeout(SPAN * 10);
+                let options = options.journal_mode(SqliteJournalMode::Wal);
+                let options = options.synchronous(SqliteSynchronous::Full);
+                let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+                sqlx::raw_sql(Self::TABLE).execute(&pool).await.unwrap();
+                Self::Sqlite(pool)
+            }
+            Store::Postgres(url) => {
+                let pool = sqlx::PgPool::connect(url).await.unwrap();
+                sqlx::raw_sql(Self::TABLE).execute(&pool).await.unwrap();
+                Self::Postgres(pool)
+            }
+            Store::Redis(url) => {
+                let client = redis::Client::open(&**url).unwrap();
+                Self::Redis(client.get_multiplexed_async_connection().await.unwrap())
+            }
+        }
+    }
+
+    async fn insert(self) {
+        let key = format!("bare_{}", JOBS.fetch_add(1, Ordering::Relaxed));
+        let body = number7_tests::body("job.completed", &key);
+        match self {
+            Self::Sqlite(pool) => {
+                let insert = sqlx::query("INSERT INTO bare VALUES (?1, ?2) ON CONFLICT DO NOTHING");
+                insert.bind(key).bind(body).execute(&pool).await.unwrap();
+            }
+            Self::Postgres(pool) => {
+                let insert = sqlx::query("INSERT INTO bare VALUES ($1, $2) ON CONFLICT DO NOTHING");
+                insert.bind(key).bind(body).execute(&pool).await.unwrap();
+            }
+            Self::Redis(mut connection) => {
+                let mut set = redis::cmd("SET");
+                set.arg(key).arg(body).arg("NX");
+                set.exec_async(&mut connection).await.unwrap();
+            }
+        }
+    }
 }
 
 fn disk() -> &'static str {
@@ -266,21 +331,34 @@ async fn stats_take(inbox: &Inbox) -> Duration {
 
 /// How many events a second are accepted of so many callers.
 async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
+    let inbox = inbox.clone();
+    let accept = move || {
+        let inbox = inbox.clone();
+        async move { accept(&inbox).await }
+    };
+    rate(callers, accept).await
+}
+
+/// How many calls a second so many callers get done, each one after another.
+async fn rate<F>(callers: usize, call: impl Fn() -> F + Clone + Send + 'static) -> f64
+where
+    F: Future<Output = ()> + Send,
+{
     let begun = Instant::now();
     let mut calls = JoinSet::new();
     for _ in 0..callers {
-        let inbox = inbox.clone();
+        let call = call.clone();
         calls.spawn(async move {
-            let mut accepted = 0_u32;
+            let mut done = 0_u32;
             while begun.elapsed() < SPAN {
-                accept(&inbox).await;
-                accepted += 1;
+                call().await;
+                done += 1;
             }
-            accepted
+            done
         });
     }
-    let accepted: u32 = calls.join_all().await.into_iter().sum();
-    f64::from(accepted) / begun.elapsed().as_secs_f64()
+    let done: u32 = calls.join_all().await.into_iter().sum();
+    f64::from(done) / begun.elapsed().as_secs_f64()
 }
 
 /// How many events a second a worker handles of a backlog, by a handler that does nothing.
