@@ -27,6 +27,8 @@ use crate::{Verified, VerifiedError, log};
 ///     }
 /// }
 /// ```
+// Much is as in number7-tower: a type of the core could not implement a foreign trait here, and one around it
+// would be as long.
 pub struct AcceptNumber7<I> {
     inbox: Arc<I>,
     deadline: Duration,

@@ -36,6 +36,8 @@ use crate::{log, response::refusal_with_text};
 ///         .layer(VerifyNumber7::new(secret))
 /// }
 /// ```
+// Much is as in number7-actix: a type of the core could not implement a foreign trait here, and one around it
+// would be as long.
 pub struct AcceptNumber7<I> {
     inbox: Arc<I>,
     deadline: Duration,
