@@ -21,7 +21,7 @@ pub fn metrics(inbox: Inbox) -> Result<Router, BuildError> {
 
 async fn render(State((inbox, handle)): State<(Inbox, PrometheusHandle)>) -> String {
     if let Err(error) = inbox.stats().await {
-        // The rest is worth more than nothing.
+        // The other metrics are still worth having.
         eprintln!("the gauges are as they were: {error}");
     }
     handle.render()

@@ -46,8 +46,8 @@ impl ResponseError for VerifiedError {
         log::refused(&self.0);
         metrics::refused(&self.0);
         let mut response = HttpResponse::build(self.status_code());
-        // actix-web closes the connection, and says so, where it did not read the body. A refusal
-        // that always does tells the sender nothing about how far it came.
+        // actix-web closes the connection if the body was not read. If every refusal does so, the sender
+        // cannot tell how far it came.
         response.force_close();
         if let Some(delay) = self.0.retry_after() {
             response.insert_header((RETRY_AFTER, delay.as_secs()));

@@ -80,7 +80,7 @@ where
     S::Error: Into<Error>,
     B: MessageBody + 'static,
 {
-    // A server makes a response of an error of middleware.
+    // A server turns an error of middleware into a response.
     let response = match app.call(request).await {
         Ok(response) => response.into_parts().1.map_into_boxed_body(),
         Err(error) => error.into().error_response(),

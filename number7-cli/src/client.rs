@@ -84,7 +84,7 @@ impl Client {
                 RootCerts::new_with_certs(&owned.collect::<Vec<_>>())
             }
         };
-        // A redirect is an answer that is not 2xx.
+        // Redirects are not followed: they are answers that are not 2xx.
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -113,8 +113,7 @@ impl Client {
             let sent = Instant::now();
             let answer = self.send(url, message).map_err(|error| error.to_string());
             let answer = answer.map(|mut answer| {
-                // The connection can be used again once its answer is read, and what it says is no
-                // matter.
+                // Its content does not matter, but the connection can be used again only once it is read.
                 _ = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
                 answer.status()
             });

@@ -102,7 +102,7 @@ impl Target {
         for step in steps {
             let take = async {
                 match step {
-                    // That the receiver closed shows in its answer, or in that there is none.
+                    // A write that fails is no error: what the receiver answered before it closed is what counts.
                     Step::Write(bytes) => _ = writer.write_all(&bytes).await,
                     Step::Pause(pause) => sleep(pause).await,
                     Step::Close => _ = writer.shutdown().await,
@@ -196,6 +196,6 @@ async fn read_rest(
             return;
         }
     }
-    // What comes behind it is another answer.
+    // Further bytes belong to another answer.
     body.truncate(wanted);
 }

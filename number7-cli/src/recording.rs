@@ -86,7 +86,7 @@ impl Recording {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = file.metadata()?.len();
         if let Err(error) = file.write_all(&line) {
-            // A part of a line would make one line with the next.
+            // The rest of a broken line would run into the next one.
             file.set_len(before)?;
             return Err(error.into());
         }

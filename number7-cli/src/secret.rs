@@ -68,7 +68,7 @@ impl Recognized {
 
 /// Accepts what the secret signed, tells the others apart, and looks for the cause of every mismatch.
 pub(crate) fn diagnosing(secret: Secret, recognized: &[Recognized]) -> Result<Verifier, BoxError> {
-    // Nobody floods a command, so its clock lets none be too many in a second.
+    // The limit of diagnoses per second is for servers, so each gets a second of its own.
     let seconds = AtomicU64::new(0);
     let clock = move || {
         let seconds = seconds.fetch_add(1, Ordering::Relaxed);

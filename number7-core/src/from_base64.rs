@@ -19,10 +19,10 @@ pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
         b'+' | b'/' => Some(*byte),
         byte => byte.is_ascii_alphanumeric().then_some(*byte),
     };
-    // What is behind the padding is another text.
+    // Nothing may follow the padding.
     let text = text.split(|byte| *byte == b'=').next()?;
     let mut digits: Vec<_> = text.iter().filter_map(digit).collect();
-    // A single digit is less than a byte.
+    // A single digit left over is less than a byte.
     digits.truncate(digits.len() - usize::from(digits.len() % 4 == 1));
     LENIENT.decode(digits).ok().filter(|bytes| !bytes.is_empty())
 }

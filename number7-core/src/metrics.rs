@@ -25,7 +25,7 @@ pub fn verified(delivery: &Delivery) {
 pub fn refused(rejection: &Rejection) {
     let kind = rejection.kind().name();
     match rejection.kind() {
-        // It was verified, and counted then.
+        // It was counted when it was verified.
         RejectionKind::Untypable | RejectionKind::NotStored | RejectionKind::StoredTooSlowly => {
             metrics::counter!("number7_answers_refused_total", "kind" => kind).increment(1);
         }

@@ -46,7 +46,7 @@ pub(crate) async fn attempt(
     let Claim { task, attempt, key, stored, origin, history, .. } = claim;
     let attempts = settings.attempts;
     let (outcome, note) = if attempt > attempts {
-        // Whatever ends the process would end it again and again.
+        // The process has died in each of its attempts. One more would do no better.
         let error = "the process ended in the middle of the last attempt".to_owned();
         tracing::error!(target: "number7", key, "an event is a dead letter: {error}");
         (Outcome::Exhausted { error: error.clone() }, Some(error))
@@ -174,7 +174,7 @@ fn judge(
 
 /// Calls the handler. A panic is an error like others.
 async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>) -> Handled {
-    // The text of an error is the user's code as well.
+    // The text of an error comes from the user's code, which may panic as well.
     let handled = async {
         match handler(event).await.map_err(|failure| failure.0) {
             Ok(()) => Handled::Done,

@@ -72,7 +72,7 @@ impl Reconcile {
             }
             let room = settings.fetches_at_once - running.len();
             let ended = match (room, leads_until) {
-                // Not for longer than it leads.
+                // It must stop waiting when its lead ends.
                 (0, Some(until)) => {
                     timeout_at(until, running.join_next()).await.unwrap_or_default()
                 }
@@ -86,7 +86,7 @@ impl Reconcile {
             if room == 0 {
                 continue;
             }
-            // No more than a second's, so that the lease is renewed in time.
+            // At most as many as can be asked for within a second, so that the lead is renewed in time.
             let most = u32::try_from(room).unwrap_or(u32::MAX);
             let most = most.min(settings.fetches_per_second).min(MOST_LOOKED_UP);
             let taken = match self.engine.take(most, settings.fetch_rest).await {
@@ -108,7 +108,7 @@ impl Reconcile {
                     self.forget(&taken.job).await;
                     continue;
                 }
-                // One that takes longer than its rest is not asked for twice at a time.
+                // A call may take longer than the pause after it: the same job is not asked for twice at a time.
                 if asked.insert(taken.job.clone()) {
                     ticks.tick().await;
                     let (this, rest) = (self.clone(), settings.fetch_rest);

@@ -297,7 +297,7 @@ impl Node {
                 return Err(InboxErrorKind::Unreachable.into());
             }
         };
-        // It happens also if the process is gone by then.
+        // The store carries it out even if the process is gone by then.
         tokio::spawn(async move {
             sleep(after).await;
             if world.seen().away_until > Instant::now() {
@@ -311,7 +311,7 @@ impl Node {
         });
         let answer = match timeout(STORE_TIMEOUT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            // Whoever would answer is gone.
+            // The task that would answer has ended: nobody will.
             Ok(Err(_)) => {
                 sleep(STORE_TIMEOUT).await;
                 Err(InboxErrorKind::TooSlow.into())
@@ -439,7 +439,7 @@ impl Process {
         let worker = worker.backoff(Duration::from_millis(500), Duration::from_secs(4));
         let (stop, stopped) = oneshot::channel();
         let signal = async {
-            // One that is dropped is no signal.
+            // A sender that was dropped gave no signal.
             if stopped.await.is_err() {
                 pending::<()>().await;
             }

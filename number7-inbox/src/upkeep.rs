@@ -89,7 +89,7 @@ impl<'a> Upkeep<'a> {
             let asked = Moment::now();
             let pause = match self.renew().await {
                 true => {
-                    // All processes may have stood still, and the others are about to renew theirs.
+                    // If this process stood still, all may have, and the others are only about to renew theirs.
                     if asked.since(&renewed) > lease {
                         since = Instant::now();
                     }

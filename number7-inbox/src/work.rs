@@ -71,7 +71,7 @@ struct Shared {
 
 /// Works until it is to stop, and then until nothing is in hand.
 pub(crate) async fn work(job: Job, stop: CancellationToken) {
-    // A name is used once, so what a store has of an earlier worker never stands in the way.
+    // Each worker has a new name, so nothing that the store keeps of earlier ones gets in its way.
     let worker = format!("{WORKER_PREFIX}{}", Ulid::generate());
     let (in_hand, give_up) = (InHand::default(), CancellationToken::new());
     let shared = Arc::new(Shared { job, worker, in_hand, give_up });
@@ -87,7 +87,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
             Some(reconcile) if !stop.is_cancelled() => select! {
             biased;
                 () = reconcile.run(worker, &job.settings) => {}
-                // What is being fetched is fetched again, later.
+                // A fetch that is cut off here is made again later.
                 () = stop.cancelled() => pending().await,
             },
             _ => pending().await,
@@ -188,7 +188,7 @@ impl Worker {
                 );
             }
             let give_up_at = limit.and_then(|limit| Some(stops_since? + limit));
-            // Also while the store is away.
+            // Checked here, so that it ends in time even while the store is away.
             if give_up_at.is_some_and(|at| at <= Instant::now()) {
                 shared.give_up.cancel();
             }
@@ -200,11 +200,11 @@ impl Worker {
                         () = shared.job.news.notified(), if has_room => {}
                         () = sleep(POLL_INTERVAL), if has_room => {}
                         () = self.stop.cancelled(), if !is_stopping => {}
-                        // Whoever can resume it may be gone.
+                        // An error means that nobody is left who could resume it.
                         Ok(()) = self.paused.changed(), if !is_stopping => {}
                         () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
                             if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
-                        // A statement that arrives late claims when its answer is long given up.
+                        // A claim whose answer we gave up waiting for may have happened after all.
                         _ = check.tick() => self.may_have_more = true,
                     }
             }
@@ -223,7 +223,7 @@ impl Worker {
             }
         }
         let hooks = async { while self.hooks.join_next().await.is_some() {} };
-        // Those that take longer are dropped.
+        // Hooks that take longer are dropped.
         _ = timeout(limit.unwrap_or(Duration::MAX), hooks).await;
         mem::take(&mut self.given_up).into_iter().collect()
     }
@@ -293,7 +293,7 @@ impl Worker {
     /// Starts an attempt. It goes on although the worker is dropped.
     fn begin(&mut self, claim: Claim) {
         if self.stop.is_cancelled() {
-            // It is given back, as what was never begun.
+            // `release` gives it back, uncounted, because it was never begun.
             self.may_have_more = true;
             return;
         }
@@ -316,7 +316,7 @@ impl Worker {
             let Job { handler, settings, .. } = &shared.job;
             let end = attempt(&**handler, settings, claim, of_claim, &shared.give_up).await;
             shared.in_hand.has_returned(&id);
-            // The worker was dropped, and this is left of it.
+            // The worker itself was dropped, so this task has to record the end.
             if let Err(SendError(end)) = sender.send(end) {
                 shared.record_or_say(&end).await;
             }
@@ -398,7 +398,7 @@ impl Worker {
 
     /// Waits after a failure of the store, of which the log has one for each outage.
     async fn rest(&mut self, error: &InboxError) {
-        // The answer may have been that it has claimed something.
+        // The lost answer may have been that events were claimed.
         self.may_have_more = true;
         let failure = self.failure.get_or_insert_with(|| {
             tracing::warn!(
@@ -409,7 +409,7 @@ impl Worker {
         });
         let pause = failure.pause;
         failure.pause = (pause * 2).min(LONGEST_PAUSE);
-        // Nobody waits for a store for longer than for the lease that ends meanwhile.
+        // After one lease without the store, other workers have taken over anyway.
         let is_long = failure.since.elapsed() > self.shared.job.settings.lease;
         if self.stop.is_cancelled() && is_long {
             for end in mem::take(&mut self.ends) {
@@ -417,7 +417,7 @@ impl Worker {
                     target: "number7", task = end.task, attempt = end.attempt,
                     "could not record an attempt, it will be repeated: {error}"
                 );
-                // It was made, so it counts: it is taken over when the lease ends.
+                // The attempt was made, so it counts. Another worker takes the event over when the lease ends.
                 self.given_up.insert(end.task.clone());
                 self.is_over(&end, Recorded::Never);
             }
@@ -442,7 +442,7 @@ impl Drop for Worker {
         while let Ok(end) = self.receiver.try_recv() {
             ends.push(end);
         }
-        // There is no runtime any more if the whole process ends.
+        // At the end of the process there may be no runtime any more.
         if let (false, Ok(runtime)) = (ends.is_empty(), Handle::try_current()) {
             let shared = Arc::clone(&self.shared);
             runtime.spawn(async move {

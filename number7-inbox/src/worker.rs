@@ -234,7 +234,7 @@ impl Worker {
     /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set. SQLite keeps
     /// whole seconds, rounded up.
     pub fn fetch_backoff(mut self, first: Duration, longest: Duration) -> Self {
-        // One that rests for no time is asked for as often as the store can say so.
+        // Without a minimum, a job would be asked for as fast as the store can answer.
         let longest = longest.clamp(SHORTEST_FETCH_REST, LONGEST_REST);
         let first = first.clamp(SHORTEST_FETCH_REST, longest);
         self.job.settings.fetch_rest = Rest { first, longest };

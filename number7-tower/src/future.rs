@@ -97,7 +97,7 @@ where
             let next = match state.as_mut().project() {
                 StateProj::Reading { mut body, then } => match body.as_mut().poll(cx) {
                     Poll::Ready(Ok(delivery)) => {
-                        // Whatever becomes of it.
+                        // Counted here, whatever the inner service does with it.
                         metrics::verified(&delivery);
                         let then = then.take().expect(POLLED_AFTER_END);
                         match then.ready {

@@ -82,7 +82,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     output.print(|| format!("listening on {url}"), || json!({ "listening": url }));
     let ended = async { _ = signal::ctrl_c().await };
     let server = axum::serve(bound, app).with_graceful_shutdown(ended);
-    // Whoever holds a connection open does not hold up the end.
+    // A connection that somebody keeps open must not delay the end for long.
     let patience = async {
         _ = signal::ctrl_c().await;
         sleep(PATIENCE).await;
@@ -124,7 +124,7 @@ async fn receive(
     Verified(delivery): Verified<Delivery>,
     headers: HeaderMap,
 ) -> Response {
-    // It goes on, and is printed, although the sender goes away.
+    // A task of its own, so that it is printed even if the sender goes away.
     let taken = tokio::spawn(async move { listener.take(&delivery, &headers).await });
     taken.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
@@ -141,7 +141,7 @@ impl Listener {
         if let Some(record) = &self.record
             && let Err(error) = record.add(&recorded)
         {
-            // What cannot be recorded is delivered again.
+            // A 503 makes the sender deliver it again.
             self.output.error(&*error);
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }

@@ -57,7 +57,7 @@ pub(super) fn rewritings(json: &str, mut each: impl FnMut(&str, &[u8]) -> bool) 
     for (change, changed) in CHANGES {
         let changed = changed(&value);
         for escapes in &ESCAPES {
-            // What is the same in this layout is the same in all.
+            // Two escapings that agree in this layout agree in all of them.
             let Some(compact) = budget.spend(write(&changed, &LAYOUTS[0], escapes)) else { return };
             if !tried.insert(compact) {
                 continue;

@@ -111,7 +111,7 @@ impl<'a> Search<'a> {
             self.was_cut_short = true;
             return;
         }
-        // A block of the hash is what each takes at least.
+        // Even a short text costs one block of the hash.
         self.left = self.left.saturating_sub(text.len().max(64));
         mac.update(text);
         if mac.verify_slice(self.signature.as_bytes()).is_ok() && self.found.is_none() {

@@ -37,7 +37,7 @@ impl Timestamp {
     /// The text that was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // It was copied from a `str` as a whole.
+        // The bytes were copied from a whole `str`, so they are UTF-8.
         str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
     }
 

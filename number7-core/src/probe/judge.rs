@@ -11,8 +11,8 @@ impl Probe {
         let is_client_error = |status: u16| (400..500).contains(&status);
         match (self.answer(), seen) {
             (Answer::Accepted(_), Seen::Answer { status, .. }) => (200..300).contains(status),
-            // Nobody gets any further, so no answer is as good. One that comes while a body is still
-            // being sent may get lost.
+            // The request got no further, so a closed connection is as good as an answer. An answer that
+            // is sent while the body is still arriving may get lost.
             (Answer::Refused(kind), Seen::Closed) => {
                 self.also() == Some(413)
                     || matches!(kind, Kind::BodyBrokenOff | Kind::BodyTooLarge | Kind::BodyTooSlow)

@@ -26,7 +26,7 @@ pub(super) fn of_several(answers: &Answers) -> Vec<Finding> {
 
 /// Whoever is refused does not learn why.
 fn alike(answers: &Answers) -> Option<Finding> {
-    // Each part of an answer, by its name; and of each reason what the part was.
+    // For each part of an answer: for each reason of a refusal, the values that were seen.
     let mut parts: BTreeMap<&str, BTreeMap<String, BTreeSet<&[u8]>>> = BTreeMap::new();
     for (probe, seen) in answers {
         if let (Answer::Refused(kind), Seen::Answer { status: 401, headers, body, .. }) =
@@ -47,7 +47,7 @@ fn alike(answers: &Answers) -> Option<Finding> {
     if parts.is_empty() {
         return None;
     }
-    // What differs for one reason is a number or a time, and tells nothing.
+    // A part that varies within one reason is a date or a counter, and tells the sender nothing.
     let tells = |by_reason: &BTreeMap<String, BTreeSet<&[u8]>>| {
         by_reason.values().all(|values| values.len() == 1)
             && by_reason.values().collect::<BTreeSet<_>>().len() > 1

@@ -455,7 +455,7 @@ impl Probes {
             refused("a length that is less than the body", "more than the declared length is read")
                 .header("content-length", (json.len() - 1).to_string())
                 .request_with(|request| request.ending_by(Ending::Raw))
-                // What is too much is no good second request.
+                // The server may take the surplus byte for a second request, which is malformed.
                 .or(400),
         ]
     }
@@ -538,7 +538,7 @@ impl Probes {
         };
         let zipped = gzip(json.as_bytes());
         vec![
-            // Whoever takes it as it is does no harm.
+            // A receiver that ignores the coding, and takes the bytes as they are, does no harm.
             refused("an authentic body that claims gzip", "gzip").or(200),
             refused("an authentic body that claims br", "br").or(200),
             refused("an authentic body that claims two codings", "identity, gzip").or(200),
@@ -549,7 +549,7 @@ impl Probes {
     }
 
     fn untypable(&self) -> Vec<Probe> {
-        // An event that nobody knows can be anything.
+        // An unknown event may be about anything.
         let sample = Sample::completed("job_abc123");
         let json = sample.json();
         let otherwise = "an authentic body that is no event makes the receiver fail";

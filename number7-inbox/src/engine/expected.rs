@@ -67,7 +67,7 @@ impl Expected {
     pub(crate) fn new(job: &JobId) -> Result<Self, InboxError> {
         let refused = |text| InboxError::new(InboxErrorKind::Invalid, text);
         let job = job.as_str();
-        // No text of PostgreSQL's has a NUL.
+        // PostgreSQL refuses texts with a NUL.
         if job.is_empty() || job.contains('\0') {
             return Err(refused("the id of a job is not empty and has no NUL"));
         }

@@ -120,7 +120,7 @@ impl Tables {
                 turned.ended.push(end.task.clone());
             }
         }
-        // As the foreign key and the script have it.
+        // As the foreign key of the SQL stores, and the script of Redis, demand.
         if !self.workers.contains_key(worker) {
             return turned;
         }

@@ -197,7 +197,7 @@ fn list(status: &str, state: State) -> AssertSqlSafe<String> {
             ("lock_at", "lock_by IN (SELECT id FROM apalis.workers WHERE worker_type = $1)")
         }
         "Done" | "Killed" => ("done_at", "true"),
-        // As the index has it. All events of ours have this priority.
+        // The condition of the index. All our events have this priority.
         _ => ("run_at", "priority = 0"),
     };
     let (first, last) = match state {
@@ -311,7 +311,7 @@ async fn refuse_pooler(
 }
 
 async fn backend(connection: &mut PgConnection) -> Result<i32, InboxError> {
-    // Not prepared, which is what fails there.
+    // Not a prepared statement: poolers in transaction mode refuse those, and this must still tell.
     let row = raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?;
     Ok(sqlx::Row::try_get(&row, 0)?)
 }
@@ -498,7 +498,7 @@ impl Engine for Postgres {
         Box::pin(sql::list(state, after, most, move |status, place, most| {
             let (time, last) = match place {
                 Some((micros, id)) => (Some(micros), id),
-                // Before all that are due at the same time, or after them.
+                // An id before all those that are due at the same time, or one after them.
                 None if state == State::Later => (None, "~".to_owned()),
                 None => (None, String::new()),
             };

@@ -189,7 +189,8 @@ impl Redis {
         let list = |name: &str, key, low, high| (name.to_owned(), key, low, high);
         Ok(match state {
             State::Due => vec![
-                // What is delayed is moved to the active list: it is rather listed twice than not.
+                // Workers move events from the delayed list to the active one meanwhile. In this order, such an
+                // event may be listed twice, but is never left out.
                 list("delayed", self.delayed(), "-inf", "now"),
                 list("suspects", self.suspects(), "", ""),
                 list("active", self.config.active_jobs_list(), "", ""),
@@ -415,7 +416,7 @@ impl Engine for Redis {
                 let (list, score, task) = (part()?, part()?, part()?);
                 match lists.iter().position(|(name, ..)| *name == list) {
                     Some(found) => (number, place) = (found, (score, task)),
-                    // It was that of a worker that is gone. The others are in their order.
+                    // The list of a worker that is gone: go on with the next in order.
                     None if state == State::InHand => {
                         number = lists.partition_point(|(name, ..)| *name < list);
                     }

@@ -121,7 +121,7 @@ pub(super) async fn list<'a>(
 }
 
 fn read(place: &str) -> Result<Place, InboxError> {
-    // No text of PostgreSQL's has a NUL.
+    // PostgreSQL refuses texts with a NUL.
     let place = Some(place).filter(|place| !place.contains('\0'));
     let (time, last) = place.and_then(|place| place.split_once('.')).ok_or_else(no_cursor)?;
     Ok((time.parse().map_err(|_| no_cursor())?, last.to_owned()))

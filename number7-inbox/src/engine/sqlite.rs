@@ -261,7 +261,7 @@ impl Sqlite {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(CONNECT_TIMEOUT)
-                // A file does not hang up.
+                // A connection to a file cannot break, so there is nothing to test.
                 .test_before_acquire(false)
                 .connect_lazy_with(options.clone())
         };
@@ -298,7 +298,7 @@ impl Sqlite {
     async fn lead(file: Arc<File>, queue: String, mut leader: Leader) {
         while let Some(group) = leader.next() {
             match file.insert(&queue, &group).await {
-                // It may be the fault of one of them.
+                // One event of the group may be at fault, so each is tried alone.
                 Err(error) if !group.is_one() && is_about_an_event(&error) => {
                     for alone in group.split() {
                         let stored = file.insert(&queue, &alone).await;
@@ -439,7 +439,7 @@ impl Engine for Sqlite {
             if let Some(leader) = leader {
                 tokio::spawn(Self::lead(Arc::clone(&self.file), self.queue.clone(), leader));
             }
-            // It is dropped only where its runtime ends.
+            // The sender is dropped only when the runtime ends.
             stored.await.unwrap_or_else(|_| Err(InboxErrorKind::Unreachable.into()))
         }))
     }
@@ -448,7 +448,7 @@ impl Engine for Sqlite {
         Box::pin(in_time(async move {
             let mut turned = Turned::default();
             if turn.ends.is_empty() {
-                // Whoever has nothing to do does not keep others from writing.
+                // Reading first: a worker that has nothing to do must not take the write lock.
                 let is_due = query_scalar(IS_DUE).bind(&self.queue);
                 if !is_due.fetch_one(&self.file.readers).await? {
                     return Ok(turned);

@@ -131,7 +131,7 @@ fn age(entry: &Entry) -> String {
     let ago = |time| SystemTime::now().duration_since(time);
     match (ago(entry.since()), entry.worker_seen()) {
         (Err(to_come), _) if entry.state() == State::Later => {
-            // What is not over yet is not said to be 0.
+            // Rounded up, so that the last second does not show as 0.
             format!("due in {}", length(to_come.duration() + Duration::from_millis(999)))
         }
         (age, None) => format!("for {}", length(age.unwrap_or_default())),
