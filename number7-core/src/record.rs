@@ -136,6 +136,14 @@ mod tests {
     }
 
     #[test]
+    fn debug_shows_neither_key_nor_json() {
+        let json = r#"{"event":"a","jobId":"b"}"#;
+        let delivery = Delivery::new(Bytes::from_static(json.as_bytes()), Arc::from("test"));
+        let record = Record::of(&delivery).unwrap();
+        assert_eq!(format!("{record:?}"), "Record { bytes: 25, .. }");
+    }
+
+    #[test]
     fn without_a_job_the_bytes_are_the_key() {
         let json = r#"{"event":"a"}"#;
         assert_eq!(
