@@ -26,3 +26,21 @@ pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     digits.truncate(digits.len() - usize::from(digits.len() % 4 == 1));
     LENIENT.decode(digits).ok().filter(|bytes| !bytes.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_alphabet_is_read_and_what_is_no_digit_is_passed_over() {
+        for text in ["aGk=", "aGk", "a G\nk", "aGk=abcd"] {
+            assert_eq!(from_base64(text.as_bytes()), Some(b"hi".to_vec()), "{text:?}");
+        }
+        assert_eq!(from_base64(b"_-8"), Some(vec![0xff, 0xef]));
+        assert_eq!(from_base64(b"/+8"), Some(vec![0xff, 0xef]));
+        assert_eq!(from_base64(b"aGkhb"), Some(b"hi!".to_vec()));
+        for nothing in ["", "=", "a", "=aGk="] {
+            assert_eq!(from_base64(nothing.as_bytes()), None, "{nothing:?}");
+        }
+    }
+}

@@ -131,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn the_error_says_why_there_is_no_job() {
+        for (rest, kind) in [
+            ("", EventErrorKind::MissingField),
+            (r#","jobId":"""#, EventErrorKind::EmptyField),
+            (r#","jobId":7"#, EventErrorKind::WrongType),
+            (r#","jobId":"a","jobId":"a""#, EventErrorKind::RepeatedField),
+        ] {
+            let json = format!(r#"{{"event":"job.completed"{rest}}}"#);
+            let error = Outline::read(json.as_bytes()).unwrap().job_id.unwrap_err();
+            assert_eq!((error.kind(), error.field()), (kind, Some("jobId")), "{json}");
+        }
+        assert_eq!(Outline::read(b"[]").unwrap_err().kind(), EventErrorKind::NotAnObject);
+    }
+
+    #[test]
     fn what_names_no_event_is_refused() {
         for json in [
             "",
