@@ -1,8 +1,8 @@
 //! Whether the time of a comparison tells where two signatures differ, by dudect's test: |t| stays below
 //! 4.5 over a million samples unless it does.
 //!
-//! `cargo bench -p number7-benches --bench timing` prints the `max t` of each pair. The last is one of
-//! `==` on bytes, which does tell, and shows that the test can see it.
+//! `cargo bench -p number7-benches --bench timing` prints the `max t` of each pair. The last compares byte
+//! by byte and stops at the first that differs: it does tell, and shows that the test can see it.
 
 use std::{array, hint::black_box};
 

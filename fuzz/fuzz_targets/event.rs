@@ -1,4 +1,6 @@
 //! See `number7_fuzz::event`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| number7_fuzz::event(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    number7_fuzz::event(data);
+});

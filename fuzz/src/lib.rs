@@ -1,8 +1,10 @@
 //! What must hold for every input of number7-core. Each function is a target of `cargo fuzz`, and
 //! panics where a rule is broken; the corpus that the fuzzer has found runs as plain tests.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
+#![allow(clippy::must_use_candidate, reason = "a fuzzer looks only for panics")]
 
 use std::{
+    fmt,
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +18,9 @@ use number7_core::{
     Delivery, Event, EventErrorKind, Record, Rejection, RejectionKind, SIGNATURE_HEADER, Secret,
     Signature, Verifier,
 };
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// The targets, by their names.
 pub const TARGETS: [(&str, Target); 5] = [
@@ -27,14 +31,18 @@ pub const TARGETS: [(&str, Target); 5] = [
     ("diagnosis", diagnosis),
 ];
 
-/// What an input is given to.
-pub type Target = fn(&[u8]);
+/// What an input is given to. It returns what kind of input it was.
+pub type Target = fn(&[u8]) -> &'static str;
+
+/// What bytes are that `arbitrary` makes nothing of.
+const NOTHING: &str = "nothing";
 
 /// So small that a fuzzer gets over it.
 const BODY_LIMIT: usize = 64;
 
-static SECRET: LazyLock<Secret> =
-    LazyLock::new(|| Secret::new("the secret of the fuzzer").unwrap());
+const KEY: &str = "the secret of the fuzzer";
+
+static SECRET: LazyLock<Secret> = LazyLock::new(|| Secret::new(KEY).unwrap());
 
 static VERIFIER: LazyLock<Verifier> =
     LazyLock::new(|| Verifier::new(SECRET.clone()).body_limit(BODY_LIMIT));
@@ -95,8 +103,8 @@ impl Text<'_> {
 /// Headers and chunks, against the rules as one would write them down: exactly one signature header,
 /// which is the HMAC of the body in hex; nothing larger than the limit, in words or in deeds; and no
 /// encoding.
-pub fn request(data: &[u8]) {
-    let Ok(request) = Request::arbitrary_take_rest(Unstructured::new(data)) else { return };
+pub fn request(data: &[u8]) -> &'static str {
+    let Ok(request) = Request::arbitrary_take_rest(Unstructured::new(data)) else { return NOTHING };
     let headers = request.headers.iter();
     let headers: Vec<_> =
         headers.map(|(name, value)| (name.text(), value.bytes(request.body))).collect();
@@ -106,9 +114,13 @@ pub fn request(data: &[u8]) {
         let named = headers.iter().filter(|header| header.0.eq_ignore_ascii_case(name));
         named.map(|header| String::from_utf8_lossy(&header.1)).collect::<Vec<_>>()
     };
-    let hmac = SECRET.sign(request.body).to_string();
-    let is_signed =
-        matches!(&values(SIGNATURE_HEADER)[..], [one] if one.to_ascii_lowercase() == hmac);
+    let signatures = values(SIGNATURE_HEADER);
+    let is_hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let one = match &signatures[..] {
+        [one] => Some(&**one),
+        _ => None,
+    };
+    let is_signed = one.is_some_and(|one| one.to_ascii_lowercase() == hmac(request.body));
     let is_large = |text: &str| {
         let digits = text.trim_start_matches('0');
         text.bytes().all(|byte| byte.is_ascii_digit())
@@ -124,16 +136,32 @@ pub fn request(data: &[u8]) {
         Ok(delivery) => {
             assert!(is_signed && fits && !is_encoded, "it was accepted");
             assert_eq!(delivery.body(), request.body);
+            "accepted"
         }
         Err(kind) => {
-            assert!(!(is_signed && fits && !is_encoded), "it was refused as {kind:?}");
-            match kind {
-                RejectionKind::BodyTooLarge => assert!(!fits),
-                RejectionKind::BodyEncoded => assert!(is_signed),
-                _ => assert!(!is_signed, "{kind:?}"),
-            }
+            let is_right = match kind {
+                RejectionKind::MissingSignature => signatures.is_empty(),
+                RejectionKind::RepeatedSignature => signatures.len() > 1,
+                RejectionKind::MalformedSignature => one.is_some_and(|one| !is_hex(one)),
+                RejectionKind::SignatureMismatch => one.is_some_and(is_hex) && !is_signed,
+                RejectionKind::BodyTooLarge => !fits,
+                RejectionKind::BodyEncoded => is_signed && fits && is_encoded,
+                _ => false,
+            };
+            assert!(is_right, "it was refused as {kind:?}");
+            kind.name()
         }
     }
+}
+
+/// HMAC-SHA256 by its definition.
+fn hmac(body: &[u8]) -> String {
+    let mut key = [0; 64];
+    key[..KEY.len()].copy_from_slice(KEY.as_bytes());
+    let inner = Sha256::new().chain_update(key.map(|byte| byte ^ 0x36)).chain_update(body);
+    let outer = Sha256::new().chain_update(key.map(|byte| byte ^ 0x5c));
+    let hmac = outer.chain_update(inner.finalize()).finalize();
+    hmac.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn receive(headers: &[(String, Vec<u8>)], chunks: &[Bytes]) -> Result<Delivery, RejectionKind> {
@@ -159,7 +187,7 @@ fn chunks(body: &[u8], cuts: &[u8]) -> Vec<Bytes> {
 }
 
 /// What is typed is what [`Value`] reads, and what [`Value`] reads as an event is typed.
-pub fn event(data: &[u8]) {
+pub fn event(data: &[u8]) -> &'static str {
     let (typed, read) = (Event::from_json(data), serde_json::from_slice::<Value>(data));
     if let Ok(event) = &typed {
         let written = serde_json::to_string(event).unwrap();
@@ -177,7 +205,7 @@ pub fn event(data: &[u8]) {
             let passed_over = ["number out of range", "surrogate", "hex escape", "recursion limit"];
             let is_passed_over = passed_over.iter().any(|known| error.contains(known));
             assert!(typed.is_err() || is_passed_over, "it was typed, and is no JSON: {error}");
-            return;
+            return if typed.is_ok() { "too much for `Value`" } else { "no JSON" };
         }
     };
     let text = |field: &str| read[field].as_str();
@@ -185,14 +213,24 @@ pub fn event(data: &[u8]) {
         Ok(Event::Unknown(event)) => {
             assert_eq!(Some(event.name()), text("event"));
             assert_eq!(serde_json::from_str::<Value>(event.json()).unwrap(), read);
+            "unknown"
         }
         Ok(event) => {
             assert_eq!(Some(event.name()), text("event"));
             let written = serde_json::to_value(&event).unwrap();
             for (field, value) in written.as_object().unwrap() {
-                // A time is written as it is, but may be in another form than it was.
                 assert!(field == "timestamp" || read[field] == *value, "{field}");
             }
+            let (timestamp, name) = match &event {
+                Event::JobCompleted(job) => (&job.timestamp, "completed"),
+                Event::JobFailed(job) => (&job.timestamp, "failed"),
+                _ => panic!("{event:?} is new to the fuzzer"),
+            };
+            if let Some(millis) = text("timestamp").and_then(millis) {
+                let expected = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+                assert_eq!(Some(timestamp.to_system_time()), expected);
+            }
+            name
         }
         Err(error) => {
             let needs = match text("event") {
@@ -201,44 +239,118 @@ pub fn event(data: &[u8]) {
                     &["jobId", "fileStatus", "documentType", "timestamp", "error"]
                 }
                 Some(_) => &[],
-                None => return,
+                None => return "no event",
             };
             let is_event = needs.iter().all(|field| text(field).is_some());
-            let expected = [EventErrorKind::RepeatedField, EventErrorKind::InvalidTimestamp];
-            assert!(!is_event || expected.contains(&error.kind()), "it was refused: {error}");
+            let is_right = match error.kind() {
+                EventErrorKind::RepeatedField => has_a_repeated_name(data),
+                EventErrorKind::InvalidTimestamp => text("timestamp").and_then(millis).is_none(),
+                _ => !is_event,
+            };
+            assert!(is_right, "it was refused: {error}");
+            "refused"
         }
     }
+}
+
+/// Milliseconds since 1970 of a time as the vendor writes it, `2026-04-22T10:00:00.000Z`, read naively.
+fn millis(text: &str) -> Option<u64> {
+    let digits = |from: usize, to: usize| {
+        let digits = text.get(from..to)?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
+    };
+    let mut marks =
+        [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "."), (23, "Z")].iter();
+    if text.len() != 24 || !marks.all(|(at, mark)| text.get(*at..at + 1) == Some(*mark)) {
+        return None;
+    }
+    let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
+    let (hour, minute, second) = (digits(11, 13)?, digits(14, 16)?, digits(17, 19)?);
+    let is_day = year >= 1970 && (1..=12).contains(&month) && (1..=28).contains(&day);
+    if !is_day || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let years = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum::<u64>();
+    let february = 28 + u64::from(is_leap(year));
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let days = years + months.iter().take(month as usize - 1).sum::<u64>() + day - 1;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000 + digits(20, 23)?)
+}
+
+/// Whether an object has one name twice at its top level.
+fn has_a_repeated_name(json: &[u8]) -> bool {
+    struct Names(Vec<String>);
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Self;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+            while let Some((name, _)) = map.next_entry::<String, Value>()? {
+                self.0.push(name);
+            }
+            Ok(self)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let names = json.deserialize_map(Names(Vec::new()));
+    names.is_ok_and(|Names(names)| {
+        names.iter().enumerate().any(|(at, name)| names[..at].contains(name))
+    })
 }
 
 #[derive(Arbitrary)]
 enum Bodies<'a> {
+    Same(&'a str, &'a str),
     Pairs([(&'a str, &'a str); 2]),
-    Raw([&'a [u8]; 2]),
+    Raw([(&'a str, &'a str); 2]),
 }
 
-/// Two events share a key exactly if they have the same name and the same job, or the same bytes.
-pub fn key(data: &[u8]) {
-    let Ok(bodies) = Bodies::arbitrary_take_rest(Unstructured::new(data)) else { return };
-    match bodies {
-        Bodies::Pairs(pairs) => {
-            let [one, other] = pairs.map(|(event, job)| {
-                let json = json!({ "event": event, "jobId": job, "n": 1 }).to_string();
-                Record::key_of(json.as_bytes()).unwrap()
-            });
-            assert_eq!(one == other, pairs[0] == pairs[1], "{one} and {other}");
-        }
-        Bodies::Raw(bodies) => {
-            let [Ok(one), Ok(other)] = bodies.map(Record::key_of) else { return };
-            let [first, second] = bodies.map(|body| serde_json::from_slice::<Value>(body).ok());
-            let (Some(first), Some(second)) = (first, second) else { return };
+/// Two events share a key exactly if they have the same name and the same job, in whatever way they are
+/// written; or the same bytes, if one of the two is missing.
+pub fn key(data: &[u8]) -> &'static str {
+    let key = |json: &str| Record::key_of(json.as_bytes());
+    let pairs = match Bodies::arbitrary_take_rest(Unstructured::new(data)) {
+        Ok(Bodies::Same(event, job)) => [(event, job); 2],
+        Ok(Bodies::Pairs(pairs)) => pairs,
+        Ok(Bodies::Raw(raw)) => {
+            let bodies = raw.map(|(event, job)| format!(r#"{{"event":{event},"jobId":{job}}}"#));
+            let [Ok(one), Ok(other)] = [&bodies[0], &bodies[1]].map(|json| key(json)) else {
+                return "no event";
+            };
+            let [first, second] = [0, 1].map(|at| serde_json::from_str::<Value>(&bodies[at]).ok());
+            let (Some(first), Some(second)) = (first, second) else { return "no value" };
             let is_same = ["event", "jobId"].iter().all(|field| first[field] == second[field]);
             assert!(one != other || is_same || bodies[0] == bodies[1], "{one}");
+            return "two bodies";
         }
-    }
+        Err(_) => return NOTHING,
+    };
+    let [(event, job), (other_event, other_job)] = pairs;
+    let one = json!({ "event": event, "jobId": job, "n": 1 }).to_string();
+    let (other_event, other_job) = (escaped(other_event), escaped(other_job));
+    let other = format!("{{\n \"jobId\" : {other_job},\t\"n\":2,\"event\":{other_event}}}");
+    let (one, other) = (key(&one).unwrap(), key(&other).unwrap());
+    let is_same = pairs[0] == pairs[1] && !event.is_empty() && !job.is_empty();
+    assert_eq!(one == other, is_same, "{one} and {other}");
+    if is_same { "the same pair" } else { "two pairs" }
+}
+
+/// A text of JSON in which every character is escaped.
+fn escaped(text: &str) -> String {
+    let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+    format!("\"{}\"", units.collect::<String>())
 }
 
 /// A header value, against a naive reading of hex.
-pub fn signature(data: &[u8]) {
+pub fn signature(data: &[u8]) -> &'static str {
     let is_hex = data.len() == 64 && data.iter().all(u8::is_ascii_hexdigit);
     match Signature::parse(data) {
         Ok(signature) => {
@@ -248,8 +360,12 @@ pub fn signature(data: &[u8]) {
                 assert_eq!(u8::from_str_radix(digits, 16), Ok(*byte));
             }
             assert_eq!(signature.to_string().as_bytes(), data.to_ascii_lowercase());
+            "a signature"
         }
-        Err(_) => assert!(!is_hex),
+        Err(_) => {
+            assert!(!is_hex);
+            "no signature"
+        }
     }
 }
 
@@ -261,8 +377,8 @@ struct Mismatch<'a> {
     by_other: bool,
 }
 
-/// A diagnosis changes no verdict, and every mismatch is looked into.
-pub fn diagnosis(data: &[u8]) {
+/// A diagnosis changes no verdict, and recognizes the secret of another environment on every body.
+pub fn diagnosis(data: &[u8]) -> &'static str {
     static OTHER: LazyLock<Secret> = LazyLock::new(|| Secret::new("of staging").unwrap());
     static DIAGNOSING: LazyLock<Verifier> = LazyLock::new(|| {
         let seconds = AtomicU64::new(0);
@@ -274,7 +390,9 @@ pub fn diagnosis(data: &[u8]) {
         Verifier::new(SECRET.clone()).recognize("staging", OTHER.clone()).diagnose(clock)
     });
     static PLAIN: LazyLock<Verifier> = LazyLock::new(|| Verifier::new(SECRET.clone()));
-    let Ok(mismatch) = Mismatch::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let Ok(mismatch) = Mismatch::arbitrary_take_rest(Unstructured::new(data)) else {
+        return NOTHING;
+    };
     let secret = if mismatch.by_other { &*OTHER } else { &*SECRET };
     let header = match mismatch.signed {
         Some(body) => secret.sign(body).to_string().into_bytes(),
@@ -286,10 +404,17 @@ pub fn diagnosis(data: &[u8]) {
     match (plain, diagnosing) {
         (Ok(plain), Ok(diagnosing)) => {
             assert_eq!((plain.body(), diagnosing.body()), (&body, &body));
+            "verified"
         }
         (Err(plain), Err(diagnosing)) => {
             assert_eq!(plain.kind(), diagnosing.kind());
             assert!(plain.diagnosis().is_none());
+            let diagnosis = diagnosing.diagnosis();
+            if mismatch.by_other && mismatch.signed == Some(mismatch.body) {
+                assert_eq!(diagnosis.and_then(|found| found.secret()), Some("staging"));
+                return "recognized";
+            }
+            if diagnosis.is_some() { "diagnosed" } else { "not diagnosed" }
         }
         (plain, diagnosing) => panic!("{plain:?}, but diagnosed {diagnosing:?}"),
     }

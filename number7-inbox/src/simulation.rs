@@ -4,15 +4,21 @@
 //!
 //! `NUMBER7_SEEDS` is how many seeds are tried, and `NUMBER7_SEED` names a single one. One that fails
 //! prints its schedule.
+//!
+//! Handlers do not put events off, and a stop has no limit. The attempt that either ends does not count,
+//! so the next has the same number, and the store cannot tell a late end of the first from one of the
+//! second.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     env,
     future::pending,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use number7_core::{Accept, Acceptance, Record, Secret, Verifier};
 use tokio::{
     runtime,
@@ -26,7 +32,7 @@ use crate::{
     engine::{
         Answer, Engine, Held, Listed, NewEvent, Turn, Turned,
         expected::{Expectations, Expected, JobPlace, LookedUp, OverdueRow, Rest, Taken},
-        memory::{Broken, Memory, Tables},
+        memory::{Broken, Memory, Tables, Task},
     },
 };
 
@@ -37,8 +43,8 @@ const LEASE: Duration = Duration::from_secs(20);
 const FAULTS: Duration = Duration::from_secs(120);
 const HEALING: Duration = Duration::from_secs(900);
 
-/// How long before it was taken for dead a worker must have been well for that to be wrong.
-const WELL: Duration = Duration::from_secs(35);
+/// How long a worker that is told to stop may take: the longest handler, and all that is lost around it.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// `SplitMix64`.
 struct Random(u64);
@@ -69,11 +75,29 @@ impl Random {
 struct Life {
     number: u32,
     is_over: bool,
-    /// Its worker has stopped, as it was told to.
-    has_stopped: bool,
     stands_until: Instant,
-    /// When something was last wrong with it or its connection.
-    ill_at: Option<Instant>,
+    /// When its worker was told to stop.
+    told_at: Option<Instant>,
+    /// When it last renewed its lease, and when it last failed to.
+    renewed_at: Option<Instant>,
+    failed_at: Option<Instant>,
+    /// Since when no two renewals were further apart than a lease.
+    unbroken_since: Instant,
+}
+
+impl Life {
+    fn new(number: u32, is_over: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            number,
+            is_over,
+            stands_until: now,
+            told_at: None,
+            renewed_at: None,
+            failed_at: None,
+            unbroken_since: now,
+        }
+    }
 }
 
 struct Running {
@@ -91,15 +115,22 @@ struct Seen {
     is_faulty: bool,
     away_until: Instant,
     lives: Vec<Life>,
-    /// Which life of which process a worker is of.
+    /// How many attempts an event has.
+    limit: u32,
+    /// Which life of which process a worker is of, and when it was last heard of.
     workers: HashMap<String, (usize, u32)>,
+    heard: HashMap<String, Instant>,
+    /// When the store's clock was last set forward.
+    set_at: Option<Instant>,
     running: HashMap<String, Vec<Running>>,
     /// Which attempts were begun. One that was claimed before its process stood still may be begun late.
     attempts: BTreeSet<(String, u32)>,
     accepted: BTreeSet<String>,
     handled: BTreeSet<String>,
-    done: BTreeSet<String>,
-    reaped: usize,
+    /// Tasks that are done or dead, by their status.
+    over: BTreeMap<String, &'static str>,
+    /// Attempts whose lease was lost, and when.
+    lost: HashMap<(String, u32), Instant>,
 }
 
 #[derive(Clone)]
@@ -122,23 +153,26 @@ enum Fate {
 impl World {
     fn new(seed: u64, broken: Broken) -> Self {
         let now = Instant::now();
-        let life =
-            Life { number: 0, is_over: true, has_stopped: false, stands_until: now, ill_at: None };
+        let mut random = Random(seed);
+        let limit = if random.is(50) { 3 } else { 64 };
         let seen = Seen {
-            random: Random(seed),
+            random,
             begun: now,
             schedule: Vec::new(),
             violation: None,
             is_faulty: true,
             away_until: now,
-            lives: vec![life; NODES],
+            lives: vec![Life::new(0, true); NODES],
+            limit,
             workers: HashMap::new(),
+            heard: HashMap::new(),
+            set_at: None,
             running: HashMap::new(),
             attempts: BTreeSet::new(),
             accepted: BTreeSet::new(),
             handled: BTreeSet::new(),
-            done: BTreeSet::new(),
-            reaped: 0,
+            over: BTreeMap::new(),
+            lost: HashMap::new(),
         };
         Self { memory: Memory::new(broken), seen: Arc::new(Mutex::new(seen)) }
     }
@@ -155,7 +189,8 @@ impl World {
                 pending::<()>().await;
             }
             match now.stands_until > Instant::now() {
-                true => tokio::time::sleep_until(now.stands_until).await,
+                // In steps, since it may be woken before.
+                true => sleep(Duration::from_millis(500)).await,
                 false => return,
             }
         }
@@ -184,14 +219,12 @@ impl Seen {
 
     fn fate(&mut self, node: usize, call: &str) -> Fate {
         if self.away_until > Instant::now() {
-            self.lives[node].ill_at = Some(Instant::now());
             return if self.random.is(50) { Fate::Refused } else { Fate::Swallowed };
         }
         let is_ill = self.is_faulty && self.random.is(6);
         if !is_ill {
             return Fate::Answered(self.random.millis(0, 20));
         }
-        self.lives[node].ill_at = Some(Instant::now());
         let (fate, name) = match self.random.below(4) {
             0 => (Fate::Answered(self.random.millis(1_000, 12_000)), "is slow"),
             1 => (Fate::Unanswered(self.random.millis(0, 12_000)), "loses its answer"),
@@ -211,47 +244,58 @@ impl Seen {
         if let Some(lost) = self.accepted.iter().find(|key| !known.contains(key)) {
             self.violated(format!("{lost} was accepted and is gone"));
         }
-        if let Some(undone) = self.done.iter().find(|name| tables.tasks[*name].status != "Done") {
-            self.violated(format!("{undone} was done and is not any more"));
-        }
-        let done = tables.tasks.iter().filter(|(_, task)| task.status == "Done");
-        for (name, task) in done {
-            if !self.handled.contains(&task.key) {
-                let key = task.key.clone();
+        for (name, task) in &tables.tasks {
+            let (key, status) = (&task.key, task.status);
+            if let Some(was) = self.over.get(name)
+                && *was != status
+                // An attempt that was given up may still have succeeded.
+                && (*was, status) != ("Killed", "Done")
+            {
+                self.violated(format!("{key} was {was}, and is {status}"));
+            }
+            if status == "Done" && !self.handled.contains(key) {
                 self.violated(format!("{key} is done and was never handled"));
             }
-            self.done.insert(name.clone());
-        }
-        for (task, attempt, worker) in &tables.reaped[self.reaped..] {
-            self.note(format!("attempt {attempt} at {task} is taken over"));
-            let (node, number) = self.workers[worker];
-            let life = self.lives[node];
-            let is_well = !life.is_over
-                && !life.has_stopped
-                && life.number == number
-                && life.ill_at.is_none_or(|ill| ill.elapsed() > WELL);
-            if is_well {
-                self.violated(format!("process {node} was well, and taken for dead"));
+            if status == "Killed" && task.attempts < self.limit {
+                self.violated(format!("{key} is dead after {} attempts", task.attempts));
+            }
+            if matches!(status, "Done" | "Killed") {
+                self.over.insert(name.clone(), status);
             }
         }
-        self.reaped = tables.reaped.len();
+        for (task, attempt, worker) in &tables.reaped[self.lost.len()..] {
+            self.note(format!("attempt {attempt} at {task} is taken over"));
+            let heard = self.heard[worker];
+            let is_set = self.set_at.is_some_and(|at| at >= heard);
+            // By the store's clock, which is a tenth faster at most.
+            if heard.elapsed() < LEASE.mul_f64(0.9) && !is_set {
+                let ago = heard.elapsed();
+                self.violated(format!("a worker that was heard of {ago:?} ago is taken for dead"));
+            }
+            self.lost.insert((task.clone(), *attempt), Instant::now());
+        }
     }
 
-    fn begin(
-        &mut self,
-        node: usize,
-        life: u32,
-        event: &AcceptedEvent,
-        reaped: &[(String, u32, String)],
-    ) {
+    /// A renewal of the lease has succeeded or failed.
+    fn renewed(&mut self, node: usize, is_renewed: bool) {
+        let (life, now) = (&mut self.lives[node], Instant::now());
+        if !is_renewed {
+            life.failed_at = Some(now);
+            return;
+        }
+        if life.renewed_at.is_none_or(|last| now - last > LEASE) {
+            life.unbroken_since = now;
+        }
+        life.renewed_at = Some(now);
+    }
+
+    fn begin(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
         let (key, attempt, task) = (event.key.clone(), event.attempt, event.claim.task.clone());
         self.note(format!("process {node} begins attempt {attempt} at {key}"));
-        let lives = self.lives.clone();
+        let (lives, lost) = (&self.lives, &self.lost);
         let running = self.running.entry(key.clone()).or_default();
         running.retain(|run| !lives[run.node].is_over && lives[run.node].number == run.life);
-        let has_lost = |run: &Running| {
-            reaped.iter().any(|(task, attempt, _)| *task == run.task && *attempt == run.attempt)
-        };
+        let has_lost = |run: &Running| lost.contains_key(&(run.task.clone(), run.attempt));
         // It may have stood still, and lost the lease, between the claim and now.
         let this = Running { node, life, task, attempt };
         let is_doubled = !has_lost(&this) && running.iter().any(|run| !has_lost(run));
@@ -259,9 +303,29 @@ impl Seen {
         if is_doubled {
             self.violated(format!("{key} is in hand twice, and no lease was lost"));
         }
+        if attempt > self.limit {
+            self.violated(format!("attempt {attempt} at {key} is one too many"));
+        }
         if !self.attempts.insert((key.clone(), attempt)) {
             self.violated(format!("attempt {attempt} at {key} was begun twice"));
         }
+    }
+
+    /// Whether a handler that ends now had to be told that its lease was lost: a renewal says so, and
+    /// there is one in some seconds unless something is wrong.
+    fn had_to_be_told(&self, node: usize, event: &AcceptedEvent) -> bool {
+        const SECONDS: Duration = Duration::from_secs(12);
+        let id = (event.claim.task.clone(), event.attempt);
+        let Some(lost_at) = self.lost.get(&id) else { return false };
+        let life = self.lives[node];
+        let is_again_here = self.running.get(&event.key).is_some_and(|running| {
+            running.iter().any(|run| run.node == node && run.attempt > event.attempt)
+        });
+        lost_at.elapsed() > SECONDS
+            && life.failed_at.is_none_or(|failed| failed.elapsed() > SECONDS)
+            && life.stands_until.elapsed() > SECONDS
+            && life.told_at.is_none()
+            && !is_again_here
     }
 
     fn end(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
@@ -311,10 +375,10 @@ impl Node {
         });
         let answer = match timeout(STORE_TIMEOUT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            // The task that would answer has ended: nobody will.
+            // The task that would answer waits for ever, unless it has panicked.
             Ok(Err(_)) => {
-                sleep(STORE_TIMEOUT).await;
-                Err(InboxErrorKind::TooSlow.into())
+                self.world.seen().violated(format!("the store panicked at {name}"));
+                pending().await
             }
             Err(_) => Err(InboxErrorKind::TooSlow.into()),
         };
@@ -330,6 +394,14 @@ impl Engine for Node {
 
     fn turn<'a>(&'a self, Turn { worker, ends, most, suspect }: Turn<'a>) -> Answer<'a, Turned> {
         let (worker, ends) = (worker.to_owned(), ends.to_vec());
+        {
+            let mut seen = self.world.seen();
+            let life = seen.lives[self.number];
+            let is_told = life.told_at.is_some_and(|told| told.elapsed() > Duration::from_secs(1));
+            if is_told && life.number == self.life && most > 0 {
+                seen.violated(format!("process {} claims, and was told to stop", self.number));
+            }
+        }
         let turn = move |tables: &mut Tables| tables.turn(&worker, &ends, most, suspect);
         Box::pin(self.call("turn", turn))
     }
@@ -337,7 +409,16 @@ impl Engine for Node {
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
         let worker = worker.to_owned();
         self.world.seen().workers.insert(worker.clone(), (self.number, self.life));
-        Box::pin(self.call("keep_alive", move |tables| tables.keep_alive(&worker)))
+        Box::pin(async move {
+            let world = self.world.clone();
+            let keep_alive = move |tables: &mut Tables| {
+                world.seen().heard.insert(worker.clone(), Instant::now());
+                tables.keep_alive(&worker)
+            };
+            let held = self.call("keep_alive", keep_alive).await;
+            self.world.seen().renewed(self.number, held.is_ok());
+            held
+        })
     }
 
     fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
@@ -351,6 +432,16 @@ impl Engine for Node {
     }
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
+        {
+            let mut seen = self.world.seen();
+            let reached = seen.lives[self.number].unbroken_since.elapsed();
+            if reached < LEASE - Duration::from_secs(1) {
+                let number = self.number;
+                seen.violated(format!(
+                    "process {number} takes over, and has reached the store for {reached:?}"
+                ));
+            }
+        }
         Box::pin(self.call("reap", move |tables| tables.reap(lease, suspect_after)))
     }
 
@@ -421,21 +512,15 @@ impl Process {
         let life = {
             let mut seen = world.seen();
             seen.note(format!("process {number} starts"));
-            let now = Instant::now();
             let life = seen.lives[number].number + 1;
-            seen.lives[number] = Life {
-                number: life,
-                is_over: false,
-                has_stopped: false,
-                stands_until: now,
-                ill_at: None,
-            };
+            seen.lives[number] = Life::new(life, false);
             life
         };
         let node = Node { world: world.clone(), number, life };
         let inbox = Inbox::test(Arc::new(node.clone()));
         let worker = inbox.worker(move |event| handle(node.clone(), event));
-        let worker = worker.lease(LEASE).concurrency(4).attempts(64);
+        let limit = world.seen().limit;
+        let worker = worker.lease(LEASE).concurrency(4).attempts(limit);
         let worker = worker.backoff(Duration::from_millis(500), Duration::from_secs(4));
         let (stop, stopped) = oneshot::channel();
         let signal = async {
@@ -446,12 +531,31 @@ impl Process {
         };
         let world = world.clone();
         let worker = tokio::spawn(async move {
-            worker.run_until(signal).await;
+            let ended = AssertUnwindSafe(worker.run_until(signal)).catch_unwind().await;
             let mut seen = world.seen();
             seen.note(format!("process {number} has stopped"));
-            seen.lives[number].has_stopped = true;
+            if ended.is_err() {
+                seen.violated(format!("the worker of process {number} panicked"));
+            } else if seen.lives[number].told_at.is_none() {
+                seen.violated(format!("the worker of process {number} ended by itself"));
+            }
         });
         Self { inbox, stop: Some(stop), worker }
+    }
+
+    fn tell_to_stop(&mut self, world: &World, number: usize) {
+        let Some(stop) = self.stop.take() else { return };
+        let mut seen = world.seen();
+        seen.note(format!("process {number} is told to stop"));
+        seen.lives[number].told_at = Some(Instant::now());
+        _ = stop.send(());
+    }
+
+    /// Waits until it has stopped, as it was told to.
+    async fn stops(&mut self, world: &World, number: usize) {
+        if timeout(PATIENCE, &mut self.worker).await.is_err() {
+            world.seen().violated(format!("process {number} does not stop"));
+        }
     }
 
     fn kill(&self, world: &World, number: usize) {
@@ -466,9 +570,8 @@ impl Process {
 async fn handle(node: Node, event: AcceptedEvent) -> Result<(), BoxError> {
     let Node { world, number, life } = &node;
     let (takes, ends) = {
-        let reaped = world.memory.apply(|tables| tables.reaped.clone());
         let mut seen = world.seen();
-        seen.begin(*number, *life, &event, &reaped);
+        seen.begin(*number, *life, &event);
         let is_long = seen.random.is(5);
         let takes = if is_long { (20_000, 60_000) } else { (0, 1_500) };
         (seen.random.millis(takes.0, takes.1), seen.random.below(100))
@@ -476,6 +579,10 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), BoxError> {
     sleep(takes).await;
     world.awake(*number, *life).await;
     let mut seen = world.seen();
+    if seen.had_to_be_told(*number, &event) && !event.lease_lost().is_cancelled() {
+        let key = &event.key;
+        seen.violated(format!("the handler of {key} was not told that its lease was lost"));
+    }
     seen.end(*number, *life, &event);
     match ends {
         0..20 => Err("by chance".into()),
@@ -547,7 +654,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
             let (pause, action, node, long) = {
                 let random = &mut world.seen().random;
                 let node = random.below(NODES as u64) as usize;
-                (random.millis(500, 15_000), random.below(13), node, random.millis(500, 45_000))
+                (random.millis(500, 15_000), random.below(14), node, random.millis(500, 45_000))
             };
             sleep(pause).await;
             let is_over = world.seen().lives[node].is_over;
@@ -557,9 +664,14 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                 3..6 => {
                     let mut seen = world.seen();
                     seen.note(format!("process {node} stands still for {long:?}"));
-                    let until = Instant::now() + long;
-                    seen.lives[node].stands_until = until;
-                    seen.lives[node].ill_at = Some(until);
+                    seen.lives[node].stands_until = Instant::now() + long;
+                }
+                10 => {
+                    let mut seen = world.seen();
+                    seen.note(format!("all processes stand still for {long:?}"));
+                    seen.lives
+                        .iter_mut()
+                        .for_each(|life| life.stands_until = Instant::now() + long);
                 }
                 6..9 => {
                     let mut seen = world.seen();
@@ -572,8 +684,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                     let way = if is_forward { "forward" } else { "back" };
                     seen.note(format!("the store's clock is set {way} by {long:?}"));
                     if is_forward {
-                        let now = Instant::now();
-                        seen.lives.iter_mut().for_each(|life| life.ill_at = Some(now));
+                        seen.set_at = Some(Instant::now());
                     }
                     drop(seen);
                     world.memory.apply(|Tables { clock: (_, set), .. }| match is_forward {
@@ -581,15 +692,12 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                         false => *set -= long,
                     });
                 }
-                _ => {
-                    world.seen().note(format!("process {node} is told to stop"));
-                    processes[node].stop.take().map(|stop| stop.send(()));
-                }
+                _ => processes[node].tell_to_stop(&world, node),
             }
             inboxes.lock().unwrap_or_else(PoisonError::into_inner)[node] =
                 processes[node].inbox.clone();
         }
-        heal(&world, &mut processes);
+        heal(&world, &mut processes).await;
         for sender in senders {
             _ = sender.await;
         }
@@ -605,28 +713,59 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
         if timeout(HEALING, settled()).await.is_err() {
             world.seen().violated("what was accepted is not handled".into());
         }
+        let counted = |tables: &mut Tables| {
+            let mut seen = world.seen();
+            for (name, task) in &tables.tasks {
+                let is_known = |attempt: &u32| {
+                    seen.attempts.contains(&(task.key.clone(), *attempt))
+                        || seen.lost.contains_key(&(name.clone(), *attempt))
+                };
+                if let Some(attempt) = (1..=task.attempts).find(|attempt| !is_known(attempt)) {
+                    let key = task.key.clone();
+                    seen.violated(format!(
+                        "attempt {attempt} at {key} counts, and was never begun"
+                    ));
+                }
+            }
+        };
+        world.memory.apply(counted);
         let mut seen = world.seen();
         (std::mem::take(&mut seen.schedule), seen.violation.take())
     })
 }
 
-/// From now on all goes well.
-fn heal(world: &World, processes: &mut [Process]) {
+/// From now on all goes well. Whoever was told to stop does so, and leaves nothing in hand.
+async fn heal(world: &World, processes: &mut [Process]) {
     let now = Instant::now();
     {
         let mut seen = world.seen();
         seen.note("all is well".into());
         (seen.is_faulty, seen.away_until) = (false, now);
+        seen.lives.iter_mut().for_each(|life| life.stands_until = now);
     }
     for (node, process) in processes.iter_mut().enumerate() {
-        world.seen().lives[node].stands_until = now;
-        if world.seen().lives[node].is_over
-            || process.worker.is_finished()
-            || process.stop.is_none()
-        {
+        let life = world.seen().lives[node];
+        if life.told_at.is_some() && !life.is_over {
+            process.stops(world, node).await;
             process.kill(world, node);
+        }
+        if world.seen().lives[node].is_over {
             *process = Process::start(world, node);
         }
+    }
+    // What arrives late has arrived by then.
+    sleep(Duration::from_secs(15)).await;
+    processes[0].tell_to_stop(world, 0);
+    processes[0].stops(world, 0).await;
+    let left = world.memory.apply(|tables| {
+        let seen = world.seen();
+        let this = (0, seen.lives[0].number);
+        let is_left =
+            |task: &&Task| task.worker.as_ref().is_some_and(|(of, _)| seen.workers[of] == this);
+        tables.tasks.values().find(is_left).map(|task| task.key.clone())
+    });
+    if let Some(key) = left {
+        world.seen().violated(format!("{key} is left in hand by a worker that has stopped"));
     }
 }
 

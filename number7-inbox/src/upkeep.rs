@@ -89,8 +89,9 @@ impl<'a> Upkeep<'a> {
             let asked = Moment::now();
             let pause = match self.renew().await {
                 true => {
-                    // If this process stood still, all may have, and the others are only about to renew theirs.
-                    if asked.since(&renewed) > lease {
+                    // If this process stood still, before the call or in it, all may have, and the
+                    // others are only about to renew theirs.
+                    if Moment::now().since(&renewed) > lease {
                         since = Instant::now();
                     }
                     renewed = asked;

@@ -78,14 +78,14 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     let Shared { job, worker, .. } = &*shared;
     let upkeep = Upkeep::new(&*job.engine, worker, &job.settings, &shared.in_hand);
     select! {
-            biased;
+        biased;
         () = upkeep.register() => {}
         () = stop.cancelled() => return,
     }
     let reconcile = async {
         match &job.reconcile {
             Some(reconcile) if !stop.is_cancelled() => select! {
-            biased;
+                biased;
                 () = reconcile.run(worker, &job.settings) => {}
                 // A fetch that is cut off here is made again later.
                 () = stop.cancelled() => pending().await,
@@ -94,7 +94,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         }
     };
     let given_up = select! {
-            biased;
+        biased;
         given_up = Worker::new(Arc::clone(&shared), stop.clone()).run() => given_up,
         () = reconcile => return,
         () = upkeep.run() => return,
@@ -195,18 +195,18 @@ impl Worker {
             if is_idle {
                 let has_room = self.room() > 0;
                 select! {
-                biased;
-                        Some(end) = self.receiver.recv() => self.ends.push(end),
-                        () = shared.job.news.notified(), if has_room => {}
-                        () = sleep(POLL_INTERVAL), if has_room => {}
-                        () = self.stop.cancelled(), if !is_stopping => {}
-                        // An error means that nobody is left who could resume it.
-                        Ok(()) = self.paused.changed(), if !is_stopping => {}
-                        () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
-                            if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
-                        // A claim whose answer we gave up waiting for may have happened after all.
-                        _ = check.tick() => self.may_have_more = true,
-                    }
+                    biased;
+                    Some(end) = self.receiver.recv() => self.ends.push(end),
+                    () = shared.job.news.notified(), if has_room => {}
+                    () = sleep(POLL_INTERVAL), if has_room => {}
+                    () = self.stop.cancelled(), if !is_stopping => {}
+                    // An error means that nobody is left who could resume it.
+                    Ok(()) = self.paused.changed(), if !is_stopping => {}
+                    () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
+                        if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
+                    // A claim whose answer we gave up waiting for may have happened after all.
+                    _ = check.tick() => self.may_have_more = true,
+                }
             }
             self.collect().await;
             match self.turn().await {

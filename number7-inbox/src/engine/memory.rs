@@ -28,7 +28,7 @@ pub(crate) enum Broken {
     Nothing,
     /// An end counts whatever attempt it is of, and whoever has the event.
     Fence,
-    /// A worker is dead after a quarter of its lease.
+    /// A worker is dead after half of its lease.
     Lease,
     /// An attempt is not counted when it is claimed.
     Begin,
@@ -202,7 +202,7 @@ impl Tables {
     }
 
     pub(crate) fn reap(&mut self, lease: Duration, suspect_after: u32) -> u64 {
-        let lease = if self.broken == Broken::Lease { lease / 4 } else { lease };
+        let lease = if self.broken == Broken::Lease { lease / 2 } else { lease };
         let now = self.now();
         let mut reaped = 0;
         for (name, task) in &mut self.tasks {
