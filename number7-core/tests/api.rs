@@ -59,6 +59,11 @@ fn every_kind_has_its_status_and_only_one_asks_to_come_again() {
         assert_eq!(rejection.response_text().is_empty(), status != 500);
         let text = rejection.to_string();
         assert!(text.len() > 20 && !text.ends_with('.'), "{text}");
+        let debug = format!("{rejection:?}");
+        assert!(
+            debug.starts_with(&format!("Rejection {{ kind: {kind:?}, because: None")),
+            "{debug}"
+        );
     }
 }
 
@@ -154,6 +159,7 @@ fn parts_of_an_event_compare_and_convert_as_values_do() {
     assert_eq!(key.to_string(), "job.completed:job_abc123");
 
     let id = JobId::from("job_abc123");
+    assert_eq!(id.to_string(), "job_abc123");
     assert_eq!((id.as_ref(), format!("{id:?}")), ("job_abc123", r#""job_abc123""#.to_owned()));
     assert_eq!(String::from(id), "job_abc123");
     assert_eq!(Bytes::from_delivery(&delivery(BODY)).unwrap(), BODY);
