@@ -129,6 +129,8 @@ struct Seen {
     handled: BTreeSet<String>,
     /// Tasks that are done or dead, by their status.
     over: BTreeMap<String, &'static str>,
+    /// Attempts at suspects, which a worker makes one at a time.
+    suspects: BTreeSet<(String, u32)>,
     /// Attempts whose lease was lost, and when.
     lost: HashMap<(String, u32), Instant>,
 }
@@ -172,6 +174,7 @@ impl World {
             accepted: BTreeSet::new(),
             handled: BTreeSet::new(),
             over: BTreeMap::new(),
+            suspects: BTreeSet::new(),
             lost: HashMap::new(),
         };
         Self { memory: Memory::new(broken), seen: Arc::new(Mutex::new(seen)) }
@@ -311,6 +314,25 @@ impl Seen {
         }
     }
 
+    /// A worker asks for events, and for a suspect among them.
+    fn may_claim(&mut self, node: usize, number: u32, most: usize, suspect: bool) {
+        let life = self.lives[node];
+        if life.is_over || life.number != number {
+            return;
+        }
+        let is_told = life.told_at.is_some_and(|told| told.elapsed() > Duration::from_secs(1));
+        if is_told && most > 0 {
+            self.violated(format!("process {node} claims, and was told to stop"));
+        }
+        let is_suspect = |run: &Running| {
+            let id = (run.task.clone(), run.attempt);
+            (run.node, run.life) == (node, number) && self.suspects.contains(&id)
+        };
+        if suspect && most > 0 && self.running.values().flatten().any(is_suspect) {
+            self.violated(format!("process {node} claims a suspect, and has one in hand"));
+        }
+    }
+
     /// Whether a handler that ends now had to be told that its lease was lost: a renewal says so, and
     /// there is one in some seconds unless something is wrong.
     fn had_to_be_told(&self, node: usize, event: &AcceptedEvent) -> bool {
@@ -394,16 +416,21 @@ impl Engine for Node {
 
     fn turn<'a>(&'a self, Turn { worker, ends, most, suspect }: Turn<'a>) -> Answer<'a, Turned> {
         let (worker, ends) = (worker.to_owned(), ends.to_vec());
-        {
-            let mut seen = self.world.seen();
-            let life = seen.lives[self.number];
-            let is_told = life.told_at.is_some_and(|told| told.elapsed() > Duration::from_secs(1));
-            if is_told && life.number == self.life && most > 0 {
-                seen.violated(format!("process {} claims, and was told to stop", self.number));
-            }
-        }
+        self.world.seen().may_claim(self.number, self.life, most, suspect);
         let turn = move |tables: &mut Tables| tables.turn(&worker, &ends, most, suspect);
-        Box::pin(self.call("turn", turn))
+        Box::pin(async move {
+            let turned = self.call("turn", turn).await?;
+            let suspects = &mut self.world.seen().suspects;
+            for claim in &turned.claimed {
+                let id = (claim.task.clone(), claim.attempt);
+                // One that is given back is no suspect any more.
+                match claim.is_suspect {
+                    true => suspects.insert(id),
+                    false => suspects.remove(&id),
+                };
+            }
+            Ok(turned)
+        })
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
@@ -572,7 +599,7 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), BoxError> {
     let (takes, ends) = {
         let mut seen = world.seen();
         seen.begin(*number, *life, &event);
-        let is_long = seen.random.is(5);
+        let is_long = seen.random.is(15);
         let takes = if is_long { (20_000, 60_000) } else { (0, 1_500) };
         (seen.random.millis(takes.0, takes.1), seen.random.below(100))
     };
