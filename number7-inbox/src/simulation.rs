@@ -346,7 +346,6 @@ impl Seen {
         lost_at.elapsed() > SECONDS
             && life.failed_at.is_none_or(|failed| failed.elapsed() > SECONDS)
             && life.stands_until.elapsed() > SECONDS
-            && life.told_at.is_none()
             && !is_again_here
     }
 
@@ -594,6 +593,9 @@ impl Process {
     }
 }
 
+/// How many steps a handler has.
+const STEPS: u32 = 10;
+
 async fn handle(node: Node, event: AcceptedEvent) -> Result<(), BoxError> {
     let Node { world, number, life } = &node;
     let (takes, ends) = {
@@ -603,8 +605,11 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), BoxError> {
         let takes = if is_long { (20_000, 60_000) } else { (0, 1_500) };
         (seen.random.millis(takes.0, takes.1), seen.random.below(100))
     };
-    sleep(takes).await;
-    world.awake(*number, *life).await;
+    // What is left of its work is done after the process has stood still.
+    for _ in 0..STEPS {
+        sleep(takes / STEPS).await;
+        world.awake(*number, *life).await;
+    }
     let mut seen = world.seen();
     if seen.had_to_be_told(*number, &event) && !event.lease_lost().is_cancelled() {
         let key = &event.key;
