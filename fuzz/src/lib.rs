@@ -310,7 +310,33 @@ fn has_a_repeated_name(json: &[u8]) -> bool {
 enum Bodies<'a> {
     Same(&'a str, &'a str),
     Pairs([(&'a str, &'a str); 2]),
-    Raw([(&'a str, &'a str); 2]),
+    Odd([(Odd<'a>, Odd<'a>); 2]),
+}
+
+/// A field that is written in an odd way, or is odd.
+#[derive(Arbitrary)]
+enum Odd<'a> {
+    Text(&'a str),
+    Escaped(&'a str),
+    Twice(&'a str, &'a str),
+    Number(i16),
+    Null,
+    Raw(&'a str),
+}
+
+impl Odd<'_> {
+    fn member(&self, name: &str) -> String {
+        let text = |text: &str| Value::from(text).to_string();
+        let value = match self {
+            Self::Text(value) => text(value),
+            Self::Escaped(value) => escaped(value),
+            Self::Twice(one, other) => format!(r#"{},"{name}":{}"#, text(one), text(other)),
+            Self::Number(number) => number.to_string(),
+            Self::Null => "null".to_owned(),
+            Self::Raw(raw) => (*raw).to_owned(),
+        };
+        format!(r#""{name}":{value}"#)
+    }
 }
 
 /// Two events share a key exactly if they have the same name and the same job, in whatever way they are
@@ -320,8 +346,10 @@ pub fn key(data: &[u8]) -> &'static str {
     let pairs = match Bodies::arbitrary_take_rest(Unstructured::new(data)) {
         Ok(Bodies::Same(event, job)) => [(event, job); 2],
         Ok(Bodies::Pairs(pairs)) => pairs,
-        Ok(Bodies::Raw(raw)) => {
-            let bodies = raw.map(|(event, job)| format!(r#"{{"event":{event},"jobId":{job}}}"#));
+        Ok(Bodies::Odd(odd)) => {
+            let bodies = odd.map(|(event, job)| {
+                format!("{{{},{}}}", event.member("event"), job.member("jobId"))
+            });
             let [Ok(one), Ok(other)] = [&bodies[0], &bodies[1]].map(|json| key(json)) else {
                 return "no event";
             };
