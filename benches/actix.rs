@@ -1,14 +1,10 @@
 //! The receivers in actix-web.
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, time::Duration};
 
 use actix_web::{
     App, HttpRequest, HttpResponse,
     dev::Service,
-    http::StatusCode,
     test::{self, TestRequest},
     web,
 };
@@ -18,8 +14,7 @@ use number7_core::{SIGNATURE_HEADER, Secret};
 use webhook_verify::actix::{VerifiedBody, WebhookConfig};
 
 use crate::{
-    BATCH, Receiver, SECRET, is_signed_as_usual, is_signed_with_care, number7_measured, scheme,
-    use_typed, use_value,
+    Receiver, SECRET, batch, is_signed_as_usual, is_signed_with_care, scheme, use_typed, use_value,
 };
 
 fn signature(request: &HttpRequest) -> Option<&str> {
@@ -76,16 +71,10 @@ pub(crate) async fn measure(
     let app = test::init_service(App::new().configure(configure)).await;
     let request = || {
         let request = TestRequest::post().uri("/webhook").set_payload(body.clone());
-        let headers = headers.iter();
-        headers.fold(request, |request, header| request.insert_header((header.0, &*header.1)))
+        let set = |request: TestRequest, (name, value): &(&str, String)| {
+            request.insert_header((*name, &**value))
+        };
+        headers.iter().fold(request, set).to_request()
     };
-    let mut took = Duration::ZERO;
-    for _ in 0..BATCH {
-        let request = request().to_request();
-        let begun = Instant::now();
-        let status = number7_measured(async || app.call(request).await.unwrap().status());
-        took += begun.elapsed();
-        assert_eq!(status, StatusCode::OK);
-    }
-    took
+    batch(request, async |request| app.call(request).await.unwrap().status().as_u16())
 }

@@ -22,17 +22,33 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// The targets, by their names.
-pub const TARGETS: [(&str, Target); 5] = [
-    ("request", request),
-    ("event", event),
-    ("key", key),
-    ("signature", signature),
-    ("diagnosis", diagnosis),
-];
-
 /// What an input is given to. It returns what kind of input it was.
 pub type Target = fn(&[u8]) -> &'static str;
+
+/// The targets, by their names, with the kinds of inputs that a corpus must have.
+pub const TARGETS: [(&str, Target, &[&str]); 5] = [
+    (
+        "request",
+        request,
+        &[
+            "accepted",
+            "missing_signature",
+            "repeated_signature",
+            "malformed_signature",
+            "signature_mismatch",
+            "body_too_large",
+            "body_encoded",
+        ],
+    ),
+    (
+        "event",
+        event,
+        &["completed", "failed", "unknown", "refused", "no JSON", "too much for `Value`"],
+    ),
+    ("key", key, &["the same pair", "two pairs", "two bodies"]),
+    ("signature", signature, &["a signature", "no signature"]),
+    ("diagnosis", diagnosis, &["verified", "recognized", "diagnosed", "not diagnosed"]),
+];
 
 /// What bytes are that `arbitrary` makes nothing of.
 const NOTHING: &str = "nothing";
@@ -115,7 +131,6 @@ pub fn request(data: &[u8]) -> &'static str {
         named.map(|header| String::from_utf8_lossy(&header.1)).collect::<Vec<_>>()
     };
     let signatures = values(SIGNATURE_HEADER);
-    let is_hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let one = match &signatures[..] {
         [one] => Some(&**one),
         _ => None,
@@ -142,8 +157,10 @@ pub fn request(data: &[u8]) -> &'static str {
             let is_right = match kind {
                 RejectionKind::MissingSignature => signatures.is_empty(),
                 RejectionKind::RepeatedSignature => signatures.len() > 1,
-                RejectionKind::MalformedSignature => one.is_some_and(|one| !is_hex(one)),
-                RejectionKind::SignatureMismatch => one.is_some_and(is_hex) && !is_signed,
+                RejectionKind::MalformedSignature => one.is_some_and(|one| !is_hex(one.as_bytes())),
+                RejectionKind::SignatureMismatch => {
+                    one.is_some_and(|one| is_hex(one.as_bytes())) && !is_signed
+                }
                 RejectionKind::BodyTooLarge => !fits,
                 RejectionKind::BodyEncoded => is_signed && fits && is_encoded,
                 _ => false,
@@ -342,30 +359,37 @@ impl Odd<'_> {
 /// Two events share a key exactly if they have the same name and the same job, in whatever way they are
 /// written; or the same bytes, if one of the two is missing.
 pub fn key(data: &[u8]) -> &'static str {
-    let key = |json: &str| Record::key_of(json.as_bytes());
-    let pairs = match Bodies::arbitrary_take_rest(Unstructured::new(data)) {
-        Ok(Bodies::Same(event, job)) => [(event, job); 2],
-        Ok(Bodies::Pairs(pairs)) => pairs,
+    match Bodies::arbitrary_take_rest(Unstructured::new(data)) {
+        Ok(Bodies::Same(event, job)) => keys_of_pairs([(event, job); 2]),
+        Ok(Bodies::Pairs(pairs)) => keys_of_pairs(pairs),
         Ok(Bodies::Odd(odd)) => {
-            let bodies = odd.map(|(event, job)| {
+            keys_of_bodies(odd.map(|(event, job)| {
                 format!("{{{},{}}}", event.member("event"), job.member("jobId"))
-            });
-            let [Ok(one), Ok(other)] = [&bodies[0], &bodies[1]].map(|json| key(json)) else {
-                return "no event";
-            };
-            let [first, second] = [0, 1].map(|at| serde_json::from_str::<Value>(&bodies[at]).ok());
-            let (Some(first), Some(second)) = (first, second) else { return "no value" };
-            let is_same = ["event", "jobId"].iter().all(|field| first[field] == second[field]);
-            assert!(one != other || is_same || bodies[0] == bodies[1], "{one}");
-            return "two bodies";
+            }))
         }
-        Err(_) => return NOTHING,
+        Err(_) => NOTHING,
+    }
+}
+
+fn keys_of_bodies(bodies: [String; 2]) -> &'static str {
+    let [Ok(one), Ok(other)] = bodies.each_ref().map(|json| Record::key_of(json.as_bytes())) else {
+        return "no event";
     };
+    let [Ok(first), Ok(second)] = bodies.each_ref().map(|json| serde_json::from_str::<Value>(json))
+    else {
+        return "no value";
+    };
+    let is_same = ["event", "jobId"].iter().all(|field| first[field] == second[field]);
+    assert!(one != other || is_same || bodies[0] == bodies[1], "{one}");
+    "two bodies"
+}
+
+fn keys_of_pairs(pairs: [(&str, &str); 2]) -> &'static str {
     let [(event, job), (other_event, other_job)] = pairs;
     let one = json!({ "event": event, "jobId": job, "n": 1 }).to_string();
     let (other_event, other_job) = (escaped(other_event), escaped(other_job));
     let other = format!("{{\n \"jobId\" : {other_job},\t\"n\":2,\"event\":{other_event}}}");
-    let (one, other) = (key(&one).unwrap(), key(&other).unwrap());
+    let [one, other] = [one, other].map(|json| Record::key_of(json.as_bytes()).unwrap());
     let is_same = pairs[0] == pairs[1] && !event.is_empty() && !job.is_empty();
     assert_eq!(one == other, is_same, "{one} and {other}");
     if is_same { "the same pair" } else { "two pairs" }
@@ -379,10 +403,9 @@ fn escaped(text: &str) -> String {
 
 /// A header value, against a naive reading of hex.
 pub fn signature(data: &[u8]) -> &'static str {
-    let is_hex = data.len() == 64 && data.iter().all(u8::is_ascii_hexdigit);
     match Signature::parse(data) {
         Ok(signature) => {
-            assert!(is_hex);
+            assert!(is_hex(data));
             for (byte, digits) in signature.as_bytes().iter().zip(data.chunks(2)) {
                 let digits = std::str::from_utf8(digits).unwrap();
                 assert_eq!(u8::from_str_radix(digits, 16), Ok(*byte));
@@ -391,10 +414,15 @@ pub fn signature(data: &[u8]) -> &'static str {
             "a signature"
         }
         Err(_) => {
-            assert!(!is_hex);
+            assert!(!is_hex(data));
             "no signature"
         }
     }
+}
+
+/// The form of a signature.
+fn is_hex(text: &[u8]) -> bool {
+    text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit)
 }
 
 #[derive(Arbitrary)]

@@ -1,9 +1,9 @@
 //! How many events a second an inbox accepts and hands to a worker, on every store, and how soon.
 //!
 //! `cargo bench -p number7-tests --bench inbox` prints the table, and for comparison how many bare inserts
-//! the same store takes, by a pool of connections into a table with a primary key; `-- sqlite` only that store's,
-//! `-- --rows 1000000` with as many finished events in it, and `-- --slow` on a disk that needs 2 ms
-//! more for each synchronisation (it needs a C compiler). `-- --scrape` prints what it costs instead that
+//! the same store takes, by a pool of connections into a table with a primary key; `-- sqlite` only that
+//! store's, `-- --rows 1000000` with as many finished events in it, and `-- --slow` on a disk that needs
+//! 2 ms more for each synchronisation (it needs a C compiler). `-- --scrape` prints what it costs instead that
 //! somebody asks for the numbers every second. Figures of one run can be compared with each other, and
 //! with no others.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
@@ -167,6 +167,7 @@ enum Bare {
 
 impl Bare {
     const TABLE: &str = "CREATE TABLE bare (key TEXT PRIMARY KEY, body TEXT NOT NULL)";
+    const INSERT: &str = "INSERT INTO bare VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
     async fn open(store: &Store) -> Self {
         match store {
@@ -197,11 +198,11 @@ impl Bare {
         let body = number7_tests::body("job.completed", &key);
         match self {
             Self::Sqlite(pool) => {
-                let insert = sqlx::query("INSERT INTO bare VALUES (?1, ?2) ON CONFLICT DO NOTHING");
+                let insert = sqlx::query(Self::INSERT);
                 insert.bind(key).bind(body).execute(&pool).await.unwrap();
             }
             Self::Postgres(pool) => {
-                let insert = sqlx::query("INSERT INTO bare VALUES ($1, $2) ON CONFLICT DO NOTHING");
+                let insert = sqlx::query(Self::INSERT);
                 insert.bind(key).bind(body).execute(&pool).await.unwrap();
             }
             Self::Redis(mut connection) => {
