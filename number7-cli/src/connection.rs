@@ -102,7 +102,8 @@ impl Target {
         for step in steps {
             let take = async {
                 match step {
-                    // A write that fails is no error: what the receiver answered before it closed is what counts.
+                    // A write that fails is no error: what counts is what the receiver answered before
+                    // it closed.
                     Step::Write(bytes) => _ = writer.write_all(&bytes).await,
                     Step::Pause(pause) => sleep(pause).await,
                     Step::Close => _ = writer.shutdown().await,

@@ -108,7 +108,8 @@ impl Reconcile {
                     self.forget(&taken.job).await;
                     continue;
                 }
-                // A call may take longer than the pause after it: the same job is not asked for twice at a time.
+                // A call may take longer than the pause after it: the same job is not asked for twice
+                // at a time.
                 if asked.insert(taken.job.clone()) {
                     ticks.tick().await;
                     let (this, rest) = (self.clone(), settings.fetch_rest);

@@ -417,7 +417,8 @@ impl Worker {
                     target: "number7", task = end.task, attempt = end.attempt,
                     "could not record an attempt, it will be repeated: {error}"
                 );
-                // The attempt was made, so it counts. Another worker takes the event over when the lease ends.
+                // The attempt was made, so it counts. Another worker takes the event over when the
+                // lease ends.
                 self.given_up.insert(end.task.clone());
                 self.is_over(&end, Recorded::Never);
             }

@@ -189,8 +189,8 @@ impl Redis {
         let list = |name: &str, key, low, high| (name.to_owned(), key, low, high);
         Ok(match state {
             State::Due => vec![
-                // Workers move events from the delayed list to the active one meanwhile. In this order, such an
-                // event may be listed twice, but is never left out.
+                // Workers move events from the delayed list to the active one meanwhile. In this order,
+                // such an event may be listed twice, but is never left out.
                 list("delayed", self.delayed(), "-inf", "now"),
                 list("suspects", self.suspects(), "", ""),
                 list("active", self.config.active_jobs_list(), "", ""),
