@@ -34,6 +34,7 @@ use crate::{
         expected::{Expectations, Expected, JobPlace, LookedUp, OverdueRow, Rest, Taken},
         memory::{Broken, Memory, Tables, Task},
     },
+    in_hand::AttemptId,
 };
 
 const NODES: usize = 3;
@@ -103,8 +104,7 @@ impl Life {
 struct Running {
     node: usize,
     life: u32,
-    task: String,
-    attempt: u32,
+    id: AttemptId,
 }
 
 struct Seen {
@@ -124,15 +124,15 @@ struct Seen {
     set_at: Option<Instant>,
     running: HashMap<String, Vec<Running>>,
     /// Which attempts were begun. One that was claimed before its process stood still may be begun late.
-    attempts: BTreeSet<(String, u32)>,
+    attempts: BTreeSet<AttemptId>,
     accepted: BTreeSet<String>,
     handled: BTreeSet<String>,
     /// Tasks that are done or dead, by their status.
     over: BTreeMap<String, &'static str>,
     /// Attempts at suspects, which a worker makes one at a time.
-    suspects: BTreeSet<(String, u32)>,
+    suspects: BTreeSet<AttemptId>,
     /// Attempts whose lease was lost, and when.
-    lost: HashMap<(String, u32), Instant>,
+    lost: HashMap<AttemptId, Instant>,
 }
 
 #[derive(Clone)]
@@ -293,23 +293,22 @@ impl Seen {
     }
 
     fn begin(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
-        let (key, attempt, task) = (event.key.clone(), event.attempt, event.claim.task.clone());
+        let (key, attempt, id) = (&event.key, event.attempt, id(event));
         self.note(format!("process {node} begins attempt {attempt} at {key}"));
         let (lives, lost) = (&self.lives, &self.lost);
         let running = self.running.entry(key.clone()).or_default();
         running.retain(|run| !lives[run.node].is_over && lives[run.node].number == run.life);
-        let has_lost = |run: &Running| lost.contains_key(&(run.task.clone(), run.attempt));
         // It may have stood still, and lost the lease, between the claim and now.
-        let this = Running { node, life, task, attempt };
-        let is_doubled = !has_lost(&this) && running.iter().any(|run| !has_lost(run));
-        running.push(this);
+        let is_doubled =
+            !lost.contains_key(&id) && running.iter().any(|run| !lost.contains_key(&run.id));
+        running.push(Running { node, life, id: id.clone() });
         if is_doubled {
             self.violated(format!("{key} is in hand twice, and no lease was lost"));
         }
         if attempt > self.limit {
             self.violated(format!("attempt {attempt} at {key} is one too many"));
         }
-        if !self.attempts.insert((key.clone(), attempt)) {
+        if !self.attempts.insert(id) {
             self.violated(format!("attempt {attempt} at {key} was begun twice"));
         }
     }
@@ -325,11 +324,20 @@ impl Seen {
             self.violated(format!("process {node} claims, and was told to stop"));
         }
         let is_suspect = |run: &Running| {
-            let id = (run.task.clone(), run.attempt);
-            (run.node, run.life) == (node, number) && self.suspects.contains(&id)
+            (run.node, run.life) == (node, number) && self.suspects.contains(&run.id)
         };
         if suspect && most > 0 && self.running.values().flatten().any(is_suspect) {
             self.violated(format!("process {node} claims a suspect, and has one in hand"));
+        }
+    }
+
+    /// A worker is about to take over from others.
+    fn may_take_over(&mut self, node: usize) {
+        let reached = self.lives[node].unbroken_since.elapsed();
+        if reached < LEASE - Duration::from_secs(1) {
+            self.violated(format!(
+                "process {node} takes over, and has reached the store for {reached:?}"
+            ));
         }
     }
 
@@ -337,8 +345,7 @@ impl Seen {
     /// there is one in some seconds unless something is wrong.
     fn had_to_be_told(&self, node: usize, event: &AcceptedEvent) -> bool {
         const SECONDS: Duration = Duration::from_secs(12);
-        let id = (event.claim.task.clone(), event.attempt);
-        let Some(lost_at) = self.lost.get(&id) else { return false };
+        let Some(lost_at) = self.lost.get(&id(event)) else { return false };
         let life = self.lives[node];
         lost_at.elapsed() > SECONDS
             && life.failed_at.is_none_or(|failed| failed.elapsed() > SECONDS)
@@ -347,9 +354,27 @@ impl Seen {
 
     fn end(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
         if let Some(running) = self.running.get_mut(&event.key) {
-            running.retain(|run| (run.node, run.life, run.attempt) != (node, life, event.attempt));
+            running.retain(|run| (run.node, run.life) != (node, life) || run.id != id(event));
         }
     }
+
+    /// What must be true in the end: every attempt that counts was begun, or lost its lease before.
+    fn count(&mut self, tables: &Tables) {
+        for (name, task) in &tables.tasks {
+            let is_known = |attempt: &u32| {
+                let id = (name.clone(), *attempt);
+                self.attempts.contains(&id) || self.lost.contains_key(&id)
+            };
+            if let Some(attempt) = (1..=task.attempts).find(|attempt| !is_known(attempt)) {
+                let key = &task.key;
+                self.violated(format!("attempt {attempt} at {key} counts, and was never begun"));
+            }
+        }
+    }
+}
+
+fn id(event: &AcceptedEvent) -> AttemptId {
+    (event.claim.task.clone(), event.attempt)
 }
 
 /// The store, as one life of a process reaches it.
@@ -454,16 +479,7 @@ impl Engine for Node {
     }
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
-        {
-            let mut seen = self.world.seen();
-            let reached = seen.lives[self.number].unbroken_since.elapsed();
-            if reached < LEASE - Duration::from_secs(1) {
-                let number = self.number;
-                seen.violated(format!(
-                    "process {number} takes over, and has reached the store for {reached:?}"
-                ));
-            }
-        }
+        self.world.seen().may_take_over(self.number);
         Box::pin(self.call("reap", move |tables| tables.reap(lease, suspect_after)))
     }
 
@@ -699,13 +715,6 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                     seen.note(format!("process {node} stands still for {long:?}"));
                     seen.lives[node].stands_until = Instant::now() + long;
                 }
-                10 => {
-                    let mut seen = world.seen();
-                    seen.note(format!("all processes stand still for {long:?}"));
-                    seen.lives
-                        .iter_mut()
-                        .for_each(|life| life.stands_until = Instant::now() + long);
-                }
                 6..9 => {
                     let mut seen = world.seen();
                     seen.note(format!("the store is away for {long:?}"));
@@ -724,6 +733,13 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                         true => *set += long,
                         false => *set -= long,
                     });
+                }
+                10 => {
+                    let mut seen = world.seen();
+                    seen.note(format!("all processes stand still for {long:?}"));
+                    seen.lives
+                        .iter_mut()
+                        .for_each(|life| life.stands_until = Instant::now() + long);
                 }
                 _ => processes[node].tell_to_stop(&world, node),
             }
@@ -746,22 +762,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
         if timeout(HEALING, settled()).await.is_err() {
             world.seen().violated("what was accepted is not handled".into());
         }
-        let counted = |tables: &mut Tables| {
-            let mut seen = world.seen();
-            for (name, task) in &tables.tasks {
-                let is_known = |attempt: &u32| {
-                    seen.attempts.contains(&(task.key.clone(), *attempt))
-                        || seen.lost.contains_key(&(name.clone(), *attempt))
-                };
-                if let Some(attempt) = (1..=task.attempts).find(|attempt| !is_known(attempt)) {
-                    let key = task.key.clone();
-                    seen.violated(format!(
-                        "attempt {attempt} at {key} counts, and was never begun"
-                    ));
-                }
-            }
-        };
-        world.memory.apply(counted);
+        world.memory.apply(|tables| world.seen().count(tables));
         let mut seen = world.seen();
         (std::mem::take(&mut seen.schedule), seen.violation.take())
     })
