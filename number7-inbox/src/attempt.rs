@@ -43,8 +43,8 @@ pub(crate) async fn attempt(
     shared: Arc<ClaimOf>,
     stop: &CancellationToken,
 ) -> End {
-    let Claim { task, attempt, key, stored, origin, history, .. } = claim;
-    let attempts = settings.attempts;
+    let Claim { task, number, key, stored, origin, history, .. } = claim;
+    let (attempt, attempts) = (number.counted(), settings.attempts);
     let (outcome, note) = if attempt > attempts {
         // The process has died in each of its attempts. One more would do no better.
         let error = "the process ended in the middle of the last attempt".to_owned();
@@ -80,7 +80,7 @@ pub(crate) async fn attempt(
     };
     let is_made = !matches!(outcome, Outcome::Exhausted { .. });
     let history = note.map(|note| history.with(attempt - u32::from(!is_made), note));
-    End { task, attempt, outcome, history }
+    End { task, number, outcome, history }
 }
 
 /// What the log of an attempt is in.

@@ -141,7 +141,7 @@ pub(crate) struct Turned {
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) task: String,
-    pub(crate) attempt: u32,
+    pub(crate) number: Number,
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
     pub(crate) history: History,
@@ -149,11 +149,28 @@ pub(crate) struct Claim {
     pub(crate) is_suspect: bool,
 }
 
+/// Which attempt at an event it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    /// Among all. No other attempt ever has it, so it is what the end is fenced by.
+    pub(crate) of_all: u32,
+    /// How many of those before it do not count: they were put off or given up, or the event was requeued
+    /// after them.
+    pub(crate) uncounted: u32,
+}
+
+impl Number {
+    /// Among those that count, from 1.
+    pub(crate) fn counted(self) -> u32 {
+        self.of_all.saturating_sub(self.uncounted)
+    }
+}
+
 /// The end of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     pub(crate) task: String,
-    pub(crate) attempt: u32,
+    pub(crate) number: Number,
     pub(crate) outcome: Outcome,
     /// The errors of the event, if there is a new one.
     pub(crate) history: Option<History>,
@@ -167,7 +184,7 @@ pub(crate) enum Outcome {
         after: Duration,
         error: String,
     },
-    /// It does not count, and is made again.
+    /// It does not count.
     Later {
         after: Duration,
     },
@@ -211,11 +228,13 @@ impl Outcome {
 }
 
 impl End {
-    /// How many attempts there were.
-    pub(crate) fn attempts(&self) -> u32 {
+    /// The last attempt that was made, and how many do not count by now.
+    pub(crate) fn after(&self) -> Number {
+        let Number { of_all, uncounted } = self.number;
         match self.outcome {
-            Outcome::Exhausted { .. } | Outcome::Later { .. } => self.attempt.saturating_sub(1),
-            _ => self.attempt,
+            Outcome::Exhausted { .. } => Number { of_all: of_all.saturating_sub(1), uncounted },
+            Outcome::Later { .. } => Number { of_all, uncounted: uncounted + 1 },
+            _ => self.number,
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::accepted_at;
+use crate::engine::{Number, accepted_at};
 
 /// What the store has of an event: the signed JSON. In apalis' tools it is the argument of a task.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,6 +112,7 @@ pub(crate) struct ClaimOf {
     )]
     pub(crate) worker: String,
     pub(crate) task: String,
+    pub(crate) number: Number,
     /// The lease was lost.
     pub(crate) lost: CancellationToken,
     /// The handler has written the end itself, in a transaction that it commits or not.
@@ -119,9 +120,9 @@ pub(crate) struct ClaimOf {
 }
 
 impl ClaimOf {
-    pub(crate) fn new(worker: String, task: String) -> Self {
+    pub(crate) fn new(worker: String, task: String, number: Number) -> Self {
         let (lost, is_in_transaction) = (CancellationToken::new(), AtomicBool::new(false));
-        Self { worker, task, lost, is_in_transaction }
+        Self { worker, task, number, lost, is_in_transaction }
     }
 
     #[cfg(any(feature = "sqlite", feature = "postgres"))]

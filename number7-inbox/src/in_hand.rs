@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Origin, StoredEvent, engine::Held, event::ClaimOf};
 
-/// A task, and which attempt at it.
+/// A task, and which attempt at it, of all.
 pub(crate) type AttemptId = (String, u32);
 
 /// The attempts that are going on, or whose end is not recorded.
@@ -53,9 +53,10 @@ impl InHand {
     /// Tells the handlers of attempts whose lease was lost: those that were begun before and are not
     /// among the tasks that the store says are held.
     pub(crate) fn tell_lost(&self, held: &[Held], before: Instant) {
-        for ((task, attempt), Attempt { claim, key, begun, is_running, .. }) in &*self.lock() {
+        for ((task, _), Attempt { claim, key, begun, is_running, .. }) in &*self.lock() {
             let is_held = held.iter().any(|(held, _)| held == task) || claim.is_in_transaction();
             if *is_running && *begun < before && !is_held && !claim.lost.is_cancelled() {
+                let attempt = claim.number.counted();
                 tracing::warn!(
                     target: "number7", key, attempt,
                     "the lease of an attempt was lost while its handler runs"

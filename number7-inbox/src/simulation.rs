@@ -4,16 +4,12 @@
 //!
 //! `NUMBER7_SEEDS` is how many seeds are tried, and `NUMBER7_SEED` names a single one. One that fails
 //! prints its schedule.
-//!
-//! Handlers do not put events off, and a stop has no limit. The attempt that either ends does not count,
-//! so the next has the same number, and the store cannot tell a late end of the first from one of the
-//! second.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     env,
     future::pending,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    AcceptedEvent, BoxError, Entry, Inbox, InboxError, InboxErrorKind, STORE_TIMEOUT, State, Stats,
+    AcceptedEvent, Entry, Failure, Inbox, InboxError, InboxErrorKind, STORE_TIMEOUT, State, Stats,
     engine::{
         Answer, Engine, Held, Listed, NewEvent, Turn, Turned,
         expected::{Expectations, Expected, JobPlace, LookedUp, OverdueRow, Rest, Taken},
@@ -46,6 +42,9 @@ const HEALING: Duration = Duration::from_secs(900);
 
 /// How long a worker that is told to stop may take: the longest handler, and all that is lost around it.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long some workers wait, when they stop, for handlers that may take longer.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// `SplitMix64`.
 struct Random(u64);
@@ -133,6 +132,8 @@ struct Seen {
     suspects: BTreeSet<AttemptId>,
     /// Attempts whose lease was lost, and when.
     lost: HashMap<AttemptId, Instant>,
+    /// How many attempts at a task were put off or given up.
+    put_off: HashMap<String, u32>,
 }
 
 #[derive(Clone)]
@@ -176,6 +177,7 @@ impl World {
             over: BTreeMap::new(),
             suspects: BTreeSet::new(),
             lost: HashMap::new(),
+            put_off: HashMap::new(),
         };
         Self { memory: Memory::new(broken), seen: Arc::new(Mutex::new(seen)) }
     }
@@ -259,15 +261,16 @@ impl Seen {
             if status == "Done" && !self.handled.contains(key) {
                 self.violated(format!("{key} is done and was never handled"));
             }
-            if status == "Killed" && task.attempts < self.limit {
-                self.violated(format!("{key} is dead after {} attempts", task.attempts));
+            let counted = task.number.counted();
+            if status == "Killed" && counted < self.limit {
+                self.violated(format!("{key} is dead after {counted} attempts"));
             }
             if matches!(status, "Done" | "Killed") {
                 self.over.insert(name.clone(), status);
             }
         }
-        for (task, attempt, worker) in &tables.reaped[self.lost.len()..] {
-            self.note(format!("attempt {attempt} at {task} is taken over"));
+        for (task, number, worker) in &tables.reaped[self.lost.len()..] {
+            self.note(format!("attempt {number} at {task} is taken over"));
             let heard = self.heard[worker];
             let is_set = self.set_at.is_some_and(|at| at >= heard);
             // By the store's clock, which is a tenth faster at most.
@@ -275,7 +278,7 @@ impl Seen {
                 let ago = heard.elapsed();
                 self.violated(format!("a worker that was heard of {ago:?} ago is taken for dead"));
             }
-            self.lost.insert((task.clone(), *attempt), Instant::now());
+            self.lost.insert((task.clone(), *number), Instant::now());
         }
     }
 
@@ -358,23 +361,30 @@ impl Seen {
         }
     }
 
-    /// What must be true in the end: every attempt that counts was begun, or lost its lease before.
+    /// What must be true in the end: every attempt was begun, or lost its lease before; and those that
+    /// do not count were put off, or given up at a stop.
     fn count(&mut self, tables: &Tables) {
-        for (name, task) in &tables.tasks {
-            let is_known = |attempt: &u32| {
-                let id = (name.clone(), *attempt);
+        for (name, Task { key, number, .. }) in &tables.tasks {
+            let is_known = |number: &u32| {
+                let id = (name.clone(), *number);
                 self.attempts.contains(&id) || self.lost.contains_key(&id)
             };
-            if let Some(attempt) = (1..=task.attempts).find(|attempt| !is_known(attempt)) {
-                let key = &task.key;
-                self.violated(format!("attempt {attempt} at {key} counts, and was never begun"));
+            if let Some(never) = (1..=number.of_all).find(|number| !is_known(number)) {
+                self.violated(format!("attempt {never} at {key} counts, and was never begun"));
+            }
+            let put_off = self.put_off.get(name).copied().unwrap_or_default();
+            if number.uncounted > put_off {
+                self.violated(format!(
+                    "{} attempts at {key} do not count, and {put_off} were put off",
+                    number.uncounted
+                ));
             }
         }
     }
 }
 
 fn id(event: &AcceptedEvent) -> AttemptId {
-    (event.claim.task.clone(), event.attempt)
+    (event.claim.task.clone(), event.claim.number.of_all)
 }
 
 /// The store, as one life of a process reaches it.
@@ -442,7 +452,7 @@ impl Engine for Node {
             let turned = self.call("turn", turn).await?;
             let suspects = &mut self.world.seen().suspects;
             for claim in &turned.claimed {
-                let id = (claim.task.clone(), claim.attempt);
+                let id = (claim.task.clone(), claim.number.of_all);
                 // One that is given back is no suspect any more.
                 match claim.is_suspect {
                     true => suspects.insert(id),
@@ -557,8 +567,12 @@ impl Process {
         let node = Node { world: world.clone(), number, life };
         let inbox = Inbox::test(Arc::new(node.clone()));
         let worker = inbox.worker(move |event| handle(node.clone(), event));
-        let limit = world.seen().limit;
+        let (limit, is_patient) = {
+            let mut seen = world.seen();
+            (seen.limit, seen.random.is(50))
+        };
         let worker = worker.lease(LEASE).concurrency(4).attempts(limit);
+        let worker = if is_patient { worker } else { worker.shutdown_limit(SHUTDOWN_LIMIT) };
         let worker = worker.backoff(Duration::from_millis(500), Duration::from_secs(4));
         let (stop, stopped) = oneshot::channel();
         let signal = async {
@@ -608,11 +622,31 @@ impl Process {
 /// How many steps a handler has.
 const STEPS: u32 = 10;
 
-async fn handle(node: Node, event: AcceptedEvent) -> Result<(), BoxError> {
-    let Node { world, number, life } = &node;
+/// A call of the handler, which may be dropped before its end.
+struct Call {
+    node: Node,
+    event: AcceptedEvent,
+    has_ended: bool,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let Self { node: Node { world, number, life }, event, has_ended } = self;
+        let mut seen = world.seen();
+        seen.end(*number, *life, event);
+        if !*has_ended {
+            seen.note(format!("process {number} gives up an attempt at {}", event.key));
+            *seen.put_off.entry(event.claim.task.clone()).or_default() += 1;
+        }
+    }
+}
+
+async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
+    let mut call = Call { node, event, has_ended: false };
+    let Call { node: Node { world, number, life }, event, .. } = &call;
     let (takes, ends) = {
         let mut seen = world.seen();
-        seen.begin(*number, *life, &event);
+        seen.begin(*number, *life, event);
         let is_long = seen.random.is(15);
         let takes = if is_long { (20_000, 60_000) } else { (0, 1_500) };
         (seen.random.millis(takes.0, takes.1), seen.random.below(100))
@@ -628,21 +662,26 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), BoxError> {
     let mut seen = world.seen();
     // It may have been claimed again, for the same worker, by a statement whose answer was lost.
     let is_here = holder.is_some_and(|(of, _)| seen.workers[&of] == (*number, *life));
-    if !is_here && seen.had_to_be_told(*number, &event) && !event.lease_lost().is_cancelled() {
+    if !is_here && seen.had_to_be_told(*number, event) && !event.lease_lost().is_cancelled() {
         let key = &event.key;
         seen.violated(format!("the handler of {key} was not told that its lease was lost"));
     }
-    seen.end(*number, *life, &event);
-    match ends {
-        0..20 => Err("by chance".into()),
-        20..25 => {
-            drop(seen);
-            std::panic::resume_unwind(Box::new("by chance"))
+    let handled = match ends {
+        0..25 => Err("by chance".into()),
+        25..35 => {
+            *seen.put_off.entry(event.claim.task.clone()).or_default() += 1;
+            Err(Failure::later(seen.random.millis(0, 5_000)))
         }
         _ => {
             seen.handled.insert(event.key.clone());
             Ok(())
         }
+    };
+    drop(seen);
+    call.has_ended = true;
+    match ends {
+        0..5 => resume_unwind(Box::new("by chance")),
+        _ => handled,
     }
 }
 

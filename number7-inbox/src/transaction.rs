@@ -16,7 +16,7 @@ pub(crate) mod sealed {
         fn finish<'a>(
             connection: &'a mut Self::Connection,
             task: &'a str,
-            attempt: u32,
+            number: u32,
             worker: &'a str,
         ) -> BoxFuture<'a, Result<u64, sqlx::Error>>;
     }
@@ -61,7 +61,7 @@ impl AcceptedEvent {
         // From now on the store knows better than this process how the attempt ends.
         self.claim.set_in_transaction();
         let claim = &*self.claim;
-        match DB::finish(transaction, &claim.task, self.attempt, &claim.worker).await? {
+        match DB::finish(transaction, &claim.task, claim.number.of_all, &claim.worker).await? {
             0 => Err(InboxErrorKind::LeaseLost.into()),
             _ => Ok(()),
         }

@@ -297,11 +297,12 @@ impl Worker {
             self.may_have_more = true;
             return;
         }
-        let id = (claim.task.clone(), claim.attempt);
+        let id = (claim.task.clone(), claim.number.of_all);
         if claim.is_suspect {
             self.suspect = Some(id.clone());
         }
-        let of_claim = Arc::new(ClaimOf::new(self.shared.worker.clone(), claim.task.clone()));
+        let of_claim =
+            Arc::new(ClaimOf::new(self.shared.worker.clone(), claim.task.clone(), claim.number));
         let begun = Attempt {
             claim: Arc::clone(&of_claim),
             key: claim.key.clone(),
@@ -325,7 +326,7 @@ impl Worker {
 
     /// The end of an attempt is recorded, or is not to be.
     fn is_over(&mut self, end: &End, recorded: Recorded) {
-        let id = (end.task.clone(), end.attempt);
+        let (id, attempt) = ((end.task.clone(), end.number.of_all), end.number.counted());
         self.suspect.take_if(|suspect| *suspect == id);
         let Some(Attempt { claim, key, stored, origin, .. }) = self.shared.in_hand.remove(&id)
         else {
@@ -335,7 +336,7 @@ impl Worker {
             Recorded::Counts => {
                 if end.outcome.error() == Some(NOT_COMMITTED) {
                     tracing::warn!(
-                        target: "number7", key, attempt = end.attempt,
+                        target: "number7", key, attempt,
                         "an attempt failed: {NOT_COMMITTED}"
                     );
                 }
@@ -346,7 +347,7 @@ impl Worker {
             // It is done, by the handler's own transaction.
             Recorded::Lost if claim.is_in_transaction() => {}
             Recorded::Lost => tracing::warn!(
-                target: "number7", key, attempt = end.attempt,
+                target: "number7", key, attempt,
                 "the lease of an attempt was lost, and its end does not count"
             ),
             Recorded::Never => {}
@@ -365,7 +366,7 @@ impl Worker {
             state: State::Dead,
             since: std::time::SystemTime::now(),
             worker_seen: None,
-            attempts: end.attempts(),
+            attempts: end.after().counted(),
             history: end.history.clone().unwrap_or_default(),
         };
         // It may panic before it returns a future.
@@ -380,7 +381,7 @@ impl Worker {
                 Ok(recorded) => self.is_over(&end, recorded),
                 Err(error) if error.kind() == InboxErrorKind::Unstorable => {
                     tracing::error!(
-                        target: "number7", task = end.task, attempt = end.attempt,
+                        target: "number7", task = end.task, attempt = end.number.counted(),
                         "the end of an attempt cannot be recorded, and the event is not tried again \
                         before this worker has stopped: {error}"
                     );
@@ -414,7 +415,7 @@ impl Worker {
         if self.stop.is_cancelled() && is_long {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
-                    target: "number7", task = end.task, attempt = end.attempt,
+                    target: "number7", task = end.task, attempt = end.number.counted(),
                     "could not record an attempt, it will be repeated: {error}"
                 );
                 // The attempt was made, so it counts. Another worker takes the event over when the

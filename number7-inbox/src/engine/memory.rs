@@ -14,7 +14,7 @@ use number7_core::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Answer, Claim, End, Engine, Held, Listed, NewEvent, Turn, Turned,
+    Answer, Claim, End, Engine, Held, Listed, NewEvent, Number, Turn, Turned,
     expected::{Expectations, Expected, JobPlace, LookedUp, OverdueRow, Rest, Taken},
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(crate) struct Task {
     json: Vec<u8>,
     origin: Origin,
     pub(crate) status: &'static str,
-    pub(crate) attempts: u32,
+    pub(crate) number: Number,
     pub(crate) worker: Option<(String, u64)>,
     due: Instant,
     over: Option<Instant>,
@@ -97,7 +97,7 @@ impl Tables {
             json: json.to_vec(),
             origin,
             status: "Pending",
-            attempts: 0,
+            number: Number { of_all: 0, uncounted: 0 },
             worker: None,
             due: self.now(),
             over: None,
@@ -134,14 +134,15 @@ impl Tables {
         let now = self.now();
         let Some(task) = self.tasks.get_mut(&end.task) else { return false };
         let status = end.outcome.status();
-        let is_current = task.attempts == end.attempt
+        let is_recorded = task.status == "Killed" && task.number.of_all == end.after().of_all;
+        let is_current = (task.number.of_all == end.number.of_all || is_recorded)
             && task.worker.as_ref().is_none_or(|(holder, _)| holder == worker);
         let is_over = task.status == "Done" && status != "Done"
             || task.status == "Killed" && status == "Pending";
         if self.broken != Broken::Fence && (!is_current || is_over) {
             return false;
         }
-        (task.status, task.attempts, task.worker) = (status, end.attempts(), None);
+        (task.status, task.number, task.worker) = (status, end.after(), None);
         task.due = now + end.outcome.delay();
         task.over = (status != "Pending").then_some(now);
         if let Some(history) = &end.history {
@@ -158,10 +159,10 @@ impl Tables {
         for (name, task) in due.into_iter().take(most) {
             self.claims += 1;
             (task.status, task.worker) = ("Running", Some((worker.to_owned(), self.claims)));
-            task.attempts += u32::from(self.broken != Broken::Begin);
+            task.number.of_all += u32::from(self.broken != Broken::Begin);
             claims.push(Claim {
                 task: name.clone(),
-                attempt: task.attempts,
+                number: task.number,
                 key: task.key.clone(),
                 stored: StoredEvent::new(task.json.clone()),
                 history: task.history.clone(),
@@ -189,7 +190,7 @@ impl Tables {
                 .is_some_and(|(holder, claim)| holder == worker && claim.to_string() == *since);
             if is_same {
                 (task.status, task.worker) = ("Pending", None);
-                task.attempts = task.attempts.saturating_sub(1);
+                task.number.of_all -= 1;
             }
         }
     }
@@ -208,8 +209,8 @@ impl Tables {
         for (name, task) in &mut self.tasks {
             let Some((worker, _)) = &task.worker else { continue };
             if self.workers.get(worker).is_some_and(|seen| now - *seen > lease) {
-                self.reaped.push((name.clone(), task.attempts, worker.clone()));
-                let is_suspect = task.attempts >= suspect_after;
+                self.reaped.push((name.clone(), task.number.of_all, worker.clone()));
+                let is_suspect = task.number.counted() >= suspect_after;
                 task.status = if is_suspect { "Failed" } else { "Pending" };
                 task.worker = None;
                 reaped += 1;
@@ -264,7 +265,7 @@ impl Tables {
             },
             since: SystemTime::now(),
             worker_seen: None,
-            attempts: task.attempts,
+            attempts: task.number.counted(),
             history: task.history.clone(),
         })
     }

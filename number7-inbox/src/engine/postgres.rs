@@ -48,8 +48,8 @@ const INSERT: &str = "
         CASE WHEN $6 THEN hstore('number7.origin', 'fetched') END)
     ON CONFLICT (job_type, idempotency_key) DO NOTHING";
 
-/// Rows of the ends: id. Rows of the claims: id, attempts, key, JSON, errors, origin, whether it is a
-/// suspect.
+/// Rows of the ends: id. Rows of the claims: id, attempts, how many of them do not count, key, JSON,
+/// errors, origin, whether it is a suspect.
 ///
 /// What is done stays done, also where it was finished in a transaction of the handler's. What was
 /// recorded before, and whose answer was lost, is recorded again.
@@ -58,14 +58,16 @@ const TURN: &str = "
         UPDATE apalis.jobs SET status = ends.status, attempts = ends.attempts,
             last_result = coalesce(ends.result::jsonb, last_result),
             metadata = CASE WHEN ends.errors IS NULL THEN metadata
-                ELSE coalesce(metadata, '') || hstore('number7.errors', ends.errors) END,
+                ELSE coalesce(metadata, '') || hstore('number7.errors', ends.errors)
+                    || hstore('number7.uncounted', ends.uncounted::text) END,
             lock_by = NULL, lock_at = NULL,
             run_at = now() + ends.delay * interval '1 second',
             done_at = CASE ends.status WHEN 'Pending' THEN NULL ELSE now() END
         FROM unnest($3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::float8[],
-                $11::text[])
-            AS ends(id, attempt, status, attempts, result, delay, errors)
-        WHERE jobs.id = ends.id AND jobs.attempts = ends.attempt
+                $11::text[], $12::int[])
+            AS ends(id, number, status, attempts, result, delay, errors, uncounted)
+        WHERE jobs.id = ends.id AND (jobs.attempts = ends.number
+                OR jobs.attempts = ends.attempts AND jobs.status = 'Killed')
             AND (jobs.status <> 'Done' OR ends.status = 'Done')
             AND (jobs.status <> 'Killed' OR ends.status <> 'Pending')
             AND coalesce(jobs.lock_by, $1) = $1
@@ -84,10 +86,11 @@ const TURN: &str = "
             lock_at = now(), done_at = NULL
         FROM (SELECT * FROM due UNION ALL SELECT * FROM suspect) AS free
         WHERE jobs.id = free.id
-        RETURNING jobs.id, jobs.attempts::bigint, idempotency_key, job,
+        RETURNING jobs.id, jobs.attempts::bigint,
+            coalesce(metadata -> 'number7.uncounted', '0')::bigint, idempotency_key, job,
             metadata -> 'number7.errors', metadata -> 'number7.origin', is_suspect
     )
-    SELECT id, NULL::bigint, NULL, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
+    SELECT id, NULL::bigint, 0, NULL, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
 
 /// The end of one attempt, in a transaction of the handler's.
 const FINISH_ONE: &str = "
@@ -111,9 +114,16 @@ const RELEASE: &str = "
     WHERE lock_by = $1 AND status IN ('Queued', 'Running')
         AND (id, coalesce(lock_at::text, '')) IN (SELECT * FROM unnest($2::text[], $3::text[]))";
 
+/// How many attempts count.
+macro_rules! counted {
+    () => {
+        "(attempts - coalesce(metadata -> 'number7.uncounted', '0')::int)"
+    };
+}
+
 /// The column that has the errors, with one more: of which attempt, and its text.
 macro_rules! noted {
-    ($attempt:literal, $text:literal) => {
+    ($attempt:expr, $text:literal) => {
         concat!(
             "metadata = coalesce(metadata, '') || hstore('number7.errors',
                 (coalesce(metadata -> 'number7.errors', '[]')::jsonb || jsonb_build_array(
@@ -128,9 +138,10 @@ macro_rules! noted {
 
 /// What is locked is being finished, in a transaction of a handler's.
 const REAP: &str = concat!(
-    "UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL,
-        status = CASE WHEN attempts >= $1 THEN 'Failed' ELSE 'Pending' END, ",
-    noted!("attempts", "$5"),
+    "UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL, status = CASE WHEN ",
+    counted!(),
+    " >= $1 THEN 'Failed' ELSE 'Pending' END, ",
+    noted!(counted!(), "$5"),
     "WHERE id IN (SELECT id FROM apalis.jobs
         WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM apalis.workers
             WHERE worker_type = $2 AND starts_with(id, $3)
@@ -181,12 +192,13 @@ const TIME: &str = "coalesce(CASE WHEN status IN ('Done', 'Killed') THEN done_at
 /// The columns of [`sql::EntryRow`], by the column that has the time of the state.
 fn entries(time: &str, condition: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "SELECT micros || '.' || id, id, idempotency_key, job, attempts::bigint, status, micros,
+        "SELECT micros || '.' || id, id, idempotency_key, job, {counted}::bigint, status, micros,
             metadata -> 'number7.errors', run_at > now(),
             (SELECT extract(epoch FROM last_seen)::bigint FROM apalis.workers WHERE workers.id = lock_by),
             metadata -> 'number7.origin'
         FROM (SELECT *, (extract(epoch FROM {time}) * 1000000)::bigint AS micros
-            FROM apalis.jobs WHERE job_type = $1 AND {condition}) AS entries"
+            FROM apalis.jobs WHERE job_type = $1 AND {condition}) AS entries",
+        counted = counted!()
     ))
 }
 
@@ -216,11 +228,14 @@ fn list(status: &str, state: State) -> AssertSqlSafe<String> {
     entries(time, &condition)
 }
 
+/// It passes over the number of a claim whose attempt was not made, so that no end that comes late is
+/// taken for a new attempt's.
 const REQUEUE: &str = concat!(
-    "UPDATE apalis.jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = now(),
-        done_at = NULL, ",
+    "UPDATE apalis.jobs SET status = 'Pending', attempts = attempts + 2, last_result = NULL,
+        run_at = now(), done_at = NULL, ",
     noted!("0", "$3"),
-    "WHERE job_type = $1 AND idempotency_key = ANY ($2) AND status = 'Killed'"
+    " || hstore('number7.uncounted', (attempts + 2)::text)
+    WHERE job_type = $1 AND idempotency_key = ANY ($2) AND status = 'Killed'"
 );
 
 const DISCARD: &str = concat!(
@@ -356,11 +371,11 @@ impl Store for Db {
     fn finish<'a>(
         connection: &'a mut PgConnection,
         task: &'a str,
-        attempt: u32,
+        number: u32,
         worker: &'a str,
     ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
         Box::pin(async move {
-            let finish = query(FINISH_ONE).bind(task).bind(count(attempt)).bind(worker);
+            let finish = query(FINISH_ONE).bind(task).bind(count(number)).bind(worker);
             Ok(finish.execute(connection).await?.rows_affected())
         })
     }
@@ -387,31 +402,32 @@ impl Engine for Postgres {
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
         type Text = Option<String>;
-        type Row = (String, Option<i64>, Text, Option<Vec<u8>>, Text, Text, bool);
+        type Row = (String, Option<i64>, i64, Text, Option<Vec<u8>>, Text, Text, bool);
         let ends = turn.ends;
         let suspects = i64::from(turn.suspect && turn.most > 0);
         let turn = query_as(TURN)
             .bind(turn.worker.to_owned())
             .bind(self.queue.clone())
             .bind(ends.iter().map(|end| end.task.clone()).collect::<Vec<_>>())
-            .bind(ends.iter().map(|end| count(end.attempt)).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| count(end.number.of_all)).collect::<Vec<_>>())
             .bind(ends.iter().map(|end| end.outcome.status()).collect::<Vec<_>>())
-            .bind(ends.iter().map(|end| count(end.attempts())).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| count(end.after().of_all)).collect::<Vec<_>>())
             .bind(ends.iter().map(sql::result).collect::<Vec<_>>())
             .bind(ends.iter().map(|end| end.outcome.delay().as_secs_f64()).collect::<Vec<_>>())
             .bind(sql::rows(turn.most))
             .bind(suspects)
             .bind(
                 ends.iter().map(|end| end.history.as_ref().map(History::json)).collect::<Vec<_>>(),
-            );
+            )
+            .bind(ends.iter().map(|end| count(end.after().uncounted)).collect::<Vec<_>>());
         Box::pin(self.working.run(move |connection| {
             async move {
                 let rows: Vec<Row> = turn.fetch_all(connection).await?;
                 let mut turned = Turned::default();
-                for (task, attempt, key, json, errors, origin, is_suspect) in rows {
-                    match (attempt, json) {
-                        (Some(attempt), Some(json)) => {
-                            let row = (task, attempt, key, json, errors, origin);
+                for (task, attempts, uncounted, key, json, errors, origin, is_suspect) in rows {
+                    match (attempts, json) {
+                        (Some(attempts), Some(json)) => {
+                            let row = (task, attempts, uncounted, key, json, errors, origin);
                             turned.claimed.push(sql::claim(row, is_suspect));
                         }
                         _ => turned.ended.push(task),

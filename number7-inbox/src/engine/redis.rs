@@ -31,8 +31,8 @@ use redis::{
 use ulid::Ulid;
 
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn,
-    Turned, WORKER_PREFIX, in_time, no_cursor,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, Number, SERVICE, SWEEP_STEP,
+    Turn, Turned, WORKER_PREFIX, in_time, no_cursor,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -272,7 +272,7 @@ impl Engine for Redis {
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
         type Text = Option<String>;
-        type ClaimRow = (String, u32, String, Vec<u8>, Text, Text, bool);
+        type ClaimRow = (String, u32, u32, String, Vec<u8>, Text, Text, bool);
         type Damaged = Vec<(String, Option<Vec<u8>>, Option<String>)>;
         Box::pin(async move {
             let mut script = script!("turn");
@@ -288,8 +288,10 @@ impl Engine for Redis {
             script.arg(u8::from(turn.suspect));
             for end in turn.ends {
                 let rest = u64::try_from(end.outcome.delay().as_millis()).unwrap_or(u64::MAX);
-                script.arg(&end.task).arg(end.attempt).arg(end.outcome.status());
-                script.arg(end.outcome.error().unwrap_or_default()).arg(rest).arg(end.attempts());
+                let Number { of_all, uncounted } = end.after();
+                script.arg(&end.task).arg(end.number.of_all).arg(end.outcome.status());
+                script.arg(end.outcome.error().unwrap_or_default()).arg(rest);
+                script.arg(of_all).arg(uncounted);
                 script.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
             let (ended, claims, damaged): (_, Vec<ClaimRow>, Damaged) =
@@ -297,14 +299,17 @@ impl Engine for Redis {
             for (task, json, key) in damaged {
                 self.set_aside(&task, json, key).await;
             }
-            let claim = |(task, attempt, key, json, errors, origin, is_suspect): ClaimRow| Claim {
-                task,
-                attempt,
-                key,
-                stored: StoredEvent::new(json),
-                history: History::read(errors.as_deref()),
-                origin: Origin::read(origin.as_deref()),
-                is_suspect,
+            let claim = |row: ClaimRow| {
+                let (task, of_all, uncounted, key, json, errors, origin, is_suspect) = row;
+                Claim {
+                    task,
+                    number: Number { of_all, uncounted },
+                    key,
+                    stored: StoredEvent::new(json),
+                    history: History::read(errors.as_deref()),
+                    origin: Origin::read(origin.as_deref()),
+                    is_suspect,
+                }
             };
             Ok(Turned { ended, claimed: claims.into_iter().map(claim).collect() })
         })
@@ -479,9 +484,9 @@ impl Engine for Redis {
     }
 }
 
-/// An entry: task, key, JSON, attempts, milliseconds of the state since the epoch, errors, the
+/// An entry: task, key, JSON, attempts that count, milliseconds of the state since the epoch, errors, the
 /// second when its worker was last heard of, and its origin.
-type Row = (String, String, Vec<u8>, Option<u32>, u64, Option<String>, Option<u64>, Option<String>);
+type Row = (String, String, Vec<u8>, u32, u64, Option<String>, Option<u64>, Option<String>);
 
 /// Entries, each with its score or nothing, and where there are more: the score and the task of the
 /// last one.
@@ -498,7 +503,7 @@ fn entry(row: Row, state: State) -> Entry {
         state,
         since: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
         worker_seen: seen.map(|seen| SystemTime::UNIX_EPOCH + Duration::from_secs(seen)),
-        attempts: attempts.unwrap_or_default(),
+        attempts,
         history: History::read(errors.as_deref()),
     }
 }

@@ -9,19 +9,20 @@ use number7_core::Acceptance;
 use sqlx::migrate::MigrateError;
 use tokio::time::timeout;
 
-use super::{Answer, Claim, End, Listed, Outcome, no_cursor};
+use super::{Answer, Claim, End, Listed, Number, Outcome, no_cursor};
 use crate::{
     Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent, history::History,
 };
 
-/// A claimed row: id, attempts, idempotency key, JSON, errors, origin.
-pub(super) type Row = (String, i64, Option<String>, Vec<u8>, Option<String>, Option<String>);
+/// A claimed row: id, attempts, how many of them do not count, idempotency key, JSON, errors, origin.
+pub(super) type Row = (String, i64, i64, Option<String>, Vec<u8>, Option<String>, Option<String>);
 
 pub(super) fn claim(row: Row, is_suspect: bool) -> Claim {
-    let (task, attempt, key, json, errors, origin) = row;
+    let (task, of_all, uncounted, key, json, errors, origin) = row;
+    let number = |number: i64| number.try_into().unwrap_or(u32::MAX);
     Claim {
         task,
-        attempt: attempt.try_into().unwrap_or(u32::MAX),
+        number: Number { of_all: number(of_all), uncounted: number(uncounted) },
         key: key.unwrap_or_default(),
         stored: StoredEvent::new(json),
         history: History::read(errors.as_deref()),
@@ -30,7 +31,7 @@ pub(super) fn claim(row: Row, is_suspect: bool) -> Claim {
     }
 }
 
-/// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts, status, microseconds of its
+/// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts that count, status, microseconds of its
 /// state since the epoch, errors, whether these are to come, the second when its worker was last
 /// heard of, and its origin.
 pub(super) type EntryRow = (

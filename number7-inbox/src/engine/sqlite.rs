@@ -29,8 +29,8 @@ use self::{
     turnstile::{Turn as TurnToWrite, Turnstile},
 };
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn,
-    Turned, WORKER_PREFIX, in_time, no_cursor, sql,
+    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Held, Listed, NewEvent, Number, SERVICE,
+    SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time, no_cursor, sql,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -67,14 +67,16 @@ const FINISH: &str = "
     UPDATE Jobs SET status = ends.status, attempts = ends.attempts,
         last_result = coalesce(ends.result, last_result),
         metadata = iif(ends.errors IS NULL, metadata, json_set(
-            iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"', ends.errors)),
+            iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"', ends.errors,
+            '$.\"number7.uncounted\"', ends.uncounted)),
         lock_by = NULL, lock_at = NULL, run_at = ends.due,
         done_at = iif(ends.status = 'Pending', NULL, unixepoch())
-    FROM (SELECT value ->> 0 AS id, value ->> 1 AS attempt, value ->> 2 AS status,
-            value ->> 3 AS attempts, value ->> 4 AS result, value ->> 5 AS due,
-            value ->> 6 AS errors
+    FROM (SELECT value ->> 0 AS id, value ->> 1 AS number, value ->> 2 AS status,
+            value ->> 3 AS attempts, value ->> 4 AS uncounted, value ->> 5 AS result,
+            value ->> 6 AS due, value ->> 7 AS errors
         FROM json_each(?1)) AS ends
-    WHERE Jobs.id = ends.id AND Jobs.attempts = ends.attempt
+    WHERE Jobs.id = ends.id AND (Jobs.attempts = ends.number
+            OR Jobs.attempts = ends.attempts AND +Jobs.status = 'Killed')
         AND (+Jobs.status <> 'Done' OR ends.status = 'Done')
         AND (+Jobs.status <> 'Killed' OR ends.status <> 'Pending')
         AND (+Jobs.lock_by = ?2 OR +Jobs.lock_by IS NULL)
@@ -91,7 +93,8 @@ const CLAIM: &str = "
         lock_at = unixepoch(), done_at = NULL
     WHERE rowid IN (SELECT rowid FROM Jobs
         WHERE job_type = ?2 AND status = ?3 AND run_at <= unixepoch() ORDER BY run_at LIMIT ?4)
-    RETURNING id, attempts, idempotency_key, job, metadata ->> '$.\"number7.errors\"',
+    RETURNING id, attempts, coalesce(metadata ->> '$.\"number7.uncounted\"', 0), idempotency_key,
+        job, metadata ->> '$.\"number7.errors\"',
         metadata ->> '$.\"number7.origin\"'";
 
 const HELD: &str = "
@@ -110,9 +113,18 @@ const RELEASE: &str = "
     WHERE lock_by = ? AND status IN ('Queued', 'Running')
         AND (id, coalesce(CAST(lock_at AS TEXT), '')) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
 
-/// The column that has the errors, with one more: of which attempt, and its text.
+/// How many attempts count.
+macro_rules! counted {
+    () => {
+        "(attempts - coalesce(iif(json_valid(metadata), metadata, '{}')
+            ->> '$.\"number7.uncounted\"', 0))"
+    };
+}
+
+/// The column that has the errors, with one more: of which attempt, and its text. It has how many
+/// attempts do not count as well.
 macro_rules! noted {
-    ($attempt:literal, $text:literal) => {
+    ($attempt:expr, $text:literal $(, uncounted = $uncounted:literal)?) => {
         concat!(
             "metadata = json_set(iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"',
                 json_insert(coalesce(iif(json_valid(metadata), metadata, '{}')
@@ -121,15 +133,18 @@ macro_rules! noted {
             $attempt,
             ", ",
             $text,
-            ")) || '')"
+            ")) || ''",
+            $(", '$.\"number7.uncounted\"', ", $uncounted,)?
+            ")"
         )
     };
 }
 
 const REAP: &str = concat!(
-    "UPDATE Jobs SET status = iif(attempts >= ?1, 'Failed', 'Pending'), lock_by = NULL,
-        lock_at = NULL, ",
-    noted!("attempts", "?5"),
+    "UPDATE Jobs SET status = iif(",
+    counted!(),
+    " >= ?1, 'Failed', 'Pending'), lock_by = NULL, lock_at = NULL, ",
+    noted!(counted!(), "?5"),
     "WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM Workers
         WHERE worker_type = ?2 AND id LIKE ?3 || '%' AND last_seen < unixepoch() - ?4)"
 );
@@ -174,13 +189,16 @@ const DONE: &str = "SELECT count(*) FROM Jobs WHERE job_type = ? AND status = 'D
 /// The columns of [`sql::EntryRow`].
 macro_rules! entries {
     () => {
-        "SELECT run_at || '.' || rowid, id, idempotency_key, job, attempts, status,
-            1000000 * coalesce(CASE
+        concat!(
+            "SELECT run_at || '.' || rowid, id, idempotency_key, job, ",
+            counted!(),
+            ", status, 1000000 * coalesce(CASE
                 WHEN status IN ('Done', 'Killed') THEN done_at
                 WHEN status IN ('Queued', 'Running') THEN lock_at
             END, run_at), metadata ->> '$.\"number7.errors\"', run_at > unixepoch(),
             (SELECT last_seen FROM Workers WHERE id = lock_by), metadata ->> '$.\"number7.origin\"'
         FROM Jobs "
+        )
     };
 }
 
@@ -194,10 +212,12 @@ const LIST: &str = concat!(
     ORDER BY run_at, rowid LIMIT ?6"
 );
 
+/// It passes over the number of a claim whose attempt was not made, so that no end that comes late is
+/// taken for a new attempt's.
 const REQUEUE: &str = concat!(
-    "UPDATE Jobs SET status = 'Pending', attempts = 0, last_result = NULL, run_at = unixepoch(),
-        done_at = NULL, ",
-    noted!("0", "?3"),
+    "UPDATE Jobs SET status = 'Pending', attempts = attempts + 2, last_result = NULL,
+        run_at = unixepoch(), done_at = NULL, ",
+    noted!("0", "?3", uncounted = "attempts + 2"),
     "WHERE job_type = ?1 AND idempotency_key IN (SELECT value FROM json_each(?2))
         AND +status = 'Killed'"
 );
@@ -377,11 +397,11 @@ impl Store for Db {
     fn finish<'a>(
         connection: &'a mut SqliteConnection,
         task: &'a str,
-        attempt: u32,
+        number: u32,
         worker: &'a str,
     ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
         Box::pin(async move {
-            let finish = query(FINISH_ONE).bind(task).bind(attempt).bind(worker);
+            let finish = query(FINISH_ONE).bind(task).bind(number).bind(worker);
             Ok(finish.execute(connection).await?.rows_affected())
         })
     }
@@ -398,7 +418,9 @@ fn ends(ends: &[End]) -> String {
         };
         let (status, due) = (end.outcome.status(), i64::try_from(due).unwrap_or(i64::MAX));
         let errors = end.history.as_ref().map(History::json);
-        json!([end.task, end.attempt, status, end.attempts(), sql::result(end), due, errors])
+        let Number { of_all, uncounted } = end.after();
+        let result = sql::result(end);
+        json!([end.task, end.number.of_all, status, of_all, uncounted, result, due, errors])
     };
     ends.iter().map(row).collect::<serde_json::Value>().to_string()
 }
@@ -593,36 +615,56 @@ impl Engine for Sqlite {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use sqlx::{AssertSqlSafe, Row};
 
     use super::*;
     use crate::engine::Outcome;
 
-    /// An end that puts an event off, and comes a second time, revives no dead letter.
+    /// Whatever came in between, and although the worker is the same.
     #[tokio::test]
-    async fn a_late_repetition_changes_no_dead_letter() {
+    async fn an_end_that_comes_late_is_not_taken_for_another_attempts() {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
         let (key, json) = ("key".to_owned(), "{}".into());
         sqlite.insert(NewEvent { key, json, origin: Origin::Signed }).await.unwrap();
-        let turn = async |worker, outcome: Option<(String, Outcome)>| {
-            let end = |(task, outcome)| End { task, attempt: 1, outcome, history: None };
-            let ends: Vec<_> = outcome.into_iter().map(end).collect();
-            let most = usize::from(ends.is_empty());
-            let turn = Turn { worker, ends: &ends, most, suspect: false };
-            sqlite.turn(turn).await.unwrap().claimed.pop()
+        sqlite.keep_alive("worker").await.unwrap();
+        let turn = async |ends: &[End], most| {
+            let turn = Turn { worker: "worker", ends, most, suspect: false };
+            sqlite.turn(turn).await.unwrap()
         };
-        for worker in ["a", "c"] {
-            sqlite.keep_alive(worker).await.unwrap();
+        let claim = async || turn(&[], 1).await.claimed.pop().unwrap();
+        let counts = async |end: &End| !turn(slice::from_ref(end), 0).await.ended.is_empty();
+        let end = |claim: Claim, outcome| {
+            let history = Some(claim.history.with(claim.number.counted(), "a note".into()));
+            End { task: claim.task, number: claim.number, outcome, history }
+        };
+        let entry = async || sqlite.show("key").await.unwrap().unwrap();
+
+        let put_off = end(claim().await, Outcome::Later { after: Duration::ZERO });
+        for _ in 0..2 {
+            assert!(counts(&put_off).await, "it is recorded again if its answer was lost");
         }
-        let later = || Outcome::Later { after: Duration::ZERO };
-        let dead = Outcome::Dead { error: "dead".into() };
-        let task = turn("a", None).await.unwrap().task;
-        turn("a", Some((task.clone(), later()))).await;
-        assert_eq!(turn("c", None).await.unwrap().attempt, 1);
-        turn("c", Some((task.clone(), dead))).await;
-        turn("a", Some((task, later()))).await;
-        assert_eq!(sqlite.show("key").await.unwrap().unwrap().state(), State::Dead);
+        let second = claim().await;
+        assert_eq!(second.number, Number { of_all: 2, uncounted: 1 });
+        assert!(!counts(&put_off).await);
+        assert_eq!((entry().await.state(), entry().await.attempts()), (State::InHand, 1));
+
+        let exhausted = end(second, Outcome::Exhausted { error: "enough".into() });
+        for _ in 0..2 {
+            assert!(counts(&exhausted).await, "it is recorded again if its answer was lost");
+        }
+        assert!(!counts(&put_off).await);
+        assert_eq!((entry().await.state(), entry().await.attempts()), (State::Dead, 0));
+
+        assert_eq!(sqlite.requeue(&["key".into()]).await.unwrap(), 1);
+        assert!(!counts(&exhausted).await && !counts(&put_off).await);
+        let third = claim().await;
+        assert_eq!(third.number.counted(), 1);
+        assert!(!counts(&exhausted).await && !counts(&put_off).await);
+        assert!(counts(&end(third, Outcome::Done)).await);
+        assert_eq!((entry().await.state(), entry().await.attempts()), (State::Done, 1));
     }
 
     /// Without statistics, as in a file that nobody has analysed.

@@ -1,6 +1,6 @@
 -- Returns entries of one list, set or sorted set after a place, and the place of the last one unless
--- there are no more. Of each entry its score or nothing and: task, key, JSON, attempts,
--- milliseconds of the state, errors, the second when its worker was last heard of, and its origin.
+-- there are no more. Of each entry its score or nothing and: task, key, JSON, attempts
+-- that count, milliseconds of the state, errors, the second when its worker was last heard of, and its origin.
 -- KEYS: where the tasks are, the data, the workers
 -- ARGV: the prefix of the metas, how many at most, the task after which to begin or nothing, its
 --     score or nothing, the lowest and the highest score in a sorted set
@@ -52,8 +52,7 @@ local found, scores = tasks()
 local entries = {}
 for i, task in ipairs(found) do
     local meta = redis.call('HMGET', prefix .. task, 'idempotency_key', 'attempts', 'status', 'due_at',
-        'locked_at', 'done_at', 'errors', 'locked_by',
-        'origin')
+        'locked_at', 'done_at', 'errors', 'locked_by', 'origin', 'uncounted')
     local json = redis.call('HGET', data, task)
     local is_over = meta[3] == 'Done' or meta[3] == 'Killed'
     -- What is over may still be on a list, if its end came late.
@@ -61,7 +60,8 @@ for i, task in ipairs(found) do
         local seconds = is_over and meta[6] or kind == 'set' and meta[5]
         local since = seconds and seconds .. '000' or meta[4] or '0'
         local seen = kind == 'set' and meta[8] and redis.call('ZSCORE', workers, meta[8])
-        local entry = { task, meta[1], json, meta[2], since, meta[7], seen, meta[9] }
+        local attempts = (meta[2] or 0) - (meta[10] or 0)
+        local entry = { task, meta[1], json, attempts, since, meta[7], seen, meta[9] }
         table.insert(entries, { scores[i] or '', entry })
     end
 end

@@ -13,14 +13,15 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. befo
         for _, task in ipairs(redis.call('SMEMBERS', claimed)) do
             local meta = ARGV[5] .. task
             reaped = reaped + 1
-            local attempts = redis.call('HGET', meta, 'attempts')
+            local known = redis.call('HMGET', meta, 'attempts', 'uncounted')
+            local attempts = known[1] and known[1] - (known[2] or 0)
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             if attempts then
                 local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')
-                table.insert(errors, { millis, tonumber(attempts), ARGV[7] })
+                table.insert(errors, { millis, attempts, ARGV[7] })
                 redis.call('HSET', meta, 'errors', cjson.encode(errors))
             end
-            if attempts and tonumber(attempts) >= tonumber(ARGV[6]) then
+            if attempts and attempts >= tonumber(ARGV[6]) then
                 redis.call('RPUSH', KEYS[3], task)
             else
                 redis.call('LPUSH', KEYS[2], task)

@@ -8,7 +8,10 @@ for i = 3, #ARGV do
     local task = redis.call('HGET', KEYS[1], ARGV[i])
     if task and redis.call('ZREM', KEYS[2], task) == 1 then
         local meta = ARGV[1] .. task
-        redis.call('HSET', meta, 'status', 'Pending', 'attempts', 0, 'idempotency_key', ARGV[i],
+        -- The number of a claim whose attempt was not made is passed over, so that no end that comes
+        -- late is taken for a new attempt's.
+        local attempts = redis.call('HINCRBY', meta, 'attempts', 2)
+        redis.call('HSET', meta, 'status', 'Pending', 'uncounted', attempts, 'idempotency_key', ARGV[i],
             'due_at', millis)
         redis.call('HDEL', meta, 'error', 'done_at')
         local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')

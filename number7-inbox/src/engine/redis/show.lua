@@ -4,7 +4,7 @@
 local task = redis.call('HGET', KEYS[1], ARGV[2])
 if not task then return false end
 local meta = redis.call('HMGET', ARGV[1] .. task, 'idempotency_key', 'attempts', 'status', 'due_at',
-    'locked_at', 'done_at', 'errors', 'locked_by', 'origin')
+    'locked_at', 'done_at', 'errors', 'locked_by', 'origin', 'uncounted')
 local json = redis.call('HGET', KEYS[2], task)
 if not meta[1] or not json then return false end
 local now = redis.call('TIME')
@@ -17,4 +17,5 @@ elseif meta[8] then
 elseif tonumber(since) > now[1] * 1000 + math.floor(now[2] / 1000) then
     state = 'later'
 end
-return { { task, meta[1], json, meta[2], since, meta[7], seen, meta[9] }, state }
+local attempts = (meta[2] or 0) - (meta[10] or 0)
+return { { task, meta[1], json, attempts, since, meta[7], seen, meta[9] }, state }

@@ -1,24 +1,25 @@
 -- Records the ends of attempts, and claims what is due. Returns the tasks whose ends count; of each
--- claim task, attempt, key, JSON, errors, origin and whether it is a suspect; and of each damaged task its JSON or,
+-- claim task, attempts, how many of them do not count, key, JSON, errors, origin and whether it is a suspect; and of each damaged task its JSON or,
 -- where that is lost, its key.
 -- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
 --     the finished tasks, the dead letters, the keys, the workers
 -- ARGV: the worker, the prefix of the metas, how many delayed tasks to put on the active list, how
---     many tasks to claim, how many of them may be suspects; of each end task, attempt, status,
---     error or nothing, milliseconds until it is due, attempts,
---     errors or nothing
+--     many tasks to claim, how many of them may be suspects; of each end task, which attempt, status,
+--     error or nothing, milliseconds until it is due, attempts, how many of them do not count, errors
+--     or nothing
 local active, suspects, delayed, data, claimed, finished, dead, keys, workers = unpack(KEYS)
 local worker, prefix = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 
 local ended = {}
-for i = 6, #ARGV, 7 do
-    local task, attempt, status, error, rest, attempts, errors = unpack(ARGV, i, i + 6)
+for i = 6, #ARGV, 8 do
+    local task, number, status, error, rest, attempts, uncounted, errors = unpack(ARGV, i, i + 7)
     local meta = prefix .. task
     local known = redis.call('HMGET', meta, 'attempts', 'locked_by', 'status')
+    local is_recorded = known[1] == attempts and known[3] == 'Killed'
     -- Whoever has it counts its attempts up, so this is the last one, and nobody else has it.
-    if known[1] == attempt and (not known[2] or known[2] == worker) then
+    if (known[1] == number or is_recorded) and (not known[2] or known[2] == worker) then
         table.insert(ended, task)
         local is_held = redis.call('SREM', claimed, task) == 1
         -- What was given back is on its way to the next attempt, unless this one was the last.
@@ -26,7 +27,9 @@ for i = 6, #ARGV, 7 do
             redis.call('HSET', meta, 'status', status, 'done_at', now[1], 'attempts', attempts,
                 'due_at', millis + rest)
             if error ~= '' then redis.call('HSET', meta, 'error', error) end
-            if errors ~= '' then redis.call('HSET', meta, 'errors', errors) end
+            if errors ~= '' then
+                redis.call('HSET', meta, 'errors', errors, 'uncounted', uncounted)
+            end
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             redis.call('ZREM', dead, task)
             -- It was given back, and is over.
@@ -65,7 +68,7 @@ local function claim(list, most, is_suspect)
         for _, task in ipairs(tasks) do
             local meta = prefix .. task
             local known = redis.call('HMGET', meta, 'attempts', 'status', 'idempotency_key',
-                'locked_by', 'errors', 'origin')
+                'locked_by', 'errors', 'origin', 'uncounted')
             local json = redis.call('HGET', data, task)
             if not json then
                 -- Forgotten, so that it can be accepted again.
@@ -74,16 +77,17 @@ local function claim(list, most, is_suspect)
                 table.insert(damaged, { task, false, known[3] })
             elseif not known[1] or not known[3] then
                 local error = 'its metadata is not in Redis any more: it was evicted or deleted'
-                redis.call('HSET', meta, 'status', 'Killed', 'attempts', 0, 'done_at', now[1],
+                redis.call('HSET', meta, 'status', 'Killed', 'attempts', 0, 'uncounted', 0, 'done_at', now[1],
                     'error', error, 'errors', cjson.encode({ { millis, 0, error } }))
                 redis.call('ZADD', dead, millis, task)
                 table.insert(damaged, { task, json, false })
             elseif not is_over(task, known[2], known[4]) then
-                local attempt = redis.call('HINCRBY', meta, 'attempts', 1)
+                local attempts = redis.call('HINCRBY', meta, 'attempts', 1)
                 redis.call('HSET', meta, 'status', 'Running', 'locked_by', worker,
                     'locked_at', now[1], 'claimed_at', now[1] .. '.' .. now[2])
                 redis.call('SADD', claimed, task)
-                table.insert(claims, { task, attempt, known[3], json, known[5], known[6], is_suspect })
+                table.insert(claims, { task, attempts, tonumber(known[7] or 0), known[3], json, known[5],
+                    known[6], is_suspect })
                 most = most - 1
             end
         end
