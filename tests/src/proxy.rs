@@ -1,6 +1,7 @@
 //! A network that fails: a proxy in front of a server.
 
 use std::{
+    future::pending,
     io,
     net::SocketAddr,
     sync::{
@@ -10,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::{TcpListener, TcpStream},
     select,
     sync::watch,
@@ -29,6 +30,9 @@ pub enum Network {
     /// It carries so many bytes of what is next sent to the server, and then breaks the connection
     /// before the server can answer.
     CutAfter(usize),
+    /// It holds back what an old connection sends to the server, from a message with this text on, until
+    /// it is good again, even if nobody waits for an answer by then. It carries all of new ones.
+    Late(&'static str),
 }
 
 /// A proxy that ends with the test.
@@ -87,6 +91,7 @@ async fn carry(
     if *seen.borrow_and_update() == Network::Down {
         return Ok(());
     }
+    let is_new_and_late = matches!(*seen.borrow(), Network::Late(_));
     let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
     let (mut up, mut down) = (vec![0; 16_384], vec![0; 16_384]);
     loop {
@@ -99,7 +104,7 @@ async fn carry(
                     return Ok(());
                 }
             },
-            Network::Good | Network::CutAfter(_) => {}
+            Network::Good | Network::CutAfter(_) | Network::Late(_) => {}
         }
         select! {
             biased;
@@ -117,6 +122,12 @@ async fn carry(
                 if let Network::CutAfter(bytes) = network {
                     return server.write_all(&up[..read.min(bytes)]).await;
                 }
+                if let Network::Late(text) = network
+                    && !is_new_and_late
+                    && up[..read].windows(text.len()).any(|part| part == text.as_bytes())
+                {
+                    return hold(up[..read].to_vec(), client, server, seen).await;
+                }
                 server.write_all(&up[..read]).await?;
             }
             read = server.read(&mut down) => {
@@ -128,4 +139,24 @@ async fn carry(
             }
         }
     }
+}
+
+/// Sends what was read, and what the client says after that, once the network is good. The answer goes
+/// nowhere.
+async fn hold(
+    mut held: Vec<u8>,
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut seen: watch::Receiver<Network>,
+) -> io::Result<()> {
+    let read = async {
+        _ = client.read_to_end(&mut held).await;
+        pending().await
+    };
+    select! {
+        () = read => {}
+        _ = seen.wait_for(|network| *network == Network::Good) => {}
+    }
+    server.write_all(&held).await?;
+    copy(&mut server, &mut sink()).await.map(drop)
 }

@@ -36,7 +36,7 @@ const STATEMENTS: [&str; 10] = [
     "status IN ('Queued', 'Running') AND lock_by IN",
     "DELETE FROM apalis.jobs",
     "SELECT micros",
-    "attempts = 0",
+    "attempts = attempts + 2",
     "INSERT INTO apalis.number7_expected",
     "WITH found AS",
     "SET takes",

@@ -13,8 +13,8 @@ use std::{
 
 use number7_core::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE, Rejection, RejectionKind};
 use number7_inbox::{
-    AcceptedEvent, BoxError, Event, Fetched, Inbox, InboxError, InboxErrorKind, JobId, MIN_LEASE,
-    STORE_TIMEOUT,
+    AcceptedEvent, BoxError, Event, Failure, Fetched, Inbox, InboxError, InboxErrorKind, JobId,
+    MIN_LEASE, STORE_TIMEOUT, State,
 };
 use number7_tests::{
     body, delivery,
@@ -258,6 +258,48 @@ async fn away_while_a_job_is_fetched(engine: Engine) {
     worker.stop().await;
 }
 
+/// The network brings the end of an attempt, which was put off, only after its worker has said it again
+/// and has begun the next attempt.
+async fn an_end_that_comes_late(engine: Engine) {
+    let server = block_in_place(|| Server::start(engine));
+    let proxy = Proxy::start(server.port()).await;
+    let store = store_on(engine, &server, server.port()).await;
+    let [port, behind] = [server.port(), proxy.port()].map(|port| format!(":{port}/"));
+    let inbox = Inbox::open(&store.url().replace(&port, &behind)).await.unwrap();
+    let (gate, calls) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+    let at_gate = gate.clone();
+    let worker = inbox.worker(move |_: AcceptedEvent| {
+        let (gate, call) = (at_gate.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move {
+            gate.pass().await;
+            if call == 0 { Err(Failure::later(Duration::ZERO)) } else { Ok(()) }
+        }
+    });
+    let pause = worker.pause();
+    let worker = Running::start(worker.concurrency(1));
+    let direct = store.open().await;
+    let now = async || {
+        let entry = direct.show("job.completed:job_1").await.unwrap().unwrap();
+        (entry.state(), entry.attempts())
+    };
+    accept(&inbox, "job_1").await.unwrap();
+    gate.begun().await;
+    pause.pause();
+    proxy.set(Network::Late("put off by the handler"));
+    gate.open();
+    until(async || now().await == (State::Due, 0)).await;
+    pause.resume();
+    gate.begun().await;
+    proxy.set(Network::Good);
+    // It takes less to come, and would free the event.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(now().await, (State::InHand, 1));
+    gate.open();
+    store.settled(PATIENCE).await;
+    assert_eq!(now().await, (State::Done, 1));
+    worker.stop().await;
+}
+
 /// The connection is cut after each few more bytes of the statement, so before it, in it, and after
 /// it when nobody hears the answer.
 async fn cut_off_in_mid_statement(engine: Engine) {
@@ -315,6 +357,7 @@ on_every_server!(
     away_while_a_worker_stops,
     away_while_a_worker_stops_that_waits_no_longer,
     away_while_a_job_is_fetched,
+    an_end_that_comes_late,
     cut_off_in_mid_statement,
 );
 
