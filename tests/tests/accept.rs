@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    error::Error,
     future::pending,
     io,
     sync::{Arc, Mutex},
@@ -25,6 +26,7 @@ use number7_tests::{
     in_process::{Response, actix_response, axum_response},
     sign, verifier,
 };
+use tokio::time::{Instant, pause};
 use tower::ServiceExt;
 
 /// An inbox that does as it is told.
@@ -64,7 +66,7 @@ enum Style {
     WithoutLayer,
 }
 
-/// Short, since it is waited for.
+/// Shorter than the one that is not set.
 const DEADLINE: Duration = Duration::from_millis(50);
 
 async fn axum(inbox: &Inbox, style: Style, body: &str) -> Response {
@@ -195,10 +197,14 @@ async fn an_inbox_that_fails_is_answered_503() {
 }
 
 #[actix_web::test]
-async fn an_inbox_that_hangs_is_answered_503() {
+async fn an_inbox_that_hangs_is_answered_503_at_the_deadline() {
+    pause();
+    let begun = Instant::now();
     let too_slow = refused(503, RejectionKind::StoredTooSlowly);
     let answers = both(|| Inbox::Hanging, Style::OneLine, COMPLETED).await;
     assert_eq!(answers, [too_slow.clone(), too_slow]);
+    // One framework after the other, and timers have milliseconds.
+    assert!(begun.elapsed() < 3 * DEADLINE, "{:?}", begun.elapsed());
 }
 
 #[actix_web::test]
@@ -213,9 +219,17 @@ async fn without_the_layer_nothing_is_accepted() {
 }
 
 #[actix_web::test]
-async fn the_log_says_what_the_store_said() {
+async fn errors_say_what_the_store_said() {
     let delivery = verifier().verify(sign(COMPLETED), COMPLETED).unwrap();
     let rejection: Rejection = Inbox::Failing.accept(&delivery).await.unwrap_err();
     assert_eq!(rejection.to_string(), "the event could not be stored: the disk is on fire");
     assert!(format!("{rejection:?}").contains("the disk is on fire"));
+    let errors: [Box<dyn Error>; 2] = [
+        Box::new(number7_tower::VerifiedRejection::from(rejection.clone())),
+        Box::new(number7_actix::VerifiedError::from(rejection.clone())),
+    ];
+    for error in errors {
+        assert_eq!(error.to_string(), rejection.to_string());
+        assert_eq!(error.source().unwrap().to_string(), "the disk is on fire");
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use number7_core::{
-    SIGNATURE_HEADER, Verifier,
+    Accept, Acceptance, Record, SIGNATURE_HEADER, Verifier,
     probe::{Answer, Probe},
 };
 use number7_tests::{
@@ -131,33 +131,42 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
     assert_says_nothing(&all, "the whole run");
 
     // The span of a verified delivery names the secret that signed it.
-    for spans in [spans_of_axum(&log).await, spans_of_actix(&log).await] {
-        assert!(spans.contains(r#"delivery{signed_by="primary"}: in_the_handler"#), "{spans}");
+    for spans in [accepted_by_axum(&log).await, accepted_by_actix(&log).await] {
+        let span = r#"delivery{signed_by="primary"}: "#;
+        for line in ["in_the_inbox: hello", "number7: accepted an event acceptance=New"] {
+            assert!(spans.contains(&format!("{span}{line}")), "{spans}");
+        }
     }
 }
 
-async fn spans_of_axum(log: &Log) -> String {
-    use ::axum::{Router, body::Body, http::Request, routing::post};
-    use number7_tower::{Delivery, SIGNATURE_HEADER, Verified, VerifyNumber7};
-    use tower::ServiceExt;
-    async fn webhook(_: Verified<Delivery>) {
-        tracing::info!(target: "in_the_handler", "hello");
+struct Inbox;
+
+impl Accept for Inbox {
+    type Error = io::Error;
+
+    async fn store(&self, _: Record) -> io::Result<Acceptance> {
+        tracing::info!(target: "in_the_inbox", "hello");
+        Ok(Acceptance::New)
     }
-    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier()));
+}
+
+async fn accepted_by_axum(log: &Log) -> String {
+    use ::axum::{Router, body::Body, http::Request, routing::post_service};
+    use number7_tower::{AcceptNumber7, SIGNATURE_HEADER, VerifyNumber7};
+    use tower::ServiceExt;
+    let app = Router::new().route("/webhook", post_service(AcceptNumber7::new(Inbox)));
+    let app = app.layer(VerifyNumber7::new(verifier()));
     let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign(COMPLETED));
     let response = app.oneshot(request.body(Body::from(COMPLETED)).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
     log.take()
 }
 
-async fn spans_of_actix(log: &Log) -> String {
-    use actix_web::{App, HttpResponse, test, web};
-    use number7_actix::{Delivery, SIGNATURE_HEADER, Verified, VerifyNumber7};
-    async fn webhook(_: Verified<Delivery>) -> HttpResponse {
-        tracing::info!(target: "in_the_handler", "hello");
-        HttpResponse::Ok().finish()
-    }
-    let app = App::new().wrap(VerifyNumber7::new(verifier())).default_service(web::to(webhook));
+async fn accepted_by_actix(log: &Log) -> String {
+    use actix_web::{App, test, web};
+    use number7_actix::{AcceptNumber7, SIGNATURE_HEADER, VerifyNumber7};
+    let app = App::new().wrap(VerifyNumber7::new(verifier()));
+    let app = app.default_service(web::to(AcceptNumber7::new(Inbox)));
     let app = test::init_service(app).await;
     let request = test::TestRequest::post().insert_header((SIGNATURE_HEADER, sign(COMPLETED)));
     let response = test::call_service(&app, request.set_payload(COMPLETED).to_request()).await;

@@ -3,13 +3,15 @@
 
 use std::{thread, time::Duration};
 
+use actix_web::{App, HttpResponse, test::init_service, web};
+use axum::{Router, routing::post};
 use number7_core::{
     RejectionKind,
     probe::{Answer, Ending, Probe, Probes, Step},
 };
 use number7_tests::{
     COMPLETED, diagnosing,
-    in_process::{actix, axum, saw},
+    in_process::{self, saw},
     probes, secret,
     server::Server,
     sign,
@@ -20,7 +22,7 @@ use number7_tests::{
 #[tokio::test(start_paused = true)]
 async fn axum_answers_as_the_table_says() {
     for probe in probes().table() {
-        if let Some(response) = axum(verifier(), &probe).await {
+        if let Some(response) = in_process::axum(verifier(), &probe).await {
             response.assert("axum", &probe);
         }
     }
@@ -30,10 +32,25 @@ async fn axum_answers_as_the_table_says() {
 async fn actix_answers_as_the_table_says() {
     tokio::time::pause();
     for probe in probes().table() {
-        if let Some(response) = actix(verifier(), &probe).await {
+        if let Some(response) = in_process::actix(verifier(), &probe).await {
             response.assert("actix-web", &probe);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "a forged event is accepted: the route is not behind VerifyNumber7")]
+async fn a_receiver_in_axum_that_verifies_nothing_is_found_out() {
+    let app = Router::new().route("/webhook", post(async || ()));
+    number7_tower::assert_receiver(app, &probes()).await;
+}
+
+#[actix_web::test]
+#[should_panic(expected = "a forged event is accepted: the route is not behind VerifyNumber7")]
+async fn a_receiver_in_actix_that_verifies_nothing_is_found_out() {
+    tokio::time::pause();
+    let app = App::new().route("/webhook", web::post().to(HttpResponse::Ok));
+    number7_actix::assert_receiver(init_service(app).await, &probes()).await;
 }
 
 #[test]
@@ -114,7 +131,7 @@ fn every_401_is_the_same_bytes() {
 async fn only_the_reason_tells_one_401_from_another() {
     let mut kinds = Vec::new();
     for probe in probes().table() {
-        let Some(response) = axum(verifier(), &probe).await else { continue };
+        let Some(response) = in_process::axum(verifier(), &probe).await else { continue };
         if response.status == 401 {
             assert_eq!(response.headers, [("content-length".to_owned(), "0".to_owned())]);
             kinds.extend(response.rejection);
