@@ -275,7 +275,10 @@ async fn an_inner_service_that_is_not_ready_is_waited_for() {
 async fn a_stalled_body_takes_no_place_of_the_inner_service() {
     let mut service = limited(|| Box::pin(async {}));
     let mut stalling = service.ready().await.unwrap().call(signed(stalled()));
-    for _ in 0..3 {
+    assert!(poll!(&mut stalling).is_pending());
+    let is_taken = poll_fn(|cx| Poll::Ready(service.poll_ready(cx).is_pending())).await;
+    assert!(is_taken, "a body that comes in the next turn would have to wait again");
+    for _ in 0..2 {
         assert!(poll!(&mut stalling).is_pending());
     }
     let good = async { service.ready().await.unwrap().call(signed(whole())).await.unwrap() };
