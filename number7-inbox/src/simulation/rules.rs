@@ -1,0 +1,290 @@
+//! What must be true of a simulated run, and what has to be known of it to tell.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    AcceptedEvent,
+    engine::memory::{Tables, Task},
+    in_hand::AttemptId,
+};
+
+pub(super) const LEASE: Duration = Duration::from_secs(20);
+
+/// `SplitMix64`.
+pub(super) struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(super) fn is(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(super) fn millis(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.below(to - from))
+    }
+}
+
+/// A process: which of its lives it is in, and until when it stands still.
+#[derive(Clone, Copy)]
+pub(super) struct Life {
+    pub(super) number: u32,
+    pub(super) is_over: bool,
+    pub(super) stands_until: Instant,
+    /// When its worker was told to stop.
+    pub(super) told_at: Option<Instant>,
+    /// When it last renewed its lease, and when it last failed to.
+    renewed_at: Option<Instant>,
+    failed_at: Option<Instant>,
+    /// Since when no two renewals were further apart than a lease.
+    unbroken_since: Instant,
+}
+
+impl Life {
+    pub(super) fn new(number: u32, is_over: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            number,
+            is_over,
+            stands_until: now,
+            told_at: None,
+            renewed_at: None,
+            failed_at: None,
+            unbroken_since: now,
+        }
+    }
+}
+
+struct Running {
+    node: usize,
+    life: u32,
+    id: AttemptId,
+}
+
+pub(super) struct Seen {
+    pub(super) random: Random,
+    begun: Instant,
+    pub(super) schedule: Vec<String>,
+    pub(super) violation: Option<String>,
+    pub(super) is_faulty: bool,
+    pub(super) away_until: Instant,
+    pub(super) lives: Vec<Life>,
+    /// How many attempts an event has.
+    pub(super) limit: u32,
+    /// Which life of which process a worker is of, and when it was last heard of.
+    pub(super) workers: HashMap<String, (usize, u32)>,
+    pub(super) heard: HashMap<String, Instant>,
+    /// When the store's clock was last set forward.
+    pub(super) set_at: Option<Instant>,
+    running: HashMap<String, Vec<Running>>,
+    /// Which attempts were begun. One that was claimed before its process stood still may be begun late.
+    pub(super) attempts: BTreeSet<AttemptId>,
+    pub(super) accepted: BTreeSet<String>,
+    pub(super) handled: BTreeSet<String>,
+    /// Tasks that are done or dead, by their status.
+    over: BTreeMap<String, &'static str>,
+    /// Attempts at suspects, which a worker makes one at a time.
+    pub(super) suspects: BTreeSet<AttemptId>,
+    /// Attempts whose lease was lost, and when.
+    lost: HashMap<AttemptId, Instant>,
+    /// How many attempts at a task were put off or given up.
+    pub(super) put_off: HashMap<String, u32>,
+}
+
+impl Seen {
+    pub(super) fn new(seed: u64, processes: usize) -> Self {
+        let now = Instant::now();
+        let mut random = Random(seed);
+        let limit = if random.is(50) { 3 } else { 64 };
+        Self {
+            random,
+            begun: now,
+            schedule: Vec::new(),
+            violation: None,
+            is_faulty: true,
+            away_until: now,
+            lives: vec![Life::new(0, true); processes],
+            limit,
+            workers: HashMap::new(),
+            heard: HashMap::new(),
+            set_at: None,
+            running: HashMap::new(),
+            attempts: BTreeSet::new(),
+            accepted: BTreeSet::new(),
+            handled: BTreeSet::new(),
+            over: BTreeMap::new(),
+            suspects: BTreeSet::new(),
+            lost: HashMap::new(),
+            put_off: HashMap::new(),
+        }
+    }
+
+    pub(super) fn note(&mut self, what: String) {
+        let at = self.begun.elapsed().as_millis();
+        self.schedule.push(format!("{at:>7} {what}"));
+    }
+
+    pub(super) fn violated(&mut self, rule: String) {
+        self.note(format!("VIOLATED: {rule}"));
+        self.violation.get_or_insert(rule);
+    }
+
+    /// What must be true whenever something has happened to the store.
+    pub(super) fn look(&mut self, tables: &Tables) {
+        let known: BTreeSet<_> = tables.tasks.values().map(|task| &task.key).collect();
+        if known.len() < tables.tasks.len() {
+            self.violated("a key was stored twice".into());
+        }
+        if let Some(lost) = self.accepted.iter().find(|key| !known.contains(key)) {
+            self.violated(format!("{lost} was accepted and is gone"));
+        }
+        for (name, task) in &tables.tasks {
+            let (key, status) = (&task.key, task.status);
+            if let Some(was) = self.over.get(name)
+                && *was != status
+                // An attempt that was given up may still have succeeded.
+                && (*was, status) != ("Killed", "Done")
+            {
+                self.violated(format!("{key} was {was}, and is {status}"));
+            }
+            if status == "Done" && !self.handled.contains(key) {
+                self.violated(format!("{key} is done and was never handled"));
+            }
+            let counted = task.number.counted();
+            if status == "Killed" && counted < self.limit {
+                self.violated(format!("{key} is dead after {counted} attempts"));
+            }
+            if matches!(status, "Done" | "Killed") {
+                self.over.insert(name.clone(), status);
+            }
+        }
+        for (task, number, worker) in &tables.reaped[self.lost.len()..] {
+            self.note(format!("attempt {number} at {task} is taken over"));
+            let heard = self.heard[worker];
+            let is_set = self.set_at.is_some_and(|at| at >= heard);
+            // By the store's clock, which is a tenth faster at most.
+            if heard.elapsed() < LEASE.mul_f64(0.9) && !is_set {
+                let ago = heard.elapsed();
+                self.violated(format!("a worker that was heard of {ago:?} ago is taken for dead"));
+            }
+            self.lost.insert((task.clone(), *number), Instant::now());
+        }
+    }
+
+    /// A renewal of the lease has succeeded or failed.
+    pub(super) fn renewed(&mut self, node: usize, is_renewed: bool) {
+        let (life, now) = (&mut self.lives[node], Instant::now());
+        if !is_renewed {
+            life.failed_at = Some(now);
+            return;
+        }
+        if life.renewed_at.is_none_or(|last| now - last > LEASE) {
+            life.unbroken_since = now;
+        }
+        life.renewed_at = Some(now);
+    }
+
+    pub(super) fn begin(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
+        let (key, attempt, id) = (&event.key, event.attempt, id(event));
+        self.note(format!("process {node} begins attempt {attempt} at {key}"));
+        let (lives, lost) = (&self.lives, &self.lost);
+        let running = self.running.entry(key.clone()).or_default();
+        running.retain(|run| !lives[run.node].is_over && lives[run.node].number == run.life);
+        // It may have stood still, and lost the lease, between the claim and now.
+        let is_doubled =
+            !lost.contains_key(&id) && running.iter().any(|run| !lost.contains_key(&run.id));
+        running.push(Running { node, life, id: id.clone() });
+        if is_doubled {
+            self.violated(format!("{key} is in hand twice, and no lease was lost"));
+        }
+        if attempt > self.limit {
+            self.violated(format!("attempt {attempt} at {key} is one too many"));
+        }
+        if !self.attempts.insert(id) {
+            self.violated(format!("attempt {attempt} at {key} was begun twice"));
+        }
+    }
+
+    /// A worker asks for events, and for a suspect among them.
+    pub(super) fn may_claim(&mut self, node: usize, number: u32, most: usize, suspect: bool) {
+        let life = self.lives[node];
+        if life.is_over || life.number != number {
+            return;
+        }
+        let is_told = life.told_at.is_some_and(|told| told.elapsed() > Duration::from_secs(1));
+        if is_told && most > 0 {
+            self.violated(format!("process {node} claims, and was told to stop"));
+        }
+        let is_suspect = |run: &Running| {
+            (run.node, run.life) == (node, number) && self.suspects.contains(&run.id)
+        };
+        if suspect && most > 0 && self.running.values().flatten().any(is_suspect) {
+            self.violated(format!("process {node} claims a suspect, and has one in hand"));
+        }
+    }
+
+    /// A worker is about to take over from others.
+    pub(super) fn may_take_over(&mut self, node: usize) {
+        let reached = self.lives[node].unbroken_since.elapsed();
+        if reached < LEASE - Duration::from_secs(1) {
+            self.violated(format!(
+                "process {node} takes over, and has reached the store for {reached:?}"
+            ));
+        }
+    }
+
+    /// Whether a handler that ends now had to be told that its lease was lost: a renewal says so, and
+    /// there is one in some seconds unless something is wrong.
+    pub(super) fn had_to_be_told(&self, node: usize, event: &AcceptedEvent) -> bool {
+        const SECONDS: Duration = Duration::from_secs(12);
+        let Some(lost_at) = self.lost.get(&id(event)) else { return false };
+        let life = self.lives[node];
+        lost_at.elapsed() > SECONDS
+            && life.failed_at.is_none_or(|failed| failed.elapsed() > SECONDS)
+            && life.stands_until.elapsed() > SECONDS
+    }
+
+    pub(super) fn end(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
+        if let Some(running) = self.running.get_mut(&event.key) {
+            running.retain(|run| (run.node, run.life) != (node, life) || run.id != id(event));
+        }
+    }
+
+    /// What must be true in the end: every attempt was begun, or lost its lease before; and those that
+    /// do not count were put off, or given up at a stop.
+    pub(super) fn count(&mut self, tables: &Tables) {
+        for (name, Task { key, number, .. }) in &tables.tasks {
+            let is_known = |number: &u32| {
+                let id = (name.clone(), *number);
+                self.attempts.contains(&id) || self.lost.contains_key(&id)
+            };
+            if let Some(never) = (1..=number.of_all).find(|number| !is_known(number)) {
+                self.violated(format!("attempt {never} at {key} counts, and was never begun"));
+            }
+            let put_off = self.put_off.get(name).copied().unwrap_or_default();
+            if number.uncounted > put_off {
+                self.violated(format!(
+                    "{} attempts at {key} do not count, and {put_off} were put off",
+                    number.uncounted
+                ));
+            }
+        }
+    }
+}
+pub(super) fn id(event: &AcceptedEvent) -> AttemptId {
+    (event.claim.task.clone(), event.claim.number.of_all)
+}
