@@ -154,8 +154,8 @@ pub(crate) struct Claim {
 pub(crate) struct Number {
     /// Among all. No other attempt ever has it, so it is what the end is fenced by.
     pub(crate) of_all: u32,
-    /// How many of those before it do not count: they were put off or given up, or the event was requeued
-    /// after them.
+    /// How many numbers up to this one do not count: the attempts were put off, or given up at a stop, or
+    /// made before a requeue, which skips a number as well.
     pub(crate) uncounted: u32,
 }
 
@@ -228,7 +228,7 @@ impl Outcome {
 }
 
 impl End {
-    /// The last attempt that was made, and how many do not count by now.
+    /// The number that the event has after this end.
     pub(crate) fn after(&self) -> Number {
         let Number { of_all, uncounted } = self.number;
         match self.outcome {

@@ -69,7 +69,8 @@ impl Entry {
         accepted_at(&self.task)
     }
 
-    /// How many attempts were begun, the one in hand included.
+    /// How many attempts count, the one in hand included. Those that were put off, given up at a stop, or
+    /// made before a requeue do not.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts

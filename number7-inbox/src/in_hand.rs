@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Origin, StoredEvent, engine::Held, event::ClaimOf};
 
-/// A task, and which attempt at it, of all.
+/// A task, and the number of an attempt among all attempts at it.
 pub(crate) type AttemptId = (String, u32);
 
 /// The attempts that are going on, or whose end is not recorded.

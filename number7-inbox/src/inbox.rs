@@ -484,7 +484,8 @@ impl Inbox {
     /// A worker of apalis' own can run on it, but what fails there does not become a
     /// [dead letter](State::Dead), and is not forgotten. Its pool is the one connection by which this
     /// inbox writes: give a tool that asks for much, such as a dashboard, the storage of an inbox that
-    /// is opened a second time.
+    /// is opened a second time. Do not call its `vacuum`: it deletes dead letters, and events that are due
+    /// after their workers died.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {

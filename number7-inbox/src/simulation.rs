@@ -240,7 +240,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
             let (pause, action, node, long) = {
                 let random = &mut world.seen().random;
                 let node = random.below(NODES as u64) as usize;
-                (random.millis(500, 15_000), random.below(14), node, random.millis(500, 45_000))
+                (random.millis(500, 15_000), random.below(15), node, random.millis(500, 45_000))
             };
             sleep(pause).await;
             let is_over = world.seen().lives[node].is_over;
@@ -271,7 +271,11 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                         false => *set -= long,
                     });
                 }
-                10 => {
+                10 => world.memory.apply(|tables| {
+                    let requeued = tables.requeue(|_| true);
+                    world.seen().requeued(&requeued, tables);
+                }),
+                11 => {
                     let mut seen = world.seen();
                     seen.note(format!("all processes stand still for {long:?}"));
                     seen.lives

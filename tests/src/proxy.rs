@@ -1,17 +1,16 @@
 //! A network that fails: a proxy in front of a server.
 
 use std::{
-    future::pending,
     io,
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     select,
     sync::watch,
@@ -30,9 +29,18 @@ pub enum Network {
     /// It carries so many bytes of what is next sent to the server, and then breaks the connection
     /// before the server can answer.
     CutAfter(usize),
-    /// It holds back what an old connection sends to the server, from a message with this text on, until
-    /// it is good again, even if nobody waits for an answer by then. It carries all of new ones.
+    /// It carries all, but holds the first message with this text back until it is good again, even if the
+    /// client has gone by then.
     Late(&'static str),
+    /// It carries all, and loses the answer to the first message with this text.
+    Unanswered(&'static str),
+}
+
+/// The message whose answer nobody hears.
+#[derive(Default)]
+struct Lost {
+    begun: AtomicBool,
+    arrived: AtomicBool,
 }
 
 /// A proxy that ends with the test.
@@ -40,6 +48,7 @@ pub struct Proxy {
     addr: SocketAddr,
     server: Arc<AtomicU16>,
     network: watch::Sender<Network>,
+    lost: Arc<Lost>,
     task: JoinHandle<()>,
 }
 
@@ -51,13 +60,16 @@ impl Proxy {
         let (network, seen) = watch::channel(Network::Good);
         let server = Arc::new(AtomicU16::new(port));
         let behind = Arc::clone(&server);
+        let lost = Arc::new(Lost::default());
+        let of_all = Arc::clone(&lost);
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(carry(client, behind.load(Ordering::Relaxed), seen.clone()));
+                let (port, lost) = (behind.load(Ordering::Relaxed), Arc::clone(&of_all));
+                tokio::spawn(carry(client, port, seen.clone(), lost));
             }
         });
-        Self { addr, server, network, task }
+        Self { addr, server, network, lost, task }
     }
 
     /// Carries new connections to another server; old ones stay where they are.
@@ -69,6 +81,12 @@ impl Proxy {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.addr.port()
+    }
+
+    /// Whether the server has answered the message whose answer nobody hears.
+    #[must_use]
+    pub fn has_lost_an_answer(&self) -> bool {
+        self.lost.arrived.load(Ordering::Relaxed)
     }
 
     /// Changes what happens to old and new connections.
@@ -87,11 +105,11 @@ async fn carry(
     mut client: TcpStream,
     port: u16,
     mut seen: watch::Receiver<Network>,
+    lost: Arc<Lost>,
 ) -> io::Result<()> {
     if *seen.borrow_and_update() == Network::Down {
         return Ok(());
     }
-    let is_new_and_late = matches!(*seen.borrow(), Network::Late(_));
     let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
     let (mut up, mut down) = (vec![0; 16_384], vec![0; 16_384]);
     loop {
@@ -104,7 +122,7 @@ async fn carry(
                     return Ok(());
                 }
             },
-            Network::Good | Network::CutAfter(_) | Network::Late(_) => {}
+            Network::Good | Network::CutAfter(_) | Network::Late(_) | Network::Unanswered(_) => {}
         }
         select! {
             biased;
@@ -122,11 +140,18 @@ async fn carry(
                 if let Network::CutAfter(bytes) = network {
                     return server.write_all(&up[..read.min(bytes)]).await;
                 }
-                if let Network::Late(text) = network
-                    && !is_new_and_late
+                if let Network::Late(text) | Network::Unanswered(text) = network
                     && up[..read].windows(text.len()).any(|part| part == text.as_bytes())
+                    && !lost.begun.swap(true, Ordering::Relaxed)
                 {
-                    return hold(up[..read].to_vec(), client, server, seen).await;
+                    if let Network::Late(_) = network {
+                        // Until the proxy ends, if it is never good again.
+                        _ = seen.wait_for(|network| *network == Network::Good).await;
+                    }
+                    server.write_all(&up[..read]).await?;
+                    server.read(&mut down).await?;
+                    lost.arrived.store(true, Ordering::Relaxed);
+                    return Ok(());
                 }
                 server.write_all(&up[..read]).await?;
             }
@@ -139,24 +164,4 @@ async fn carry(
             }
         }
     }
-}
-
-/// Sends what was read, and what the client says after that, once the network is good. The answer goes
-/// nowhere.
-async fn hold(
-    mut held: Vec<u8>,
-    mut client: TcpStream,
-    mut server: TcpStream,
-    mut seen: watch::Receiver<Network>,
-) -> io::Result<()> {
-    let read = async {
-        _ = client.read_to_end(&mut held).await;
-        pending().await
-    };
-    select! {
-        () = read => {}
-        _ = seen.wait_for(|network| *network == Network::Good) => {}
-    }
-    server.write_all(&held).await?;
-    copy(&mut server, &mut sink()).await.map(drop)
 }

@@ -258,17 +258,46 @@ async fn away_while_a_job_is_fetched(engine: Engine) {
     worker.stop().await;
 }
 
-/// The network brings the end of an attempt, which was put off, only after its worker has said it again
-/// and has begun the next attempt.
-async fn an_end_that_comes_late(engine: Engine) {
-    let server = block_in_place(|| Server::start(engine));
-    let proxy = Proxy::start(server.port()).await;
-    let store = store_on(engine, &server, server.port()).await;
-    let [port, behind] = [server.port(), proxy.port()].map(|port| format!(":{port}/"));
-    let inbox = Inbox::open(&store.url().replace(&port, &behind)).await.unwrap();
+/// A store behind a proxy: opened through that, and directly.
+struct Behind {
+    proxy: Proxy,
+    inbox: Inbox,
+    direct: Inbox,
+    store: Store,
+    _server: Server,
+}
+
+impl Behind {
+    async fn start(engine: Engine) -> Self {
+        let server = block_in_place(|| Server::start(engine));
+        let proxy = Proxy::start(server.port()).await;
+        let store = store_on(engine, &server, server.port()).await;
+        let [port, behind] = [server.port(), proxy.port()].map(|port| format!(":{port}/"));
+        let inbox = Inbox::open(&store.url().replace(&port, &behind)).await.unwrap();
+        Self { proxy, inbox, direct: store.open().await, store, _server: server }
+    }
+
+    /// The state of an event, and how many attempts count.
+    async fn now(&self) -> (State, u32) {
+        let entry = self.direct.show("job.completed:job_1").await.unwrap().unwrap();
+        (entry.state(), entry.attempts())
+    }
+
+    /// What was held back arrives.
+    async fn let_arrive(&self) {
+        assert!(!self.proxy.has_lost_an_answer());
+        self.proxy.set(Network::Good);
+        until(async || self.proxy.has_lost_an_answer()).await;
+    }
+}
+
+/// The end of an attempt that was put off arrives late: after its worker has sent it again and has begun
+/// the next attempt.
+async fn a_late_end_of_an_attempt_that_was_put_off(engine: Engine) {
+    let behind = Behind::start(engine).await;
     let (gate, calls) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
     let at_gate = gate.clone();
-    let worker = inbox.worker(move |_: AcceptedEvent| {
+    let worker = behind.inbox.worker(move |_: AcceptedEvent| {
         let (gate, call) = (at_gate.clone(), calls.fetch_add(1, Ordering::Relaxed));
         async move {
             gate.pass().await;
@@ -277,27 +306,58 @@ async fn an_end_that_comes_late(engine: Engine) {
     });
     let pause = worker.pause();
     let worker = Running::start(worker.concurrency(1));
-    let direct = store.open().await;
-    let now = async || {
-        let entry = direct.show("job.completed:job_1").await.unwrap().unwrap();
-        (entry.state(), entry.attempts())
-    };
-    accept(&inbox, "job_1").await.unwrap();
+    accept(&behind.inbox, "job_1").await.unwrap();
     gate.begun().await;
     pause.pause();
-    proxy.set(Network::Late("put off by the handler"));
+    behind.proxy.set(Network::Late("put off by the handler"));
     gate.open();
-    until(async || now().await == (State::Due, 0)).await;
+    until(async || behind.now().await == (State::Due, 0)).await;
     pause.resume();
     gate.begun().await;
-    proxy.set(Network::Good);
-    // It takes less to come, and would free the event.
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(now().await, (State::InHand, 1));
+    behind.let_arrive().await;
+    assert_eq!(behind.now().await, (State::InHand, 1));
     gate.open();
-    store.settled(PATIENCE).await;
-    assert_eq!(now().await, (State::Done, 1));
+    behind.store.settled(PATIENCE).await;
+    assert_eq!(behind.now().await, (State::Done, 1));
     worker.stop().await;
+}
+
+/// The process dies in the only attempt. What its successor says of that arrives late, after the event
+/// was requeued; or it arrives at once, and the answer is lost.
+async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
+    const NOTE: &str = "the process ended in the middle of the last attempt";
+    for network in [Network::Late(NOTE), Network::Unanswered(NOTE)] {
+        let behind = Behind::start(engine).await;
+        let gate = Gate::default();
+        let worker = Running::start(gate.worker(&behind.direct).attempts(1).lease(MIN_LEASE));
+        accept(&behind.direct, "job_1").await.unwrap();
+        gate.begun().await;
+        worker.crash().await;
+        behind.proxy.set(network);
+        let (handled, letters) = (Handled::default(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&letters);
+        let worker = handled.worker(&behind.inbox).attempts(1).lease(MIN_LEASE);
+        let worker = worker.on_dead_letter(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async {}
+        });
+        let pause = worker.pause();
+        let worker = Running::start(worker);
+        until(async || letters.load(Ordering::Relaxed) == 1).await;
+        assert_eq!(behind.now().await, (State::Dead, 1));
+        pause.pause();
+        assert!(behind.direct.requeue("job.completed:job_1").await.unwrap());
+        if let Network::Late(_) = network {
+            behind.let_arrive().await;
+        }
+        assert!(behind.proxy.has_lost_an_answer());
+        // What arrived late may also have claimed the event, which is given back then.
+        assert_ne!(behind.now().await.0, State::Dead);
+        pause.resume();
+        behind.store.settled(PATIENCE).await;
+        assert_eq!((behind.now().await, handled.events()), ((State::Done, 1), 1));
+        worker.stop().await;
+    }
 }
 
 /// The connection is cut after each few more bytes of the statement, so before it, in it, and after
@@ -357,7 +417,8 @@ on_every_server!(
     away_while_a_worker_stops,
     away_while_a_worker_stops_that_waits_no_longer,
     away_while_a_job_is_fetched,
-    an_end_that_comes_late,
+    a_late_end_of_an_attempt_that_was_put_off,
+    the_end_of_an_attempt_that_was_not_made,
     cut_off_in_mid_statement,
 );
 

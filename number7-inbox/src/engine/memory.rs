@@ -134,8 +134,8 @@ impl Tables {
         let now = self.now();
         let Some(task) = self.tasks.get_mut(&end.task) else { return false };
         let status = end.outcome.status();
-        let is_recorded = task.status == "Killed" && task.number.of_all == end.after().of_all;
-        let is_current = (task.number.of_all == end.number.of_all || is_recorded)
+        let expected = if task.status == "Killed" { end.after() } else { end.number };
+        let is_current = task.number.of_all == expected.of_all
             && task.worker.as_ref().is_none_or(|(holder, _)| holder == worker);
         let is_over = task.status == "Done" && status != "Done"
             || task.status == "Killed" && status == "Pending";
@@ -190,7 +190,7 @@ impl Tables {
                 .is_some_and(|(holder, claim)| holder == worker && claim.to_string() == *since);
             if is_same {
                 (task.status, task.worker) = ("Pending", None);
-                task.number.of_all -= 1;
+                task.number.of_all = task.number.of_all.saturating_sub(1);
             }
         }
     }
@@ -231,6 +231,21 @@ impl Tables {
             retention.is_none_or(|limit| age.is_none_or(|age| age <= limit))
         });
         (before - self.tasks.len()) as u64
+    }
+
+    /// Returns the tasks that it put back to work.
+    pub(crate) fn requeue(&mut self, is_meant: impl Fn(&Task) -> bool) -> Vec<String> {
+        let now = self.now();
+        let mut requeued = Vec::new();
+        for (name, task) in &mut self.tasks {
+            if task.status == "Killed" && is_meant(task) {
+                let of_all = task.number.of_all + 2;
+                (task.status, task.number) = ("Pending", Number { of_all, uncounted: of_all });
+                (task.due, task.over) = (now, None);
+                requeued.push(name.clone());
+            }
+        }
+        requeued
     }
 
     fn stats(&self) -> Stats {
@@ -323,8 +338,9 @@ impl Engine for Memory {
         at_once(self.apply(|tables| tables.show(key)))
     }
 
-    fn requeue<'a>(&'a self, _: &'a [String]) -> Answer<'a, u64> {
-        at_once(0)
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+        let is_meant = |task: &Task| keys.contains(&task.key);
+        at_once(self.apply(|tables| tables.requeue(is_meant).len() as u64))
     }
 
     fn discard<'a>(&'a self, _: &'a str) -> Answer<'a, bool> {

@@ -214,8 +214,9 @@ impl Seen {
         if attempt > self.limit {
             self.violated(format!("attempt {attempt} at {key} is one too many"));
         }
+        let number = id.1;
         if !self.attempts.insert(id) {
-            self.violated(format!("attempt {attempt} at {key} was begun twice"));
+            self.violated(format!("number {number} of {key} was begun twice"));
         }
     }
 
@@ -258,6 +259,18 @@ impl Seen {
             && life.stands_until.elapsed() > SECONDS
     }
 
+    /// Dead letters were put back to work.
+    pub(super) fn requeued(&mut self, names: &[String], tables: &Tables) {
+        for name in names {
+            let Task { key, number, .. } = &tables.tasks[name];
+            self.note(format!("{key} is requeued"));
+            self.over.remove(name);
+            // It skips a number, and none up to this one counts.
+            self.attempts.extend((1..=number.of_all).map(|number| (name.clone(), number)));
+            self.put_off.insert(name.clone(), number.uncounted);
+        }
+    }
+
     pub(super) fn end(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
         if let Some(running) = self.running.get_mut(&event.key) {
             running.retain(|run| (run.node, run.life) != (node, life) || run.id != id(event));
@@ -273,7 +286,7 @@ impl Seen {
                 self.attempts.contains(&id) || self.lost.contains_key(&id)
             };
             if let Some(never) = (1..=number.of_all).find(|number| !is_known(number)) {
-                self.violated(format!("attempt {never} at {key} counts, and was never begun"));
+                self.violated(format!("number {never} of {key} is of no attempt that was begun"));
             }
             let put_off = self.put_off.get(name).copied().unwrap_or_default();
             if number.uncounted > put_off {

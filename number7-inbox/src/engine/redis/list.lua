@@ -60,7 +60,7 @@ for i, task in ipairs(found) do
         local seconds = is_over and meta[6] or kind == 'set' and meta[5]
         local since = seconds and seconds .. '000' or meta[4] or '0'
         local seen = kind == 'set' and meta[8] and redis.call('ZSCORE', workers, meta[8])
-        local attempts = (meta[2] or 0) - (meta[10] or 0)
+        local attempts = math.max(0, (meta[2] or 0) - (meta[10] or 0))
         local entry = { task, meta[1], json, attempts, since, meta[7], seen, meta[9] }
         table.insert(entries, { scores[i] or '', entry })
     end

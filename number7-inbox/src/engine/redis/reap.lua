@@ -14,7 +14,7 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. befo
             local meta = ARGV[5] .. task
             reaped = reaped + 1
             local known = redis.call('HMGET', meta, 'attempts', 'uncounted')
-            local attempts = known[1] and known[1] - (known[2] or 0)
+            local attempts = known[1] and math.max(0, known[1] - (known[2] or 0))
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             if attempts then
                 local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')

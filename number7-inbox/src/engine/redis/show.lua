@@ -17,5 +17,5 @@ elseif meta[8] then
 elseif tonumber(since) > now[1] * 1000 + math.floor(now[2] / 1000) then
     state = 'later'
 end
-local attempts = (meta[2] or 0) - (meta[10] or 0)
+local attempts = math.max(0, (meta[2] or 0) - (meta[10] or 0))
 return { { task, meta[1], json, attempts, since, meta[7], seen, meta[9] }, state }

@@ -17,19 +17,20 @@ for i = 6, #ARGV, 8 do
     local task, number, status, error, rest, attempts, uncounted, errors = unpack(ARGV, i, i + 7)
     local meta = prefix .. task
     local known = redis.call('HMGET', meta, 'attempts', 'locked_by', 'status')
-    local is_recorded = known[1] == attempts and known[3] == 'Killed'
-    -- Whoever has it counts its attempts up, so this is the last one, and nobody else has it.
-    if (known[1] == number or is_recorded) and (not known[2] or known[2] == worker) then
+    -- An end that is repeated finds a dead letter at the number that it wrote, which for a claim beyond
+    -- the last attempt is one less than its own.
+    local expected = known[3] == 'Killed' and attempts or number
+    local is_over = known[3] == 'Done' and status ~= 'Done'
+        or known[3] == 'Killed' and status == 'Pending'
+    if known[1] == expected and not is_over and (not known[2] or known[2] == worker) then
         table.insert(ended, task)
+        if errors ~= '' then redis.call('HSET', meta, 'errors', errors, 'uncounted', uncounted) end
         local is_held = redis.call('SREM', claimed, task) == 1
         -- What was given back is on its way to the next attempt, unless this one was the last.
         if is_held or (status ~= 'Pending' and known[3] ~= 'Done') then
             redis.call('HSET', meta, 'status', status, 'done_at', now[1], 'attempts', attempts,
                 'due_at', millis + rest)
             if error ~= '' then redis.call('HSET', meta, 'error', error) end
-            if errors ~= '' then
-                redis.call('HSET', meta, 'errors', errors, 'uncounted', uncounted)
-            end
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             redis.call('ZREM', dead, task)
             -- It was given back, and is over.
