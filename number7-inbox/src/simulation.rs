@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use self::{
-    rules::{LEASE, Life},
+    rules::{CONCURRENCY, LEASE, Life, SHUTDOWN_LIMIT},
     store::{Node, World},
 };
 use crate::{
@@ -42,9 +42,6 @@ const HEALING: Duration = Duration::from_secs(900);
 
 /// How long a worker that is told to stop may take: the longest handler, and all that is lost around it.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// How long some workers wait, when they stop, for handlers that may take longer.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A receiver with a worker, in one life.
 struct Process {
@@ -67,9 +64,11 @@ impl Process {
         let worker = inbox.worker(move |event| handle(node.clone(), event));
         let (limit, is_patient) = {
             let mut seen = world.seen();
-            (seen.limit, seen.random.is(50))
+            let is_patient = seen.random.is(50);
+            seen.lives[number].is_impatient = !is_patient;
+            (seen.limit, is_patient)
         };
-        let worker = worker.lease(LEASE).concurrency(4).attempts(limit);
+        let worker = worker.lease(LEASE).concurrency(CONCURRENCY).attempts(limit);
         let worker = if is_patient { worker } else { worker.shutdown_limit(SHUTDOWN_LIMIT) };
         let worker = worker.backoff(Duration::from_millis(500), Duration::from_secs(4));
         let (stop, stopped) = oneshot::channel();
@@ -133,8 +132,7 @@ impl Drop for Call {
         let mut seen = world.seen();
         seen.end(*number, *life, event);
         if !*has_ended {
-            seen.note(format!("process {number} gives up an attempt at {}", event.key));
-            *seen.put_off.entry(event.claim.task.clone()).or_default() += 1;
+            seen.gives_up(*number, *life, event);
         }
     }
 }
@@ -153,6 +151,7 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
     for _ in 0..STEPS {
         sleep(takes / STEPS).await;
         world.awake(*number, *life).await;
+        world.seen().may_go_on(*number);
     }
     let holder = world
         .memory
@@ -163,6 +162,9 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
     if !is_here && seen.had_to_be_told(*number, event) && !event.lease_lost().is_cancelled() {
         let key = &event.key;
         seen.violated(format!("the handler of {key} was not told that its lease was lost"));
+    }
+    if seen.is_told_wrongly(*number, event) {
+        seen.violated(format!("the handler of {} was told of a lease that it has", event.key));
     }
     let handled = match ends {
         0..25 => Err("by chance".into()),

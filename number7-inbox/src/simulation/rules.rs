@@ -9,11 +9,23 @@ use tokio::time::Instant;
 
 use crate::{
     AcceptedEvent,
-    engine::memory::{Tables, Task},
+    engine::{
+        Claim,
+        memory::{Tables, Task},
+    },
     in_hand::AttemptId,
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(20);
+
+/// How many events a worker may have in hand.
+pub(super) const CONCURRENCY: usize = 4;
+
+/// How long some workers wait, when they stop, for handlers that may take longer.
+pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a worker may be held up by its store before it sees that this is over.
+const HELD_UP: Duration = Duration::from_secs(20);
 
 /// `SplitMix64`.
 pub(super) struct Random(u64);
@@ -45,8 +57,9 @@ pub(super) struct Life {
     pub(super) number: u32,
     pub(super) is_over: bool,
     pub(super) stands_until: Instant,
-    /// When its worker was told to stop.
+    /// When its worker was told to stop, and whether it gives up then what takes longer than the limit.
     pub(super) told_at: Option<Instant>,
+    pub(super) is_impatient: bool,
     /// When it last renewed its lease, and when it last failed to.
     renewed_at: Option<Instant>,
     failed_at: Option<Instant>,
@@ -62,6 +75,7 @@ impl Life {
             is_over,
             stands_until: now,
             told_at: None,
+            is_impatient: false,
             renewed_at: None,
             failed_at: None,
             unbroken_since: now,
@@ -73,6 +87,7 @@ struct Running {
     node: usize,
     life: u32,
     id: AttemptId,
+    begun: Instant,
 }
 
 pub(super) struct Seen {
@@ -207,9 +222,18 @@ impl Seen {
         // It may have stood still, and lost the lease, between the claim and now.
         let is_doubled =
             !lost.contains_key(&id) && running.iter().any(|run| !lost.contains_key(&run.id));
-        running.push(Running { node, life, id: id.clone() });
+        running.push(Running { node, life, id: id.clone(), begun: Instant::now() });
         if is_doubled {
             self.violated(format!("{key} is in hand twice, and no lease was lost"));
+        }
+        let number = event.claim.number;
+        if attempt != number.of_all - number.uncounted {
+            self.violated(format!("attempt {attempt} at {key} has the number {number:?}"));
+        }
+        let is_here = |run: &&Running| (run.node, run.life) == (node, life);
+        let in_hand = self.running.values().flatten().filter(is_here).count();
+        if in_hand > CONCURRENCY {
+            self.violated(format!("process {node} has {in_hand} attempts in hand"));
         }
         if attempt > self.limit {
             self.violated(format!("attempt {attempt} at {key} is one too many"));
@@ -217,6 +241,19 @@ impl Seen {
         let number = id.1;
         if !self.attempts.insert(id) {
             self.violated(format!("number {number} of {key} was begun twice"));
+        }
+    }
+
+    /// A worker has claimed an event.
+    pub(super) fn claimed(&mut self, claim: &Claim) {
+        let id = (claim.task.clone(), claim.number.of_all);
+        // One that is given back is no suspect any more.
+        match claim.is_suspect {
+            true => self.suspects.insert(id),
+            false => self.suspects.remove(&id),
+        };
+        if claim.is_suspect && claim.number.counted() <= self.limit / 2 {
+            self.violated(format!("{} is a suspect at {:?}", claim.key, claim.number));
         }
     }
 
@@ -245,6 +282,37 @@ impl Seen {
             self.violated(format!(
                 "process {node} takes over, and has reached the store for {reached:?}"
             ));
+        }
+    }
+
+    /// Whether a handler that ends now was told that its lease was lost, and it was not: no renewal has
+    /// failed since it began.
+    pub(super) fn is_told_wrongly(&self, node: usize, event: &AcceptedEvent) -> bool {
+        let id = id(event);
+        let run = self.running[&event.key].iter().find(|run| run.node == node && run.id == id);
+        let failed_at = self.lives[node].failed_at;
+        event.lease_lost().is_cancelled()
+            && !self.lost.contains_key(&id)
+            && run.is_some_and(|run| failed_at.is_none_or(|failed| failed < run.begun))
+    }
+
+    /// A handler goes on.
+    pub(super) fn may_go_on(&mut self, node: usize) {
+        let life = self.lives[node];
+        let is_long = |since: Instant| since.elapsed() > SHUTDOWN_LIMIT + HELD_UP;
+        if life.is_impatient && life.told_at.is_some_and(is_long) && is_long(life.stands_until) {
+            self.violated(format!("process {node} does not give up what takes too long"));
+        }
+    }
+
+    /// A handler is dropped before its end.
+    pub(super) fn gives_up(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
+        self.note(format!("process {node} gives up an attempt at {}", event.key));
+        *self.put_off.entry(event.claim.task.clone()).or_default() += 1;
+        let now = self.lives[node];
+        let is_time = now.told_at.is_some_and(|told| told.elapsed() >= SHUTDOWN_LIMIT);
+        if now.number == life && !now.is_over && !(now.is_impatient && is_time) {
+            self.violated(format!("process {node} gives up an attempt too early"));
         }
     }
 

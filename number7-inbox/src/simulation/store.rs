@@ -157,15 +157,7 @@ impl Engine for Node {
         let turn = move |tables: &mut Tables| tables.turn(&worker, &ends, most, suspect);
         Box::pin(async move {
             let turned = self.call("turn", turn).await?;
-            let suspects = &mut self.world.seen().suspects;
-            for claim in &turned.claimed {
-                let id = (claim.task.clone(), claim.number.of_all);
-                // One that is given back is no suspect any more.
-                match claim.is_suspect {
-                    true => suspects.insert(id),
-                    false => suspects.remove(&id),
-                };
-            }
+            turned.claimed.iter().for_each(|claim| self.world.seen().claimed(claim));
             Ok(turned)
         })
     }
