@@ -227,6 +227,71 @@ fn json_that_was_serialized_again_is_told_with_its_form() {
     );
 }
 
+/// A text with all that serializers treat differently, as each of them writes it.
+#[test]
+fn each_serializer_is_told_by_what_it_escapes() {
+    let body = |error: &str| format!(r#"{{"event":"job.failed","pages":[],"error":"{error}"}}"#);
+    let json = body("é/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\u{2028}\u{80}+`");
+    let forms = [
+        ("é\\/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`", "with / escaped)"),
+        ("\\u00e9/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\\u007f\\u2028\\u0080+`", "as Python does"),
+        ("\\u00e9\\/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\\u0080+`", "as PHP does"),
+        ("\\u00e9/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\\u0080+`", "as PHP can"),
+        ("é/\\u003c\\u0026='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`", "as Go does"),
+        (
+            "é/\\u003c\\u0026='\\\"\\\\\\u0008\\u000c\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`",
+            "as Go did",
+        ),
+        (
+            "é/\\u003c\\u0026\\u003d\\u0027\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`",
+            "as Java's Gson does",
+        ),
+        (
+            "\\u00E9/\\u003C\\u0026=\\u0027\\u0022\\\\\\b\\f\\n\\r\\t\\u001F\\u007F\\u2028\\u0080\\u002B\\u0060",
+            "as .NET does",
+        ),
+        (
+            "é/\\u003C\\u0026=\\u0027\\u0022\\\\\\b\\f\\n\\r\\t\\u001F\\u007F\u{2028}\u{80}\\u002B\\u0060",
+            "as .NET can",
+        ),
+        (
+            "\\u00e9\\/\\u003C\\u0026=\\u0027\\u0022\\\\\\b\\f\\n\\r\\t\\u001F\u{7f}\\u2028\\u0080+`",
+            "as Symfony does",
+        ),
+        ("é/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001F\u{7f}\u{2028}\u{80}+`", "as Jackson does"),
+        ("é/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\\u0080+`", "as org.json does"),
+    ];
+    let assert_told = |signed: &str, form: &str| {
+        let diagnosis = found(secret(SECRET).sign(signed).to_string(), &json);
+        let diagnosis = diagnosis.unwrap_or_else(|| panic!("{form} is not told"));
+        assert_eq!((diagnosis.kind(), diagnosis.is_certain()), (Kind::Reserialized, true));
+        assert!(diagnosis.to_string().contains(form), "{form}: {diagnosis}");
+    };
+    for (error, form) in forms {
+        assert_told(&body(error), form);
+    }
+    let python = "{'event': 'job.failed', 'pages': [], 'error': \
+                  'é/<&=\\'\"\\\\\\x08\\x0c\\n\\r\\t\\x1f\\x7f\u{2028}\u{80}+`'}";
+    assert_told(python, "str() of a Python dict");
+}
+
+/// Python takes the other quotes where that spares a backslash.
+#[test]
+fn a_python_dict_is_told_by_its_quotes() {
+    for (json, python) in [
+        (
+            r#"{"a":"it's","b":[true,false,null,1.5]}"#,
+            r#"{'a': "it's", 'b': [True, False, None, 1.5]}"#,
+        ),
+        (r#"{"a":"say \"x\""}"#, r#"{'a': 'say "x"'}"#),
+        (r#"{"a":"it's \"x\""}"#, r#"{'a': 'it\'s "x"'}"#),
+        (r#"{"a":{}}"#, "{'a': {}}"),
+    ] {
+        let (kind, is_certain) = changed(python, json).unwrap();
+        assert_eq!((kind, is_certain), (Kind::Reserialized, true), "{python}");
+    }
+}
+
 #[test]
 fn what_a_request_looks_like_is_no_certainty() {
     let headers = |more: &[(&'static str, &'static str)], body: &'static [u8]| {

@@ -252,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_in_the_last_attempt_is_a_dead_letter() {
+        let settings = Settings { attempts: 2, ..Settings::default() };
+        for handled in [
+            || Handled::Retry("error".into()),
+            || Handled::Panicked("panic".into()),
+            || Handled::TooSlow,
+            || Handled::InTransaction,
+        ] {
+            let outcome = |attempt| judge(&settings, "key", attempt, handled()).1;
+            assert!(matches!(outcome(1), Outcome::Retry { .. }));
+            assert!(matches!(outcome(2), Outcome::Dead { .. }));
+        }
+    }
+
+    #[test]
     fn what_is_kept_fits_the_store() {
         assert_eq!(storable("a\0b"), "a\u{fffd}b");
         assert_eq!(storable(&"ä".repeat(MAX_ERROR_LENGTH)).len(), MAX_ERROR_LENGTH);

@@ -674,6 +674,9 @@ mod tests {
         assert!(!count_late().await);
         assert!(counts(&end(last, Outcome::Done)).await);
         assert_eq!((entry().await.state(), entry().await.attempts()), (State::Done, 1));
+        // What apalis' tools show of it.
+        let result = query_scalar("SELECT last_result FROM Jobs").fetch_one(&sqlite.file.readers);
+        assert_eq!(result.await.ok(), Some(r#"{"Ok":null}"#.to_owned()));
     }
 
     /// Without statistics, as in a file that nobody has analysed.
