@@ -290,6 +290,24 @@ fn a_python_dict_is_told_by_its_quotes() {
         let (kind, is_certain) = changed(python, json).unwrap();
         assert_eq!((kind, is_certain), (Kind::Reserialized, true), "{python}");
     }
+    let (json, python) = (r#"{"a":"b","c":[true,null]}"#, "{'a': 'b', 'c': [True, None]}");
+    assert_eq!(changed(json, python), Some((Kind::Reserialized, true)));
+}
+
+#[test]
+fn an_empty_object_that_became_an_empty_list_is_told() {
+    let (object, list) =
+        (r#"{"event":"job.failed","pages":{}}"#, r#"{"event":"job.failed","pages":[]}"#);
+    assert_eq!(changed(object, list), Some((Kind::Reserialized, true)));
+    assert_eq!(changed(list, object), Some((Kind::Reserialized, true)));
+}
+
+/// Forms and JSON that are none, for one reason or another.
+#[test]
+fn what_looks_like_nothing_known_has_no_diagnosis() {
+    for body in ["a=1&b", "a=1&b=", "a=1&b=2é", "a=1 b=2", r#"{"a":1,}"#, "a", "[1]"] {
+        assert_eq!(found(sign_with(b"nobody's", BODY), body), None, "{body}");
+    }
 }
 
 #[test]
