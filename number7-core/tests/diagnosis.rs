@@ -275,6 +275,47 @@ fn each_serializer_is_told_by_what_it_escapes() {
     assert_told(python, "str() of a Python dict");
 }
 
+#[test]
+fn each_serializer_is_told_by_its_white_space() {
+    let json = r#"{"event":"job.failed","pages":[1,2]}"#;
+    let lines = |indent: &str, comma: &str, colon: &str| {
+        format!(
+            "{{\n{indent}\"event\"{colon}\"job.failed\"{comma}\n{indent}\"pages\"{colon}[\n{indent}{indent}1{comma}\n\
+             {indent}{indent}2\n{indent}]\n}}"
+        )
+    };
+    let jackson = "{\n  \"event\" : \"job.failed\",\n  \"pages\" : [ 1, 2 ]\n}";
+    for (signed, form) in [
+        (r#"{ "event": "job.failed", "pages": [ 1, 2 ] }"#.to_owned(), "spaces within its braces"),
+        (r#"{"event":"job.failed", "pages":[1, 2]}"#.to_owned(), "a space behind each comma"),
+        (lines("  ", ",", ": "), "indented by 2)"),
+        (
+            lines("    ", ",", ": ").replace('\n', "\r\n"),
+            "indented by 4, with Windows' line endings",
+        ),
+        (jackson.to_owned(), "indented by 2, as Java's Jackson writes it"),
+        (lines("  ", ",", " : "), "indented by 2, as Swift writes it"),
+        (lines("   ", ",", " : "), "indented by 3, as Perl writes it"),
+        (lines("  ", ", ", ": "), "indented by 2, as Python 2 writes it"),
+        (lines("", ",", ": "), "lines without indentation"),
+    ] {
+        let diagnosis = found(secret(SECRET).sign(&signed).to_string(), json);
+        let diagnosis = diagnosis.unwrap_or_else(|| panic!("{form} is not told"));
+        assert!(diagnosis.to_string().contains(form), "{form}: {diagnosis}");
+    }
+    assert_eq!(changed(jackson.replace('\n', "\r\n"), json), Some((Kind::Reserialized, true)));
+}
+
+#[test]
+fn text_in_another_encoding_is_told() {
+    // The bytes of UTF-8, taken for characters of Windows.
+    let euro = |sign: &str| format!(r#"{{"event":"job.failed","error":"{sign}"}}"#);
+    assert_eq!(changed(euro("€"), euro("â‚¬")), Some((Kind::TextEncoding, true)));
+    let looks = |body: &[u8]| found(sign_with(b"nobody's", BODY), body).unwrap().kind();
+    assert_eq!(looks(b"{\"a\":\"\xc3"), Kind::CutOff);
+    assert_eq!(looks(b"{\"a\":\"\xe9\"}"), Kind::TextEncoding);
+}
+
 /// Python takes the other quotes where that spares a backslash.
 #[test]
 fn a_python_dict_is_told_by_its_quotes() {
