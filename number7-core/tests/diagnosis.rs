@@ -311,6 +311,8 @@ fn text_in_another_encoding_is_told() {
     // The bytes of UTF-8, taken for characters of Windows.
     let euro = |sign: &str| format!(r#"{{"event":"job.failed","error":"{sign}"}}"#);
     assert_eq!(changed(euro("€"), euro("â‚¬")), Some((Kind::TextEncoding, true)));
+    let windows: Vec<u8> = euro("?").bytes().map(|b| if b == b'?' { 0x80 } else { b }).collect();
+    assert_eq!(changed(euro("€"), windows), Some((Kind::TextEncoding, true)));
     let looks = |body: &[u8]| found(sign_with(b"nobody's", BODY), body).unwrap().kind();
     assert_eq!(looks(b"{\"a\":\"\xc3"), Kind::CutOff);
     assert_eq!(looks(b"{\"a\":\"\xe9\"}"), Kind::TextEncoding);
@@ -409,6 +411,16 @@ fn a_malformed_header_is_told_by_its_looks() {
         assert_eq!(rejection.kind(), RejectionKind::MalformedSignature, "{value}");
         assert_eq!(rejection.diagnosis().map(Diagnosis::kind), kind, "{value}");
         assert!(rejection.diagnosis().is_none_or(|found| !found.is_certain()), "{value}");
+    }
+}
+
+#[test]
+fn another_hash_is_named() {
+    for (digits, name) in
+        [(32, "MD5"), (40, "SHA-1"), (56, "SHA-224"), (96, "SHA-384"), (128, "SHA-512")]
+    {
+        let diagnosis = found("a".repeat(digits), BODY).unwrap();
+        assert!(diagnosis.to_string().contains(name), "{name}: {diagnosis}");
     }
 }
 

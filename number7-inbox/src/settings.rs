@@ -40,7 +40,7 @@ pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
 ///
 /// The vendor retries up to three times with exponential backoff, and does not publish how far
 /// apart: a week is longer than webhook senders retry that do publish it, which is three days.
-pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const DEFAULT_RETENTION: Duration = Duration::from_hours(7 * 24);
 
 /// How many jobs are asked for at a time unless it is set: 4. What one receiver asks its vendor for
 /// beside its work should not be noticed there.
@@ -57,7 +57,7 @@ pub const DEFAULT_FETCH_BACKOFF: Duration = Duration::from_secs(60);
 pub const DEFAULT_MAX_FETCH_BACKOFF: Duration = Duration::from_secs(3_600);
 
 /// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
-pub(crate) const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const LONGEST_REST: Duration = Duration::from_hours(30 * 24);
 
 /// The shortest rest between two fetches of a job.
 pub(crate) const SHORTEST_FETCH_REST: Duration = Duration::from_secs(1);
