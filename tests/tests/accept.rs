@@ -203,6 +203,11 @@ async fn an_inbox_that_hangs_is_answered_503_at_the_deadline() {
     let too_slow = refused(503, RejectionKind::StoredTooSlowly);
     let answers = both(|| Inbox::Hanging, Style::OneLine, COMPLETED).await;
     assert_eq!(answers, [too_slow.clone(), too_slow]);
+    let texts = [
+        format!("{:?}", number7_tower::AcceptNumber7::new(Inbox::Hanging).deadline(DEADLINE)),
+        format!("{:?}", number7_actix::AcceptNumber7::new(Inbox::Hanging).deadline(DEADLINE)),
+    ];
+    assert!(texts.iter().all(|text| text.contains("50ms")), "{texts:?}");
     // One framework after the other, and timers have milliseconds.
     assert!(begun.elapsed() < 3 * DEADLINE, "{:?}", begun.elapsed());
 }
