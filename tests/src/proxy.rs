@@ -149,8 +149,8 @@ async fn carry(
                         _ = seen.wait_for(|network| *network == Network::Good).await;
                     }
                     server.write_all(&up[..read]).await?;
-                    server.read(&mut down).await?;
-                    lost.arrived.store(true, Ordering::Relaxed);
+                    let is_answered = server.read(&mut down).await? > 0;
+                    lost.arrived.store(is_answered, Ordering::Relaxed);
                     return Ok(());
                 }
                 server.write_all(&up[..read]).await?;
