@@ -57,7 +57,7 @@ pub(crate) async fn attempt(
         let begun = Instant::now();
         let span = span(&stored, &key, attempt);
         let claim = Arc::clone(&shared);
-        let event = AcceptedEvent { stored, key: key.clone(), origin, attempt, attempts, claim };
+        let event = AcceptedEvent { stored, key: key.clone(), origin, attempts, claim };
         let handled = async {
             select! {
                 biased;

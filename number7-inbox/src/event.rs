@@ -98,7 +98,6 @@ pub struct AcceptedEvent {
     pub(crate) stored: StoredEvent,
     pub(crate) key: String,
     pub(crate) origin: Origin,
-    pub(crate) attempt: u32,
     pub(crate) attempts: u32,
     pub(crate) claim: Arc<ClaimOf>,
 }
@@ -170,13 +169,13 @@ impl AcceptedEvent {
     /// crash ended counts too.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.claim.number.counted()
     }
 
     /// Whether the event is a dead letter if this attempt fails.
     #[must_use]
     pub fn is_last_attempt(&self) -> bool {
-        self.attempt >= self.attempts
+        self.attempt() >= self.attempts
     }
 
     /// When the event was accepted, to the millisecond, by the clock of the process that accepted it.

@@ -169,7 +169,7 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
     let handled = match ends {
         0..25 => Err("by chance".into()),
         25..35 => {
-            *seen.put_off.entry(event.claim.task.clone()).or_default() += 1;
+            seen.puts_off(event);
             Err(Failure::later(seen.random.millis(0, 5_000)))
         }
         _ => {

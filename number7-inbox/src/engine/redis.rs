@@ -484,8 +484,8 @@ impl Engine for Redis {
     }
 }
 
-/// An entry: task, key, JSON, attempts that count, milliseconds of the state since the epoch, errors, the
-/// second when its worker was last heard of, and its origin.
+/// An entry: task, key, JSON, attempts that count, milliseconds of the state since the epoch, errors,
+/// the second when its worker was last heard of, and its origin.
 type Row = (String, String, Vec<u8>, u32, u64, Option<String>, Option<u64>, Option<String>);
 
 /// Entries, each with its score or nothing, and where there are more: the score and the task of the

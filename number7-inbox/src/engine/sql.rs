@@ -31,9 +31,9 @@ pub(super) fn claim(row: Row, is_suspect: bool) -> Claim {
     }
 }
 
-/// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts that count, status, microseconds of its
-/// state since the epoch, errors, whether these are to come, the second when its worker was last
-/// heard of, and its origin.
+/// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts that count, status,
+/// microseconds of its state since the epoch, errors, whether these are to come, the second when its
+/// worker was last heard of, and its origin.
 pub(super) type EntryRow = (
     String,
     String,

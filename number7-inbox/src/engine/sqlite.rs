@@ -663,6 +663,9 @@ mod tests {
             assert!(counts(&third).await, "it is recorded again if its answer was lost");
         }
         assert!(!counts(&second).await && !counts(&put_off).await);
+        // The last attempt that was made may have been put off: that revives no dead letter.
+        let revives = End { outcome: Outcome::Later { after: Duration::ZERO }, ..second.clone() };
+        assert!(!counts(&revives).await);
         assert_eq!((entry().await.state(), entry().await.attempts()), (State::Dead, 1));
 
         assert_eq!(sqlite.requeue(&["key".into()]).await.unwrap(), 1);

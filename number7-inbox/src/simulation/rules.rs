@@ -117,7 +117,7 @@ pub(super) struct Seen {
     /// Attempts whose lease was lost, and when.
     lost: HashMap<AttemptId, Instant>,
     /// How many attempts at a task were put off or given up.
-    pub(super) put_off: HashMap<String, u32>,
+    put_off: HashMap<String, u32>,
 }
 
 impl Seen {
@@ -214,7 +214,7 @@ impl Seen {
     }
 
     pub(super) fn begin(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
-        let (key, attempt, id) = (&event.key, event.attempt, id(event));
+        let (key, attempt, id) = (&event.key, event.attempt(), id(event));
         self.note(format!("process {node} begins attempt {attempt} at {key}"));
         let (lives, lost) = (&self.lives, &self.lost);
         let running = self.running.entry(key.clone()).or_default();
@@ -305,10 +305,15 @@ impl Seen {
         }
     }
 
+    /// An attempt does not count.
+    pub(super) fn puts_off(&mut self, event: &AcceptedEvent) {
+        *self.put_off.entry(event.claim.task.clone()).or_default() += 1;
+    }
+
     /// A handler is dropped before its end.
     pub(super) fn gives_up(&mut self, node: usize, life: u32, event: &AcceptedEvent) {
         self.note(format!("process {node} gives up an attempt at {}", event.key));
-        *self.put_off.entry(event.claim.task.clone()).or_default() += 1;
+        self.puts_off(event);
         let now = self.lives[node];
         let is_time = now.told_at.is_some_and(|told| told.elapsed() >= SHUTDOWN_LIMIT);
         if now.number == life && !now.is_over && !(now.is_impatient && is_time) {
@@ -366,6 +371,7 @@ impl Seen {
         }
     }
 }
-pub(super) fn id(event: &AcceptedEvent) -> AttemptId {
+
+fn id(event: &AcceptedEvent) -> AttemptId {
     (event.claim.task.clone(), event.claim.number.of_all)
 }

@@ -1,6 +1,6 @@
 -- Returns entries of one list, set or sorted set after a place, and the place of the last one unless
--- there are no more. Of each entry its score or nothing and: task, key, JSON, attempts
--- that count, milliseconds of the state, errors, the second when its worker was last heard of, and its origin.
+-- there are no more. Of each entry its score or nothing and: task, key, JSON, attempts that count,
+-- milliseconds of the state, errors, the second when its worker was last heard of, and its origin.
 -- KEYS: where the tasks are, the data, the workers
 -- ARGV: the prefix of the metas, how many at most, the task after which to begin or nothing, its
 --     score or nothing, the lowest and the highest score in a sorted set

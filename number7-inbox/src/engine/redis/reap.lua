@@ -13,11 +13,11 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. befo
         for _, task in ipairs(redis.call('SMEMBERS', claimed)) do
             local meta = ARGV[5] .. task
             reaped = reaped + 1
-            local known = redis.call('HMGET', meta, 'attempts', 'uncounted')
+            local known = redis.call('HMGET', meta, 'attempts', 'uncounted', 'errors')
             local attempts = known[1] and math.max(0, known[1] - (known[2] or 0))
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             if attempts then
-                local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')
+                local errors = cjson.decode(known[3] or '[]')
                 table.insert(errors, { millis, attempts, ARGV[7] })
                 redis.call('HSET', meta, 'errors', cjson.encode(errors))
             end

@@ -1,6 +1,6 @@
 -- Records the ends of attempts, and claims what is due. Returns the tasks whose ends count; of each
--- claim task, attempts, how many of them do not count, key, JSON, errors, origin and whether it is a suspect; and of each damaged task its JSON or,
--- where that is lost, its key.
+-- claim task, attempts, how many of them do not count, key, JSON, errors, origin and whether it is a
+-- suspect; and of each damaged task its JSON or, where that is lost, its key.
 -- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
 --     the finished tasks, the dead letters, the keys, the workers
 -- ARGV: the worker, the prefix of the metas, how many delayed tasks to put on the active list, how
@@ -20,9 +20,9 @@ for i = 6, #ARGV, 8 do
     -- An end that is repeated finds a dead letter at the number that it wrote, which for a claim beyond
     -- the last attempt is one less than its own.
     local expected = known[3] == 'Killed' and attempts or number
-    local is_over = known[3] == 'Done' and status ~= 'Done'
+    local is_refused = known[3] == 'Done' and status ~= 'Done'
         or known[3] == 'Killed' and status == 'Pending'
-    if known[1] == expected and not is_over and (not known[2] or known[2] == worker) then
+    if known[1] == expected and not is_refused and (not known[2] or known[2] == worker) then
         table.insert(ended, task)
         if errors ~= '' then redis.call('HSET', meta, 'errors', errors, 'uncounted', uncounted) end
         local is_held = redis.call('SREM', claimed, task) == 1
@@ -78,8 +78,8 @@ local function claim(list, most, is_suspect)
                 table.insert(damaged, { task, false, known[3] })
             elseif not known[1] or not known[3] then
                 local error = 'its metadata is not in Redis any more: it was evicted or deleted'
-                redis.call('HSET', meta, 'status', 'Killed', 'attempts', 0, 'uncounted', 0, 'done_at', now[1],
-                    'error', error, 'errors', cjson.encode({ { millis, 0, error } }))
+                redis.call('HSET', meta, 'status', 'Killed', 'attempts', 0, 'uncounted', 0,
+                    'done_at', now[1], 'error', error, 'errors', cjson.encode({ { millis, 0, error } }))
                 redis.call('ZADD', dead, millis, task)
                 table.insert(damaged, { task, json, false })
             elseif not is_over(task, known[2], known[4]) then
