@@ -11,8 +11,10 @@ mod store;
 use std::{
     env,
     future::pending,
+    num::NonZero,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -356,12 +358,20 @@ fn seeds() -> Vec<u64> {
 
 #[test]
 fn no_schedule_breaks_a_rule() {
-    for seed in seeds() {
-        let (schedule, violation) = simulate(seed, Broken::Nothing);
-        if let Some(rule) = violation {
-            panic!("seed {seed}: {rule}\n{}", schedule.join("\n"));
+    let seeds = seeds();
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = seeds.len().div_ceil(threads).max(1);
+    let try_all = |seeds: &[u64]| {
+        for seed in seeds {
+            let (schedule, violation) = simulate(*seed, Broken::Nothing);
+            if let Some(rule) = violation {
+                panic!("seed {seed}: {rule}\n{}", schedule.join("\n"));
+            }
         }
-    }
+    };
+    thread::scope(|scope| {
+        seeds.chunks(share).for_each(|seeds| _ = scope.spawn(move || try_all(seeds)));
+    });
 }
 
 #[test]
