@@ -2,12 +2,12 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use number7_core::Acceptance;
 use sqlx::migrate::MigrateError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Answer, Claim, End, Listed, Number, Outcome, no_cursor};
 use crate::{
@@ -268,5 +268,78 @@ fn sort(code: &str) -> InboxErrorKind {
         // Too big; a constraint, or what a trigger raises; a value of another type.
         Ok(18..=20) => Kind::Unstorable,
         _ => Kind::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_costs_much_to_count_is_counted_seldom() {
+        let counted = Counted::default();
+        let count = async |takes, number| {
+            let count = async {
+                sleep(millis(takes)).await;
+                Ok(number)
+            };
+            counted.get(count).await.unwrap()
+        };
+        assert_eq!([count(25, 1).await, count(25, 2).await, count(26, 3).await], [1, 2, 3]);
+        advance(millis(2_599)).await;
+        assert_eq!(count(0, 4).await, 3);
+        advance(millis(1)).await;
+        assert_eq!(count(0, 5).await, 5);
+        assert_eq!(count(60_000, 6).await, 5, "it took too long");
+        advance(millis(99_999)).await;
+        assert_eq!(count(0, 7).await, 5);
+        advance(millis(1)).await;
+        assert_eq!(count(0, 8).await, 8);
+    }
+
+    #[test]
+    fn a_retention_of_decades_is_kept() {
+        let decades = Duration::from_hours(99 * 365 * 24);
+        assert_eq!(seconds(decades), 3_122_064_000);
+        // Longer ones are all one length, that every store can count.
+        assert_eq!(seconds(Duration::MAX), seconds(2 * decades));
+        assert!(seconds(Duration::MAX) > seconds(decades));
+    }
+
+    /// SQLSTATE by PostgreSQL's names, and result codes by SQLite's.
+    #[test]
+    fn an_error_is_sorted_by_its_code() {
+        use InboxErrorKind as Kind;
+        for (name, code, kind) in [
+            ("disk_full", "53100", Kind::Full),
+            ("read_only_sql_transaction", "25006", Kind::ReadOnly),
+            ("query_canceled", "57014", Kind::TooSlow),
+            ("admin_shutdown", "57P01", Kind::Unreachable),
+            ("too_many_connections", "53300", Kind::Unreachable),
+            ("raise_exception", "P0001", Kind::Unstorable),
+            ("untranslatable_character", "22P05", Kind::Unstorable),
+            ("check_violation", "23514", Kind::Unstorable),
+            ("program_limit_exceeded", "54000", Kind::Unstorable),
+            ("undefined_table", "42P01", Kind::Refused),
+            ("SQLITE_ERROR", "1", Kind::Refused),
+            ("SQLITE_BUSY", "5", Kind::Busy),
+            ("SQLITE_LOCKED_SHAREDCACHE", "262", Kind::Busy),
+            ("SQLITE_READONLY_DBMOVED", "1032", Kind::ReadOnly),
+            ("SQLITE_IOERR_WRITE", "778", Kind::Unreachable),
+            ("SQLITE_CANTOPEN", "14", Kind::Unreachable),
+            ("SQLITE_FULL", "13", Kind::Full),
+            ("SQLITE_TOOBIG", "18", Kind::Unstorable),
+            ("SQLITE_CONSTRAINT_TRIGGER", "1811", Kind::Unstorable),
+            ("SQLITE_MISMATCH", "20", Kind::Unstorable),
+            ("SQLITE_NOTADB", "26", Kind::Refused),
+        ] {
+            assert_eq!(sort(code), kind, "{name}");
+        }
     }
 }
