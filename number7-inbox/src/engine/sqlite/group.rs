@@ -114,3 +114,41 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+    use crate::Origin;
+
+    /// An event of so many bytes waits.
+    fn join(waiting: &Waiting, bytes: usize) -> (oneshot::Receiver<Stored>, Option<Leader>) {
+        let json = vec![b' '; bytes].into();
+        waiting.join(NewEvent { key: "key".into(), json, origin: Origin::Signed })
+    }
+
+    #[test]
+    fn a_group_ends_after_so_many_events_or_bytes() {
+        let groups = |events: &[usize]| -> Vec<usize> {
+            let waiting = Waiting::default();
+            let (_callers, leaders): (Vec<_>, Vec<_>) =
+                events.iter().map(|bytes| join(&waiting, *bytes)).unzip();
+            let [mut leader]: [Leader; 1] =
+                leaders.into_iter().flatten().collect::<Vec<_>>().try_into().ok().unwrap();
+            iter::from_fn(|| leader.next()).map(|group| group.events().count()).collect()
+        };
+        let mib = 1 << 20;
+        assert_eq!(groups(&[1; 600]), [256, 256, 88]);
+        assert_eq!(groups(&[mib / 2, mib / 2, 1]), [2, 1]);
+        assert_eq!(groups(&[mib / 2, mib / 2 - 1, 2 * mib, 1]), [3, 1]);
+    }
+
+    #[test]
+    fn who_goes_away_is_not_stored_and_leaves_the_lead_to_the_next() {
+        let waiting = Waiting::default();
+        drop(join(&waiting, 1));
+        let (_caller, leader) = join(&waiting, 1);
+        assert_eq!(leader.unwrap().next().unwrap().events().count(), 1);
+    }
+}
