@@ -274,3 +274,29 @@ async fn open<T>(connect: impl AsyncFn() -> Result<T, InboxError>) -> Result<T, 
         tokio::time::sleep(OPEN_PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn opening_waits_for_a_store_that_is_starting_or_locked() {
+        let open = async |kind: InboxErrorKind, failures: u32| {
+            let (begun, tries) = (Instant::now(), Cell::new(0));
+            let opened = open(async || {
+                tries.set(tries.get() + 1);
+                if tries.get() > failures { Ok(()) } else { Err(kind.into()) }
+            });
+            (opened.await.is_ok(), begun.elapsed())
+        };
+        for kind in [InboxErrorKind::Unreachable, InboxErrorKind::Busy] {
+            assert_eq!(open(kind, 3).await, (true, 3 * OPEN_PAUSE));
+            assert_eq!(open(kind, u32::MAX).await, (false, STORE_TIMEOUT));
+        }
+        assert_eq!(open(InboxErrorKind::Refused, 3).await, (false, Duration::ZERO));
+    }
+}

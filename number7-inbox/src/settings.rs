@@ -67,6 +67,9 @@ const HEARTBEATS_PER_LEASE: u32 = 4;
 /// So that a worker which is not heard of for 30 seconds is dead, however long its lease.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How often a worker looks for what its retention has run out of, unless that is shorter.
+const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) concurrency: usize,
@@ -107,6 +110,11 @@ impl Settings {
         (self.lease / HEARTBEATS_PER_LEASE).min(LONGEST_HEARTBEAT)
     }
 
+    pub(crate) fn sweep_interval(&self) -> Duration {
+        let shorter = self.dead_retention.map_or(self.retention, |dead| dead.min(self.retention));
+        (shorter / 4).clamp(Duration::from_secs(1), LONGEST_SWEEP_INTERVAL)
+    }
+
     /// How long an event rests after an attempt.
     pub(crate) fn backoff(&self, attempt: u32) -> Duration {
         let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -145,5 +153,18 @@ mod tests {
     fn the_default_backoff_rides_out_an_hour() {
         let rest = (1..DEFAULT_ATTEMPTS).map(|attempt| settings(1, 600).backoff(attempt));
         assert!(rest.sum::<Duration>() > Duration::from_secs(3_600));
+    }
+
+    #[test]
+    fn the_lease_and_the_retentions_say_how_often_a_worker_looks() {
+        let of_lease = |lease| Settings { lease, ..Settings::default() }.heartbeat().as_secs();
+        assert_eq!([MIN_LEASE, DEFAULT_LEASE, MAX_LEASE].map(of_lease), [1, 5, 15]);
+        let of_retentions = |(done, dead): (u64, Option<u64>)| {
+            let (retention, dead_retention) =
+                (Duration::from_secs(done), dead.map(Duration::from_secs));
+            Settings { retention, dead_retention, ..Settings::default() }.sweep_interval().as_secs()
+        };
+        let retentions = [(40, None), (40, Some(80)), (40, Some(20)), (0, None), (10_000, None)];
+        assert_eq!(retentions.map(of_retentions), [10, 10, 5, 1, 600]);
     }
 }

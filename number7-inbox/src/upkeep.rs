@@ -28,9 +28,6 @@ const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 /// How often a worker looks for jobs that are overdue.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a worker looks for what its retention has run out of, unless that is shorter.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
-
 /// How long it waits where there was more than it took at once.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
@@ -184,8 +181,7 @@ impl<'a> Upkeep<'a> {
     /// Forgets what was finished long enough ago, now and then.
     async fn sweep(&self) {
         let Settings { retention, dead_retention, .. } = *self.settings;
-        let shorter = dead_retention.map_or(retention, |dead| dead.min(retention));
-        let pause = (shorter / 4).clamp(Duration::from_secs(1), SWEEP_INTERVAL);
+        let pause = self.settings.sweep_interval();
         loop {
             // No event is forgotten that settles a job which was not looked up, as after a long stop.
             let swept = match self.settle().await {
