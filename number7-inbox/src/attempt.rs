@@ -223,6 +223,7 @@ mod tests {
     use std::{fmt, io};
 
     use super::*;
+    use crate::{Origin, engine::Number, history::History};
 
     #[derive(Debug)]
     struct Outer(io::Error);
@@ -264,6 +265,29 @@ mod tests {
             assert!(matches!(outcome(1), Outcome::Retry { .. }));
             assert!(matches!(outcome(2), Outcome::Dead { .. }));
         }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_beyond_the_last_is_not_made() {
+        let settings = Settings { attempts: 2, ..Settings::default() };
+        let number = Number { of_all: 4, uncounted: 1 };
+        let claim = Claim {
+            task: "task".into(),
+            number,
+            key: "key".into(),
+            stored: crate::StoredEvent::new("{}".into()),
+            history: History::default(),
+            origin: Origin::Signed,
+            is_suspect: false,
+        };
+        let of_claim = Arc::new(ClaimOf::new("worker".into(), "task".into(), number));
+        let handler = |_| -> BoxFuture<'static, _> { panic!("it is called") };
+        let end = attempt(&handler, &settings, claim, of_claim, &CancellationToken::new()).await;
+        assert!(matches!(end.outcome, Outcome::Exhausted { .. }));
+        // The error is that of the attempt before it.
+        let history = end.history.unwrap();
+        let attempts: Vec<_> = history.errors().iter().map(|error| error.attempt()).collect();
+        assert_eq!((attempts, end.number), (vec![2], number));
     }
 
     #[test]
