@@ -70,3 +70,44 @@ impl InHand {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::Number;
+
+    /// Whether the handler of an attempt, begun so long before the store was asked, is told that its lease
+    /// was lost.
+    fn is_told(before_it: Duration, held: &str, has_returned: bool) -> bool {
+        let (in_hand, begun) = (InHand::default(), Instant::now());
+        let number = Number { of_all: 1, uncounted: 0 };
+        let claim = Arc::new(ClaimOf::new("worker".into(), "task".into(), number));
+        let (stored, origin) = (StoredEvent::new("{}".into()), Origin::Signed);
+        let id = ("task".to_owned(), 1);
+        let attempt = Attempt {
+            claim: Arc::clone(&claim),
+            key: "key".into(),
+            stored,
+            origin,
+            begun,
+            is_running: true,
+        };
+        in_hand.insert(id.clone(), attempt);
+        if has_returned {
+            in_hand.has_returned(&id);
+        }
+        in_hand.tell_lost(&[(held.into(), "since".into())], begun + before_it);
+        claim.lost.is_cancelled()
+    }
+
+    #[test]
+    fn a_handler_is_told_that_its_lease_was_lost() {
+        let second = Duration::from_secs(1);
+        assert!(is_told(second, "another task", false));
+        assert!(!is_told(second, "task", false), "it is held");
+        assert!(!is_told(Duration::ZERO, "another task", false), "it was claimed since then");
+        assert!(!is_told(second, "another task", true), "it has returned");
+    }
+}

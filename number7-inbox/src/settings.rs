@@ -156,6 +156,11 @@ mod tests {
     }
 
     #[test]
+    fn the_default_retention_is_longer_than_senders_retry() {
+        assert!(DEFAULT_RETENTION > 2 * Duration::from_hours(3 * 24));
+    }
+
+    #[test]
     fn the_lease_and_the_retentions_say_how_often_a_worker_looks() {
         let of_lease = |lease| Settings { lease, ..Settings::default() }.heartbeat().as_secs();
         assert_eq!([MIN_LEASE, DEFAULT_LEASE, MAX_LEASE].map(of_lease), [1, 5, 15]);
