@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use number7_core::{Accept, Record, Secret, Verifier};
 use tokio::{
     runtime,
-    sync::oneshot,
+    sync::{Notify, oneshot},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -372,6 +372,35 @@ fn no_schedule_breaks_a_rule() {
     thread::scope(|scope| {
         seeds.chunks(share).for_each(|seeds| _ = scope.spawn(move || try_all(seeds)));
     });
+}
+
+/// Nobody else took its event over, but somebody may have.
+#[tokio::test(start_paused = true)]
+async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
+    const HEARTBEAT: Duration = Duration::from_secs(5);
+    let world = World::new(0, 1, Broken::Nothing);
+    (world.seen().is_faulty, world.seen().lives[0]) = (false, Life::new(1, false));
+    let inbox = Inbox::test(Arc::new(Node { world: world.clone(), number: 0, life: 1 }));
+    let (begun, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, is_told) = (Arc::clone(&begun), Arc::clone(&told));
+    let handler = move |event: AcceptedEvent| {
+        let (begins, is_told) = (Arc::clone(&begins), Arc::clone(&is_told));
+        async move {
+            begins.notify_one();
+            event.lease_lost().cancelled().await;
+            is_told.notify_one();
+            Ok::<_, Failure>(())
+        }
+    };
+    let worker = tokio::spawn(inbox.worker(handler).lease(LEASE).run_until(pending()));
+    inbox.store(record(0)).await.unwrap();
+    begun.notified().await;
+    let away = Instant::now();
+    world.seen().away_until = away + 3 * LEASE;
+    told.notified().await;
+    let (earliest, latest) = (LEASE - HEARTBEAT, LEASE + HEARTBEAT);
+    assert!((earliest..latest).contains(&away.elapsed()), "{:?}", away.elapsed());
+    worker.abort();
 }
 
 #[test]
