@@ -9,7 +9,7 @@ use crate::VerifiedError;
 /// an [`Event`], a [`Delivery`], the signed [`Bytes`](actix_web::web::Bytes), or a type of your own
 /// that implements [`FromDelivery`].
 ///
-/// It leaves the body to the other extractors, and several may stand side by side.
+/// It does not consume the body, and a handler can take several.
 ///
 /// # Errors
 ///

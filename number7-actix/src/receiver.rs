@@ -19,14 +19,12 @@ use futures_core::Stream;
 use number7_core::probe::{Ending, Probe, Probes, Seen, Step};
 use pin_project_lite::pin_project;
 
-/// Puts all [probes](number7_core::probe) that need no socket to an app, and fails if it breaks a
-/// rule.
+/// Sends all [probes](number7_core::probe) that need no socket to an app, and panics if it breaks a rule.
 ///
-/// Four of the probes let the receiver wait until its deadline for bodies, which is 10 seconds. If the
-/// app waits for nothing but tokio's own, a test that calls `tokio::time::pause()` first (tokio's
-/// feature `test-util`) takes no time for that. An app with a database or an inbox behind it needs
-/// the real clock, which a paused one runs away from: give its verifier and the probes a shorter
-/// [deadline](Probes::body_deadline).
+/// Four of the probes make the receiver wait for its body deadline, 10 seconds by default. If the app
+/// waits for nothing outside tokio, calling `tokio::time::pause()` first (tokio's feature `test-util`)
+/// skips that wait. An app with a database or an inbox needs the real clock, because a paused one jumps
+/// ahead of real I/O: give its verifier and the probes a shorter [deadline](Probes::body_deadline).
 ///
 /// # Panics
 ///

@@ -4,18 +4,18 @@ use std::{error::Error, future::Future, sync::Arc, time::Duration};
 
 use crate::{Delivery, Record, Rejection, RejectionKind};
 
-/// How long an acceptance may take before the sender is answered 503: 5 seconds.
+/// How long storing an event may take before the sender gets a 503: 5 seconds.
 ///
-/// A store that is well answers in milliseconds. The vendor does not publish how long it waits for
-/// an answer, so this is a bound on what the receiver holds, not a promise of being in time: an
-/// event that is stored after the sender gave up is a duplicate when it is sent again.
+/// A healthy store answers in milliseconds. The vendor does not publish its own timeout, so this only
+/// limits how long the receiver holds a request. If an event is stored after the sender gave up, the
+/// retry is a duplicate.
 pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A place where verified events are safe: an inbox.
 ///
-/// `number7-inbox` has it on SQLite, PostgreSQL and Redis. Implement it to use a store or a
-/// queue of your own. Only [`store`](Self::store) is to be written; it is an async function that
-/// names no runtime. An `Arc` of an inbox is one as well.
+/// `number7-inbox` implements it on SQLite, PostgreSQL and Redis. Implement it to use a store or queue of
+/// your own: [`store`](Self::store) is the only required method, and it needs no particular async
+/// runtime. An `Arc` of an inbox is an inbox too.
 ///
 /// # Contract
 ///
@@ -23,13 +23,12 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 /// 2. Of any number of concurrent calls with one key exactly one is [`Acceptance::New`], and the
 ///    others answer only when that one is durable.
 /// 3. An error, or a future that is dropped at any await point, leaves either nothing or the whole
-///    record, and never makes a later call lie.
+///    record, and later calls still answer truthfully.
 /// 4. After `Ok`, whoever works on the events sees this one at least once.
-/// 5. A key stays known for at least the retention, whatever became of the work. Seven days is what
-///    `number7-inbox` defaults to.
+/// 5. A key stays known for at least the retention, even after the work is done. The default of
+///    `number7-inbox` is seven days.
 ///
-/// The `contract` module, behind the feature of that name, is a test of these five that any
-/// implementation can run.
+/// The `contract` module (feature `contract`) tests any implementation against these promises.
 ///
 /// # Example
 ///
@@ -58,16 +57,16 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 /// # let _: Memory = Memory::default();
 /// ```
 pub trait Accept: Send + Sync {
-    /// Why a record could not be stored. The sender is answered 503; the receiver's log shows the
-    /// text, so it should say what to mend and quote nothing of the record.
+    /// Why a record could not be stored. The sender gets a 503. The receiver logs the text, so it should
+    /// say what to fix, and must not quote the record.
     type Error: Error + Send + Sync + 'static;
 
     /// Stores the record unless its key is known, in one atomic write.
     ///
     /// # Errors
     ///
-    /// The record may not be stored. It may also be stored all the same, where the confirmation
-    /// got lost: then the next call with its key answers [`Acceptance::Duplicate`].
+    /// The record may or may not be stored. If only the confirmation was lost, the next call with its key
+    /// returns [`Acceptance::Duplicate`].
     fn store(&self, record: Record)
     -> impl Future<Output = Result<Acceptance, Self::Error>> + Send;
 
@@ -76,8 +75,8 @@ pub trait Accept: Send + Sync {
     /// # Errors
     ///
     /// [`RejectionKind::Untypable`] (400) where the authentic body names no event, and
-    /// [`RejectionKind::NotStored`] (503) where [`store`](Self::store) fails. Convert it to the
-    /// error of the framework by `?`, and the sender gets the right answer.
+    /// [`RejectionKind::NotStored`] (503) where [`store`](Self::store) fails. Return it with `?` as the
+    /// framework's error, and the sender gets the right status.
     fn accept(
         &self,
         delivery: &Delivery,

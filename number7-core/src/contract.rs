@@ -72,17 +72,17 @@ const CONCURRENT: usize = 100;
 /// How many polls [`a_dropped_future_loses_nothing`] goes through at most.
 const MOST_POLLS: usize = 1_000;
 
-/// A store that can be opened more than once, with whoever works on what is in it.
+/// A store that can be opened more than once, and a worker for it.
 #[expect(async_fn_in_trait, reason = "the suite awaits in place, so nothing has to be Send")]
 pub trait Place {
     /// The inbox under test.
     type Inbox: Accept;
 
-    /// Opens the store, as a process that starts does: every call opens the same.
+    /// Opens the store as a starting process would. Every call opens the same store.
     async fn open(&self) -> Self::Inbox;
 
-    /// Works on all that is accepted and not yet worked on, and returns the JSON that the handler
-    /// saw of each: what was returned once is not returned again.
+    /// Works on every event that is accepted and not yet worked on, and returns the JSON that the handler
+    /// saw of each. What was returned once is not returned again.
     async fn work(&self) -> Vec<Vec<u8>>;
 }
 
@@ -90,7 +90,7 @@ pub trait Place {
 ///
 /// # Panics
 ///
-/// It does not.
+/// If the key or the record is lost.
 pub async fn survives_a_crash<P: Place>(place: &P) {
     let inbox = place.open().await;
     let delivery = delivery();
@@ -107,7 +107,7 @@ pub async fn survives_a_crash<P: Place>(place: &P) {
 ///
 /// # Panics
 ///
-/// None or several are, or one answers before.
+/// If no call or more than one is new, or if a call answers before the record is stored.
 pub async fn one_of_many_is_new<P: Place>(place: &P) {
     let inbox = place.open().await;
     let delivery = delivery();
@@ -140,11 +140,11 @@ pub async fn one_of_many_is_new<P: Place>(place: &P) {
 /// Promise 3: a future that is dropped at any await point leaves either nothing or the whole
 /// record, and never makes a later call lie.
 ///
-/// That an error does as little is for tests of your own, which know how to make one.
+/// That an error is just as harmless is for your own tests, which can provoke one.
 ///
 /// # Panics
 ///
-/// A record is lost or half there, or a later call says that it is stored when it is not.
+/// If a record is lost or incomplete, or if a later call says that it is stored when it is not.
 pub async fn a_dropped_future_loses_nothing<P: Place>(place: &P) {
     let mut all = Vec::new();
     for polls in 0..MOST_POLLS {
@@ -170,7 +170,7 @@ pub async fn a_dropped_future_loses_nothing<P: Place>(place: &P) {
 ///
 /// # Panics
 ///
-/// It is not seen, or is changed.
+/// If the event is not seen, or was changed.
 pub async fn reaches_the_handler<P: Place>(place: &P) {
     let inbox = place.open().await;
     let odd = [
@@ -186,13 +186,13 @@ pub async fn reaches_the_handler<P: Place>(place: &P) {
     assert!(works_on(place, &odd).await, "a record is lost or changed");
 }
 
-/// Promise 5: a key stays known, whatever became of the work, and whatever else a repetition says:
-/// the vendor does not publish which bytes its retries have in common. The retention itself is for
-/// tests of your own, which know how to make time pass.
+/// Promise 5: a key stays known after its event was worked on, even if a repeated delivery has other
+/// bytes: the vendor does not publish which bytes its retries have in common. The retention itself is for
+/// your own tests, which can make time pass.
 ///
 /// # Panics
 ///
-/// A key is new again after its event was worked on.
+/// If a key is new again after its event was worked on.
 pub async fn stays_known<P: Place>(place: &P) {
     let inbox = place.open().await;
     let job = job();

@@ -80,11 +80,11 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// The body is no JSON object, or has not exactly one `event` and one `jobId`, both texts and not
-    /// empty: a [`Record`](crate::Record) uses the hash of the body then. More is not asked, so that
-    /// an event which [`event`](Self::event) cannot type still has its key. The reverse exists as
-    /// well: an unknown event that is about no job is an [`Event::Unknown`] without a key. It is
-    /// authentic, so do not refuse it for that.
+    /// The body is not a JSON object, or `event` or `jobId` is missing, repeated, empty or not a string.
+    /// (If it names an event, a [`Record`](crate::Record) is keyed by a hash of the body instead.) Nothing
+    /// else is checked, so an event that [`event`](Self::event) cannot type still has a key. Conversely,
+    /// an unknown event about no job is an [`Event::Unknown`] without a key. It is authentic, so do not
+    /// refuse it for that.
     pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
         let outline = Outline::read(&self.body)?;
         let job_id = JobId::from(outline.job_id?);

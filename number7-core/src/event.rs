@@ -25,13 +25,12 @@ pub(crate) use self::{
 
 /// An event of Number7 AI.
 ///
-/// New events, fields, document types and statuses are the vendor's to add at any time, and none
-/// of them is an error: an event of a name that this version does not know is
-/// [`Unknown`](Self::Unknown), an unknown field is passed over. What is passed over is still in
-/// [`Delivery::body`](crate::Delivery::body).
+/// The vendor may add events, fields, document types and statuses at any time; none of them is an error.
+/// An event with a name unknown to this version is [`Unknown`](Self::Unknown). An unknown field is
+/// ignored, but is still in [`Delivery::body`](crate::Delivery::body).
 ///
-/// It is serialized as the vendor writes it, field for field, and only to JSON: an unknown event
-/// goes out as the text that came in.
+/// Serialize it only to JSON. A known event is written with the vendor's field names, without unknown
+/// fields; an unknown event is written as the text that came in.
 ///
 /// # Example
 ///
@@ -62,7 +61,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobCompleted {
-    /// `jobId`: the job, and with the event's name the idempotency key.
+    /// `jobId`: the job. Together with the event's name it is the idempotency key.
     pub job_id: JobId,
     /// `fileStatus`: [`FileStatus::Done`] by the vendor's documentation.
     pub file_status: FileStatus,
@@ -76,7 +75,7 @@ pub struct JobCompleted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobFailed {
-    /// `jobId`: the job, and with the event's name the idempotency key.
+    /// `jobId`: the job. Together with the event's name it is the idempotency key.
     pub job_id: JobId,
     /// `fileStatus`: [`FileStatus::Failed`] by the vendor's documentation.
     pub file_status: FileStatus,
@@ -99,12 +98,12 @@ impl Event {
     const JOB_COMPLETED: &str = "job.completed";
     const JOB_FAILED: &str = "job.failed";
 
-    /// Reads an event from JSON. Nothing is allocated but the texts of the event itself.
+    /// Reads an event from JSON.
     ///
     /// # Errors
     ///
-    /// The text is no JSON object, a field is repeated, there is no `event` that is a text, or an
-    /// event of a known name lacks a field or has one of a wrong type; the error names the field.
+    /// The text is not a JSON object, a field is repeated, `event` is missing or not a string, or an event
+    /// with a known name lacks a field or has one of the wrong type; the error names the field.
     pub fn from_json(json: impl AsRef<[u8]>) -> Result<Self, EventError> {
         let json = json.as_ref();
         let mut fields = Fields::read(json)?;

@@ -82,13 +82,13 @@ impl FromDelivery for Bytes {
 }
 
 impl Delivery {
-    /// What an extractor does with the delivery that it finds in the request's extensions: it is
-    /// the whole of `Verified<T>` but for the framework's types.
+    /// Reads a `T` from the delivery in a request's extensions. The `Verified<T>` of each framework calls
+    /// this.
     ///
     /// # Errors
     ///
-    /// [`RejectionKind::MissingMiddleware`] where there is none, and [`RejectionKind::Untypable`]
-    /// where [`FromDelivery`] fails.
+    /// [`RejectionKind::MissingMiddleware`] if `found` is `None`, and [`RejectionKind::Untypable`] if
+    /// [`FromDelivery`] fails.
     pub fn extract<T: FromDelivery>(found: Option<&Self>) -> Result<T, Rejection> {
         let delivery = found.ok_or(RejectionKind::MissingMiddleware)?;
         T::from_delivery(delivery).map_err(|error| Rejection::untypable(error.into()))

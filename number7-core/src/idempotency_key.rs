@@ -61,13 +61,12 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
-/// Writes a key.
 pub(crate) fn write(to: &mut impl Write, event: &str, job_id: &str) -> fmt::Result {
     write_name(to, event)?;
     write!(to, ":{job_id}")
 }
 
-/// Writes the name of an event, and no `:`, so that what follows is told from it.
+/// Writes the name of an event without any `:`, so that what follows can be told from it.
 pub(crate) fn write_name(to: &mut impl Write, event: &str) -> fmt::Result {
     event.chars().try_for_each(|character| match character {
         ':' => to.write_str("%3A"),

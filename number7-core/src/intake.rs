@@ -10,7 +10,7 @@ use crate::{
     secret::HmacSha256,
 };
 
-/// A body that is being read, hashed and kept in one pass. Nobody knows yet whose it is.
+/// An unverified body that is being read: it is hashed and kept in one pass.
 ///
 /// An adapter for a web framework is a loop around it: [`push`](Self::push) what comes,
 /// [`wait`](Self::wait) when nothing does, [`finish`](Self::finish) at the end. It drops the intake
@@ -53,11 +53,11 @@ pub struct Intake {
 /// How to wait for the next chunk of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Give the executor one turn, and ask for the chunk again. Servers hand a body that has reached
-    /// the socket over only after it was asked for; it shall not count as waited for.
+    /// Yield to the executor once, and then ask for the chunk again. A server hands over a body that has
+    /// reached the socket only after it was asked for, and such a body must not count as waited for.
     OneTurn,
-    /// Wait until this long after the body's first wait, on one clock for the whole body. Then it is
-    /// [`RejectionKind::BodyTooSlow`].
+    /// Wait, but no longer than this in total: one timer for the whole body, started when this is first
+    /// returned. When it ends, refuse with [`RejectionKind::BodyTooSlow`].
     Deadline(Duration),
 }
 
@@ -88,10 +88,10 @@ impl Intake {
         Ok(())
     }
 
-    /// To be called when the next chunk is not there: says how to wait for it.
+    /// Call this when the next chunk is not there yet: it says how to wait for it.
     ///
-    /// The second call takes one of the places for bodies that are waited for, and keeps it until the
-    /// intake ends; from then on every answer is the deadline.
+    /// The second call takes one of the places for waiting bodies, and keeps it until the intake ends.
+    /// From then on every call returns the deadline.
     ///
     /// # Errors
     ///
@@ -110,7 +110,8 @@ impl Intake {
     ///
     /// # Errors
     ///
-    /// No accepted secret signed this body; it is encoded; or it is older than the maximum age.
+    /// The body exceeds the limit, no accepted secret signed it, it is encoded, or, with a maximum age, it
+    /// is too old or has no readable timestamp.
     pub fn finish(self) -> Result<Delivery, Rejection> {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, .. } = self;

@@ -12,7 +12,7 @@
 
 use crate::{Delivery, Rejection, RejectionKind};
 
-/// A delivery was verified.
+/// Counts a verified delivery.
 pub fn verified(delivery: &Delivery) {
     let secret = metrics::SharedString::from_shared(delivery.shared_signed_by());
     metrics::counter!(
@@ -21,7 +21,7 @@ pub fn verified(delivery: &Delivery) {
     .increment(1);
 }
 
-/// A request is refused, by the middleware or after it.
+/// Counts a refused request, whether the middleware refused it or something after it.
 pub fn refused(rejection: &Rejection) {
     let kind = rejection.kind().name();
     match rejection.kind() {

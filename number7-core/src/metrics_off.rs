@@ -2,10 +2,10 @@
 
 use crate::{Delivery, Rejection};
 
-/// A delivery was verified.
+/// Counts a verified delivery.
 #[inline(always)]
 pub fn verified(_: &Delivery) {}
 
-/// A request is refused, by the middleware or after it.
+/// Counts a refused request, whether the middleware refused it or something after it.
 #[inline(always)]
 pub fn refused(_: &Rejection) {}

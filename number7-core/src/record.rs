@@ -58,12 +58,12 @@ impl Record {
         Ok(Self { key: Self::key_of(&json)?, json })
     }
 
-    /// The [key](Self::key) of an event's JSON: what a record of it would have, and no evidence.
-    /// For whoever finds an event without its key.
+    /// The [key](Self::key) that a record of this JSON would have. It is no evidence that the JSON was
+    /// signed. For tools that find an event without its key.
     ///
     /// # Errors
     ///
-    /// As of [`of`](Self::of).
+    /// Those of [`of`](Self::of).
     pub fn key_of(json: &[u8]) -> Result<String, EventError> {
         let outline = Outline::read(json)?;
         let mut key = String::new();
@@ -81,9 +81,9 @@ impl Record {
     /// What a repeated delivery of the same event has in common with the first.
     ///
     /// It is the text of the [`IdempotencyKey`](crate::IdempotencyKey), `job.completed:job_abc123`.
-    /// An event without a `jobId` that is one text, and not empty, has its name and the SHA-256 of
-    /// its body instead, and a key that is longer than [`MAX_KEY_LENGTH`] or has control characters
-    /// is replaced by its SHA-256. Keys of those three forms never coincide.
+    /// If there is no [`Subject::job_id`](crate::Subject::job_id), it is the event's name and the SHA-256
+    /// of the body instead. A key that is longer than [`MAX_KEY_LENGTH`] or has control characters is
+    /// replaced by its SHA-256. Keys of those three forms never coincide.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key

@@ -13,10 +13,10 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The refusal of a request.
 ///
 /// Neither its [`Display`](fmt::Display) nor its [`Debug`] shows a byte of the request or of the
-/// secret, so it may be logged; only the [`source`](Error::source) may, where a type of your own
-/// quotes the body in its error. Of an [inbox](crate::Accept) that failed it shows what the inbox
-/// says. What the sender gets of it is [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
-/// [`response_text`](Self::response_text), nothing else.
+/// secret, so it may be logged. Its [`source`](Error::source) is the exception: an error type of your
+/// own may quote the body. If an [inbox](crate::Accept) failed, the text includes the inbox's error. The
+/// sender gets only [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
+/// [`response_text`](Self::response_text).
 ///
 /// # Example
 ///
@@ -47,14 +47,14 @@ impl Rejection {
         Self { kind, source: Some(error.into()) }
     }
 
-    /// Which of the things that can be wrong with a request is wrong with this one.
+    /// The kind of this rejection.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.kind
     }
 
-    /// Why the signature does not match, if that was [asked for](crate::Verifier::diagnose) and
-    /// is a known cause. It is for the receiver alone: no answer depends on it.
+    /// Why the signature is malformed or does not match, if that was [asked for](crate::Verifier::diagnose)
+    /// and the cause is known. It is for the receiver alone: no answer depends on it.
     #[must_use]
     pub fn diagnosis(&self) -> Option<&Diagnosis> {
         self.source.as_deref()?.downcast_ref()
@@ -86,7 +86,8 @@ impl Rejection {
         (self.status_code() == 503).then_some(RETRY_AFTER)
     }
 
-    /// The body of the answer: empty, but for the mistake that only a developer can make.
+    /// The body of the answer: empty, except for [`RejectionKind::MissingMiddleware`], which only a
+    /// developer can cause.
     #[must_use]
     pub fn response_text(&self) -> &'static str {
         match self.kind {
@@ -157,14 +158,14 @@ pub enum RejectionKind {
     TooManyBodies,
     /// The body took longer than [`Verifier::body_deadline`](crate::Verifier::body_deadline).
     BodyTooSlow,
-    /// The body ended before its end: the sender went away, or its framing was broken.
+    /// The body ended early: the sender went away, or its framing was broken.
     BodyBrokenOff,
-    /// The signature is nobody's whose secret is accepted, or the body was changed on its way.
+    /// No accepted secret made the signature, or the body was changed on its way.
     SignatureMismatch,
     /// The body is authentic but has a `Content-Encoding`, which is never undone.
     BodyEncoded,
     /// The body is authentic but older than [`Verifier::max_age`](crate::Verifier::max_age), or
-    /// has no timestamp to tell.
+    /// has no readable timestamp.
     TooOld,
     /// The body is authentic but is not what the handler asks for; the source says why.
     Untypable,
@@ -178,7 +179,7 @@ pub enum RejectionKind {
 }
 
 impl RejectionKind {
-    /// The kind as metrics have it, such as `signature_mismatch`.
+    /// The name of the kind in metrics, such as `signature_mismatch`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

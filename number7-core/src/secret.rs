@@ -49,7 +49,7 @@ const _: fn() = || {
 };
 
 impl Secret {
-    /// Takes the secret as Number7 AI shows it: text or bytes, of any length but none.
+    /// Takes the secret as Number7 AI shows it: text or bytes, of any length except 0.
     ///
     /// # Errors
     ///
@@ -118,8 +118,8 @@ impl fmt::Debug for Secret {
 
 /// Why a text is no [`Secret`].
 ///
-/// It prints the same by [`Debug`] as by [`Display`](fmt::Display), since that is what a `main` that
-/// returns it shows to the operator.
+/// [`Debug`] prints the same as [`Display`](fmt::Display), because `main` prints a returned error with
+/// [`Debug`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretError {
     kind: SecretErrorKind,
@@ -127,7 +127,7 @@ pub struct SecretError {
 }
 
 impl SecretError {
-    /// Which of the things that can be wrong with a secret is wrong with this one.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> SecretErrorKind {
         self.kind

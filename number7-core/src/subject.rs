@@ -40,7 +40,8 @@ impl Subject {
         &self.event
     }
 
-    /// The job that the event is about. `None` if it has no `jobId` that is one text, and not empty.
+    /// The job that the event is about. `None` unless `event` and `jobId` each occur exactly once, as a
+    /// string that is not empty.
     #[must_use]
     pub fn job_id(&self) -> Option<&JobId> {
         self.job_id.as_ref()

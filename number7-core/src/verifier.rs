@@ -136,7 +136,7 @@ impl Verifier {
         self.with(|policy| policy.further.push(named))
     }
 
-    /// Accepts bodies of at most so many bytes. Default: [`DEFAULT_BODY_LIMIT`].
+    /// Accepts bodies of at most `bytes` bytes. Default: [`DEFAULT_BODY_LIMIT`].
     ///
     /// # Panics
     ///
@@ -148,7 +148,7 @@ impl Verifier {
         self.with(|policy| policy.body_limit = bytes)
     }
 
-    /// Waits at most so long for a whole body. Default: [`DEFAULT_BODY_DEADLINE`].
+    /// Waits at most `deadline` for a whole body. Default: [`DEFAULT_BODY_DEADLINE`].
     ///
     /// # Panics
     ///
@@ -160,7 +160,7 @@ impl Verifier {
         self.with(|policy| policy.body_deadline = deadline)
     }
 
-    /// Waits for at most so many unverified bodies at once. Default: [`DEFAULT_MAX_HELD_BODIES`].
+    /// Waits for at most `bodies` unverified bodies at once. Default: [`DEFAULT_MAX_HELD_BODIES`].
     ///
     /// A body that arrives in one piece with its request is verified at once. It is not waited
     /// for, does not count, and is never refused for this reason: senders that stall cannot keep
@@ -180,11 +180,11 @@ impl Verifier {
     /// [`SystemTime::now`] outside of tests. An event without a readable timestamp has no age and is
     /// refused as well; one from the future is not.
     ///
-    /// It is off by default, and for most receivers should stay off. The vendor repeats a delivery
-    /// with the same body, and publishes neither when nor whether the timestamp is the event's or
-    /// the attempt's: a limit that is shorter than its longest delay refuses authentic retries, and
-    /// after the third it is silent for ever. A replayed delivery has the same
-    /// [`IdempotencyKey`](crate::IdempotencyKey) as the first, which is the better defence.
+    /// It is off by default, and for most receivers should stay off. The vendor publishes neither when it
+    /// retries nor whether a retry has a new timestamp. If it has not, a limit that is shorter than the
+    /// longest delay refuses authentic retries, and after the third the vendor never sends the event
+    /// again. A replayed delivery has the same [`IdempotencyKey`](crate::IdempotencyKey) as the first,
+    /// which is the better defence.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -218,9 +218,9 @@ impl Verifier {
     /// Looks for the cause where a signature does not match, for the receiver's own log:
     /// [`Rejection::diagnosis`]. Off by default.
     ///
-    /// The causes are the kinds of [`DiagnosisKind`](crate::DiagnosisKind). Most are proven: the
-    /// HMAC of a body without its final newline, or under the secret with a newline behind it,
-    /// matches. `clock` counts diagnoses, and is [`SystemTime::now`] outside of tests.
+    /// The causes are the kinds of [`DiagnosisKind`](crate::DiagnosisKind). Most are proven: for example,
+    /// the HMAC matches without the final newline of the body, or with a newline after the secret. `clock`
+    /// limits the diagnoses per second; pass [`SystemTime::now`] outside of tests.
     ///
     /// # Example
     ///
@@ -260,9 +260,8 @@ impl Verifier {
     /// An oracle would tell a sender something about the secret. The sender gets the same bytes
     /// for every 401, whatever is found. How long a diagnosis takes depends on the body and on how
     /// many secrets there are, not on what is found: a search that has found something goes on to
-    /// its end, and each comparison takes constant time. And what is looked for is either a known
-    /// secret, or made of one, or public: to try guesses of a secret, a sender would still have to
-    /// guess all of it.
+    /// its end, and each comparison takes constant time. Every key that is tried is a known secret,
+    /// derived from one, or public, so a sender would still have to guess a whole secret.
     #[must_use]
     pub fn diagnose(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.with(|policy| policy.diagnoses = Some(Limit::new(clock)))

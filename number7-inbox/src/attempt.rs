@@ -46,7 +46,7 @@ pub(crate) async fn attempt(
     let Claim { task, number, key, stored, origin, history, .. } = claim;
     let (attempt, attempts) = (number.counted(), settings.attempts);
     let (outcome, note) = if attempt > attempts {
-        // The process has died in each of its attempts. One more would do no better.
+        // The process died in the last attempt that counts. There is no further one.
         let error = "the process ended in the middle of the last attempt".to_owned();
         tracing::error!(target: "number7", key, "an event is a dead letter: {error}");
         (Outcome::Exhausted { error: error.clone() }, Some(error))
@@ -83,7 +83,7 @@ pub(crate) async fn attempt(
     End { task, number, outcome, history }
 }
 
-/// What the log of an attempt is in.
+/// The tracing span of an attempt.
 fn span(stored: &crate::StoredEvent, key: &str, attempt: u32) -> Span {
     let span = tracing::info_span!(
         target: "number7", "attempt", key, event = field::Empty, job = field::Empty, attempt
@@ -112,7 +112,8 @@ enum Handled {
     Interrupted,
 }
 
-/// What that means: its name, its outcome, and what to note of it. The log has what is no success.
+/// Turns it into a name for the metrics, an outcome, and a note for the history. Logs what failed or was
+/// put off.
 fn judge(
     settings: &Settings,
     key: &str,

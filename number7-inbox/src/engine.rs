@@ -70,12 +70,12 @@ pub(crate) trait Engine: Expectations {
     /// Forgets a worker that has ended, and has left nothing claimed.
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
-    /// Gives back what workers have claimed that did not renew their lease, and says how many events
-    /// that were. What has had so many attempts by then is a suspect.
+    /// Gives back the events of workers that did not renew their lease, and says how many. An event with
+    /// at least `suspect_after` attempts becomes a suspect.
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64>;
 
-    /// Forgets events, at most [`SWEEP_STEP`], that were finished that long ago, and dead letters
-    /// where they are to be forgotten too. Says how many.
+    /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters
+    /// older than that: a store takes at most [`SWEEP_STEP`] of each at once. Says how many.
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64>;
 
     /// Fails if the store cannot be reached, or takes no writes.

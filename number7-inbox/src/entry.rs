@@ -19,7 +19,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The [key](number7_core::Record::key) by which it was accepted once. It is what
+    /// The [key](number7_core::Record::key) that makes it be accepted only once. It is what
     /// [`Inbox::show`](crate::Inbox::show), [`requeue`](crate::Inbox::requeue) and
     /// [`discard`](crate::Inbox::discard) take.
     #[must_use]
@@ -45,9 +45,8 @@ impl Entry {
         self.state
     }
 
-    /// The time of its state, by the store's clock: since when it is due, in hand, done or dead. An
-    /// event that is due [later](State::Later) has the time when it will be, and one whose worker was lost
-    /// is due since it first was.
+    /// Since when it is due, in hand, done or dead, by the store's clock. For [`Later`](State::Later), when
+    /// it will be due. An event whose worker was lost keeps its earlier due time.
     ///
     /// SQLite and Redis keep it to the second in some states.
     #[must_use]
@@ -63,7 +62,7 @@ impl Entry {
     }
 
     /// When it was accepted, to the millisecond, by the clock of the process that accepted it. `None`
-    /// if a tool of apalis' made the task, and gave it a name of another form.
+    /// if a tool of apalis' made the task, and its id is not a ULID.
     #[must_use]
     pub fn accepted_at(&self) -> Option<SystemTime> {
         accepted_at(&self.task)
@@ -76,9 +75,8 @@ impl Entry {
         self.attempts
     }
 
-    /// What the last attempts failed with, the oldest first; at most
-    /// [`KEPT_ERRORS`](crate::KEPT_ERRORS). They stay when a dead letter is requeued or discarded,
-    /// which is noted among them, and when an event is done.
+    /// The errors of the last attempts, the oldest first; at most [`KEPT_ERRORS`](crate::KEPT_ERRORS). They
+    /// are kept when the event is done, and when it is requeued or discarded, which adds a note.
     #[must_use]
     pub fn errors(&self) -> &[AttemptError] {
         self.history.errors()
@@ -167,7 +165,7 @@ impl AttemptError {
         self.attempt
     }
 
-    /// The handler's error and its sources, or its panic, or what the worker did to it: at most 2,000
+    /// The handler's error with its sources, its panic, or a note of the worker or store: at most 2,000
     /// bytes.
     #[must_use]
     pub fn text(&self) -> &str {

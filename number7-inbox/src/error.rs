@@ -32,7 +32,7 @@ impl InboxError {
         Self { kind: self.kind, source }
     }
 
-    /// Which of the things that can be wrong with an inbox is wrong with this one.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> InboxErrorKind {
         self.kind
@@ -68,7 +68,8 @@ impl fmt::Display for InboxError {
     }
 }
 
-/// As [`Display`](fmt::Display): it is what a `main` that returns the error prints.
+/// [`Debug`](fmt::Debug) prints the same as [`Display`](fmt::Display), because `main` prints a returned
+/// error with [`Debug`](fmt::Debug).
 impl fmt::Debug for InboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -98,10 +99,10 @@ pub enum InboxErrorKind {
     /// A rule of the store's own forbids what was to be written: a constraint or a trigger that
     /// somebody has put on its tables. It does so every time.
     Unstorable,
-    /// [`finish_in`](crate::AcceptedEvent::finish_in): another worker has the event by now, or nobody.
+    /// From [`finish_in`](crate::AcceptedEvent::finish_in): this attempt no longer holds the event.
     LeaseLost,
-    /// What was asked for: a cursor of another list, an URL of no store, a job without an id, or an inbox
-    /// where none is. The source says which. The store was not to blame.
+    /// The request was invalid: a cursor of another list, a URL of no store, a job without an id, or a
+    /// store without an inbox. The source says which. The store is not at fault.
     Invalid,
     /// Any other answer of the store, such as missing rights; the source has it.
     Refused,

@@ -158,8 +158,8 @@ impl AcceptedEvent {
         self.stored.json()
     }
 
-    /// The [key](number7_core::Record::key) by which the event was accepted once. Where the effect
-    /// of a handler has to happen once as well, store this with it, in one transaction.
+    /// The [key](number7_core::Record::key) that makes the event be accepted only once. If the effect of a
+    /// handler must happen only once too, store the key with it, in the same transaction.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -179,7 +179,7 @@ impl AcceptedEvent {
     }
 
     /// When the event was accepted, to the millisecond, by the clock of the process that accepted it.
-    /// `None` if a tool of apalis' made the task, and gave it a name of another form.
+    /// `None` if a tool of apalis' made the task, and its id is not a ULID.
     #[must_use]
     pub fn accepted_at(&self) -> Option<SystemTime> {
         accepted_at(&self.claim.task)
@@ -189,9 +189,9 @@ impl AcceptedEvent {
     /// one: the machine stood still for too long, or the store was away. From then on the end of this
     /// attempt counts only if nobody has begun another.
     ///
-    /// The worker notices when it renews its lease, four times per lease, and the token also fires if
-    /// the future of the worker is dropped. A handler that has effects
-    /// which must not be made twice at a time stops when it fires:
+    /// The worker notices when it renews its lease, at least four times per lease. The token also fires if
+    /// the worker's future is dropped. A handler whose effects must not happen twice at the same time
+    /// should stop when it fires:
     ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, Failure};

@@ -2,10 +2,10 @@ use std::{fmt, time::Duration};
 
 use crate::BoxError;
 
-/// How an attempt failed, and what is to become of the event: what a handler returns.
+/// How an attempt failed, and what should happen to the event: what a handler returns.
 ///
-/// Any error becomes one by `?`, and then the event is tried again after the backoff. A handler that
-/// returns a [`BoxError`], or any other error, says just that.
+/// Any error converts into one with `?`, and means "try again after the backoff". So does a
+/// [`BoxError`], or any other error, that a handler returns.
 ///
 /// # Example
 ///

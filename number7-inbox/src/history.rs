@@ -26,7 +26,7 @@ impl History {
     pub(crate) fn read(json: Option<&str>) -> Self {
         let mut rows: Vec<Row> =
             json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        // What stores note they add.
+        // Stores append notes without removing old ones.
         rows.drain(..rows.len().saturating_sub(KEPT_ERRORS));
         let error = |(millis, attempt, text)| {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);

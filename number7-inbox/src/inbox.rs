@@ -56,7 +56,8 @@ impl Inbox {
     /// share it.
     ///
     /// The file is kept in SQLite's WAL mode with full synchronisation, so that what is confirmed
-    /// is on the disk. Beside it are `…-wal`, `…-shm` and `…-turn`, at which processes queue to write.
+    /// is on the disk. Beside it are `…-wal`, `…-shm`, and `…-turn`, the file at which processes queue to
+    /// write.
     /// It must not lie on a network share.
     ///
     /// # Errors
@@ -96,7 +97,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// As of [`sqlite`](Self::sqlite); the pool is in memory.
+    /// Those of [`sqlite`](Self::sqlite), and a pool that is in memory.
     #[cfg(feature = "sqlite")]
     pub async fn sqlite_of(pool: &sqlx::SqlitePool) -> Result<Self, InboxError> {
         let options = (*pool.connect_options()).clone();
@@ -112,7 +113,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// As of [`postgres`](Self::postgres).
+    /// Those of [`postgres`](Self::postgres).
     #[cfg(feature = "postgres")]
     pub async fn postgres_of(pool: &sqlx::PgPool) -> Result<Self, InboxError> {
         let options = (*pool.connect_options()).clone();
@@ -136,8 +137,8 @@ impl Inbox {
         Ok(Self::on(Store::Redis(Arc::new(redis))))
     }
 
-    /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for whoever is told the store
-    /// by a setting.
+    /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for apps that read it from a
+    /// setting.
     ///
     /// # Errors
     ///
@@ -159,13 +160,13 @@ impl Inbox {
         }
     }
 
-    /// The same for a store that has an inbox, for tools: it is not made if it is not there.
+    /// Like [`open`](Self::open), for tools: it never creates an inbox, and fails if there is none.
     ///
-    /// An inbox on Redis is always there, because none has to be made.
+    /// On Redis it is the same as `open`, because there is nothing to create.
     ///
     /// # Errors
     ///
-    /// As of [`open`](Self::open), and [`InboxErrorKind::Invalid`] if there is no inbox in the store.
+    /// Those of [`open`](Self::open), and [`InboxErrorKind::Invalid`] if there is no inbox in the store.
     pub async fn open_existing(url: &str) -> Result<Self, InboxError> {
         let is_there = match url.split_once(':') {
             #[cfg(feature = "sqlite")]
@@ -229,8 +230,8 @@ impl Inbox {
 
     /// A worker that runs an async function for each accepted event.
     ///
-    /// The function is called at least once for each. What it returns as an error, and a panic,
-    /// costs one attempt; [`Failure`] has what else it can say.
+    /// The function is called at least once for each. An error or a panic costs one attempt. With
+    /// [`Failure`] it can also put an event off, or fail it for good.
     ///
     /// # Example
     ///
@@ -295,7 +296,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// The store failed, or the cursor is none of this list.
+    /// The store failed, or the cursor is not from this list.
     ///
     /// # Panics
     ///
@@ -370,13 +371,13 @@ impl Inbox {
         Ok(self.engine().requeue(&[key.to_owned()]).await? > 0)
     }
 
-    /// Puts all dead letters back to work that a filter takes. Says how many.
+    /// Puts all dead letters that match a filter back to work. Says how many.
     ///
     /// What becomes a dead letter again meanwhile stays one.
     ///
     /// # Errors
     ///
-    /// The store failed. What was put back before that is at work.
+    /// The store failed. What was put back before that stays so.
     pub async fn requeue_all(&self, filter: &Filter) -> Result<u64, InboxError> {
         let engine = self.engine();
         let (mut requeued, mut seen, mut after) = (0, HashSet::new(), None);
@@ -409,8 +410,9 @@ impl Inbox {
     /// time, the job is [overdue](Self::overdue). Call it where the app uploads a document.
     ///
     /// The vendor retries a webhook three times, and is silent for ever after that. So a receiver that
-    /// was down for longer misses events. An expected job is not missed: a worker logs a `WARN` when it
-    /// is overdue (once, or not at all if it ends in that moment), and [fetch](Worker::reconcile) its result if they are told how.
+    /// was down for longer misses events. An expected job is not missed: workers log a `WARN` when it is
+    /// overdue (once; not at all if the worker ends at that moment), and [fetch](Worker::reconcile) its
+    /// result if they are told how.
     ///
     /// It is one durable write. For a job that is expected already it does nothing, and the time of the
     /// first call counts. An event that was accepted before settles the job too, for as long as its key
@@ -442,8 +444,8 @@ impl Inbox {
         self.engine().expect(Expected::new(&job_id.into())?, within).await
     }
 
-    /// Expects nothing of a job any more, because it was cancelled for example. False if it was not
-    /// expected, or is settled and was looked up since.
+    /// Stops expecting a job, for example because it was cancelled. False if it was not expected, or if a
+    /// look-up has already found it settled.
     ///
     /// # Errors
     ///
@@ -454,11 +456,11 @@ impl Inbox {
 
     /// Lists the jobs that are overdue, the oldest first: at most `limit`, after the place of a cursor.
     ///
-    /// Workers notice them, of whatever process. If none runs, no job becomes overdue.
+    /// Workers in any process mark jobs as overdue. While none runs, no job becomes overdue.
     ///
     /// # Errors
     ///
-    /// The store failed, or the cursor is none of this list.
+    /// The store failed, or the cursor is not from this list.
     ///
     /// # Panics
     ///
@@ -482,10 +484,10 @@ impl Inbox {
     /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
     ///
     /// A worker of apalis' own can run on it, but what fails there does not become a
-    /// [dead letter](State::Dead), and is not forgotten. Its pool is the one connection by which this
-    /// inbox writes: give a tool that asks for much, such as a dashboard, the storage of an inbox that
-    /// is opened a second time. Do not call its `vacuum`: it deletes dead letters, and events that are due
-    /// after their workers died.
+    /// [dead letter](State::Dead), and is not forgotten. Its pool is the only connection that this inbox
+    /// writes with. For a busy tool, such as a dashboard, open the inbox a second time and use that
+    /// storage. Do not call its `vacuum`: it deletes dead letters, and events that are due after their
+    /// workers died.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {

@@ -8,8 +8,8 @@ use crate::{Entry, InboxError, engine::no_cursor};
 
 /// Which events to list, or to requeue: all of them, or those of one event name, one job, or both.
 ///
-/// The names are those in the signed JSON. A filter is applied to what the store returns, so a rare
-/// one among many entries takes as long as all of them.
+/// The names are those in the signed JSON. The store returns all entries and the filter is applied
+/// afterwards, so finding a few matches takes as long as reading them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     event: Option<String>,
@@ -64,9 +64,8 @@ pub struct Page<T = Entry> {
 /// A place in a list. As a text it can be given to whoever asks for the next page, in a URL for
 /// example.
 ///
-/// It goes on being the same place whatever becomes of the entries before and after it: what is
-/// there the whole time is listed once. It belongs to the kind of list that it came from, such as that
-/// of one state.
+/// It stays valid whatever happens to the entries around it: what is there the whole time is listed
+/// once. Use it only with the list that it came from, such as that of one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(String);
 
@@ -88,7 +87,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// Any text is taken here. [`Inbox::list`](crate::Inbox::list) refuses what is no cursor.
+/// Never fails. The method that gets the cursor refuses a text that is not one.
 impl FromStr for Cursor {
     type Err = Infallible;
 

@@ -44,15 +44,15 @@ impl OverdueJob {
         &self.job_id
     }
 
-    /// When its time was over, by the store's clock. SQLite keeps it to the second.
+    /// When its event was due, by the store's clock. SQLite keeps it to the second.
     #[must_use]
     pub fn due_at(&self) -> SystemTime {
         let micros = self.due_micros.try_into().unwrap_or_default();
         SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
     }
 
-    /// How often its turn has come to be asked for; see [`Worker::reconcile`](crate::Worker::reconcile).
-    /// While the vendor is being asked for it, that is skipped.
+    /// How often it was its turn to be fetched; see [`Worker::reconcile`](crate::Worker::reconcile). A
+    /// turn that comes while a fetch of the job is still running counts, but is skipped.
     #[must_use]
     pub fn fetches(&self) -> u32 {
         self.fetches

@@ -21,7 +21,8 @@ use crate::{
     settings::Settings,
 };
 
-/// How long one call of the function may take: 30 seconds, after which its future is dropped.
+/// How long one call of the function of [`Worker::reconcile`](crate::Worker::reconcile) may take: 30
+/// seconds, after which its future is dropped.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often the worker looks for jobs to ask for.
@@ -45,7 +46,7 @@ pub enum Fetched {
 pub(crate) type Fetch =
     dyn Fn(JobId) -> BoxFuture<'static, Result<Fetched, BoxError>> + Send + Sync;
 
-/// What a worker fetches, by one at a time across processes.
+/// Fetches overdue jobs. Across all processes only one worker does so at a time.
 #[derive(Clone)]
 pub(crate) struct Reconcile {
     pub(crate) engine: Arc<dyn Engine>,

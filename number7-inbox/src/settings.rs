@@ -25,12 +25,13 @@ pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
 
 /// How long a silent worker keeps its events: 20 seconds.
 ///
-/// A worker renews its lease four times as often, and every 15 seconds at least, whatever its handlers do. So this is how long an
-/// event waits whose worker crashed, and how long a worker may be held up (a pause of its machine,
-/// handlers that block its runtime) without its events being handled twice.
+/// A worker renews its lease at least four times within that time, and at least every 15 seconds,
+/// whatever its handlers do. So this is how long an event waits whose worker crashed, and how long a
+/// worker may be held up (a pause of its machine, handlers that block its runtime) without its events
+/// being handled twice.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 
-/// The shortest lease: 4 seconds, since stores keep the time of a heartbeat in whole ones.
+/// The shortest lease: 4 seconds, because stores keep the time of a heartbeat in whole seconds.
 pub const MIN_LEASE: Duration = Duration::from_secs(4);
 
 /// The longest lease: 1 hour. Whatever crashed is back by then.
@@ -39,11 +40,11 @@ pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
 /// How long the key of a finished event stays known: 7 days.
 ///
 /// The vendor retries up to three times with exponential backoff, and does not publish how far
-/// apart: a week is longer than webhook senders retry that do publish it, which is three days.
+/// apart. Webhook senders that do publish it retry for three days, so a week is longer.
 pub const DEFAULT_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// How many jobs are asked for at a time unless it is set: 4. What one receiver asks its vendor for
-/// beside its work should not be noticed there.
+/// How many jobs are asked for at a time unless it is set: 4. That is few enough that the vendor should
+/// not notice.
 pub const DEFAULT_FETCHES_AT_ONCE: usize = 4;
 
 /// How many jobs are asked for in a second unless it is set: 10. The vendor publishes no limit; a
@@ -53,7 +54,7 @@ pub const DEFAULT_FETCHES_PER_SECOND: u32 = 10;
 /// How long a job that is not finished rests after it was asked for: 1 minute, doubled after each time.
 pub const DEFAULT_FETCH_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The longest that it rests: 1 hour.
+/// The longest that a job rests between two fetches: 1 hour.
 pub const DEFAULT_MAX_FETCH_BACKOFF: Duration = Duration::from_secs(3_600);
 
 /// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
@@ -64,10 +65,10 @@ pub(crate) const SHORTEST_FETCH_REST: Duration = Duration::from_secs(1);
 
 const HEARTBEATS_PER_LEASE: u32 = 4;
 
-/// So that a worker which is not heard of for 30 seconds is dead, however long its lease.
+/// Well below the 30 seconds after which [`Stats`](crate::Stats) no longer counts a silent worker.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How often a worker looks for what its retention has run out of, unless that is shorter.
+/// The longest pause between sweeps. With a short retention it is a quarter of that.
 const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]

@@ -22,12 +22,12 @@ pub struct Stats {
     /// Redis it is the event that is next in line, which is the oldest but for what came back from
     /// workers that died.
     pub oldest_due: Duration,
-    /// Workers that renewed their lease in the last 30 seconds. Each does so every 15 seconds at least,
-    /// so one that has died is counted for so long.
+    /// Workers that renewed their lease in the last 30 seconds. Each does so at least every 15 seconds, so
+    /// a dead worker is counted for up to 30.
     pub workers: u64,
-    /// Jobs that are [overdue](crate::Inbox::overdue), as the workers have noted. An event that comes
-    /// late takes its job off within a minute, or a tenth of the time that the job was overdue, up to an
-    /// hour; off the list at once.
+    /// Jobs that workers have marked as [overdue](crate::Inbox::overdue). If an event comes late, its job
+    /// leaves this count within a minute, or within a tenth of the time that it has been overdue if that
+    /// is longer, but at most an hour. It leaves the list at once.
     pub overdue: u64,
     /// How long the oldest of these has been overdue: zero if none is.
     pub oldest_overdue: Duration,

@@ -39,7 +39,7 @@ impl AcceptedEvent {
     ///
     /// # Example
     ///
-    /// On PostgreSQL it is a `PgPool`, and `begin`.
+    /// On PostgreSQL, use a `PgPool` and `begin`.
     ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, BoxError};

@@ -18,8 +18,8 @@ use crate::{
     settings::Settings,
 };
 
-/// When every worker has renewed its lease on a store that is back: what it was doing has failed by
-/// then, and it has tried again.
+/// How soon after an outage every live worker has renewed its lease: by then its pending call has failed,
+/// and it has tried again.
 const RENEWED_BY_ALL: Duration = STORE_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// How long to wait before a renewal that failed is tried again.
@@ -28,7 +28,7 @@ const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 /// How often a worker looks for jobs that are overdue.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long it waits where there was more than it took at once.
+/// The pause between sweeps while there is more to forget.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
 pub(crate) struct Upkeep<'a> {

@@ -92,9 +92,9 @@ impl Worker {
         self
     }
 
-    /// How long the key of a finished event stays known, to the second; [`DEFAULT_RETENTION`](crate::DEFAULT_RETENTION)
-    /// unless it is set. Of an event that is not finished, or is a dead letter, it is known for as
-    /// long as it is there.
+    /// How long the key of a finished event stays known, to the second;
+    /// [`DEFAULT_RETENTION`](crate::DEFAULT_RETENTION) unless it is set. The key of an unfinished event or
+    /// a dead letter stays known as long as the event is there.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.job.settings.retention = retention;
         self
@@ -108,8 +108,8 @@ impl Worker {
         self
     }
 
-    /// How long one attempt may take: as long as the handler does unless it is set, since only its
-    /// author knows how long a document may need.
+    /// How long one attempt may take. There is no limit unless it is set, since only the handler's author
+    /// knows how long a document may need.
     ///
     /// After this time the handler's future is dropped at the await point where it is, and the
     /// attempt has failed. A handler that blocks its thread is not ended by this.
@@ -123,11 +123,11 @@ impl Worker {
         self
     }
 
-    /// How long [`run_until`](Self::run_until) waits, after its signal, for the attempts in hand: for
-    /// as long as they take unless it is set.
+    /// How long [`run_until`](Self::run_until) waits, after its signal, for the attempts in hand. There is
+    /// no limit unless it is set.
     ///
-    /// Then it drops the futures of their handlers, and gives their events back: other workers begin
-    /// them at once, and the attempts that were given up do not count. Set it to less than your
+    /// After the limit it drops the futures of their handlers, and gives their events back: other workers
+    /// begin them at once, and the attempts that were given up do not count. Set it to less than your
     /// service manager waits before it kills the process: Docker waits 10 seconds, Kubernetes 30,
     /// systemd 90.
     pub fn shutdown_limit(mut self, limit: Duration) -> Self {
@@ -139,8 +139,8 @@ impl Worker {
     /// raise an alarm for example. There is one such function; nothing is called unless it is set.
     ///
     /// It is called after the store has confirmed the dead letter, and at most once: not if the
-    /// process ends in between. [`run_until`](Self::run_until) waits for it, if there is a
-    /// [`shutdown_limit`](Self::shutdown_limit) for so long at most.
+    /// process ends in between. [`run_until`](Self::run_until) waits for it, but not longer than the
+    /// [`shutdown_limit`](Self::shutdown_limit) if one is set.
     ///
     /// # Example
     ///
@@ -177,7 +177,7 @@ impl Worker {
     ///
     /// # Example
     ///
-    /// How the vendor is asked is the user's: its address and its login are not published. The example
+    /// How to ask the vendor is up to you: its address and its login are not published. The example
     /// `reconcile` does it with `reqwest`.
     ///
     /// ```
@@ -241,7 +241,7 @@ impl Worker {
         self
     }
 
-    /// What pauses this worker, and lets it go on, also while it runs.
+    /// A handle that pauses and resumes this worker, even while it runs.
     ///
     /// # Example
     ///

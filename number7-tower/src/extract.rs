@@ -13,8 +13,8 @@ use crate::response::refusal_with_text;
 /// an [`Event`], a [`Delivery`], the signed [`Bytes`](bytes::Bytes), or a type of your own that
 /// implements [`FromDelivery`].
 ///
-/// It leaves the body to the other extractors, and several may stand side by side. Where a handler
-/// does not compile because of it, `#[axum::debug_handler]` says why.
+/// It does not consume the body, and a handler can take several. If a handler does not compile because of
+/// it, `#[axum::debug_handler]` says why.
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// A cause that an HMAC has proven.
+    /// A cause that an HMAC or a hash has proven.
     pub(super) fn certain(kind: DiagnosisKind, detail: Option<Cow<'static, str>>) -> Self {
         Self { kind, certain: true, detail, secret: None }
     }
@@ -42,8 +42,7 @@ impl Diagnosis {
         self.kind
     }
 
-    /// Whether the signature proves the cause: with it taken away, the signature matches. Other
-    /// causes are only what the request looks like.
+    /// Whether the signature proves the cause. Otherwise the request only looks like it.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         self.certain
@@ -115,8 +114,8 @@ impl Error for Undiagnosed {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DiagnosisKind {
-    /// A secret signed that is only [recognized](crate::Verifier::recognize): that of another
-    /// environment.
+    /// Signed with a secret that is only [recognized](crate::Verifier::recognize), such as that of
+    /// another environment.
     RecognizedSecret,
     /// The sender's copy of the secret has a newline at its end, or in front.
     SecretNewline,
@@ -130,7 +129,7 @@ pub enum DiagnosisKind {
     SecretUnquoted,
     /// The sender decoded the secret from hex or base64; the receiver takes it as text.
     SecretDecoded,
-    /// The receiver decoded the secret; the sender takes its hex or base64 as text.
+    /// The sender signed with the hex or base64 of the receiver's secret.
     SecretEncoded,
     /// The sender has no secret: it signed with an empty one, with `undefined`, `null` or `None`, or
     /// with the name of its variable.
@@ -149,7 +148,7 @@ pub enum DiagnosisKind {
     ByteOrderMark,
     /// The JSON was parsed and serialized again.
     Reserialized,
-    /// The text was converted between UTF-8 and Latin-1.
+    /// The text was converted to or from another encoding, such as Latin-1, Windows-1252 or UTF-16.
     TextEncoding,
     /// The body was sent or signed as a form.
     FormEncoded,
@@ -161,7 +160,7 @@ pub enum DiagnosisKind {
     EmptyBody,
     /// The sender signed an empty text or a placeholder, such as `{}` or `undefined`.
     SignedNothing,
-    /// The body is compressed, and says nothing of it in a `Content-Encoding`.
+    /// The body was compressed after it was signed.
     Compressed,
     /// The body is not compressed, although its `Content-Encoding` says so.
     Decompressed,
@@ -207,7 +206,9 @@ impl DiagnosisKind {
             Self::LineEndings => "the line endings of the body are not those that were signed",
             Self::ByteOrderMark => "a byte order mark was added or removed after the signing",
             Self::Reserialized => "the JSON was parsed and serialized again after the signing",
-            Self::TextEncoding => "the text was converted between UTF-8 and Latin-1",
+            Self::TextEncoding => {
+                "the body and the signed text are in different encodings, such as UTF-8 and Latin-1"
+            }
             Self::FormEncoded => "the body and the signed text are not in the same form encoding",
             Self::Base64Body => "either the body or the signed text is base64 of the other",
             Self::JsonInText => "the JSON was serialized twice, and signed once, or the reverse",

@@ -77,7 +77,7 @@ pub(super) fn rewritings(json: &str, mut each: impl FnMut(&str, &[u8]) -> bool) 
     }
 }
 
-/// All texts in which a JSON text is written.
+/// The text as a JSON string, in every way of escaping it.
 pub(super) fn quotings(text: &str) -> Vec<String> {
     let value = Value::Text(Text { raw: "", decoded: text.into() });
     let written = ESCAPES.iter().filter(|escapes| escapes.needs.is_some());

@@ -106,7 +106,7 @@ pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
     Some(Diagnosis::likely(kind))
 }
 
-/// Whether more braces are opened than closed.
+/// Whether more braces are opened than closed, or the text does not end with one.
 fn is_open(text: &str) -> bool {
     text.matches('{').count() > text.matches('}').count() || !text.trim_ascii_end().ends_with('}')
 }

@@ -12,8 +12,8 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// A search for the key and the text that a signature is of. It goes in stages, so that none uses up
 /// what another needs.
 ///
-/// It goes on to its end when something is found, so that the time that it takes depends on the body
-/// alone.
+/// It does not stop when something is found, so its time depends on the body and the number of secrets,
+/// not on what is found.
 pub(super) struct Search<'a> {
     signature: &'a Signature,
     accepted: Vec<&'a NamedSecret>,

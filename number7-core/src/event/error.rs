@@ -28,13 +28,13 @@ impl EventError {
         Self { place: Some((error.line(), error.column())), ..Self::new(kind) }
     }
 
-    /// Which of the things that can be wrong with an event is wrong with this one.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> EventErrorKind {
         self.kind
     }
 
-    /// The field that is wrong, as the vendor spells it, where it is one of the vendor's.
+    /// The faulty field, by the vendor's name. `None` if no known field is at fault.
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         self.field
@@ -81,9 +81,9 @@ pub enum EventErrorKind {
     MissingField,
     /// A field of the event is given more than once.
     RepeatedField,
-    /// A field is something else than a text.
+    /// A field is not a string.
     WrongType,
-    /// A field is an empty text, which is no key to anything.
+    /// A field of the idempotency key is an empty string.
     EmptyField,
     /// The `timestamp` is a text, but not a date and time of RFC 3339.
     InvalidTimestamp,

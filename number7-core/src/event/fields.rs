@@ -228,8 +228,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A text in which half of a surrogate pair, which JavaScript leaves where it cuts a text and which
-/// no `str` can hold, has become replacement characters.
+/// A string whose lone surrogates have become replacement characters. JavaScript leaves them where it
+/// cuts a string, and no `str` can hold them.
 pub(super) struct Lossy<'a>(pub(super) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Lossy<'de> {

@@ -9,8 +9,8 @@ use super::{EventError, EventErrorKind, fields::Lossy};
 
 /// The name of an event, and its job where that is one text, or why it is not.
 ///
-/// Unlike [`Fields`](super::Fields) it reads no other value, and no name twice: repeated fields,
-/// numbers out of range and half surrogate pairs are for the worker to judge.
+/// Unlike [`Fields`](super::Fields) it parses no other value, and refuses no repeated field: those, numbers
+/// out of range and lone surrogates are for the worker to judge.
 #[derive(Debug)]
 pub(crate) struct Outline<'a> {
     pub(crate) event: Cow<'a, str>,
@@ -33,8 +33,7 @@ impl<'a> Outline<'a> {
     }
 }
 
-/// Two events or two jobs in one body are no key to anything, nor is an empty one or a text that could
-/// only be read with a loss: another could be read the same.
+/// The one value found. A repeated, empty or lossily read value is no key: another could read the same.
 fn one<'a>(found: &[&'a RawValue], field: &'static str) -> Result<Cow<'a, str>, EventError> {
     let kind = match found {
         [] => EventErrorKind::MissingField,

@@ -10,9 +10,8 @@ macro_rules! published_names {
     ) => {
         $(#[$enum_doc])*
         ///
-        /// The vendor may add to them at any time: a name that this version does not know is
-        /// `Other`, with the name as it was sent. It may become a variant of its own in a later version,
-        /// so compare an unknown name by `as_str`.
+        /// The vendor may add names at any time. A name unknown to this version is `Other`, as it was
+        /// sent. A later version may give it a variant of its own, so compare such names by `as_str`.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $Enum {

@@ -48,8 +48,7 @@ fn serialize_job<S: Serializer>(
     job.end()
 }
 
-/// From JSON only, through `serde_json`, and at the price of one copy of the text;
-/// [`Event::from_json`] does without.
+/// Only from JSON, through `serde_json`. It copies the text once; [`Event::from_json`] does not.
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;

@@ -115,7 +115,7 @@ impl Probe {
         }
     }
 
-    /// Good JSON under a wrong name: whoever only parses it is content.
+    /// Whether the request claims a content-encoding although its body is plain JSON.
     fn claims_an_encoding(&self) -> bool {
         let request = self.request();
         let is_encoded = request.headers().any(|(name, _)| name == "content-encoding");

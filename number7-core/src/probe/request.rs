@@ -26,7 +26,7 @@ pub enum Ending {
     /// `Content-Length` with this length. Before it is reached the sender's half of the connection is
     /// closed.
     BrokenOff(u64),
-    /// The pieces are the body with its framing, which the headers tell. No library would send it.
+    /// The pieces include the framing, and the headers declare it. No HTTP library would send it.
     Raw,
 }
 
@@ -49,12 +49,12 @@ impl Request {
         Self { headers, pieces: vec![body.into()], pause: Duration::ZERO, ending: Ending::Length }
     }
 
-    /// The headers beside those that the framing needs.
+    /// The headers, without those that the ending adds.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.headers.iter().map(|(name, value)| (*name, &**value))
     }
 
-    /// All pieces of the body.
+    /// The whole body.
     #[must_use]
     pub fn body(&self) -> Bytes {
         match &*self.pieces {

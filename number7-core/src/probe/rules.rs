@@ -12,7 +12,7 @@ use crate::RejectionKind as Kind;
 /// and asks to answer as fast as possible.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// From which difference on work is visible in the time of an answer: 50 milliseconds.
+/// An answer within this time is never taken for work: 50 milliseconds.
 const WORK: Duration = Duration::from_millis(50);
 
 /// Headers that tell the time.

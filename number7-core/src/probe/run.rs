@@ -8,9 +8,9 @@ use std::{
 use super::{Probe, Probes, Report, Seen, Step};
 
 impl Probes {
-    /// Puts all probes to a receiver: `send` sends one and says what it saw, or `None` if it cannot
-    /// send such a one. Probes that need time are sent at once, after the others. Where `send`
-    /// panics, as a handler in the same process does, the connection counts as closed.
+    /// Sends all probes to a receiver. `send` sends one and returns what it saw, or `None` if it cannot
+    /// send that kind. Slow probes are sent concurrently, after the others. If `send` panics, as a handler
+    /// in the same process may, the connection counts as closed.
     pub async fn run(&self, send: impl AsyncFn(&Probe) -> Option<Seen>) -> Report {
         let is_slow = |probe: &Probe| {
             let steps = probe.request().body_steps();

@@ -23,8 +23,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// A `job.completed`. By default it is about an `invoice`, and of the time in the published
-    /// payload.
+    /// A `job.completed`, by default about an `invoice` and with the timestamp of the published payload.
     #[must_use]
     pub fn completed(job: impl Into<String>) -> Self {
         Self {

@@ -14,8 +14,8 @@ pub enum Seen {
         headers: Vec<(String, String)>,
         /// The body of the answer.
         body: Bytes,
-        /// How long after the end of the request it answered. What an answer that needs no work takes
-        /// is not to be counted: the time on the network, and of proxies in front.
+        /// How long after the end of the request it answered. Do not count the time that every answer
+        /// takes on the network and in proxies.
         after: Duration,
     },
     /// It closed the connection without an answer.

@@ -26,7 +26,7 @@ pub struct Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// 200: the event of this name is accepted. Other receivers may answer any 2xx.
+    /// 200: the event of this name is accepted. Any other 2xx is as good.
     Accepted(&'static str),
     /// The status of this [`RejectionKind`](Kind), and an empty body.
     Refused(Kind),
@@ -38,7 +38,7 @@ pub enum Answer {
 pub enum Leaves {
     /// Nothing: it is not authentic, or names no event.
     Nothing,
-    /// The event of this name, which is like others.
+    /// An ordinary event of this name.
     Event(&'static str),
     /// An authentic event that lacks something. A durable receiver accepts it, and fails to work on
     /// it.
@@ -46,7 +46,7 @@ pub enum Leaves {
 }
 
 impl Probe {
-    /// What is being shown.
+    /// Its name: what it shows.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -78,7 +78,7 @@ impl Probe {
         Self { also: Some(status), ..self }
     }
 
-    /// What it means if the answer is another, and what to mend.
+    /// What a different answer means, and what to fix.
     #[must_use]
     pub fn otherwise(&self) -> &'static str {
         self.otherwise
@@ -169,8 +169,8 @@ impl Probes {
         Self { path, ..self }
     }
 
-    /// The event that should be accepted. A receiver that sets a
-    /// [maximum age](crate::Verifier::max_age) wants one of now.
+    /// The event that should be accepted. If the receiver sets a
+    /// [maximum age](crate::Verifier::max_age), give it a current timestamp.
     #[must_use]
     pub fn sample(self, sample: Sample) -> Self {
         Self { sample, ..self }

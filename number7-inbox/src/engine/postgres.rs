@@ -25,8 +25,8 @@ use crate::{
     transaction::{TransactionalStore, sealed::Store},
 };
 
-/// Serves the sweep, dead letters and suspects; apalis has no index for them. Made once, by one
-/// process, and without a lock where it is there.
+/// Serves the sweep, dead letters and suspects; apalis has no index for them. Made once, by one process;
+/// it takes no lock if it exists already.
 const INDEX: &str = "
     DO $$ BEGIN
         IF to_regclass('apalis.idx_number7_finished') IS NULL THEN
@@ -51,9 +51,9 @@ const INSERT: &str = "
 /// Rows of the ends: id. Rows of the claims: id, attempts, how many of them do not count, key, JSON,
 /// errors, origin, whether it is a suspect.
 ///
-/// What is done stays done, also where it was finished in a transaction of the handler's. What was
-/// recorded before, and whose answer was lost, is recorded again: it finds a dead letter at the number
-/// that it wrote, which for a claim beyond the last attempt is one less than its own.
+/// What is done stays done, even if a handler's transaction finished it. An end whose answer was lost is
+/// recorded again. If it made a dead letter, the row has the number that it wrote, which is one less than
+/// its own for a claim beyond the last attempt.
 const TURN: &str = "
     WITH ended AS (
         UPDATE apalis.jobs SET status = ends.status, attempts = ends.attempts,
@@ -108,7 +108,7 @@ const KEEP_ALIVE: &str = "
     SELECT id, coalesce(lock_at::text, '') FROM apalis.jobs
     WHERE lock_by = $1 AND status IN ('Queued', 'Running')";
 
-/// What was claimed and not begun was counted when it was claimed by us, which is `Running`.
+/// Our claims are `Running`, and were counted; what was never begun is uncounted again.
 const RELEASE: &str = "
     UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL, status = 'Pending',
         attempts = CASE status WHEN 'Running' THEN greatest(attempts - 1, 0) ELSE attempts END

@@ -32,7 +32,7 @@ pub(super) fn claim(row: Row, is_suspect: bool) -> Claim {
 }
 
 /// The row of an entry: its [`Place`], id, idempotency key, JSON, attempts that count, status,
-/// microseconds of its state since the epoch, errors, whether these are to come, the second when its
+/// microseconds of its state since the epoch, errors, whether it is due only later, the second when its
 /// worker was last heard of, and its origin.
 pub(super) type EntryRow = (
     String,

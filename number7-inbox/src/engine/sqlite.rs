@@ -61,9 +61,9 @@ const IS_DUE: &str = "
     SELECT EXISTS (SELECT 1 FROM Jobs
         WHERE job_type = ? AND status IN ('Pending', 'Failed') AND run_at <= unixepoch())";
 
-/// What is done stays done, also where it was finished in a transaction of the handler's. What was
-/// recorded before, and whose answer was lost, is recorded again: it finds a dead letter at the number
-/// that it wrote, which for a claim beyond the last attempt is one less than its own.
+/// What is done stays done, even if a handler's transaction finished it. An end whose answer was lost is
+/// recorded again. If it made a dead letter, the row has the number that it wrote, which is one less than
+/// its own for a claim beyond the last attempt.
 const FINISH: &str = "
     UPDATE Jobs SET status = ends.status, attempts = ends.attempts,
         last_result = coalesce(ends.result, last_result),
@@ -107,7 +107,7 @@ const KEEP_ALIVE: &str = "
     VALUES (?, ?, 'SqliteStorage', ?, unixepoch(), unixepoch())
     ON CONFLICT (id) DO UPDATE SET last_seen = excluded.last_seen";
 
-/// What was claimed and not begun was counted when it was claimed by us, which is `Running`.
+/// Our claims are `Running`, and were counted; what was never begun is uncounted again.
 const RELEASE: &str = "
     UPDATE Jobs SET attempts = max(attempts - (status = 'Running'), 0), status = 'Pending',
         lock_by = NULL, lock_at = NULL
@@ -150,7 +150,7 @@ const REAP: &str = concat!(
         WHERE worker_type = ?2 AND id LIKE ?3 || '%' AND last_seen < unixepoch() - ?4)"
 );
 
-/// The `IN` is what apalis' index of finished events is made for.
+/// The redundant `IN` is the condition of apalis' partial index of finished events.
 const SWEEP: &str = "
     DELETE FROM Jobs WHERE rowid IN (SELECT rowid FROM Jobs
         WHERE status = ? AND status IN ('Done', 'Failed', 'Killed')
@@ -205,7 +205,7 @@ macro_rules! entries {
 
 const SHOW: &str = concat!(entries!(), "WHERE job_type = ? AND idempotency_key = ?");
 
-/// All in the order of the time when they were, or will be, due: of what is over, it is its end.
+/// In the order of `run_at`: when an event was or will be due or, once it is over, when it ended.
 const LIST: &str = concat!(
     entries!(),
     "WHERE job_type = ?1 AND status = ?2 AND run_at <= ?3 AND (run_at, rowid) > (?4, ?5)

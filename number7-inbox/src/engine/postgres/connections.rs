@@ -19,7 +19,7 @@ use crate::{
 /// How many connections acceptance has: 10, as many as sqlx defaults to.
 const ACCEPTING: u32 = 10;
 
-/// How many workers have: one to claim and record events, and one to renew a lease meanwhile.
+/// How many connections workers have: one to claim and record events, and one to renew a lease meanwhile.
 const WORKING: u32 = 2;
 
 #[derive(Clone)]
@@ -40,9 +40,9 @@ impl Connections {
 
     /// Runs an operation on a connection.
     ///
-    /// Once it has begun it goes on although nobody waits for it any more: the connection keeps its
-    /// place for as long as the server is busy with it, which the server bounds. Else every caller
-    /// that leaves early would leave a session behind, and the next one would open another.
+    /// Once begun, it goes on even if its caller is gone: the connection keeps its place in the pool while
+    /// the server is busy with it, which the server limits. Otherwise each caller that left early would
+    /// leave a session behind, and the next one would open another.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, InboxError>>

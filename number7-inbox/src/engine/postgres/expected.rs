@@ -14,8 +14,8 @@ use crate::engine::{
     },
 };
 
-/// Made once, by one process, and without a lock where it is there. The keys of both events that
-/// settle a job are beside it, so that a look-up is by index.
+/// Made once, by one process; it takes no lock if it exists already. The keys of both events that settle a
+/// job are beside it, so that a look-up is by index.
 pub(super) const TABLES: &str = "
     DO $$ BEGIN
         IF to_regclass('apalis.number7_leaders') IS NULL THEN
@@ -51,8 +51,8 @@ const FORGET: &str = "DELETE FROM apalis.number7_expected WHERE queue = $1 AND j
 
 macro_rules! is_settled {
     () => {
-        // Else the planner may join all events, or filter all of the queue, by a plan that it made when
-        // there were few.
+        // `OFFSET 0` keeps the planner from joining all events, or filtering the whole queue, by a plan
+        // that it made when there were few.
         "(EXISTS (SELECT 1 FROM apalis.jobs
                 WHERE job_type = queue AND idempotency_key = completed OFFSET 0)
             OR EXISTS (SELECT 1 FROM apalis.jobs
