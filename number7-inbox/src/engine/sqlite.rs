@@ -682,6 +682,29 @@ mod tests {
         assert_eq!(result.await.ok(), Some(r#"{"Ok":null}"#.to_owned()));
     }
 
+    /// At most as many as were asked for, of which at most one is a suspect.
+    #[tokio::test]
+    async fn a_suspect_is_claimed_before_others_and_not_beside_more_than_were_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        for key in ["a", "b", "c", "d", "e"] {
+            let event = NewEvent { key: key.into(), json: "{}".into(), origin: Origin::Signed };
+            sqlite.insert(event).await.unwrap();
+        }
+        let suspect = "UPDATE Jobs SET status = 'Failed' WHERE idempotency_key IN ('d', 'e')";
+        query(suspect).execute(&sqlite.file.writer).await.unwrap();
+        sqlite.keep_alive(WORKER).await.unwrap();
+        let claimed = async |most, suspect| {
+            let turn = Turn { worker: WORKER, ends: &[], most, suspect };
+            let claims = sqlite.turn(turn).await.unwrap().claimed;
+            claims.iter().map(|claim| claim.is_suspect).collect::<Vec<_>>()
+        };
+        assert!(claimed(0, true).await.is_empty());
+        assert_eq!(claimed(1, false).await, [false]);
+        assert_eq!(claimed(1, true).await, [true]);
+        assert_eq!(claimed(2, true).await, [true, false]);
+    }
+
     /// Without statistics, as in a file that nobody has analysed.
     #[tokio::test]
     async fn nothing_goes_through_all_events() {
