@@ -288,7 +288,9 @@ fn what_is_forwarded_is_unchanged_and_its_answer_is_handed_on() {
         "/hook",
         post(async move |headers: HeaderMap, body: Bytes| {
             kept.lock().unwrap().push((headers, body));
-            (axum::http::StatusCode::IM_A_TEAPOT, [("x-of-the-app", "yes")], "short and stout")
+            // No connection is kept that is reset, instead of refused, once the app is away.
+            let headers = [("x-of-the-app", "yes"), ("connection", "close")];
+            (axum::http::StatusCode::IM_A_TEAPOT, headers, "short and stout")
         }),
     );
     runtime.spawn(async { axum::serve(listener, app).await });
@@ -318,8 +320,7 @@ fn what_is_forwarded_is_unchanged_and_its_answer_is_handed_on() {
         run(&mut number7(&["send", "--retries", "0", "--url", &listening.url]));
     assert_eq!(code, 1);
     assert!(printed.contains("attempt 1: 502 Bad Gateway"), "{printed}");
-    // A new connection is refused, and one that was kept may be reset.
-    listening.prints(&["502 ", &format!("not forwarded to {app_url}: io: Connection re")]);
+    listening.prints(&["not forwarded to ", "refused"]);
 }
 
 #[test]

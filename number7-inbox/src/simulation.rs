@@ -377,28 +377,25 @@ fn no_schedule_breaks_a_rule() {
 /// Nobody else took its event over, but somebody may have.
 #[tokio::test(start_paused = true)]
 async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
-    const HEARTBEAT: Duration = Duration::from_secs(5);
+    static BEGUN: Notify = Notify::const_new();
+    static TOLD: Notify = Notify::const_new();
     let world = World::new(0, 1, Broken::Nothing);
     (world.seen().is_faulty, world.seen().lives[0]) = (false, Life::new(1, false));
     let inbox = Inbox::test(Arc::new(Node { world: world.clone(), number: 0, life: 1 }));
-    let (begun, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (begins, is_told) = (Arc::clone(&begun), Arc::clone(&told));
-    let handler = move |event: AcceptedEvent| {
-        let (begins, is_told) = (Arc::clone(&begins), Arc::clone(&is_told));
-        async move {
-            begins.notify_one();
-            event.lease_lost().cancelled().await;
-            is_told.notify_one();
-            Ok::<_, Failure>(())
-        }
+    let handler = async |event: AcceptedEvent| {
+        BEGUN.notify_one();
+        event.lease_lost().cancelled().await;
+        TOLD.notify_one();
+        Ok::<_, Failure>(())
     };
     let worker = tokio::spawn(inbox.worker(handler).lease(LEASE).run_until(pending()));
     inbox.store(record(0)).await.unwrap();
-    begun.notified().await;
+    BEGUN.notified().await;
     let away = Instant::now();
     world.seen().away_until = away + 3 * LEASE;
-    _ = timeout(2 * LEASE, told.notified()).await;
-    let (earliest, latest) = (LEASE - HEARTBEAT, LEASE + HEARTBEAT);
+    _ = timeout(2 * LEASE, TOLD.notified()).await;
+    let heartbeat = LEASE / 4;
+    let (earliest, latest) = (LEASE - heartbeat, LEASE + heartbeat);
     assert!((earliest..latest).contains(&away.elapsed()), "{:?}", away.elapsed());
     worker.abort();
 }
