@@ -5,6 +5,7 @@
 //! `NUMBER7_SEEDS` is how many seeds are tried, and `NUMBER7_SEED` names a single one. One that fails
 //! prints its schedule.
 
+mod alone;
 mod rules;
 mod store;
 
@@ -22,7 +23,7 @@ use futures_util::FutureExt;
 use number7_core::{Accept, Record, Secret, Verifier};
 use tokio::{
     runtime,
-    sync::{Notify, oneshot},
+    sync::oneshot,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -372,32 +373,6 @@ fn no_schedule_breaks_a_rule() {
     thread::scope(|scope| {
         seeds.chunks(share).for_each(|seeds| _ = scope.spawn(move || try_all(seeds)));
     });
-}
-
-/// Nobody else took its event over, but somebody may have.
-#[tokio::test(start_paused = true)]
-async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
-    static BEGUN: Notify = Notify::const_new();
-    static TOLD: Notify = Notify::const_new();
-    let world = World::new(0, 1, Broken::Nothing);
-    (world.seen().is_faulty, world.seen().lives[0]) = (false, Life::new(1, false));
-    let inbox = Inbox::test(Arc::new(Node { world: world.clone(), number: 0, life: 1 }));
-    let handler = async |event: AcceptedEvent| {
-        BEGUN.notify_one();
-        event.lease_lost().cancelled().await;
-        TOLD.notify_one();
-        Ok::<_, Failure>(())
-    };
-    let worker = tokio::spawn(inbox.worker(handler).lease(LEASE).run_until(pending()));
-    inbox.store(record(0)).await.unwrap();
-    BEGUN.notified().await;
-    let away = Instant::now();
-    world.seen().away_until = away + 3 * LEASE;
-    _ = timeout(2 * LEASE, TOLD.notified()).await;
-    let heartbeat = LEASE / 4;
-    let (earliest, latest) = (LEASE - heartbeat, LEASE + heartbeat);
-    assert!((earliest..latest).contains(&away.elapsed()), "{:?}", away.elapsed());
-    worker.abort();
 }
 
 #[test]

@@ -1,11 +1,7 @@
 //! What the operator reads, and what nobody may read. The log is the whole process's: one test.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fs::File, io, sync::Arc, time::Duration};
 
 use number7_core::{
     Accept, Acceptance, Record, SIGNATURE_HEADER, Verifier,
@@ -20,35 +16,11 @@ use number7_tests::{
     socket::Socket,
     verifier,
 };
-use tracing_subscriber::fmt::MakeWriter;
+use tempfile::NamedTempFile;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// The lines since the last call.
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// The lines that were logged since the last call.
+fn take(log: &File) -> String {
+    io::read_to_string(log).unwrap()
 }
 
 #[track_caller]
@@ -86,9 +58,10 @@ fn assert_says_nothing(log: &str, what: &str) {
 
 #[actix_web::test]
 async fn the_log_names_each_reason_and_nothing_of_the_requests() {
-    let log = Log::default();
+    let file = NamedTempFile::new().unwrap();
+    let log = &file.reopen().unwrap();
     tracing_subscriber::fmt()
-        .with_writer(log.clone())
+        .with_writer(Arc::new(file.into_file()))
         .with_ansi(false)
         .with_max_level(tracing::Level::TRACE)
         .init();
@@ -100,9 +73,9 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
             if axum(verifier(), &probe).await.is_none() {
                 continue;
             }
-            let of_axum = log.take();
+            let of_axum = take(log);
             actix(verifier(), &probe).await;
-            let of_actix = log.take();
+            let of_actix = take(log);
             for lines in [of_axum, of_actix] {
                 assert_one_event_per_refusal(&lines, &probe, diagnoses);
                 all += &lines;
@@ -124,14 +97,14 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         let mut stalled = Socket::connect(server.addr);
         stalled.write_head(&sign(COMPLETED), COMPLETED.len());
         assert_eq!(stalled.answer().unwrap().status, 408);
-        let lines = log.take();
+        let lines = take(log);
         assert!(lines.contains("kind=BodyTooSlow"), "{lines}");
         all += &lines;
     }
     assert_says_nothing(&all, "the whole run");
 
     // The span of a verified delivery names the secret that signed it.
-    for spans in [accepted_by_axum(&log).await, accepted_by_actix(&log).await] {
+    for spans in [accepted_by_axum(log).await, accepted_by_actix(log).await] {
         let span = r#"delivery{signed_by="primary"}: "#;
         for line in ["in_the_inbox: hello", "number7: accepted an event acceptance=New"] {
             assert!(spans.contains(&format!("{span}{line}")), "{spans}");
@@ -150,7 +123,7 @@ impl Accept for Inbox {
     }
 }
 
-async fn accepted_by_axum(log: &Log) -> String {
+async fn accepted_by_axum(log: &File) -> String {
     use ::axum::{Router, body::Body, http::Request, routing::post_service};
     use number7_tower::{AcceptNumber7, SIGNATURE_HEADER, VerifyNumber7};
     use tower::ServiceExt;
@@ -159,10 +132,10 @@ async fn accepted_by_axum(log: &Log) -> String {
     let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign(COMPLETED));
     let response = app.oneshot(request.body(Body::from(COMPLETED)).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
-    log.take()
+    take(log)
 }
 
-async fn accepted_by_actix(log: &Log) -> String {
+async fn accepted_by_actix(log: &File) -> String {
     use actix_web::{App, test, web};
     use number7_actix::{AcceptNumber7, SIGNATURE_HEADER, VerifyNumber7};
     let app = App::new().wrap(VerifyNumber7::new(verifier()));
@@ -171,5 +144,5 @@ async fn accepted_by_actix(log: &Log) -> String {
     let request = test::TestRequest::post().insert_header((SIGNATURE_HEADER, sign(COMPLETED)));
     let response = test::call_service(&app, request.set_payload(COMPLETED).to_request()).await;
     assert_eq!(response.status(), 200);
-    log.take()
+    take(log)
 }

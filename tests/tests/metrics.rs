@@ -1,13 +1,21 @@
-//! Every request of the table is counted once, in both frameworks.
+//! Every request of the table is counted once, in both frameworks, and every attempt of a worker.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use number7_core::{RejectionKind, probe::Answer};
+use number7_inbox::Failure;
 use number7_tests::{
     in_process::{actix, axum},
-    probes, verifier,
+    probes,
+    running::{PATIENCE, accept},
+    store::Store,
+    verifier,
 };
 
 const DELIVERIES: &str = "number7_deliveries_total";
@@ -70,4 +78,31 @@ async fn axum_counts_every_request_once() {
 #[actix_web::test]
 async fn actix_counts_every_request_once() {
     counts!(actix);
+}
+
+#[tokio::test]
+async fn each_attempt_is_counted_by_its_outcome_and_the_first_one_once() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let worker = inbox.worker(async |_| {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        match CALLS.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Failure::later(Duration::ZERO)),
+            1 | 2 => Err("it fails".into()),
+            _ => Ok(()),
+        }
+    });
+    worker.backoff(Duration::ZERO, Duration::ZERO).run_until(store.settled(PATIENCE)).await;
+    let rendered = recorder.handle().render();
+    for line in [
+        "number7_first_attempt_delay_seconds_count 1",
+        "number7_attempt_duration_seconds_count{outcome=\"later\"} 1",
+        "number7_attempt_duration_seconds_count{outcome=\"error\"} 2",
+        "number7_attempt_duration_seconds_count{outcome=\"done\"} 1",
+    ] {
+        assert!(rendered.lines().any(|rendered| rendered == line), "{line}: {rendered}");
+    }
 }

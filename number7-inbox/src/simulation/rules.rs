@@ -98,6 +98,8 @@ pub(super) struct Seen {
     pub(super) is_faulty: bool,
     pub(super) away_until: Instant,
     pub(super) lives: Vec<Life>,
+    /// How often the store was asked.
+    pub(super) calls: u32,
     /// How many attempts an event has.
     pub(super) limit: u32,
     /// Which life of which process a worker is of, and when it was last heard of.
@@ -133,6 +135,7 @@ impl Seen {
             is_faulty: true,
             away_until: now,
             lives: vec![Life::new(0, true); processes],
+            calls: 0,
             limit,
             workers: HashMap::new(),
             heard: HashMap::new(),

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// How long a call takes at most while all is well.
+pub(super) const LONGEST_CALL: Duration = Duration::from_millis(20);
+
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) memory: Memory,
@@ -86,12 +89,15 @@ pub(super) struct Node {
 impl Node {
     fn fate(&self, call: &str) -> Fate {
         let seen = &mut *self.world.seen();
+        seen.calls += 1;
         if seen.away_until > Instant::now() {
-            return if seen.random.is(50) { Fate::Refused } else { Fate::Swallowed };
+            let is_silent = seen.is_faulty && seen.random.is(50);
+            return if is_silent { Fate::Swallowed } else { Fate::Refused };
         }
         let is_ill = seen.is_faulty && seen.random.is(6);
         if !is_ill {
-            return Fate::Answered(seen.random.millis(0, 20));
+            let longest = LONGEST_CALL.as_millis() as u64;
+            return Fate::Answered(seen.random.millis(0, longest));
         }
         let (fate, name) = match seen.random.below(4) {
             0 => (Fate::Answered(seen.random.millis(1_000, 12_000)), "is slow"),

@@ -1,0 +1,125 @@
+//! A worker that is alone with its store: how soon it goes on, how often it asks, and what it does in an
+//! outage.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use number7_core::Accept;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{
+    record,
+    rules::{LEASE, Life},
+    store::{LONGEST_CALL, Node, World},
+};
+use crate::{AcceptedEvent, Failure, Inbox, engine::memory::Broken};
+
+/// An inbox with so many events, in a store that works.
+async fn inbox_of(events: usize) -> (World, Inbox) {
+    let world = World::new(0, 1, Broken::Nothing);
+    (world.seen().is_faulty, world.seen().lives[0]) = (false, Life::new(1, false));
+    let inbox = Inbox::test(Arc::new(Node { world: world.clone(), number: 0, life: 1 }));
+    for job in 0..events {
+        inbox.store(record(job)).await.unwrap();
+    }
+    (world, inbox)
+}
+
+async fn all_are_done(world: &World) {
+    while world.memory.apply(|tables| tables.tasks.values().any(|task| task.status != "Done")) {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_asks_twenty_times_a_second_at_most() {
+    let (world, inbox) = inbox_of(0).await;
+    let worker = inbox.worker(async |_| Ok::<_, Failure>(()));
+    worker.run_until(sleep(Duration::from_secs(60))).await;
+    let calls = world.seen().calls;
+    assert!((600..=1_250).contains(&calls), "{calls} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_turn_has_no_room_for_follows_at_once() {
+    let (world, inbox) = inbox_of(1_000).await;
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let ends_at = Instant::now() + Duration::from_secs(10);
+    let seen = Arc::clone(&begun);
+    let worker = inbox.worker(move |_| {
+        seen.lock().unwrap().push(Instant::now());
+        async move {
+            sleep_until(ends_at).await;
+            Ok::<_, Failure>(())
+        }
+    });
+    let recorded = async {
+        sleep_until(ends_at).await;
+        all_are_done(&world).await;
+        // At most 256 are claimed or recorded at once.
+        assert!(ends_at.elapsed() <= 4 * LONGEST_CALL, "recorded after {:?}", ends_at.elapsed());
+    };
+    worker.concurrency(1_000).run_until(recorded).await;
+    let begun = begun.lock().unwrap();
+    assert!(begun[999] - begun[0] <= 3 * LONGEST_CALL, "begun within {:?}", begun[999] - begun[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_together_is_recorded_together() {
+    let (world, inbox) = inbox_of(1_600).await;
+    let before = world.seen().calls;
+    let worker = inbox.worker(async |_| Ok::<_, Failure>(()));
+    worker.concurrency(16).run_until(all_are_done(&world)).await;
+    // A hundred turns claim 16 each, and record what the turn before has claimed.
+    let calls = world.seen().calls - before;
+    assert!(calls <= 110, "{calls} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_store_is_asked_ever_less_often() {
+    let (world, inbox) = inbox_of(0).await;
+    let worker = inbox.worker(async |_| Ok::<_, Failure>(())).lease(LEASE);
+    let outage = async {
+        sleep(LEASE).await;
+        let before = {
+            let mut seen = world.seen();
+            seen.away_until = Instant::now() + Duration::from_secs(60);
+            seen.calls
+        };
+        sleep(Duration::from_secs(60)).await;
+        // The lease is renewed every half second. Else it is asked after 50 milliseconds, 100, 200 and so
+        // on, and then every 2 seconds.
+        let calls = world.seen().calls - before;
+        assert!((140..=160).contains(&calls), "{calls} calls");
+    };
+    worker.run_until(outage).await;
+}
+
+/// Nobody else took its event over, but somebody may have.
+#[tokio::test(start_paused = true)]
+async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
+    static BEGUN: Notify = Notify::const_new();
+    static TOLD: Notify = Notify::const_new();
+    let (world, inbox) = inbox_of(1).await;
+    let handler = async |event: AcceptedEvent| {
+        BEGUN.notify_one();
+        event.lease_lost().cancelled().await;
+        TOLD.notify_one();
+        Ok::<_, Failure>(())
+    };
+    let worker = tokio::spawn(inbox.worker(handler).lease(LEASE).run_until(pending()));
+    BEGUN.notified().await;
+    let away = Instant::now();
+    world.seen().away_until = away + 3 * LEASE;
+    _ = timeout(2 * LEASE, TOLD.notified()).await;
+    let heartbeat = LEASE / 4;
+    let (earliest, latest) = (LEASE - heartbeat, LEASE + heartbeat);
+    assert!((earliest..latest).contains(&away.elapsed()), "{:?}", away.elapsed());
+    worker.abort();
+}

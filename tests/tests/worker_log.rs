@@ -1,0 +1,97 @@
+//! What the log says of a worker: to which attempt a line belongs, and what is wrong. One test, since a
+//! process has one subscriber.
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, sync::Arc, time::Duration};
+
+use number7_inbox::{AcceptedEvent, BoxError, Inbox, MIN_LEASE};
+use number7_tests::{
+    running::{PATIENCE, Running, accept, until},
+    store::Store,
+};
+use sqlx::{Connection, SqlitePool};
+use tempfile::NamedTempFile;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
+    let log = NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    tracing_subscriber::fmt().with_ansi(false).with_writer(writer).init();
+    let read = || fs::read_to_string(&log).unwrap();
+
+    every_attempt_has_a_span(read).await;
+    what_was_not_committed_is_told(read).await;
+    an_outage_is_told_once(read).await;
+}
+
+async fn every_attempt_has_a_span(log: impl Fn() -> String) {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.failed", "job_1").await;
+    let worker = inbox.worker(async |event: AcceptedEvent| -> Result<(), BoxError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        tracing::info!("working");
+        if event.attempt() == 1 { Err("the first time".into()) } else { Ok(()) }
+    });
+    let worker = worker.backoff(Duration::ZERO, Duration::ZERO);
+    worker.run_until(store.settled(PATIENCE)).await;
+
+    let log = log();
+    for (attempt, text) in [(1, "working"), (1, "the first time"), (2, "working")] {
+        let span = format!(
+            "attempt{{key=\"job.failed:job_1\" attempt={attempt} event=\"job.failed\" job=\"job_1\"}}"
+        );
+        let found = log.lines().any(|line| line.contains(&span) && line.contains(text));
+        assert!(found, "{span} {text} is not in\n{log}");
+    }
+}
+
+async fn what_was_not_committed_is_told(log: impl Fn() -> String) {
+    let store = Store::sqlite();
+    drop(store.open().await);
+    let pool = SqlitePool::connect(&store.url()).await.unwrap();
+    let inbox = Inbox::sqlite_of(&pool).await.unwrap();
+    for job in ["forgets", "commits"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let pool = pool.clone();
+        async move {
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+            event.finish_in(&mut transaction).await?;
+            if event.attempt() > 1 || event.key().ends_with("commits") {
+                transaction.commit().await?;
+            }
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = worker.backoff(Duration::ZERO, Duration::ZERO);
+    worker.run_until(store.settled(PATIENCE)).await;
+
+    let log = log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("has not committed")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("WARN"), "{log}");
+    assert!(told[0].contains("key=\"job.completed:forgets\" attempt=1"), "{log}");
+}
+
+async fn an_outage_is_told_once(log: impl Fn() -> String) {
+    const FAILS: [&str; 2] =
+        ["WARN number7: the store fails a worker", "could not renew the lease"];
+    const WORKS: [&str; 2] = ["the store works again", "the lease is renewed again"];
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let worker = Running::start(inbox.worker(async |_| Ok::<_, BoxError>(())).lease(MIN_LEASE));
+    until(async || inbox.stats().await.unwrap().workers == 1).await;
+    let mut other = store.sqlite_connection().await;
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let all = |texts: [&str; 2]| texts.iter().all(|text| log().contains(text));
+    until(async || all(FAILS)).await;
+    assert!(!all(WORKS));
+    lock.rollback().await.unwrap();
+    until(async || all(WORKS)).await;
+    worker.stop().await;
+    for text in FAILS.iter().chain(&WORKS) {
+        assert_eq!(log().matches(text).count(), 1, "{text}: {}", log());
+    }
+}
