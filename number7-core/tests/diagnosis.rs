@@ -67,6 +67,7 @@ fn another_environments_secret_is_named() {
         "signed with a secret that is not accepted here [secret \"staging\"]: give the sender the \
          URL of its own environment, or this receiver that secret"
     );
+    assert_eq!(format!("{diagnosis:?}"), format!("Diagnosis(RecognizedSecret: {diagnosis})"));
 }
 
 #[test]
@@ -134,6 +135,9 @@ fn a_body_that_was_changed_on_its_way_is_told() {
     let form = "event=job.completed&jobId=job_1";
     let escaped_form = "%7B%22event%22%3A%22job.completed%22%2C%22jobId%22%3A%22job_1%22%7D";
     let base64 = "eyJldmVudCI6ImpvYi5jb21wbGV0ZWQiLCJqb2JJZCI6ImpvYl8xIn0=";
+    let multipart = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"event\"\r\n\r\n{compact}\r\n--b--\r\n"
+    );
     let twice = r#""{\"event\":\"job.completed\",\"jobId\":\"job_1\"}""#;
     let certain = |signed: &[u8], arrived: &[u8], kind| {
         assert_eq!(
@@ -159,7 +163,10 @@ fn a_body_that_was_changed_on_its_way_is_told() {
         (compact, &format!("{escaped_form}="), Kind::FormEncoded),
         (compact, &format!("payload={escaped_form}"), Kind::FormEncoded),
         (escaped_form, compact, Kind::FormEncoded),
+        (compact, &multipart, Kind::FormEncoded),
         (compact, base64, Kind::Base64Body),
+        (compact, &format!("\"{base64}\""), Kind::Base64Body),
+        (compact, &format!("data:application/json;base64,{base64}"), Kind::Base64Body),
         (base64, compact, Kind::Base64Body),
         (compact, twice, Kind::JsonInText),
         (twice, compact, Kind::JsonInText),
@@ -375,6 +382,7 @@ fn what_a_request_looks_like_is_no_certainty() {
         (&[], b"{\"event\":\"job.comp", Some(Kind::CutOff)),
         (&[], b"event=job.completed&jobId=job_1&more=x", Some(Kind::FormEncoded)),
         (&[], b"{\"event\":\"job.completed\"}", None),
+        (&[], b"{\"event\":\"{\"}", None),
         (&[], b"something else", None),
     ] {
         let body_text = String::from_utf8_lossy(body);

@@ -32,7 +32,7 @@ use tokio::{
 struct Args {
     /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
     /// [default: sqlite in the temporary folder]
-    #[arg(long, value_name = "URL", env = "NUMBER7_STORE")]
+    #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// How many milliseconds the work on an event takes
     #[arg(long, default_value_t = 0)]
