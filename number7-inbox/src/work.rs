@@ -262,7 +262,10 @@ impl Worker {
             engine.release(worker, &claimed).await?;
             self.may_have_more = false;
         }
-        let recorded = self.ends.len().min(MOST_AT_ONCE);
+        // An event that was claimed again may have two ends. They go into two turns.
+        let mut tasks = HashSet::new();
+        let ends = self.ends.iter().take(MOST_AT_ONCE);
+        let recorded = ends.take_while(|end| tasks.insert(&end.task)).count();
         let most = match self.stop.is_cancelled() || *self.paused.borrow() {
             true => 0,
             false => (self.room() + recorded).min(MOST_AT_ONCE),

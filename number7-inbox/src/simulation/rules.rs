@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     AcceptedEvent,
     engine::{
-        Claim,
+        Claim, End,
         memory::{Tables, Task},
     },
     in_hand::AttemptId,
@@ -275,6 +275,14 @@ impl Seen {
         };
         if suspect && most > 0 && self.running.values().flatten().any(is_suspect) {
             self.violated(format!("process {node} claims a suspect, and has one in hand"));
+        }
+    }
+
+    /// The store says of which events an end counts, not which end it was.
+    pub(super) fn may_end(&mut self, ends: &[End]) {
+        let tasks: BTreeSet<_> = ends.iter().map(|end| &end.task).collect();
+        if tasks.len() < ends.len() {
+            self.violated("a turn has two ends of one event".into());
         }
     }
 

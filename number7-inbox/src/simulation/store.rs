@@ -160,6 +160,7 @@ impl Engine for Node {
     fn turn<'a>(&'a self, Turn { worker, ends, most, suspect }: Turn<'a>) -> Answer<'a, Turned> {
         let (worker, ends) = (worker.to_owned(), ends.to_vec());
         self.world.seen().may_claim(self.number, self.life, most, suspect);
+        self.world.seen().may_end(&ends);
         let turn = move |tables: &mut Tables| tables.turn(&worker, &ends, most, suspect);
         Box::pin(async move {
             let turned = self.call("turn", turn).await?;
