@@ -315,6 +315,37 @@ fn each_serializer_is_told_by_its_white_space() {
 }
 
 #[test]
+fn what_became_of_the_fields_is_told() {
+    let json = r#"{"timestamp":"t","jobId":"j","event":"e","error":null,"documentType":"d","fileStatus":"f","pages":[{"b":null,"a":1}]}"#;
+    for (signed, form) in [
+        (
+            r#"{"event":"e","jobId":"j","fileStatus":"f","documentType":"d","timestamp":"t","error":null,"pages":[{"b":null,"a":1}]}"#,
+            "with its fields in the published order",
+        ),
+        (
+            r#"{"documentType":"d","error":null,"event":"e","fileStatus":"f","jobId":"j","pages":[{"a":1,"b":null}],"timestamp":"t"}"#,
+            "with its fields sorted by name",
+        ),
+        (
+            r#"{"error":null,"event":"e","jobId":"j","pages":[{"a":1,"b":null}],"timestamp":"t","fileStatus":"f","documentType":"d"}"#,
+            "as PostgreSQL's jsonb does",
+        ),
+        (
+            r#"{"jobId":"j","fileStatus":"f","documentType":"d","event":"e","error":null,"timestamp":"t","pages":[{"b":null,"a":1}]}"#,
+            "in the order of a Java HashMap",
+        ),
+        (
+            r#"{"timestamp":"t","jobId":"j","event":"e","documentType":"d","fileStatus":"f","pages":[{"a":1}]}"#,
+            "without its null fields",
+        ),
+    ] {
+        assert_form(signed, json, form);
+    }
+    let [with, without] = [r#"{"event":"e","error":null}"#, r#"{"event":"e"}"#];
+    assert_form(with, without, "with a null error");
+}
+
+#[test]
 fn text_in_another_encoding_is_told() {
     // The bytes of UTF-8, taken for characters of Windows.
     let euro = |sign: &str| format!(r#"{{"event":"job.failed","error":"{sign}"}}"#);
@@ -378,8 +409,14 @@ fn what_a_request_looks_like_is_no_certainty() {
         (&[], b"\x1f\x8b\x08rest", Some(Kind::Compressed)),
         (&zip, b"\x1f\x8b\x08rest", Some(Kind::Compressed)),
         (&[], b"\x78\x9crest", Some(Kind::Compressed)),
+        (&[], b"x^rest", Some(Kind::Compressed)),
+        (&[], b"\xff\xfe{\0}\0", Some(Kind::TextEncoding)),
+        (&[], b"{\0}\0", Some(Kind::TextEncoding)),
+        (&[], b"{\"event\":\"\xef\xbf\xbd\"}", Some(Kind::TextEncoding)),
         (&zip, b"{\"event\":1}", Some(Kind::Decompressed)),
         (&[], b"{\"event\":\"job.comp", Some(Kind::CutOff)),
+        (&[], b"{\"event\":{\"name\":1}", Some(Kind::CutOff)),
+        (&[], b"{\"event\":\"}\"", Some(Kind::CutOff)),
         (&[], b"event=job.completed&jobId=job_1&more=x", Some(Kind::FormEncoded)),
         (&[], b"{\"event\":\"job.completed\"}", None),
         (&[], b"{\"event\":\"{\"}", None),
@@ -414,6 +451,8 @@ fn a_malformed_header_is_told_by_its_looks() {
         (hex[1..].to_owned(), None),
         (format!("{hex}0"), None),
         ("tomorrow".to_owned(), None),
+        ("sha256=tomorrow".to_owned(), None),
+        (format!("{}.{}", "z".repeat(13), "z".repeat(14)), None),
     ] {
         let rejection = verifier().verify(&value, BODY).unwrap_err();
         assert_eq!(rejection.kind(), RejectionKind::MalformedSignature, "{value}");
@@ -429,6 +468,11 @@ fn another_hash_is_named() {
     {
         let diagnosis = found("a".repeat(digits), BODY).unwrap();
         assert!(diagnosis.to_string().contains(name), "{name}: {diagnosis}");
+    }
+    for (digits, padding, name) in [(27, "=", "SHA-1"), (64, "", "SHA-384"), (86, "==", "SHA-512")]
+    {
+        let diagnosis = found("z".repeat(digits) + padding, BODY).unwrap();
+        assert!(diagnosis.to_string().contains(name), "{name} in base64: {diagnosis}");
     }
 }
 

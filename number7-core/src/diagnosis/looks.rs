@@ -86,16 +86,16 @@ fn is_dense_base64(text: &[u8]) -> bool {
 
 /// What a body looks like that no known secret signed.
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
-    let is_gzip = body.starts_with(b"\x1f\x8b");
     let is_zlib = matches!(body, [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]);
     let is_utf16 =
         matches!(body, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
     let kind = match (body.trim_ascii(), str::from_utf8(body)) {
         ([], _) => Kind::EmptyBody,
-        _ if is_gzip || is_zlib => Kind::Compressed,
+        _ if is_zlib => Kind::Compressed,
         _ if is_utf16 => Kind::TextEncoding,
         ([b'{', ..], Err(error)) if error.error_len().is_none() => Kind::CutOff,
         ([b'{', ..], Err(_)) => Kind::TextEncoding,
+        // Such as gzip, whose second byte is none of UTF-8.
         (_, Err(_)) => Kind::Compressed,
         ([b'{', ..], _) if is_encoded => Kind::Decompressed,
         ([b'{', ..], Ok(text)) if text.contains('\u{fffd}') => Kind::TextEncoding,
