@@ -163,6 +163,8 @@ fn a_body_that_was_changed_on_its_way_is_told() {
         (compact, &format!("{escaped_form}="), Kind::FormEncoded),
         (compact, &format!("payload={escaped_form}"), Kind::FormEncoded),
         (escaped_form, compact, Kind::FormEncoded),
+        ("event=a+b&jobId=c%2Bd", r#"{"event":"a b","jobId":"c+d"}"#, Kind::FormEncoded),
+        ("event=a%20b&jobId=c%2Bd", r#"{"event":"a b","jobId":"c+d"}"#, Kind::FormEncoded),
         (compact, &multipart, Kind::FormEncoded),
         (compact, base64, Kind::Base64Body),
         (compact, &format!("\"{base64}\""), Kind::Base64Body),
@@ -341,6 +343,8 @@ fn what_became_of_the_fields_is_told() {
     ] {
         assert_form(signed, json, form);
     }
+    let escaped = r#"{ "event": "\u0041" }"#;
+    assert_form(&escaped.replace(' ', ""), escaped, "JSON.stringify writes it)");
     let [with, without] = [r#"{"event":"e","error":null}"#, r#"{"event":"e"}"#];
     assert_form(with, without, "with a null error");
 }
@@ -502,6 +506,18 @@ fn a_secret_that_is_only_recognized_is_said_not_to_be_accepted() {
     let signature = secret("the secret of staging").sign(format!("{BODY}\n")).to_string();
     let text = found(signature, BODY).unwrap().to_string();
     assert!(text.contains("[secret \"staging\", which is not accepted here]"), "{text}");
+}
+
+#[test]
+fn a_hash_without_a_key_is_told() {
+    use sha2::{Digest, Sha256};
+    let hash = |body: &str| Signature::from_bytes(Sha256::digest(body).into()).to_string();
+    for (hashed, kind) in
+        [(BODY, Kind::NotKeyed), (&format!("{BODY}\n"), Kind::NotKeyed), ("", Kind::SignedNothing)]
+    {
+        let diagnosis = found(hash(hashed), BODY).unwrap();
+        assert_eq!((diagnosis.kind(), diagnosis.is_certain()), (kind, true), "{hashed:?}");
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ pub(crate) type Held = (String, String);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) worker: &'a str,
-    /// One of each task at most: a store may apply them in any order.
+    /// At most one for each task: the answer names tasks, and SQL applies only one of two.
     pub(crate) ends: &'a [End],
     /// How many events to claim at most.
     pub(crate) most: usize,

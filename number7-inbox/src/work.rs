@@ -262,7 +262,8 @@ impl Worker {
             engine.release(worker, &claimed).await?;
             self.may_have_more = false;
         }
-        // An event that was claimed again may have two ends. They go into two turns.
+        // An event that was claimed again may have two ends. They go into two turns, since the answer to a
+        // turn names the event only.
         let mut tasks = HashSet::new();
         let ends = self.ends.iter().take(MOST_AT_ONCE);
         let recorded = ends.take_while(|end| tasks.insert(&end.task)).count();

@@ -99,9 +99,9 @@ async fn each_attempt_is_counted_by_its_outcome_and_the_first_one_once() {
     let rendered = recorder.handle().render();
     for line in [
         "number7_first_attempt_delay_seconds_count 1",
-        "number7_attempt_duration_seconds_count{outcome=\"later\"} 1",
-        "number7_attempt_duration_seconds_count{outcome=\"error\"} 2",
-        "number7_attempt_duration_seconds_count{outcome=\"done\"} 1",
+        r#"number7_attempt_duration_seconds_count{outcome="later"} 1"#,
+        r#"number7_attempt_duration_seconds_count{outcome="error"} 2"#,
+        r#"number7_attempt_duration_seconds_count{outcome="done"} 1"#,
     ] {
         assert!(rendered.lines().any(|rendered| rendered == line), "{line}: {rendered}");
     }

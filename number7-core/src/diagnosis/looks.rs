@@ -86,7 +86,8 @@ fn is_dense_base64(text: &[u8]) -> bool {
 
 /// What a body looks like that no known secret signed.
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
-    let is_zlib = matches!(body, [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]);
+    // As far as it may be UTF-8.
+    let is_zlib = matches!(body, [b'x', 0x01 | b'^' | 0xda, ..]);
     let is_utf16 =
         matches!(body, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
     let kind = match (body.trim_ascii(), str::from_utf8(body)) {
@@ -95,7 +96,7 @@ pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
         _ if is_utf16 => Kind::TextEncoding,
         ([b'{', ..], Err(error)) if error.error_len().is_none() => Kind::CutOff,
         ([b'{', ..], Err(_)) => Kind::TextEncoding,
-        // Such as gzip, whose second byte is none of UTF-8.
+        // Such as gzip: in UTF-8, its second byte cannot follow the first.
         (_, Err(_)) => Kind::Compressed,
         ([b'{', ..], _) if is_encoded => Kind::Decompressed,
         ([b'{', ..], Ok(text)) if text.contains('\u{fffd}') => Kind::TextEncoding,

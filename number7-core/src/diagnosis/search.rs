@@ -123,3 +123,31 @@ impl<'a> Search<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secret;
+
+    #[test]
+    fn a_stage_hashes_so_much_and_no_more() {
+        let secret = Secret::new("secret").unwrap();
+        let signed = vec![b'x'; MOST_BYTES / 2];
+        let signature = secret.sign(&signed);
+        let known = NamedSecret { name: "primary".into(), secret };
+        let search = |others: usize| {
+            let mut search = Search::new(&signature, vec![&known], &[]);
+            let mut text = |text: &[u8]| search.text(text, DiagnosisKind::CutOff, || None);
+            (0..others).for_each(|_| text(&vec![b'y'; MOST_BYTES / 2]));
+            text(&signed);
+            let was_spent = search.is_spent();
+            search.stage();
+            search.text(b"", DiagnosisKind::CutOff, || None);
+            let (found, is_complete) = search.finish();
+            (found.is_some(), was_spent, is_complete)
+        };
+        assert_eq!(search(0), (true, false, true));
+        assert_eq!(search(1), (true, true, true));
+        assert_eq!(search(2), (false, true, false));
+    }
+}

@@ -78,6 +78,12 @@ impl Memory {
     pub(crate) fn apply<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
         operation(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    pub(crate) async fn all_are_done(&self) {
+        while self.apply(|tables| tables.tasks.values().any(|task| task.status != "Done")) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
 
 impl Tables {
@@ -393,13 +399,7 @@ async fn keeps_the_contract() {
                 handled.lock().unwrap().push(event.json().to_vec());
                 async { Ok::<_, BoxError>(()) }
             });
-            let settled = async {
-                while self.0.apply(|tables| tables.tasks.values().any(|task| task.status != "Done"))
-                {
-                    sleep(Duration::from_millis(1)).await;
-                }
-            };
-            worker.run_until(settled).await;
+            worker.run_until(self.0.all_are_done()).await;
             Arc::into_inner(seen).unwrap().into_inner().unwrap()
         }
     }

@@ -3,13 +3,17 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use number7_core::Accept;
 use tokio::{
     sync::Notify,
+    task::yield_now,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -31,29 +35,24 @@ async fn inbox_of(events: usize) -> (World, Inbox) {
     (world, inbox)
 }
 
-async fn all_are_done(world: &World) {
-    while world.memory.apply(|tables| tables.tasks.values().any(|task| task.status != "Done")) {
-        sleep(Duration::from_millis(1)).await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_idle_worker_asks_twenty_times_a_second_at_most() {
     let (world, inbox) = inbox_of(0).await;
     let worker = inbox.worker(async |_| Ok::<_, Failure>(()));
     worker.run_until(sleep(Duration::from_secs(60))).await;
     let calls = world.seen().calls;
-    assert!((600..=1_250).contains(&calls), "{calls} calls");
+    assert!((600..=1_100).contains(&calls), "{calls} calls");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_one_turn_has_no_room_for_follows_at_once() {
     let (world, inbox) = inbox_of(1_000).await;
     let begun = Arc::new(Mutex::new(Vec::new()));
-    let ends_at = Instant::now() + Duration::from_secs(10);
-    let seen = Arc::clone(&begun);
-    let worker = inbox.worker(move |_| {
+    let ends_at = Instant::now() + Duration::from_secs(8);
+    let (seen, node) = (Arc::clone(&begun), world.clone());
+    let worker = inbox.worker(move |event: AcceptedEvent| {
         seen.lock().unwrap().push(Instant::now());
+        node.seen().handled.insert(event.key);
         async move {
             sleep_until(ends_at).await;
             Ok::<_, Failure>(())
@@ -61,24 +60,66 @@ async fn what_one_turn_has_no_room_for_follows_at_once() {
     });
     let recorded = async {
         sleep_until(ends_at).await;
-        all_are_done(&world).await;
+        world.memory.all_are_done().await;
         // At most 256 are claimed or recorded at once.
         assert!(ends_at.elapsed() <= 4 * LONGEST_CALL, "recorded after {:?}", ends_at.elapsed());
     };
     worker.concurrency(1_000).run_until(recorded).await;
     let begun = begun.lock().unwrap();
     assert!(begun[999] - begun[0] <= 3 * LONGEST_CALL, "begun within {:?}", begun[999] - begun[0]);
+    assert_eq!(world.seen().violation, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_together_is_recorded_together() {
+async fn what_ends_at_nearly_the_same_time_is_recorded_together() {
     let (world, inbox) = inbox_of(1_600).await;
     let before = world.seen().calls;
-    let worker = inbox.worker(async |_| Ok::<_, Failure>(()));
-    worker.concurrency(16).run_until(all_are_done(&world)).await;
-    // A hundred turns claim 16 each, and record what the turn before has claimed.
+    let node = world.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let handled = node.seen().handled.len();
+        node.seen().handled.insert(event.key);
+        async move {
+            for _ in 0..handled % 16 {
+                yield_now().await;
+            }
+            Ok::<_, Failure>(())
+        }
+    });
+    worker.concurrency(16).run_until(world.memory.all_are_done()).await;
+    // A hundred turns claim 16 each, and record what the turn before has claimed. Some more calls are made
+    // when the worker starts and stops.
     let calls = world.seen().calls - before;
     assert!(calls <= 110, "{calls} calls");
+    assert_eq!(world.seen().violation, None);
+}
+
+/// The first one was late: its lease was lost, and the same worker has the event again.
+#[tokio::test(start_paused = true)]
+async fn of_two_ends_at_the_same_time_one_counts() {
+    static LETTERS: AtomicU32 = AtomicU32::new(0);
+    let (world, inbox) = inbox_of(1).await;
+    let ends_at = Instant::now() + Duration::from_secs(8);
+    let node = world.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let attempt = event.attempt();
+        node.seen().handled.insert(event.key);
+        async move {
+            sleep_until(ends_at).await;
+            if attempt == 1 { Err(Failure::permanent("late")) } else { Ok(()) }
+        }
+    });
+    let worker = worker.on_dead_letter(async |_| _ = LETTERS.fetch_add(1, Ordering::Relaxed));
+    let lost = async {
+        sleep(Duration::from_secs(1)).await;
+        world.memory.apply(|tables| {
+            let task = tables.tasks.first_entry().unwrap().into_mut();
+            (task.status, task.worker) = ("Pending", None);
+        });
+        world.memory.all_are_done().await;
+    };
+    worker.run_until(lost).await;
+    assert_eq!(world.seen().violation, None);
+    assert_eq!(LETTERS.load(Ordering::Relaxed), 0, "the hook was called for an end that is lost");
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,10 +134,10 @@ async fn a_failing_store_is_asked_ever_less_often() {
             seen.calls
         };
         sleep(Duration::from_secs(60)).await;
-        // The lease is renewed every half second. Else it is asked after 50 milliseconds, 100, 200 and so
-        // on, and then every 2 seconds.
+        // The renewal of the lease is tried every half second, 119 times. The other calls are tried after 50
+        // milliseconds, 100, 200 and so on, and then every 2 seconds, 35 times.
         let calls = world.seen().calls - before;
-        assert!((140..=160).contains(&calls), "{calls} calls");
+        assert!((150..=158).contains(&calls), "{calls} calls");
     };
     worker.run_until(outage).await;
 }
@@ -116,7 +157,8 @@ async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
     let worker = tokio::spawn(inbox.worker(handler).lease(LEASE).run_until(pending()));
     BEGUN.notified().await;
     let away = Instant::now();
-    world.seen().away_until = away + 3 * LEASE;
+    // Calls that are not answered must not hold it up.
+    (world.seen().is_faulty, world.seen().away_until) = (true, away + 3 * LEASE);
     _ = timeout(2 * LEASE, TOLD.notified()).await;
     let heartbeat = LEASE / 4;
     let (earliest, latest) = (LEASE - heartbeat, LEASE + heartbeat);

@@ -278,7 +278,8 @@ impl Seen {
         }
     }
 
-    /// The store says of which events an end counts, not which end it was.
+    /// The store answers with events, not with ends: of two ends of one event, nobody could tell which
+    /// counts.
     pub(super) fn may_end(&mut self, ends: &[End]) {
         let tasks: BTreeSet<_> = ends.iter().map(|end| &end.task).collect();
         if tasks.len() < ends.len() {
