@@ -539,12 +539,19 @@ fn a_second_has_so_many_diagnoses_and_says_where_there_are_more() {
 
 #[test]
 fn no_body_is_too_odd_and_a_large_one_is_not_looked_into() {
-    let deep = "[".repeat(60_000);
+    let (deep, deep_map) = ("[".repeat(60_000), "{\"a\":".repeat(12_000));
     let wide = format!("[{}1]", "1,".repeat(30_000));
     let escapes = format!("\"{}\"", "\\u00e9".repeat(10_000));
     let many = format!("{{{}\"a\":{{}}}}", "\"a\":[{}],".repeat(5_000));
-    for body in [&*deep, &wide, &escapes, &many, "\"", "{\"", "{\"a\"", "\\", "\u{feff}", "%"] {
+    for body in
+        [&*deep, &deep_map, &wide, &escapes, &many, "\"", "{\"", "{\"a\"", "\\", "\u{feff}", "%"]
+    {
         assert!(found("0".repeat(64), body).is_none_or(|found| !found.is_certain()), "{body:.9}");
+    }
+    // JSON is looked into for so many levels.
+    for (levels, kind) in [(32, Some((Kind::Reserialized, true))), (33, None)] {
+        let json = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(changed(&json, json.replace('1', " 1")), kind, "{levels}");
     }
     let large = format!("{}\n", " ".repeat(64 * 1024));
     let verifier = verifier().body_limit(1024 * 1024);
