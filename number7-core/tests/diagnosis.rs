@@ -314,6 +314,8 @@ fn each_serializer_is_told_by_its_white_space() {
         assert_form(&signed, json, form);
     }
     assert_eq!(changed(jackson.replace('\n', "\r\n"), json), Some((Kind::Reserialized, true)));
+    let (empty, compact) = ("{\n  \"pages\": []\n}", r#"{"pages":[]}"#);
+    assert_form(empty, compact, "indented by 2)");
 }
 
 #[test]
