@@ -316,6 +316,11 @@ fn each_serializer_is_told_by_its_white_space() {
     assert_eq!(changed(jackson.replace('\n', "\r\n"), json), Some((Kind::Reserialized, true)));
     let (empty, compact) = ("{\n  \"pages\": []\n}", r#"{"pages":[]}"#);
     assert_form(empty, compact, "indented by 2)");
+    let nested = r#"{"pages":[{"a":1}]}"#;
+    let indented = "{\n  \"pages\": [\n    {\n      \"a\": 1\n    }\n  ]\n}";
+    assert_form(indented, nested, "indented by 2)");
+    let jackson = "{\n  \"pages\" : [ {\n    \"a\" : 1\n  } ]\n}";
+    assert_form(jackson, nested, "as Java's Jackson writes it");
 }
 
 #[test]
