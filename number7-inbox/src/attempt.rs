@@ -268,6 +268,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn nothing_is_put_off_for_more_than_thirty_days() {
+        let month = Duration::from_hours(720);
+        for (after, kept) in
+            [(Duration::from_secs(1), Duration::from_secs(1)), (Duration::MAX, month)]
+        {
+            let outcome = judge(&Settings::default(), "key", 1, Handled::Later(after)).1;
+            assert!(matches!(outcome, Outcome::Later { after } if after == kept), "{outcome:?}");
+        }
+    }
+
     #[tokio::test]
     async fn an_attempt_beyond_the_last_is_not_made() {
         let settings = Settings { attempts: 2, ..Settings::default() };

@@ -48,7 +48,8 @@ async fn an_idle_worker_asks_twenty_times_a_second_at_most() {
 async fn what_one_turn_has_no_room_for_follows_at_once() {
     let (world, inbox) = inbox_of(1_000).await;
     let begun = Arc::new(Mutex::new(Vec::new()));
-    let ends_at = Instant::now() + Duration::from_secs(8);
+    let start = Instant::now();
+    let ends_at = start + Duration::from_secs(8);
     let (seen, node) = (Arc::clone(&begun), world.clone());
     let worker = inbox.worker(move |event: AcceptedEvent| {
         seen.lock().unwrap().push(Instant::now());
@@ -66,6 +67,8 @@ async fn what_one_turn_has_no_room_for_follows_at_once() {
     };
     worker.concurrency(1_000).run_until(recorded).await;
     let begun = begun.lock().unwrap();
+    // After the call that makes the worker known.
+    assert!(begun[0] - start <= 2 * LONGEST_CALL, "begun after {:?}", begun[0] - start);
     assert!(begun[999] - begun[0] <= 3 * LONGEST_CALL, "begun within {:?}", begun[999] - begun[0]);
     assert_eq!(world.seen().violation, None);
 }
