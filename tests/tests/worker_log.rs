@@ -11,6 +11,7 @@ use number7_tests::{
 };
 use sqlx::{Connection, SqlitePool};
 use tempfile::NamedTempFile;
+use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
@@ -19,6 +20,7 @@ async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(writer).init();
     every_attempt_has_a_span(from_now_on(&log)).await;
     what_was_not_committed_is_told(from_now_on(&log)).await;
+    a_lost_lease_is_told(from_now_on(&log)).await;
     an_outage_is_told_once(from_now_on(&log)).await;
 }
 
@@ -78,6 +80,31 @@ async fn what_was_not_committed_is_told(log: impl Fn() -> String) {
     assert_eq!(told.len(), 1, "{log}");
     assert!(told[0].contains("WARN"), "{log}");
     assert!(told[0].contains("key=\"job.completed:forgets\" attempt=1"), "{log}");
+}
+
+async fn a_lost_lease_is_told(log: impl Fn() -> String) {
+    static LATE: Notify = Notify::const_new();
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "late").await;
+    let worker = inbox.worker(async |event: AcceptedEvent| {
+        if event.attempt() == 1 {
+            LATE.notified().await;
+        }
+        Ok::<_, BoxError>(())
+    });
+    let worker = Running::start(worker);
+    until(async || inbox.stats().await.unwrap().in_hand == 1).await;
+    store.take_over().await;
+    store.settled(PATIENCE).await;
+    LATE.notify_one();
+    until(async || log().contains("its end does not count")).await;
+    worker.stop().await;
+    let log = log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("was lost")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("WARN"), "{log}");
+    assert!(told[0].contains("key=\"job.completed:late\" attempt=1"), "{log}");
 }
 
 async fn an_outage_is_told_once(log: impl Fn() -> String) {
