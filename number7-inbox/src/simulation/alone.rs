@@ -145,6 +145,27 @@ async fn a_failing_store_is_asked_ever_less_often() {
     worker.run_until(outage).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_records_what_it_can_within_a_lease() {
+    let (world, inbox) = inbox_of(1).await;
+    let node = world.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        node.seen().handled.insert(event.key);
+        async {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, Failure>(())
+        }
+    });
+    let outage = async {
+        sleep(Duration::from_millis(500)).await;
+        world.seen().away_until = Instant::now() + LEASE / 2;
+    };
+    worker.lease(LEASE).run_until(outage).await;
+    let is_done =
+        world.memory.apply(|tables| tables.tasks.values().all(|task| task.status == "Done"));
+    assert!(is_done, "the event was handled, and will be handled again");
+}
+
 /// Nobody else took its event over, but somebody may have.
 #[tokio::test(start_paused = true)]
 async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
