@@ -31,6 +31,15 @@ fn from_now_on(log: &NamedTempFile) -> impl Fn() -> String {
     move || read().split_off(start)
 }
 
+/// One line has the text: a warning of the first attempt at the event.
+#[track_caller]
+fn assert_warned_once(log: &str, text: &str, key: &str) {
+    let told: Vec<_> = log.lines().filter(|line| line.contains(text)).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("WARN"), "{log}");
+    assert!(told[0].contains(&format!("key=\"{key}\" attempt=1")), "{log}");
+}
+
 async fn every_attempt_has_a_span(log: impl Fn() -> String) {
     let store = Store::sqlite();
     let inbox = store.open().await;
@@ -75,11 +84,7 @@ async fn what_was_not_committed_is_told(log: impl Fn() -> String) {
     let worker = worker.backoff(Duration::ZERO, Duration::ZERO);
     worker.run_until(store.settled(PATIENCE)).await;
 
-    let log = log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("has not committed")).collect();
-    assert_eq!(told.len(), 1, "{log}");
-    assert!(told[0].contains("WARN"), "{log}");
-    assert!(told[0].contains("key=\"job.completed:forgets\" attempt=1"), "{log}");
+    assert_warned_once(&log(), "has not committed", "job.completed:forgets");
 }
 
 async fn a_lost_lease_is_told(log: impl Fn() -> String) {
@@ -100,11 +105,7 @@ async fn a_lost_lease_is_told(log: impl Fn() -> String) {
     LATE.notify_one();
     until(async || log().contains("its end does not count")).await;
     worker.stop().await;
-    let log = log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("was lost")).collect();
-    assert_eq!(told.len(), 1, "{log}");
-    assert!(told[0].contains("WARN"), "{log}");
-    assert!(told[0].contains("key=\"job.completed:late\" attempt=1"), "{log}");
+    assert_warned_once(&log(), "was lost", "job.completed:late");
 }
 
 async fn an_outage_is_told_once(log: impl Fn() -> String) {
