@@ -14,7 +14,8 @@ use number7_core::{SIGNATURE_HEADER, Secret};
 use webhook_verify::actix::{VerifiedBody, WebhookConfig};
 
 use crate::{
-    Receiver, SECRET, batch, is_signed_as_usual, is_signed_with_care, scheme, use_typed, use_value,
+    Receiver, SECRET, batch, hash_alone, is_signed_as_usual, is_signed_with_care, scheme,
+    use_typed, use_value,
 };
 
 fn signature(request: &HttpRequest) -> Option<&str> {
@@ -65,6 +66,17 @@ pub(crate) async fn measure(
             Receiver::Number7 => {
                 let verify = VerifyNumber7::new(Secret::new(SECRET).unwrap());
                 config.service(at.wrap(verify).route(web::post().to(number7)))
+            }
+            Receiver::Floor => {
+                let hash = hash_alone(body);
+                let empty = async || HttpResponse::Ok().finish();
+                config.service(
+                    at.wrap_fn(move |request, inner| {
+                        hash();
+                        inner.call(request)
+                    })
+                    .route(web::post().to(empty)),
+                )
             }
         };
     };

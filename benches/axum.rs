@@ -12,11 +12,12 @@ use axum::{
 use bytes::Bytes;
 use number7_core::{SIGNATURE_HEADER, Secret};
 use number7_tower::{Event, Verified, VerifyNumber7};
-use tower::Service;
+use tower::{Service, util::MapRequestLayer};
 use webhook_verify::{Provider, VerifyOptions, verify};
 
 use crate::{
-    Receiver, SECRET, batch, is_signed_as_usual, is_signed_with_care, scheme, use_typed, use_value,
+    Receiver, SECRET, batch, hash_alone, is_signed_as_usual, is_signed_with_care, scheme,
+    use_typed, use_value,
 };
 
 fn signature(headers: &HeaderMap) -> Option<&str> {
@@ -71,7 +72,7 @@ async fn number7(Verified(event): Verified<Event>) -> StatusCode {
     StatusCode::OK
 }
 
-fn app(receiver: Receiver) -> Router {
+fn app(receiver: Receiver, body: &Bytes) -> Router {
     let route = match receiver {
         Receiver::Usual => post(usual),
         Receiver::Careful => post(careful),
@@ -84,12 +85,19 @@ fn app(receiver: Receiver) -> Router {
         #[cfg(not(feature = "svix"))]
         Receiver::Svix => unreachable!("it is not built in"),
         Receiver::Number7 => post(number7).layer(VerifyNumber7::new(Secret::new(SECRET).unwrap())),
+        Receiver::Floor => {
+            let hash = hash_alone(body);
+            post(async || StatusCode::OK).layer(MapRequestLayer::new(move |request| {
+                hash();
+                request
+            }))
+        }
     };
     Router::new().route("/webhook", route)
 }
 
 pub(crate) fn measure(receiver: Receiver, headers: &[(&str, String)], body: &Bytes) -> Duration {
-    let mut app = app(receiver);
+    let mut app = app(receiver, body);
     let request = || {
         let request = Request::post("/webhook");
         let request =
