@@ -1,11 +1,11 @@
-//! What it costs to verify and to type a delivery, in axum and in actix-web: with number7, with a
+//! What it costs to verify and to parse a delivery, in axum and in actix-web: with number7, with a
 //! handler as it is usually written by hand, with a careful one, and with two other crates. The floor is
 //! what no layer can do without: the framework's own work, and one HMAC.
 //!
-//! `cargo bench -p number7-benches` prints the time of a request, and its ratio to the usual handler.
-//! All are measured in turn, and the smallest time of each counts. `-- --instructions` counts
-//! instructions instead, which a busy machine does not change; it needs valgrind, in which SHA-256 is
-//! computed without the instructions that most processors have for it.
+//! `cargo bench -p number7-benches --bench verification` prints the time of a request, and its ratio to
+//! the usual handler. All are measured in turn, and the smallest time of each counts. `-- --instructions`
+//! counts instructions instead, which a busy machine does not change. It needs valgrind, which computes
+//! SHA-256 without the instructions that most processors have for it.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
 #[cfg(feature = "svix")]
