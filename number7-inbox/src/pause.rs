@@ -16,7 +16,8 @@ impl Pause {
         (Self(Arc::new(sender)), receiver)
     }
 
-    /// From now on the worker claims nothing. What it has in hand goes on.
+    /// From now on the worker claims nothing, except by a statement that is on its way already.
+    /// What it has in hand goes on.
     pub fn pause(&self) {
         self.0.send_replace(true);
     }

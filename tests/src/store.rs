@@ -105,15 +105,15 @@ impl Store {
         .await
     }
 
-    /// How many keys are known that have no payload.
+    /// How many keys have no payload, or payloads no key.
     pub async fn keys_without_payload(&self) -> i64 {
         self.count(
             "job IS NULL OR length(job) = 0 OR idempotency_key IS NULL",
             "
             local tasks = redis.call('HVALS', 'number7:keys')
-            local count = redis.call('HLEN', 'number7:data') - #tasks
+            local count = redis.call('HLEN', 'number7:data') + #tasks
             for _, task in ipairs(tasks) do
-                count = count + 1 - redis.call('HEXISTS', 'number7:data', task)
+                count = count - 2 * redis.call('HEXISTS', 'number7:data', task)
             end
             return count",
         )
