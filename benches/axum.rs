@@ -54,7 +54,7 @@ async fn after_svix(
     }
 }
 
-/// Its layer holds a marker of the body's type that is not `Sync`, as axum wants layers to be.
+/// Not by its layer: that has a marker of the body's type and is not `Sync`, as axum demands.
 async fn after_webhook_verify(
     State(known): State<Arc<(Provider, webhook_verify::Secret)>>,
     headers: HeaderMap,

@@ -1,5 +1,5 @@
-//! Finds out which engines are here, so that tests of those that are not count as ignored.
-//! In CI none is ignored: there the absence of an engine fails.
+//! Finds out which engines are here, so that tests of missing ones count as ignored. In CI none is
+//! ignored: there the absence of an engine fails.
 
 use std::{env, fs, path::PathBuf};
 

@@ -36,7 +36,7 @@ struct Vendor {
     jobs: Arc<Mutex<HashMap<String, bool>>>,
 }
 
-/// The vendor's API. It delivers its webhooks to an URL.
+/// The vendor's API. It delivers its webhooks to a URL.
 pub fn vendor(secret: Secret, callback: &str) -> Router {
     let (client, jobs) = (Client::new(), Arc::default());
     Router::new()

@@ -26,7 +26,7 @@ fn command(program: impl AsRef<OsStr>) -> Command {
 /// The command line, which is built beside the examples, with their secret.
 fn number7() -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("number7");
-    assert!(program.exists(), "it is built by `cargo test --workspace`");
+    assert!(program.exists(), "run `cargo test --workspace`");
     let mut number7 = command(program);
     number7.env("WEBHOOK_SECRET", DEMO_SECRET);
     number7
@@ -322,7 +322,7 @@ fn the_inbox_is_watched() {
     assert!(look.contains(r#""key":"job.completed:job_slow""#), "{look}");
     let listed = inbox(&["list", "--state", "in_hand"], &folder).1;
     let head = "1 event in the state in_hand\njob.completed:job_slow  for ";
-    assert!(listed.starts_with(head) && listed.contains(", its worker was heard of "), "{listed}");
+    assert!(listed.starts_with(head) && listed.contains(", its worker was seen "), "{listed}");
     // The first page, and the last.
     assert!(receiver.send(&["--job", "job_slow", "--event", "failed"]).status.success());
     let page = loop {

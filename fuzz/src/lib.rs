@@ -50,7 +50,7 @@ pub const TARGETS: [(&str, Target, &[&str]); 5] = [
     ("diagnosis", diagnosis, &["verified", "recognized", "diagnosed", "not diagnosed"]),
 ];
 
-/// What bytes are that `arbitrary` makes nothing of.
+/// The kind of bytes that `arbitrary` rejects.
 const NOTHING: &str = "nothing";
 
 /// So small that a fuzzer gets over it.
@@ -217,7 +217,7 @@ pub fn event(data: &[u8]) -> &'static str {
     let read = match read {
         Ok(read) => read,
         Err(error) => {
-            // Of what is not asked for, more is passed over than `Value` can hold.
+            // In skipped fields the core allows more than `Value` can hold.
             let error = error.to_string();
             let passed_over = ["number out of range", "surrogate", "hex escape", "recursion limit"];
             let is_passed_over = passed_over.iter().any(|known| error.contains(known));

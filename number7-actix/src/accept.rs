@@ -7,10 +7,10 @@ use crate::{Verified, VerifiedError, log};
 
 /// The handler that takes what [`VerifyNumber7`](crate::VerifyNumber7) verified into an inbox.
 ///
-/// It answers 200 once the inbox has the event, new or known; 400 where the authentic body names no
-/// event; 503 with `Retry-After` where the inbox fails or takes too long; and 500 where the
-/// middleware is missing. An event that this version cannot type is accepted as it is, and typed by
-/// whoever works on it.
+/// It answers 200 once the inbox has the event, new or known; 400 if the authentic body names no
+/// event; 503 with `Retry-After` if the inbox fails or takes too long; and 500 if the middleware is
+/// missing. An event that this version cannot type is accepted as it is, and typed by whoever works
+/// on it.
 ///
 /// # Example
 ///
@@ -27,7 +27,7 @@ use crate::{Verified, VerifiedError, log};
 ///     }
 /// }
 /// ```
-// Much is as in number7-tower: a type of the core could not implement a foreign trait here, and one around it
+// Much as in number7-tower: a type of the core cannot implement a foreign trait here, and a wrapper
 // would be as long.
 pub struct AcceptNumber7<I> {
     inbox: Arc<I>,

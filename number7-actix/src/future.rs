@@ -52,7 +52,7 @@ pin_project! {
     struct Reading {
         payload: Payload,
         intake: Option<Intake>,
-        // Armed at the first wait.
+        // Set at the second wait.
         #[pin]
         deadline: Option<Sleep>,
     }

@@ -23,8 +23,8 @@ pub struct VerifyNumber7 {
 }
 
 impl VerifyNumber7 {
-    /// Takes a [`Secret`](number7_core::Secret), or a [`Verifier`] where several secrets are
-    /// accepted or the limits differ.
+    /// Takes a [`Secret`](number7_core::Secret), or a [`Verifier`] if several secrets are accepted
+    /// or the limits differ.
     #[must_use]
     pub fn new(verifier: impl Into<Verifier>) -> Self {
         Self { verifier: verifier.into() }

@@ -100,7 +100,8 @@ impl Client {
         Ok(Self(config.build().into()))
     }
 
-    /// Delivers, and retries so often what is not answered 2xx. Whether it was accepted in the end.
+    /// Delivers, and retries until a 2xx, `retries` times at most. Whether it was accepted in the
+    /// end.
     pub(crate) fn deliver(
         &self,
         url: &Uri,
@@ -148,7 +149,7 @@ impl Client {
 
 /// Takes a URL of HTTP or HTTPS.
 pub(crate) fn url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|_| "it is no URL")?;
+    let url: Uri = text.parse().map_err(|_| "not a URL")?;
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     match url.scheme_str() {
@@ -156,7 +157,7 @@ pub(crate) fn url(text: &str) -> Result<Uri, String> {
             Err("a URL with a user or a password is not taken".into())
         }
         Some("http" | "https") if has_port && url.port_u16().is_none() => {
-            Err("its port is none".into())
+            Err("invalid port".into())
         }
         Some("http" | "https") => Ok(url),
         _ => Err("it has to begin with http:// or https://".into()),

@@ -1,4 +1,4 @@
-//! What is printed: text, coloured where a terminal is, or JSON.
+//! What is printed: text, coloured on a terminal, or JSON.
 
 use std::{error::Error, io::Write};
 
@@ -23,7 +23,7 @@ impl Output {
         self.json
     }
 
-    /// Prints a text, or this instead of it.
+    /// Prints the text, or the JSON.
     pub(crate) fn print(self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
         match self.json {
             true => line(&json().to_string()),
@@ -31,7 +31,7 @@ impl Output {
         }
     }
 
-    /// Says something to whoever reads along, and nothing to scripts.
+    /// Prints a note for people, not for scripts.
     pub(crate) fn note(self, text: &str) {
         if !self.json {
             anstream::eprintln!("{FAINT}{text}{FAINT:#}");

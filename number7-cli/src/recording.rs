@@ -24,7 +24,7 @@ pub(crate) struct Recorded {
     body: Bytes,
 }
 
-/// Bytes: a text where they are one, else base64.
+/// Bytes: as a text if they are one, else as base64.
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 enum Bytes {
@@ -104,7 +104,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Recorded>, BoxError> {
             Ok(delivery) => recorded.push(delivery),
             Err(_) if line.trim().is_empty() => {}
             Err(error) => warn(&format!(
-                "{}: line {} is no recorded delivery, and is left out: {error}",
+                "{}: line {} is not a recorded delivery, and is skipped: {error}",
                 file.display(),
                 number + 1
             )),

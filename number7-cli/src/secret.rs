@@ -36,8 +36,8 @@ impl SecretArgs {
         let Some(file) = &self.secret_file else {
             return Secret::from_env(&self.secret_env).map_err(|error| match error.kind() {
                 SecretErrorKind::NotSet => format!(
-                    "the environment variable {} is not set: export it, or name another place of \
-                     the secret by --secret-env or --secret-file",
+                    "the environment variable {} is not set: export it, or name another source \
+                     of the secret with --secret-env or --secret-file",
                     self.secret_env
                 )
                 .into(),
@@ -78,7 +78,7 @@ pub(crate) fn diagnosing(secret: Secret, recognized: &[Recognized]) -> Result<Ve
     let mut verifier = Verifier::new(secret).diagnose(clock);
     for Recognized { name, variable } in recognized {
         if !names.insert(name) {
-            return Err(format!("there is a secret named {name} already: --recognize").into());
+            return Err(format!("--recognize: there already is a secret {name}").into());
         }
         verifier = verifier.recognize(&**name, Secret::from_env(variable)?);
     }

@@ -291,7 +291,7 @@ async fn each_fault_is_named_and_nothing_else() {
         ),
         (
             Fault::FailsWithoutHeader,
-            &["fails where there is no signature header", "a signature behind the body"],
+            &["fails where there is no signature header", "a signature in a trailer"],
         ),
         (Fault::Inflates, &["something inflates bodies before they are verified"]),
         (Fault::WorksFirst, &["a forged event takes as long as work does"]),
@@ -308,7 +308,7 @@ async fn each_fault_is_named_and_nothing_else() {
         (Fault::WantsJson, &["only read if its content-type is application/json"]),
         (Fault::FailsOnNoEvent, &["an authentic body that is no event makes the receiver fail"]),
         (Fault::PicksOneSignature, &["of several signatures one is picked"]),
-        (Fault::ClosesOnRefusals, &["the connection is closed without an answer"]),
+        (Fault::ClosesOnRefusals, &["the connection was closed without an answer"]),
         (Fault::WantsALength, &["a chunked body is not taken"]),
         (Fault::DecodesTexts, &["converts the body to a text and back"]),
         (Fault::TellsWhyInAHeader, &["the answers tell a sender what is wrong"]),

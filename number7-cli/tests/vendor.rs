@@ -72,7 +72,7 @@ fn the_vendors_receiver_for_express() {
     let expected = [
         // `timingSafeEqual` throws where the lengths differ, and `Buffer.from` where there is none.
         "fails where there is no signature header",
-        "a signature behind the body",
+        "a signature in a trailer",
         "fails where the signature is wrong",
         // `express.raw` takes one content-type, inflates, and has a limit of 100 kB and no deadline.
         "only read if its content-type is application/json",
@@ -101,7 +101,7 @@ fn the_vendors_receiver_for_flask() {
         "waits for a body that its headers already refuse",
         "waited for too long",
         "fails where a body breaks off",
-        "a signature behind the body",
+        "a signature in a trailer",
         "the digits of the signature are compared as text",
     ];
     assert_mends(found, &expected);

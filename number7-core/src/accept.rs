@@ -74,9 +74,9 @@ pub trait Accept: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`RejectionKind::Untypable`] (400) where the authentic body names no event, and
-    /// [`RejectionKind::NotStored`] (503) where [`store`](Self::store) fails. Return it with `?` as the
-    /// framework's error, and the sender gets the right status.
+    /// [`RejectionKind::Untypable`] (400) if the authentic body names no event, and
+    /// [`RejectionKind::NotStored`] (503) if [`store`](Self::store) fails. Return it with `?`, and
+    /// the sender gets the right status.
     fn accept(
         &self,
         delivery: &Delivery,

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// Chunks from this size on are kept as they are and joined once, at the end: 4 KiB. Smaller ones
-/// are joined as they come, since a kept chunk costs its bookkeeping and the whole buffer that it
-/// was read into.
+/// The first chunk, and chunks of this size or more, are kept and joined once, at the end: 4 KiB.
+/// Others are joined as they come, because a kept chunk also keeps the whole buffer that it was
+/// read into.
 const KEEP_FROM: usize = 4096;
 
 #[derive(Default)]
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn only_large_chunks_are_kept_as_they_are() {
+    fn small_chunks_after_the_first_are_joined() {
         let small = Bytes::from(vec![b'a'; KEEP_FROM - 1]);
         let large = Bytes::from(vec![b'b'; KEEP_FROM]);
         let all = joined(&[small.clone(), small.clone(), small, large.clone()]);

@@ -1,7 +1,7 @@
 //! A test of the [contract](Accept#contract) of inboxes, for any implementation.
 //!
 //! Describe yours as a [`Place`] and call the five functions, each in a test of its own. They need
-//! no particular async runtime, and panic where a promise is broken.
+//! no particular async runtime, and panic if a promise is broken.
 //!
 //! # Example
 //!
@@ -140,7 +140,7 @@ pub async fn one_of_many_is_new<P: Place>(place: &P) {
 /// Promise 3: a future that is dropped at any await point leaves either nothing or the whole
 /// record, and never makes a later call lie.
 ///
-/// That an error is just as harmless is for your own tests, which can provoke one.
+/// Test yourself that an error is just as harmless: only you can provoke one.
 ///
 /// # Panics
 ///

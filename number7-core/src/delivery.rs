@@ -68,15 +68,14 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// The body is no JSON object, names no event, or is an event of a known name that lacks a
-    /// field or has one of a wrong type. Unknown events, fields, document types and statuses are
-    /// no errors.
+    /// The body is not a JSON object, names no event, repeats a field, or is a known event with a
+    /// missing or wrongly typed field. Unknown events, fields, document types and statuses are not
+    /// errors.
     pub fn event(&self) -> Result<Event, EventError> {
         Event::from_json(&self.body)
     }
 
-    /// What a repeated delivery of the same event has in common with the first: the event's name
-    /// and its job.
+    /// The key that all deliveries of one event share: the event's name and its job.
     ///
     /// # Errors
     ///

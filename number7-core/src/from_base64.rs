@@ -19,7 +19,7 @@ pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
         b'+' | b'/' => Some(*byte),
         byte => byte.is_ascii_alphanumeric().then_some(*byte),
     };
-    // Nothing may follow the padding.
+    // What follows the padding is ignored.
     let text = text.split(|byte| *byte == b'=').next()?;
     let mut digits: Vec<_> = text.iter().filter_map(digit).collect();
     // A single digit left over is less than a byte.

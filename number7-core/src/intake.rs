@@ -53,8 +53,8 @@ pub struct Intake {
 /// How to wait for the next chunk of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Yield to the executor once, and then ask for the chunk again. A server hands over a body that has
-    /// reached the socket only after it was asked for, and such a body must not count as waited for.
+    /// Yield to the executor once, and then ask for the chunk again. A server hands over a body
+    /// that is already at the socket only when asked. Such a body must not count as waited for.
     OneTurn,
     /// Wait, but no longer than this in total: one timer for the whole body, started when this is first
     /// returned. When it ends, refuse with [`RejectionKind::BodyTooSlow`].
@@ -144,7 +144,7 @@ impl fmt::Debug for Intake {
 }
 
 /// The name of the secret that made the signature. The first one's HMAC came with the chunks; the
-/// further ones are tried only where it does not match.
+/// further ones are tried only if it does not match.
 fn signer(
     verifier: &Verifier,
     signature: &Signature,
@@ -184,7 +184,7 @@ mod tests {
         let mut slow = intake(&verifier);
         assert_eq!(wait(&mut slow), Ok(Wait::OneTurn));
         slow.push("a".into()).unwrap();
-        assert_eq!(wait(&mut slow), deadline, "a byte in each turn is no way around the clock");
+        assert_eq!(wait(&mut slow), deadline, "a byte in each turn cannot avoid the timer");
         slow.push("b".into()).unwrap();
         assert_eq!(wait(&mut slow), deadline);
 

@@ -1,9 +1,8 @@
 //! Requests that show whether a receiver keeps the rules, and what to make of its answers.
 //!
-//! [`Probes`] has the requests. Put them to a receiver of yours by `assert_receiver` of
-//! `number7-tower` or `number7-actix`, in a test, or by the command `number7 doctor URL`, over a
-//! real connection. This module does no I/O: whoever sends a probe tells a [`Report`] what was
-//! seen.
+//! [`Probes`] has the requests. In a test, send them with `assert_receiver` of `number7-tower` or
+//! `number7-actix`; over a real connection, with `number7 doctor URL`. This module does no I/O: the
+//! sender of a probe tells a [`Report`] what it saw.
 //!
 //! # Example
 //!

@@ -15,9 +15,9 @@ pub const MAX_KEY_LENGTH: usize = 255;
 
 /// A verified event on its way into an [inbox](crate::Accept): its key and its signed JSON.
 ///
-/// Only a [`Delivery`] can be made one, so holding it is the evidence that the event is authentic.
-/// It is no evidence that this version can type it: an event that has a name is recorded as it is,
-/// and typed where it is worked on.
+/// It is made only from a [`Delivery`], so holding one proves that the event is authentic. It does
+/// not prove that this version can parse it: an event with a name is recorded as it is, and the
+/// worker parses it.
 ///
 /// # Example
 ///
@@ -78,7 +78,7 @@ impl Record {
         Ok(key)
     }
 
-    /// What a repeated delivery of the same event has in common with the first.
+    /// The key that all deliveries of one event share.
     ///
     /// It is the text of the [`IdempotencyKey`](crate::IdempotencyKey), `job.completed:job_abc123`.
     /// If there is no [`Subject::job_id`](crate::Subject::job_id), it is the event's name and the SHA-256

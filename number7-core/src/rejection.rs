@@ -6,8 +6,7 @@ use crate::{Diagnosis, EventError, diagnosis::Undiagnosed};
 
 /// How long a sender that was answered 503 is asked to wait: 1 second.
 ///
-/// Places become free all the time, and the sender gives up after three retries: a longer wait
-/// would only bring it closer to that.
+/// Places become free all the time, so there is no reason to ask for a longer wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The refusal of a request.
@@ -96,8 +95,7 @@ impl Rejection {
         }
     }
 
-    /// The source where it is ours or an inbox's. An error of the user's own type may quote the
-    /// body.
+    /// The source if it is ours or an inbox's. An error of the user's own type may quote the body.
     fn shown(&self) -> Option<&dyn fmt::Display> {
         let source = self.source.as_deref()?;
         match self.kind {
@@ -153,8 +151,7 @@ pub enum RejectionKind {
     /// The body is larger than [`Verifier::body_limit`](crate::Verifier::body_limit), by its
     /// declared length or as it arrived.
     BodyTooLarge,
-    /// More than [`Verifier::max_held_bodies`](crate::Verifier::max_held_bodies) bodies are waited
-    /// for.
+    /// All [`Verifier::max_held_bodies`](crate::Verifier::max_held_bodies) places are taken.
     TooManyBodies,
     /// The body took longer than [`Verifier::body_deadline`](crate::Verifier::body_deadline).
     BodyTooSlow,
@@ -214,7 +211,7 @@ impl RejectionKind {
                  body was changed on its way"
             }
             Self::BodyEncoded => "the body has a content-encoding, which is never undone",
-            Self::TooOld => "the event is older than the maximum age, or has no timestamp",
+            Self::TooOld => "the event is too old, or has no readable timestamp",
             Self::Untypable => "the body is authentic but not what the handler asks for",
             Self::NotStored => "the event could not be stored",
             Self::StoredTooSlowly => "the event was not stored within the deadline",

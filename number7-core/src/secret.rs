@@ -199,8 +199,8 @@ fn refuse_malformed(secret: &[u8]) -> Result<(), SecretErrorKind> {
     }
 }
 
-/// What is left over from copying a text. A vertical tab is not, but may be a byte of a binary key,
-/// as in RFC 4231.
+/// White space as copying leaves it. Not a vertical tab, which may be a byte of a binary key, as in
+/// RFC 4231.
 fn is_white_space(character: char) -> bool {
     match character.is_ascii() {
         true => character.is_ascii_whitespace(),

@@ -15,7 +15,7 @@ const BYTES: usize = 32;
 /// The HMAC-SHA256 of a body.
 ///
 /// Two signatures are compared in constant time, and in no other way. [`Display`](fmt::Display)
-/// writes what the header carries: 64 lower-case hex digits. [`Debug`] writes none of them, since
+/// writes what the header carries: 64 lower-case hex digits. [`Debug`] writes none of them, because
 /// a signature that verifies is worth as much as the body that it signs.
 ///
 /// # Example

@@ -215,7 +215,7 @@ impl Verifier {
         self.with(|policy| policy.max_age = Some(MaxAge { limit, clock }))
     }
 
-    /// Looks for the cause where a signature does not match, for the receiver's own log:
+    /// Looks for the cause if a signature does not match, for the receiver's own log:
     /// [`Rejection::diagnosis`]. Off by default.
     ///
     /// The causes are the kinds of [`DiagnosisKind`](crate::DiagnosisKind). Most are proven: for example,
@@ -249,11 +249,11 @@ impl Verifier {
     ///
     /// # What it costs
     ///
-    /// Nothing where the signature matches. A mismatch costs some thousand HMACs of a small body, and
+    /// Nothing if the signature matches. A mismatch costs some thousand HMACs of a small body, and
     /// hashes and writes at most 20 MiB for a large one, which takes some ten milliseconds. Only
-    /// [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are looked into, and bodies over 64 KiB
-    /// are not. So a flood of forged requests takes at most 1.2 times as long as without a diagnosis:
-    /// `cargo bench -p number7-tests --bench diagnosis` measures it.
+    /// [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are looked into, and bodies over 64
+    /// KiB are not. So a flood of forged requests takes at most 1.2 times as long as without a
+    /// diagnosis: `cargo bench -p number7-tests --bench diagnosis` measures it.
     ///
     /// # Why it is no oracle
     ///

@@ -541,7 +541,7 @@ fn a_second_has_so_many_diagnoses_and_says_where_there_are_more() {
     for _ in 0..DIAGNOSES_PER_SECOND {
         assert!(forged().contains(": no known cause was found, so compare"), "{}", forged());
     }
-    assert!(forged().ends_with("there were others in the same second"), "{}", forged());
+    assert!(forged().ends_with("five others were diagnosed in that second"), "{}", forged());
 }
 
 #[test]

@@ -29,13 +29,13 @@ const MAX_ERROR_LENGTH: usize = 2_000;
 /// What is recorded of an attempt that has ended in a transaction, which counts only if that was not
 /// committed.
 pub(crate) const NOT_COMMITTED: &str =
-    "the handler returned Ok, and has not committed the transaction of finish_in";
+    "the handler returned Ok but did not commit the transaction of finish_in";
 
 /// A handler, without its types.
 pub(crate) type Handler =
     dyn Fn(AcceptedEvent) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync;
 
-/// Makes an attempt, unless the worker is to stop before it has ended.
+/// Makes an attempt. If `stop` fires before it ends, it is given up.
 pub(crate) async fn attempt(
     handler: &Handler,
     settings: &Settings,
@@ -46,8 +46,8 @@ pub(crate) async fn attempt(
     let Claim { task, number, key, stored, origin, history, .. } = claim;
     let (attempt, attempts) = (number.counted(), settings.attempts);
     let (outcome, note) = if attempt > attempts {
-        // The process died in the last attempt that counts. There is no further one.
-        let error = "the process ended in the middle of the last attempt".to_owned();
+        // There is no further attempt.
+        let error = "the worker of the last attempt was lost".to_owned();
         tracing::error!(target: "number7", key, "an event is a dead letter: {error}");
         (Outcome::Exhausted { error: error.clone() }, Some(error))
     } else {
@@ -146,7 +146,7 @@ fn judge(
         Handled::Permanent(error) => {
             tracing::error!(
                 target: "number7", key, attempt,
-                "an attempt failed for good, the event is a dead letter: {error}"
+                "an attempt failed for good; the event is a dead letter: {error}"
             );
             return ("permanent", Outcome::Dead { error: error.clone() }, Some(error));
         }
@@ -161,7 +161,7 @@ fn judge(
     if attempt >= settings.attempts {
         tracing::error!(
             target: "number7", key, attempt,
-            "the last attempt failed, the event is a dead letter: {error}"
+            "the last attempt failed; the event is a dead letter: {error}"
         );
         return (name, Outcome::Dead { error }, note);
     }

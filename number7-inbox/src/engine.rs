@@ -27,8 +27,8 @@ pub(crate) mod sqlite;
 
 /// How long one operation may take on the store: 4 seconds.
 ///
-/// It ends before [`DEFAULT_ACCEPT_DEADLINE`](number7_core::DEFAULT_ACCEPT_DEADLINE), so that the
-/// log says what the store was doing.
+/// It is shorter than [`DEFAULT_ACCEPT_DEADLINE`](number7_core::DEFAULT_ACCEPT_DEADLINE), so that
+/// the log has the error of the store.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long an operation waits for a connection: less than for all of it, so that its error says
@@ -50,8 +50,7 @@ const SERVICE: &str = "number7-inbox";
 
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, InboxError>>;
 
-/// One queue in one store. Every method is one atomic step, and answers or fails within
-/// [`STORE_TIMEOUT`].
+/// One queue in one store. Each statement or script is atomic, and limited by [`STORE_TIMEOUT`].
 pub(crate) trait Engine: Expectations {
     /// Stores an event unless its key is known.
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance>;
@@ -121,7 +120,7 @@ pub(crate) type Held = (String, String);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) worker: &'a str,
-    /// At most one for each task: the answer names tasks, and SQL applies only one of two.
+    /// At most one for each task: answers name only tasks, and SQL applies one of two.
     pub(crate) ends: &'a [End],
     /// How many events to claim at most.
     pub(crate) most: usize,
@@ -192,16 +191,16 @@ pub(crate) enum Outcome {
     Dead {
         error: String,
     },
-    /// It was not made, since there were enough before it. So it does not count, and if the one
-    /// before it is still going on somewhere, that one's end does.
+    /// It was not made, because no attempt was left. So it does not count. If the attempt before it
+    /// is still running somewhere, the end of that one does.
     Exhausted {
         error: String,
     },
 }
 
 impl Outcome {
-    /// The status by apalis' name. A dead letter is `Killed`, since apalis takes what is `Failed`
-    /// up again.
+    /// The status by apalis' name. A dead letter is `Killed`, because apalis takes `Failed` events
+    /// again.
     fn status(&self) -> &'static str {
         match self {
             Self::Done => "Done",
@@ -248,7 +247,7 @@ pub(crate) fn accepted_at(task: &str) -> Option<SystemTime> {
 
 /// What is wrong with a cursor that somebody has made up.
 pub(crate) fn no_cursor() -> InboxError {
-    InboxError::new(InboxErrorKind::Invalid, "this cursor is none of this list")
+    InboxError::new(InboxErrorKind::Invalid, "this cursor is not of this list")
 }
 
 /// Bounds an operation.

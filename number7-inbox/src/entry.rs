@@ -48,7 +48,7 @@ impl Entry {
     /// Since when it is due, in hand, done or dead, by the store's clock. For [`Later`](State::Later), when
     /// it will be due. An event whose worker was lost keeps its earlier due time.
     ///
-    /// SQLite and Redis keep it to the second in some states.
+    /// SQLite keeps whole seconds, and so does Redis in some states.
     #[must_use]
     pub fn since(&self) -> SystemTime {
         self.since

@@ -90,7 +90,7 @@ pub enum InboxErrorKind {
     Unreachable,
     /// The store did not answer within [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
     TooSlow,
-    /// SQLite: another process wrote for too long.
+    /// SQLite: another writer took too long.
     Busy,
     /// The disk is full, or Redis is at its `maxmemory`.
     Full,

@@ -68,8 +68,8 @@ impl<'de> Deserialize<'de> for StoredEvent {
 pub enum Origin {
     /// The vendor delivered it, and its signature was verified.
     Signed,
-    /// A worker [fetched](crate::Worker::reconcile) it, since it was never delivered. Nobody signed it:
-    /// it is as trustworthy as the connection that it was fetched by.
+    /// A worker [fetched](crate::Worker::reconcile) it, because it was never delivered. Nobody
+    /// signed it: it is as trustworthy as the connection that it was fetched by.
     Fetched,
 }
 
@@ -83,7 +83,7 @@ impl Origin {
         }
     }
 
-    /// As the stores have it, where a signed event has nothing.
+    /// As the stores have it: nothing for a signed event.
     pub(crate) fn read(name: Option<&str>) -> Self {
         match name {
             Some("fetched") => Self::Fetched,

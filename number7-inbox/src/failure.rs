@@ -4,8 +4,8 @@ use crate::BoxError;
 
 /// How an attempt failed, and what should happen to the event: what a handler returns.
 ///
-/// Any error converts into one with `?`, and means "try again after the backoff". So does a
-/// [`BoxError`], or any other error, that a handler returns.
+/// `?` turns any error into one that means "try again after the backoff". A handler may also return
+/// that error itself, such as a [`BoxError`].
 ///
 /// # Example
 ///

@@ -59,7 +59,7 @@ impl InHand {
                 let attempt = claim.number.counted();
                 tracing::warn!(
                     target: "number7", key, attempt,
-                    "the lease of an attempt was lost while its handler runs"
+                    "the lease of an attempt was lost while its handler ran"
                 );
                 claim.lost.cancel();
             }

@@ -21,7 +21,7 @@ const QUEUE: &str = "number7";
 /// How long a job can be expected: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How many entries are read at a time where most may not be wanted.
+/// How many entries are read at a time if most may not be wanted.
 const CHUNK: u32 = 500;
 
 /// How long the name of an inbox can be, in bytes.
@@ -29,8 +29,8 @@ const LONGEST_NAME: usize = 64;
 
 /// An inbox: where verified events are accepted, and worked on from.
 ///
-/// It is cheap to clone; the clones share its connections. Which store it stands on is said in one
-/// line, [`Inbox::sqlite`], [`Inbox::postgres`] or [`Inbox::redis`], and nowhere else.
+/// It is cheap to clone; the clones share its connections. One line chooses its store:
+/// [`Inbox::sqlite`], [`Inbox::postgres`] or [`Inbox::redis`].
 #[derive(Clone)]
 pub struct Inbox {
     store: Store,
@@ -55,10 +55,9 @@ impl Inbox {
     /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
     /// share it.
     ///
-    /// The file is kept in SQLite's WAL mode with full synchronisation, so that what is confirmed
-    /// is on the disk. Beside it are `…-wal`, `…-shm`, and `…-turn`, the file at which processes queue to
-    /// write.
-    /// It must not lie on a network share.
+    /// The file uses SQLite's WAL mode with full synchronisation, so that what is confirmed is on
+    /// the disk. Beside it are `…-wal`, `…-shm`, and `…-turn`, where processes queue to write. It
+    /// must not lie on a network share.
     ///
     /// # Errors
     ///
@@ -72,9 +71,9 @@ impl Inbox {
 
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
     ///
-    /// It makes the schema `apalis` in that database, with the extensions `hstore` and `pgcrypto`. A
-    /// server that is set to lose what it confirms (`fsync` or `synchronous_commit` off) is warned
-    /// about in the log.
+    /// It makes the schema `apalis` in that database, with the extensions `hstore` and `pgcrypto`.
+    /// The log has a warning if the server may lose what it confirms (`fsync` or
+    /// `synchronous_commit` off).
     ///
     /// # Errors
     ///
@@ -90,10 +89,10 @@ impl Inbox {
     /// An inbox in the file that a pool of `sqlx` 0.9 is on, for handlers that
     /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens its own three, since
-    /// its lease has to be renewed also while handlers use all connections of the pool. Give the pool's
-    /// options a `busy_timeout`, because SQLite has one writer at a time, and begin transactions that
-    /// write by `BEGIN IMMEDIATE`.
+    /// It takes over the pool's options, but not its connections: the inbox opens its own three,
+    /// because its lease has to be renewed also while handlers use all connections of the pool.
+    /// Give the pool's options a `busy_timeout`, because SQLite has one writer at a time, and begin
+    /// transactions that write by `BEGIN IMMEDIATE`.
     ///
     /// # Errors
     ///
@@ -108,8 +107,9 @@ impl Inbox {
     /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
     /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens up to 12 of its own,
-    /// since its lease has to be renewed also while handlers use all connections of the pool.
+    /// It takes over the pool's options, but not its connections: the inbox opens up to 12 of its
+    /// own, because its lease has to be renewed even while handlers use all connections of the
+    /// pool.
     ///
     /// # Errors
     ///
@@ -124,9 +124,9 @@ impl Inbox {
     /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
     ///
     /// All its keys begin with `number7:`, or `number7-name:` if the inbox is [named](Self::named),
-    /// except apalis' list of queues. Redis keeps what it
-    /// confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction`;
-    /// a server that is set otherwise is warned about in the log.
+    /// except apalis' list of queues. Redis keeps what it confirms only with `appendonly yes`,
+    /// `appendfsync always` and `maxmemory-policy noeviction`; if it is set otherwise, the log has
+    /// a warning.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl Inbox {
             #[cfg(feature = "redis")]
             Some(("redis" | "rediss" | "redis+unix", _)) => Self::redis(url).await,
             _ => {
-                let text = "the URL of an inbox begins with sqlite:, postgres:// or redis://, and \
+                let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis://, and \
                     needs the feature of that name";
                 Err(InboxError::new(InboxErrorKind::Invalid, text))
             }
@@ -291,8 +291,8 @@ impl Inbox {
 
     /// Lists the events in a state, the oldest first: at most `limit`, after the place of a cursor.
     ///
-    /// An event that is in the state the whole time is listed once, whatever becomes of the others
-    /// meanwhile.
+    /// An event that stays in the state is never left out. On Redis a due event may be listed
+    /// twice.
     ///
     /// # Errors
     ///
@@ -483,11 +483,11 @@ impl Inbox {
 
     /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
     ///
-    /// A worker of apalis' own can run on it, but what fails there does not become a
-    /// [dead letter](State::Dead), and is not forgotten. Its pool is the only connection that this inbox
+    /// A worker of apalis' own can run on it, but what fails there does not become a [dead
+    /// letter](State::Dead), and is not forgotten. Its pool is the only connection that this inbox
     /// writes with. For a busy tool, such as a dashboard, open the inbox a second time and use that
-    /// storage. Do not call its `vacuum`: it deletes dead letters, and events that are due after their
-    /// workers died.
+    /// storage. Do not call its `vacuum`: it deletes all finished events with their keys, and all
+    /// dead letters.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {

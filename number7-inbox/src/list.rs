@@ -64,8 +64,8 @@ pub struct Page<T = Entry> {
 /// A place in a list. As a text it can be given to whoever asks for the next page, in a URL for
 /// example.
 ///
-/// It stays valid whatever happens to the entries around it: what is there the whole time is listed
-/// once. Use it only with the list that it came from, such as that of one state.
+/// It stays valid whatever happens to the entries around it: what stays there is never left out.
+/// Use it only with the list that it came from, such as that of one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(String);
 

@@ -167,7 +167,7 @@ impl Reconcile {
             }
             Err(error) => tracing::warn!(
                 target: "number7", job, backoff = ?(first, longest),
-                "could not fetch an overdue job, it will be tried again: {error}"
+                "could not fetch an overdue job; it will be tried again: {error}"
             ),
         }
     }

@@ -31,7 +31,8 @@ pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
 /// being handled twice.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 
-/// The shortest lease: 4 seconds, because stores keep the time of a heartbeat in whole seconds.
+/// The shortest lease: 4 seconds, because some stores keep the time of a heartbeat in whole
+/// seconds.
 pub const MIN_LEASE: Duration = Duration::from_secs(4);
 
 /// The longest lease: 1 hour. Whatever crashed is back by then.
@@ -43,21 +44,22 @@ pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
 /// apart. Webhook senders that do publish it retry for three days, so a week is longer.
 pub const DEFAULT_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// How many jobs are asked for at a time unless it is set: 4. That is few enough that the vendor should
-/// not notice.
+/// How many jobs the vendor is asked about at a time unless it is set: 4. That is few enough that
+/// the vendor should not notice.
 pub const DEFAULT_FETCHES_AT_ONCE: usize = 4;
 
 /// How many jobs are asked for in a second unless it is set: 10. The vendor publishes no limit; a
 /// thousand lost events are fetched in less than two minutes.
 pub const DEFAULT_FETCHES_PER_SECOND: u32 = 10;
 
-/// How long a job that is not finished rests after it was asked for: 1 minute, doubled after each time.
+/// How long a job that is not finished rests after the vendor was asked about it: 1 minute, doubled
+/// after each time.
 pub const DEFAULT_FETCH_BACKOFF: Duration = Duration::from_secs(60);
 
 /// The longest that a job rests between two fetches: 1 hour.
 pub const DEFAULT_MAX_FETCH_BACKOFF: Duration = Duration::from_secs(3_600);
 
-/// The longest rest that can be set: 30 days. Not every store knows the ends of all durations.
+/// The longest rest that can be set: 30 days. Not every store can count longer ones.
 pub(crate) const LONGEST_REST: Duration = Duration::from_hours(30 * 24);
 
 /// The shortest rest between two fetches of a job.

@@ -10,7 +10,7 @@ pub struct Stats {
     pub due: u64,
     /// Events that wait for their next attempt, at a known time.
     pub later: u64,
-    /// Events that workers have, those of dead workers included until their lease ends.
+    /// Events that workers have in hand. Those of a dead worker count until others take them over.
     pub in_hand: u64,
     /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, if counting them
     /// takes longer than 25 ms, the number is used again for 100 times as long as that took. If it takes
@@ -19,8 +19,8 @@ pub struct Stats {
     /// Dead letters.
     pub dead: u64,
     /// How long the oldest due event has been due: zero if none is. SQLite keeps whole seconds. On
-    /// Redis it is the event that is next in line, which is the oldest but for what came back from
-    /// workers that died.
+    /// Redis it is the event that is next in line: the oldest, unless events of dead workers came
+    /// back.
     pub oldest_due: Duration,
     /// Workers that renewed their lease in the last 30 seconds. Each does so at least every 15 seconds, so
     /// a dead worker is counted for up to 30.

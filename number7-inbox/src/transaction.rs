@@ -27,15 +27,15 @@ impl AcceptedEvent {
     /// if, the transaction is committed. So effects in the same database happen exactly once, whatever
     /// is killed when.
     ///
-    /// The transaction has to be one of `sqlx` 0.9 on the database of the inbox. Call this as the last
-    /// thing before the commit, since the row of the event is locked from then on, and return `Ok` if
-    /// the commit succeeded. If the handler returns an error all the same, the event stays done; if it
-    /// returns `Ok` and has not committed, the attempt has failed.
+    /// The transaction has to be one of `sqlx` 0.9 on the database of the inbox. Call this as the
+    /// last thing before the commit, because the row of the event is locked from then on, and
+    /// return `Ok` if the commit succeeded. If the handler then returns an error, the event stays
+    /// done; if it returns `Ok` and has not committed, the attempt has failed.
     ///
     /// # Errors
     ///
-    /// [`InboxErrorKind::LeaseLost`] if another worker has the event by now, or nobody: do not commit.
-    /// Else what the database said, such as that the inbox is not there.
+    /// [`InboxErrorKind::LeaseLost`] if this attempt no longer holds the event: do not commit.
+    /// Otherwise the error of the database, for example that it has no inbox.
     ///
     /// # Example
     ///

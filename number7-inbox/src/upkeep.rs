@@ -137,7 +137,7 @@ impl<'a> Upkeep<'a> {
                 if !was_away {
                     tracing::warn!(
                         target: "number7", worker = self.worker,
-                        "could not renew the lease, and tries again until it can: {error}"
+                        "could not renew the lease, and will keep trying: {error}"
                     );
                 }
                 false
@@ -183,7 +183,8 @@ impl<'a> Upkeep<'a> {
         let Settings { retention, dead_retention, .. } = *self.settings;
         let pause = self.settings.sweep_interval();
         loop {
-            // No event is forgotten that settles a job which was not looked up, as after a long stop.
+            // Jobs are looked up first: an event that settles one must not be forgotten before
+            // that.
             let swept = match self.settle().await {
                 Ok(()) => self.engine.sweep(retention, dead_retention).await,
                 Err(error) => Err(error),

@@ -38,8 +38,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// stays small, and that nobody else waits for long.
 const MOST_AT_ONCE: usize = 256;
 
-/// How often attempts get the processor before the ends that are there are recorded: for some ten
-/// microseconds, which is little beside the commit that is spared.
+/// How often attempts may run before the ends at hand are recorded: for some ten microseconds,
+/// which is little beside the commit that is spared.
 const YIELDS: usize = 32;
 
 /// The pauses between tries while the store fails.
@@ -125,8 +125,8 @@ struct Worker {
     ends: Vec<End>,
     sender: mpsc::UnboundedSender<End>,
     receiver: mpsc::UnboundedReceiver<End>,
-    /// Tasks whose end the store did not take. They stay claimed while this worker lives: if it will never
-    /// take it, they would be begun again and again.
+    /// Tasks whose end the store refused. They stay claimed while this worker lives; otherwise they
+    /// would be begun again and again.
     given_up: HashSet<String>,
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
@@ -262,8 +262,8 @@ impl Worker {
             engine.release(worker, &claimed).await?;
             self.may_have_more = false;
         }
-        // An event that was claimed again may have two ends. They go into two turns, since the answer to a
-        // turn names the event only.
+        // An event that was claimed again may have two ends. They go into two turns, because the
+        // answer to a turn names the event only.
         let mut tasks = HashSet::new();
         let ends = self.ends.iter().take(MOST_AT_ONCE);
         let recorded = ends.take_while(|end| tasks.insert(&end.task)).count();
@@ -328,7 +328,7 @@ impl Worker {
         });
     }
 
-    /// The end of an attempt is recorded, or is not to be.
+    /// Drops an attempt whose end needs no more work.
     fn is_over(&mut self, end: &End, recorded: Recorded) {
         let (id, attempt) = ((end.task.clone(), end.number.of_all), end.number.counted());
         self.suspect.take_if(|suspect| *suspect == id);
@@ -414,13 +414,13 @@ impl Worker {
         });
         let pause = failure.pause;
         failure.pause = (pause * 2).min(LONGEST_PAUSE);
-        // After one lease without the store, other workers have taken over anyway.
+        // After one lease without the store, other workers may have taken over anyway.
         let is_long = failure.since.elapsed() > self.shared.job.settings.lease;
         if self.stop.is_cancelled() && is_long {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
                     target: "number7", task = end.task, attempt = end.number.counted(),
-                    "could not record an attempt, it will be repeated: {error}"
+                    "could not record an attempt; it will be repeated: {error}"
                 );
                 // The attempt was made, so it counts. Another worker takes the event over when the
                 // lease ends.
@@ -466,7 +466,7 @@ impl Shared {
         if let Err(error) = self.record(end).await {
             tracing::warn!(
                 target: "number7", task = end.task,
-                "could not record an attempt, it will be repeated: {error}"
+                "could not record an attempt; it will be repeated: {error}"
             );
         }
     }

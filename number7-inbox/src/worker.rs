@@ -47,7 +47,8 @@ impl Worker {
         Self { job, pause }
     }
 
-    /// How many events it has in hand at a time; [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY) unless it is set.
+    /// How many events it has in hand at a time;
+    /// [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY) unless it is set.
     ///
     /// # Panics
     ///
@@ -58,8 +59,9 @@ impl Worker {
         self
     }
 
-    /// How often an event is tried before it is a dead letter; [`DEFAULT_ATTEMPTS`](crate::DEFAULT_ATTEMPTS) unless it is
-    /// set. An attempt that a crash ended counts.
+    /// How often an event is tried before it is a dead letter;
+    /// [`DEFAULT_ATTEMPTS`](crate::DEFAULT_ATTEMPTS) unless it is set. An attempt that a crash
+    /// ended counts.
     ///
     /// # Panics
     ///
@@ -71,8 +73,9 @@ impl Worker {
     }
 
     /// How long a failed event rests: `first` after the first attempt, doubled after each, and
-    /// never longer than `longest` or 30 days; [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF)
-    /// unless it is set. SQLite keeps whole seconds, rounded up.
+    /// never longer than `longest` or 30 days; [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and
+    /// [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF) unless it is set. SQLite keeps whole
+    /// seconds, rounded up.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.job.settings.first_backoff = first;
         self.job.settings.max_backoff = longest.min(LONGEST_REST);
@@ -108,8 +111,8 @@ impl Worker {
         self
     }
 
-    /// How long one attempt may take. There is no limit unless it is set, since only the handler's author
-    /// knows how long a document may need.
+    /// How long one attempt may take. There is no limit unless it is set, because only the
+    /// handler's author knows how long a document may need.
     ///
     /// After this time the handler's future is dropped at the await point where it is, and the
     /// attempt has failed. A handler that blocks its thread is not ended by this.
@@ -162,13 +165,14 @@ impl Worker {
         self
     }
 
-    /// Asks the vendor for jobs that are [overdue](crate::Inbox::overdue), by an async function that is
-    /// called with the id of the job. Nothing is asked for unless it is set.
+    /// Asks the vendor about jobs that are [overdue](crate::Inbox::overdue), by an async function
+    /// that is called with the id of the job. Unless it is set, the vendor is not asked.
     ///
-    /// If it returns [`Fetched::Finished`], the event is stored under the key that its webhook would have
-    /// had: the handler is called once, and a webhook that comes later is a duplicate. Nobody signed such
-    /// an event, which [`AcceptedEvent::origin`] says. After anything else, an error, a panic, or
-    /// [`FETCH_TIMEOUT`](crate::FETCH_TIMEOUT), the job is asked for again after a backoff.
+    /// If it returns [`Fetched::Finished`], the event is stored under the key that its webhook
+    /// would have had: the handler is called as usual, and a later webhook is a duplicate. Nobody
+    /// signed such an event, which [`AcceptedEvent::origin`] says. After anything else, an error, a
+    /// panic, or [`FETCH_TIMEOUT`](crate::FETCH_TIMEOUT), the function is called again after a
+    /// backoff.
     ///
     /// Of all workers of an inbox one asks at a time. If it dies, another goes on after its lease. Up to
     /// [`DEFAULT_FETCHES_AT_ONCE`](crate::DEFAULT_FETCHES_AT_ONCE) calls run at a time, and
@@ -216,7 +220,7 @@ impl Worker {
         self
     }
 
-    /// How many overdue jobs are asked for at a time, and how many in a second.
+    /// How many overdue jobs the vendor is asked about at a time, and how many in a second.
     ///
     /// # Panics
     ///
@@ -228,13 +232,13 @@ impl Worker {
         self
     }
 
-    /// How long an overdue job that is not finished rests after it was asked for: `first` after the
-    /// first time, at least a second, doubled after each, and never longer than `longest` or 30 days;
-    /// [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
-    /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set. SQLite keeps
-    /// whole seconds, rounded up.
+    /// How long an overdue job that is not finished rests after the vendor was asked about it:
+    /// `first` after the first time, at least a second, doubled after each, and never longer than
+    /// `longest` or 30 days; [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
+    /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set. SQLite
+    /// keeps whole seconds, rounded up.
     pub fn fetch_backoff(mut self, first: Duration, longest: Duration) -> Self {
-        // Without a minimum, a job would be asked for as fast as the store can answer.
+        // Without a minimum, the vendor would be asked as fast as the store can answer.
         let longest = longest.clamp(SHORTEST_FETCH_REST, LONGEST_REST);
         let first = first.clamp(SHORTEST_FETCH_REST, longest);
         self.job.settings.fetch_rest = Rest { first, longest };

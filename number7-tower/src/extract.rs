@@ -56,7 +56,7 @@ where
 /// Why a handler did not get its [`Verified`], or could not accept it into an inbox.
 ///
 /// As a response it is what [`VerifyNumber7`](crate::VerifyNumber7) answers for the same
-/// [`Rejection`]; where the layer is missing, its text says so.
+/// [`Rejection`]; if the layer is missing, its text says so.
 #[derive(Clone, Debug)]
 pub struct VerifiedRejection(Rejection);
 

@@ -53,7 +53,7 @@ pin_project! {
         #[pin]
         body: B,
         intake: Option<Intake>,
-        // Armed at the first wait.
+        // Set at the second wait.
         #[pin]
         deadline: Option<Sleep>,
     }
@@ -133,7 +133,7 @@ where
 const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
 
 impl<S> Then<S> {
-    /// Gives the service's place to others while a sender that nobody knows lets us wait.
+    /// Gives the service's place to others while an unverified sender keeps us waiting.
     fn release(&mut self)
     where
         S: Clone,

@@ -21,7 +21,7 @@ pub(crate) fn refusal<B: Default>(rejection: Rejection) -> Response<B> {
     response
 }
 
-/// The same where the reason can be a developer's mistake, which has a text.
+/// The same if the reason can be a developer's mistake, which has a text.
 pub(crate) fn refusal_with_text<B: Default + From<&'static str>>(
     rejection: Rejection,
 ) -> Response<B> {

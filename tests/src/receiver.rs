@@ -124,7 +124,7 @@ impl Receiver {
         deliver(self.addr, body).map(|answer| answer.0)
     }
 
-    /// Delivers once, and returns what is answered: status and head.
+    /// Delivers once, and returns the status and the whole answer.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ fn request(body: &str) -> String {
     )
 }
 
-/// Delivers once, and returns what is answered: status and head.
+/// Delivers once, and returns the status and the whole answer.
 ///
 /// # Errors
 ///

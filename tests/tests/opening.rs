@@ -30,7 +30,7 @@ fn refused(opened: Result<Inbox, InboxError>, reason: &str) {
 fn refused_url(opened: Result<Inbox, InboxError>) {
     let error = opened.unwrap_err();
     assert_eq!(error.kind(), InboxErrorKind::Invalid, "{error}");
-    let reason = "the URL of an inbox begins with sqlite:, postgres:// or redis://";
+    let reason = "the URL of an inbox must begin with sqlite:, postgres:// or redis://";
     assert!(error.to_string().starts_with(reason), "{error}");
 }
 

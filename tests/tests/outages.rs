@@ -325,7 +325,7 @@ async fn a_late_end_of_an_attempt_that_was_put_off(engine: Engine) {
 /// The process dies in the only attempt. What its successor says of that arrives late, after the event
 /// was requeued; or it arrives at once, and the answer is lost.
 async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
-    const NOTE: &str = "the process ended in the middle of the last attempt";
+    const NOTE: &str = "the worker of the last attempt was lost";
     for network in [Network::Late(NOTE), Network::Unanswered(NOTE)] {
         let behind = Behind::start(engine).await;
         let gate = Gate::default();

@@ -152,7 +152,7 @@ async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
         let entry = inbox.show(&format!("job.completed:{job}")).await.unwrap().unwrap();
         assert_eq!((of(job), entry.state()), (times, state), "{job}: {entry:?}");
         if job.starts_with("forgets") {
-            assert!(entry.error().contains("has not committed"), "{entry:?}");
+            assert!(entry.error().contains("did not commit"), "{entry:?}");
         }
     }
     assert_eq!(effects(&store).await, [1, 1, 1, 1]);

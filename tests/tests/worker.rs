@@ -333,7 +333,7 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
     handled.worker(&inbox).attempts(3).run_until(store.settled(PATIENCE)).await;
     assert_eq!(handled.of("job.completed:job_1"), 3);
     let letters = dead_letters(&inbox).await;
-    assert_eq!(letters[0].error(), "the process ended in the middle of the last attempt");
+    assert_eq!(letters[0].error(), "the worker of the last attempt was lost");
 }
 
 async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
@@ -443,8 +443,8 @@ async fn redis_forgets_a_worker_that_crashed() {
     assert_eq!(workers().await, 0);
 }
 
-/// Its lease was lost while its process stood still. What it claimed before it has renewed that would be
-/// found by nobody if it died.
+/// Its lease was lost while its process stood still. If it claimed now and died, nobody would find
+/// what it had claimed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn redis_lets_nobody_claim_who_is_not_registered() {

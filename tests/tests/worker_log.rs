@@ -84,7 +84,7 @@ async fn what_was_not_committed_is_told(log: impl Fn() -> String) {
     let worker = worker.backoff(Duration::ZERO, Duration::ZERO);
     worker.run_until(store.settled(PATIENCE)).await;
 
-    assert_warned_once(&log(), "has not committed", "job.completed:forgets");
+    assert_warned_once(&log(), "did not commit", "job.completed:forgets");
 }
 
 async fn a_lost_lease_is_told(log: impl Fn() -> String) {

@@ -41,7 +41,7 @@ struct Args {
     #[arg(long)]
     fail: bool,
     /// Serve a dashboard at this address, or at this port of the loopback. It has no login, and shows
-    /// every event: put no other address here unless something in front of it asks for one. Not on Redis
+    /// every event: use another address only behind a proxy that asks for a login. Not on Redis
     #[arg(long, value_name = "ADDR", value_parser = address)]
     board: Option<SocketAddr>,
     /// Serve metrics for Prometheus at the path /metrics of this address, or of this port of the loopback
@@ -79,7 +79,6 @@ async fn main() -> Result<(), Failure> {
         None => worker,
     };
 
-    // Both finish what they have in hand.
     let listener = TcpListener::from_std(listen()?)?;
     if let Some(addr) = args.metrics {
         let beside = listen_beside(addr, "--metrics").await?;
@@ -92,6 +91,7 @@ async fn main() -> Result<(), Failure> {
         tokio::spawn(serve(beside, board(&store, addr).await?));
         println!("the dashboard is at http://{addr}/");
     }
+    // Server and worker both finish what they have in hand.
     tokio::spawn(stop_at_once());
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
@@ -137,7 +137,7 @@ async fn work_on(accepted: AcceptedEvent, work: Duration, fail: bool) -> Result<
     Ok(())
 }
 
-/// Who asks twice does not wait for the work. What is in hand is handled again later.
+/// A second signal ends the process at once. What is in hand is handled again later.
 async fn stop_at_once() {
     terminated().await;
     eprintln!("stopping, when the work in hand is finished; signal again to stop at once");

@@ -60,7 +60,6 @@ async fn main() -> Result<(), Failure> {
             client.post(format!("{vendor_url}/documents")).body("a document").send().await?;
         let job = answer.error_for_status()?.json::<Value>().await?;
         let job = job["jobId"].as_str().unwrap_or_default();
-        // The vendor works on it from now on.
         inbox.expect(job, WITHIN).await?;
     }
     println!("uploaded {DOCUMENTS} documents");

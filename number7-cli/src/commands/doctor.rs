@@ -18,7 +18,7 @@ use crate::{
     tls::TlsArgs,
 };
 
-/// Examine a running receiver: does it keep the rules, and if not, what is to be mended?
+/// Check a running receiver: does it keep the rules, and if not, what must be fixed?
 ///
 /// It sends some eighty requests, each on a connection of its own: good ones, forged ones, and such as
 /// stall, break off or lie. The good ones carry the event that --event chooses, about one job, and

@@ -27,7 +27,7 @@ use crate::{BoxError, Verdict, output::Output};
 A key is EVENT:JOB, such as job.failed:job_7; `list` shows it.
 
 Events stay due if no worker is running, or if every worker already has its maximum in hand: 16 unless
-the receiver sets its concurrency. `stats` shows how many workers were heard of in the last 30 seconds;
+the receiver sets its concurrency. `stats` shows how many workers were seen in the last 30 seconds;
 one that has just died is still counted. First start another process on the same store. Then set a
 timeout or a larger concurrency in the receiver.
 Events in hand of a dead worker are taken over by another one when the lease of the dead one has ended,
@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// It counts as done, and this cannot be undone. Its key stays known for the retention of the workers,
     /// a week by default. Until then further deliveries are answered 200 and ignored.
     Discard(KeyArgs),
-    /// Show the numbers, and the oldest events of each state that is not done, anew every second
+    /// Show the stats, and the oldest events of each state except done, once a second
     Watch {
         /// How many seconds from one look to the next
         #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
@@ -78,10 +78,10 @@ pub(crate) struct ListArgs {
     state: State,
     #[command(flatten)]
     filter: FilterArgs,
-    /// List at most so many
+    /// List at most N
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Go on after the place that an earlier list ended with
+    /// Continue after the cursor of an earlier list
     #[arg(long, value_name = "CURSOR")]
     after: Option<Cursor>,
     #[command(flatten)]
@@ -90,10 +90,10 @@ pub(crate) struct ListArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct OverdueArgs {
-    /// List at most so many
+    /// List at most N
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Go on after the place that an earlier list ended with
+    /// Continue after the cursor of an earlier list
     #[arg(long, value_name = "CURSOR")]
     after: Option<Cursor>,
     #[command(flatten)]
@@ -156,12 +156,12 @@ impl FilterArgs {
 fn state(name: &str) -> Result<State, String> {
     let names = || State::ALL.map(State::name).join(", ");
     let found = State::ALL.into_iter().find(|state| state.name() == name.replace('-', "_"));
-    found.ok_or_else(|| format!("it is one of {}", names()))
+    found.ok_or_else(|| format!("use one of {}", names()))
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.filter(|seconds| !seconds.is_zero()).ok_or("it is a number of seconds above 0")
+    seconds.filter(|seconds| !seconds.is_zero()).ok_or("use a number of seconds above 0")
 }
 
 pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, BoxError> {

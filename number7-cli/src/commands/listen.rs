@@ -30,8 +30,8 @@ use crate::{
 
 /// Receive deliveries, and print, record and forward them
 ///
-/// Each delivery is verified, and each refusal is printed with its cause. What is verified is
-/// answered 200, or what the app answers to which it is forwarded. It ends at Ctrl-C.
+/// Each delivery is verified, and each refusal is printed with its cause. A verified delivery gets a 200
+/// or, with --forward, the answer of the app. Ctrl-C ends it.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   number7 listen
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Forward each verified delivery, unchanged, and answer what this receiver answers
     #[arg(long, value_name = "URL", value_parser = url)]
     forward: Option<Uri>,
-    /// Tell deliveries of another environment, whose secret is in a variable
+    /// Name deliveries signed with the secret of another environment
     #[arg(long, value_name = "NAME=VARIABLE", value_parser = Recognized::parse)]
     recognize: Vec<Recognized>,
     #[command(flatten)]

@@ -37,19 +37,19 @@ pub(crate) struct Args {
     /// Change the body after it was signed
     #[arg(long)]
     forge: bool,
-    /// Deliver each so many times, though it was answered 200: a retry may cross its answer
+    /// Deliver each N times, even after a 200, because a retry may cross its answer
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     times: u64,
-    /// Send so many events; the job of each has a number of its own
+    /// Send N events; without --file, each has its own job
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     count: u64,
-    /// Send at most so many a second
+    /// Send at most N a second
     #[arg(long, value_name = "N", value_parser = pause)]
     rate: Option<Duration>,
-    /// Send so many at a time
+    /// Send N at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     concurrency: u64,
-    /// How often to send again what is not answered 2xx
+    /// Retry N times what does not get a 2xx
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=10))]
     retries: u32,
     #[command(flatten)]
@@ -103,7 +103,7 @@ impl SampleArgs {
 
 /// The pause between two, by how many a second there are.
 fn pause(text: &str) -> Result<Duration, &'static str> {
-    let rate: f64 = text.parse().map_err(|_| "it is no number")?;
+    let rate: f64 = text.parse().map_err(|_| "not a number")?;
     match (0.001..=1_000_000.0).contains(&rate) {
         true => Ok(Duration::from_secs_f64(1.0 / rate)),
         false => Err("it has to be from 0.001 to 1000000"),

@@ -9,7 +9,7 @@ use crate::from_base64::from_base64;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What a sender signs that has no body yet, or takes it for a text when it is none.
+/// What a sender signs before it has a body, or if it makes a text of an object.
 const PLACEHOLDERS: [&str; 10] = [
     "",
     "{}",
@@ -147,7 +147,7 @@ fn encodings(search: &mut Search<'_>, body: &[u8]) {
     search.text(&halves, Kind::TextEncoding, || None);
 }
 
-/// Without a mark in front. `None` where it is no UTF-16, or no event in it.
+/// Without a byte order mark. `None` if it is not UTF-16, or no event.
 fn from_utf16(body: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     let units: Vec<_> = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
     let text = String::from_utf16(&units).ok()?;
@@ -229,8 +229,8 @@ fn forms(search: &mut Search<'_>, text: &str) {
             form(&pairs.iter().map(pair).collect::<Vec<_>>().join("&"));
         }
     }
-    // A parser of forms took the JSON for the name of a field, and its reading was sent on. Or a queue
-    // put it into a field of its own.
+    // A form parser took the JSON for a field's name, and passed its result on. Or a queue put it
+    // into a field of its own.
     if let [(name, value)] = &*pairs {
         form(name);
         search.text(value.as_bytes(), Kind::JsonInText, || None);

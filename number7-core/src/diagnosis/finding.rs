@@ -49,7 +49,7 @@ impl Diagnosis {
     }
 
     /// The name of the secret that the sender used, whether it is accepted or only
-    /// [recognized](crate::Verifier::recognize). `None` where that is not known.
+    /// [recognized](crate::Verifier::recognize). `None` if that is not known.
     #[must_use]
     pub fn secret(&self) -> Option<&str> {
         self.secret.as_ref().map(|(name, _)| &**name)
@@ -102,8 +102,8 @@ impl fmt::Display for Undiagnosed {
                  that were signed with those that came"
             }
             Self::CutShort => "no known cause was found, and the body was too large to try all",
-            Self::TooMany => "its cause was not looked for, there were others in the same second",
-            Self::TooLarge => "its cause was not looked for, the body is larger than 64 KiB",
+            Self::TooMany => "no cause was sought, because five others were diagnosed in that second",
+            Self::TooLarge => "no cause was sought, because the body is larger than 64 KiB",
         })
     }
 }
@@ -162,7 +162,7 @@ pub enum DiagnosisKind {
     SignedNothing,
     /// The body was compressed after it was signed.
     Compressed,
-    /// The body is not compressed, although its `Content-Encoding` says so.
+    /// The body is not compressed, but its `Content-Encoding` says it is.
     Decompressed,
     /// The body ends in the middle of its JSON.
     CutOff,
@@ -259,12 +259,12 @@ impl DiagnosisKind {
                 parse it"
             }
             Self::Base64Body => "decode the body in front of the receiver, or do not encode it",
-            Self::JsonInText => "serialize once; a client that takes an object does it by itself",
+            Self::JsonInText => "serialize once; a client that takes an object does it for you",
             Self::EmptyBody => "look for a layer or a proxy in front that reads the body",
             Self::SignedNothing => "sign the bytes that are sent, once they are there",
-            Self::Compressed => "turn off the compression of requests behind the signing",
-            Self::Decompressed => "turn off the decompression of requests in front",
-            Self::CutOff => "look for a limit on bodies in front, or a wrong content-length",
+            Self::Compressed => "turn off request compression after the signing",
+            Self::Decompressed => "turn off request decompression in the proxy",
+            Self::CutOff => "look for a proxy's body limit, or a wrong content-length",
             Self::SignaturePrefix
             | Self::SignatureBase64
             | Self::SignatureList

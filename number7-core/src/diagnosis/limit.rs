@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_second_has_so_many_and_no_more() {
+    fn each_second_allows_five() {
         let now = Arc::new(Mutex::new(Duration::from_millis(1_999)));
         let clock = Arc::clone(&now);
         let limit = Limit::new(move || SystemTime::UNIX_EPOCH + *clock.lock().unwrap());

@@ -86,7 +86,7 @@ fn is_dense_base64(text: &[u8]) -> bool {
 
 /// What a body looks like that no known secret signed.
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
-    // The other beginnings of zlib are not UTF-8.
+    // The usual beginning, 78 9c, is not UTF-8.
     let is_zlib = matches!(body, [b'x', 0x01 | b'^' | 0xda, ..]);
     let is_utf16 =
         matches!(body, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);

@@ -52,8 +52,8 @@ impl Field {
     }
 }
 
-/// The values of the known fields. Which of them matter is for the event's name to say, and that
-/// may come last; so a value of a wrong type is an error only when it is asked for.
+/// The values of the known fields. The event's name decides which of them matter, and it may come
+/// last. So a value of a wrong type is an error only when it is asked for.
 pub(crate) struct Fields<'a>([Option<Value<'a>>; Field::COUNT]);
 
 impl<'a> Fields<'a> {
@@ -169,7 +169,7 @@ impl<'de> Visitor<'de> for NameVisitor {
 
 enum Value<'a> {
     Text(Cow<'a, str>),
-    /// Free text, which is read only where it is asked for, and then as [`Lossy`].
+    /// Free text, which is read only if it is asked for, and then as [`Lossy`].
     Unread(&'a RawValue),
     NoText,
 }
@@ -228,8 +228,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A string whose lone surrogates have become replacement characters. JavaScript leaves them where it
-/// cuts a string, and no `str` can hold them.
+/// A string with U+FFFD in place of lone surrogates, which no `str` can hold. JavaScript leaves
+/// lone surrogates if it cuts a string inside a character.
 pub(super) struct Lossy<'a>(pub(super) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Lossy<'de> {

@@ -1,4 +1,4 @@
-//! As much of an event as its acceptance needs, read so that nothing authentic is refused.
+//! The parts of an event that acceptance needs, read as leniently as possible.
 
 use std::{borrow::Cow, fmt, str};
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{EventError, EventErrorKind, fields::Lossy};
 
-/// The name of an event, and its job where that is one text, or why it is not.
+/// The name of an event, and its job if that is one text, or why it is not.
 ///
 /// Unlike [`Fields`](super::Fields) it parses no other value, and refuses no repeated field: those, numbers
 /// out of range and lone surrogates are for the worker to judge.
@@ -48,7 +48,7 @@ fn one<'a>(found: &[&'a RawValue], field: &'static str) -> Result<Cow<'a, str>, 
 }
 
 fn exact(json: &RawValue) -> Option<Cow<'_, str>> {
-    // Borrowed where it has no escapes; `Cow` by itself would always be owned.
+    // Borrowed if it has no escapes; `Cow` by itself would always be owned.
     match serde_json::from_str::<&str>(json.get()) {
         Ok(text) => Some(text.into()),
         Err(_) => serde_json::from_str::<String>(json.get()).ok().map(Cow::from),

@@ -38,8 +38,8 @@ impl Probe {
         }
         Some(match (self.answer(), seen) {
             (_, Seen::Closed) => {
-                "the connection is closed without an answer: the receiver ended, or something in \
-                 front did it"
+                "the connection was closed without an answer: by the receiver, or by something in \
+                 front"
             }
             (Answer::Accepted(_), Seen::Answer { status, .. }) => self.of_a_refusal(*status),
             (Answer::Refused(_), Seen::Answer { .. }) if seen.is_success() => self.otherwise(),
@@ -65,14 +65,12 @@ impl Probe {
     /// An authentic event is refused.
     fn of_a_refusal(&self, status: u16) -> &'static str {
         match status {
-            300..400 => {
-                "it redirects, and the vendor is not said to follow: register the URL at the end"
-            }
+            300..400 => "it redirects, and the vendor may not follow: register the final URL",
             404 => "there is nothing at this path",
             405 => "there is no POST at this path",
             409 => "a repeated event is not answered 2xx: the vendor retries it in vain",
             411 => NO_CHUNKS,
-            413 => "the limit for bodies is lower than it is said to be",
+            413 => "the body limit is lower than the probes were told",
             429 => "a rate limit answers: exempt the vendor, which gives up after three retries",
             502 | 504 => {
                 "a proxy answers: the receiver behind it is down, or closed the connection"
@@ -111,7 +109,7 @@ impl Probe {
                  by its length"
             }
             (_, 500..) => "the receiver fails on what it should refuse",
-            _ => "what is refused rightly is answered by an unusual status",
+            _ => "it is rightly refused, but with an unusual status",
         }
     }
 

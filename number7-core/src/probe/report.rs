@@ -62,7 +62,7 @@ impl Report {
         mends
     }
 
-    /// What is behind several answers, whose probes say nothing by themselves then.
+    /// What is behind several answers, given in place of what each probe says.
     fn common(&self, probe: &Probe, seen: &Seen) -> Option<&'static str> {
         let missing = Rejection::from(Kind::MissingMiddleware).response_text();
         if probe.allows(seen) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 pub struct Request {
     headers: Vec<(&'static str, Vec<u8>)>,
     pieces: Vec<Bytes>,
-    /// How long to wait before each piece of the body.
+    /// How long to wait between the pieces of the body.
     pause: Duration,
     ending: Ending,
 }

@@ -57,8 +57,7 @@ fn alike(answers: &Answers) -> Option<Finding> {
         rule: "all 401 are alike",
         expected: "one answer".into(),
         seen: telling.map_or_else(|| "one answer".into(), |name| format!("the {name} differs")),
-        mend: telling
-            .map(|_| "the answers tell a sender what is wrong: answer each 401 by the same"),
+        mend: telling.map(|_| "the answers tell a sender what is wrong: answer each 401 alike"),
     })
 }
 

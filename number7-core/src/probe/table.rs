@@ -40,8 +40,8 @@ pub enum Leaves {
     Nothing,
     /// An ordinary event of this name.
     Event(&'static str),
-    /// An authentic event that lacks something. A durable receiver accepts it, and fails to work on
-    /// it.
+    /// An authentic event that cannot be parsed. A durable receiver accepts it, and fails to work
+    /// on it.
     BrokenEvent,
 }
 
@@ -267,7 +267,7 @@ impl Probes {
             accepted(
                 "a header name in mixed case",
                 &json,
-                "the name of the header is compared with its case: HTTP knows none",
+                "the header name is compared with its case, which HTTP ignores",
             )
             .unsigned()
             .header("X-Number7AI-Signature", self.sign(&json)),
@@ -284,9 +284,9 @@ impl Probes {
             accepted("a body of exactly the limit", &full, LARGE),
             accepted("a body of exactly the limit, in chunks", &full, LARGE).in_chunks(5000),
             accepted(
-                "a body that comes a moment later",
+                "a body that comes in parts",
                 &json,
-                "a body that is not there with its headers is not waited for",
+                "the rest of a body that comes later is not waited for",
             )
             .request_with(|request| request.cut(50).pausing(Duration::from_millis(100))),
             accepted(
@@ -379,7 +379,7 @@ impl Probes {
                 "a signature in a trailer",
                 "",
                 Kind::MissingSignature,
-                "a signature behind the body is taken for a header, or the receiver fails on it",
+                "a signature in a trailer is taken for a header, or the receiver fails on it",
             )
             .unsigned()
             .header("transfer-encoding", "chunked")
@@ -568,7 +568,7 @@ impl Probes {
                 &more(r#","jobId":7}"#).replacen(r#""jobId""#, r#""job""#, 1),
             ),
             broken("the event twice, authentic", &more(r#","event":"job.failed"}"#)),
-            broken("no timestamp at all, authentic", &sample.timestamp("when").json()),
+            broken("an unreadable timestamp, authentic", &sample.timestamp("when").json()),
         ]
     }
 

@@ -71,8 +71,8 @@ fn unquoted(secret: &[u8]) -> Option<Vec<u8>> {
     (first == last && b"\"'`".contains(first)).then(|| inner.to_vec())
 }
 
-/// How short a key may be that is decoded from a part of the secret, in bytes: everybody could guess
-/// a shorter one.
+/// The least bytes of a key that is decoded from a part of the secret. Anybody could guess a
+/// shorter one.
 const SHORTEST: usize = 8;
 
 /// As leniently as Node does it: up to the first that is no digit. Dashes, as in a UUID, are passed

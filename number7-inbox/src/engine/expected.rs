@@ -15,11 +15,11 @@ pub(crate) const MOST_LOOKED_UP: u32 = 500;
 /// it is not forgotten before.
 pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_secs(3_600);
 
-/// How soon an overdue job is looked up again, since its event may come late; after a tenth of the time
-/// that it has been overdue if that is longer, up to [`LOOK_UP_EVERY`].
+/// How soon an overdue job is looked up again, because its event may come late; after a tenth of
+/// the time that it has been overdue if that is longer, up to [`LOOK_UP_EVERY`].
 pub(crate) const LOOK_UP_AGAIN: Duration = Duration::from_secs(60);
 
-/// Expected jobs in one store. Every method is one atomic step, and answers or fails within
+/// Expected jobs in one store. Each statement or script is atomic, and limited by
 /// [`STORE_TIMEOUT`](super::STORE_TIMEOUT).
 pub(crate) trait Expectations: Send + Sync {
     /// Expects an event of a job within a time, unless one is known or expected.
@@ -69,7 +69,7 @@ impl Expected {
         let job = job.as_str();
         // PostgreSQL refuses texts with a NUL.
         if job.is_empty() || job.contains('\0') {
-            return Err(refused("the id of a job is not empty and has no NUL"));
+            return Err(refused("a job id must not be empty or contain a NUL"));
         }
         let key = |event| {
             let json = json!({ "event": event, "jobId": job }).to_string();

@@ -296,7 +296,7 @@ fn at_once<'a, T: Send + 'a>(value: T) -> Answer<'a, T> {
     Box::pin(ready(Ok(value)))
 }
 
-/// Answers at once, and never fails.
+/// Answers at once. Only `list` fails.
 impl Engine for Memory {
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         at_once(self.apply(|tables| tables.insert(event)))

@@ -51,9 +51,9 @@ const INSERT: &str = "
 /// Rows of the ends: id. Rows of the claims: id, attempts, how many of them do not count, key, JSON,
 /// errors, origin, whether it is a suspect.
 ///
-/// What is done stays done, even if a handler's transaction finished it. An end whose answer was lost is
-/// recorded again. If it made a dead letter, the row has the number that it wrote, which is one less than
-/// its own for a claim beyond the last attempt.
+/// What is done stays done, even if a handler's transaction finished it. An end whose answer was
+/// lost is sent again. If it made a dead letter, the row has the number that it wrote: for a claim
+/// beyond the last attempt, its own minus one.
 const TURN: &str = "
     WITH ended AS (
         UPDATE apalis.jobs SET status = ends.status, attempts = ends.attempts,
@@ -229,8 +229,8 @@ fn list(status: &str, state: State) -> AssertSqlSafe<String> {
     entries(time, &condition)
 }
 
-/// By 2: a dead letter at n may come from claim n + 1, whose attempt was never made, and the end of that
-/// claim may still arrive.
+/// Adds 2, because a dead letter at n may come from claim n + 1, whose attempt was never made, and
+/// the end of that claim may still arrive.
 const REQUEUE: &str = concat!(
     "UPDATE apalis.jobs SET status = 'Pending', attempts = attempts + 2, last_result = NULL,
         run_at = now(), done_at = NULL, ",
@@ -246,7 +246,7 @@ const DISCARD: &str = concat!(
 );
 
 pub(crate) struct Postgres {
-    /// Acceptance, and what an operator asks for.
+    /// For acceptance, operators and expected jobs.
     accepting: Connections,
     /// Workers: however many accept, a lease is renewed in time.
     working: Connections,
@@ -307,8 +307,8 @@ impl Postgres {
     }
 }
 
-/// A pooler in transaction mode gives every statement another session: prepared statements are not
-/// where they were prepared, and settings hit others. It shows in two idle clients sharing one.
+/// A pooler in transaction mode may run each statement in another session, so prepared statements
+/// are missing and settings hit others. Its sign is that two idle clients share one session.
 async fn refuse_pooler(
     first: &mut PgConnection,
     connect: impl AsyncFn() -> Result<PgConnection, InboxError>,

@@ -119,7 +119,7 @@ impl Redis {
         }
     }
 
-    /// A damaged task is a dead letter, whose key is read from its JSON.
+    /// Logs a damaged task, and restores its key if its JSON is left.
     async fn set_aside(&self, task: &str, json: Option<Vec<u8>>, key: Option<String>) {
         let Some(key_of_json) = json.and_then(|json| Record::key_of(&json).ok()) else {
             tracing::error!(
@@ -226,9 +226,9 @@ impl Server {
         self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bounds an operation. The manager keeps a connection that does not answer, and one that the
-    /// network swallowed never will; and it keeps one to a server that was demoted, where another
-    /// is behind the same address by now. After such an answer there is a new one.
+    /// Bounds an operation. The manager keeps a connection that never answers because the network
+    /// swallowed it, and one to a demoted server whose address now leads to another. After such an
+    /// error, this makes a new connection.
     async fn in_time<T>(
         &self,
         operation: impl AsyncFnOnce(ConnectionManager) -> Result<T, InboxError>,

@@ -128,7 +128,7 @@ fn read(place: &str) -> Result<Place, InboxError> {
     Ok((time.parse().map_err(|_| no_cursor())?, last.to_owned()))
 }
 
-/// A number that costs much to count where it is large. Then it is used again, so that counting it
+/// A number that costs much to count if it is large. Then it is used again, so that counting it
 /// takes no more than a hundredth of the time, however often somebody asks.
 #[derive(Default)]
 pub(super) struct Counted(Mutex<Known>);
@@ -200,18 +200,18 @@ pub(super) fn result(end: &End) -> Option<String> {
     }
 }
 
-/// What an insert that a known key turns into nothing has done.
+/// An insert of a known key adds no row, so it is a duplicate.
 pub(super) fn acceptance(is_new: bool) -> Acceptance {
     if is_new { Acceptance::New } else { Acceptance::Duplicate }
 }
 
 pub(super) fn seconds(retention: Duration) -> i64 {
-    /// More than any store remembers, and no more than all of them can count.
+    /// More than anyone needs, and no more than all stores can count.
     const CENTURY: i64 = 100 * 365 * 24 * 60 * 60;
     retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
 }
 
-/// A number of rows. No store has as many as do not fit.
+/// A number of rows.
 pub(super) fn rows(number: usize) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
@@ -247,11 +247,11 @@ fn sort(code: &str) -> InboxErrorKind {
     use InboxErrorKind as Kind;
     if code.len() == 5 {
         return match code {
-            // Not enough disk; a transaction that reads only; shutting down, crashed, starting.
             "53100" => Kind::Full,
             "25006" => Kind::ReadOnly,
             // The limit that is set for each statement.
             "57014" => Kind::TooSlow,
+            // Shutting down, crashed, starting; too many connections.
             "57P01" | "57P02" | "57P03" | "53300" => Kind::Unreachable,
             // An exception that a trigger raises.
             "P0001" => Kind::Unstorable,

@@ -61,9 +61,9 @@ const IS_DUE: &str = "
     SELECT EXISTS (SELECT 1 FROM Jobs
         WHERE job_type = ? AND status IN ('Pending', 'Failed') AND run_at <= unixepoch())";
 
-/// What is done stays done, even if a handler's transaction finished it. An end whose answer was lost is
-/// recorded again. If it made a dead letter, the row has the number that it wrote, which is one less than
-/// its own for a claim beyond the last attempt.
+/// What is done stays done, even if a handler's transaction finished it. An end whose answer was
+/// lost is sent again. If it made a dead letter, the row has the number that it wrote: for a claim
+/// beyond the last attempt, its own minus one.
 const FINISH: &str = "
     UPDATE Jobs SET status = ends.status, attempts = ends.attempts,
         last_result = coalesce(ends.result, last_result),
@@ -165,7 +165,8 @@ const FORGET_WORKERS: &str = "
     DELETE FROM Workers WHERE worker_type = ? AND last_seen < unixepoch() - 86400
         AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)";
 
-/// Due, later, in hand, dead, workers, overdue jobs. Counted one by one, which is four times as fast as in one pass.
+/// Due, later, in hand, dead, workers, overdue jobs. Counted one by one, which is four times as
+/// fast as in one pass.
 const STATS: &str = "
     SELECT (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Pending', 'Failed')
             AND run_at <= unixepoch()),
@@ -213,8 +214,8 @@ const LIST: &str = concat!(
     ORDER BY run_at, rowid LIMIT ?6"
 );
 
-/// By 2: a dead letter at n may come from claim n + 1, whose attempt was never made, and the end of that
-/// claim may still arrive.
+/// Adds 2, because a dead letter at n may come from claim n + 1, whose attempt was never made, and
+/// the end of that claim may still arrive.
 const REQUEUE: &str = concat!(
     "UPDATE Jobs SET status = 'Pending', attempts = attempts + 2, last_result = NULL,
         run_at = unixepoch(), done_at = NULL, ",
@@ -684,7 +685,7 @@ mod tests {
 
     /// At most as many as were asked for, of which at most one is a suspect.
     #[tokio::test]
-    async fn a_suspect_is_claimed_before_others_and_not_beside_more_than_were_asked_for() {
+    async fn a_suspect_is_claimed_first_and_within_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
         for key in ["a", "b", "c", "d", "e"] {

@@ -174,7 +174,7 @@ impl Seen {
             let (key, status) = (&task.key, task.status);
             if let Some(was) = self.over.get(name)
                 && *was != status
-                // An attempt that was given up may still have succeeded.
+                // An attempt whose lease was lost may still succeed.
                 && (*was, status) != ("Killed", "Done")
             {
                 self.violated(format!("{key} was {was}, and is {status}"));

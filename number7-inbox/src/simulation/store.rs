@@ -50,7 +50,7 @@ impl World {
                 pending::<()>().await;
             }
             match now.stands_until > Instant::now() {
-                // In steps, since it may be woken before.
+                // In steps, because it may be woken before.
                 true => sleep(Duration::from_millis(500)).await,
                 false => return,
             }

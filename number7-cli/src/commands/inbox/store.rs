@@ -18,14 +18,14 @@ fn store(url: &str) -> Result<String, &'static str> {
     const SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://"];
     match SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
         true => Ok(url.to_owned()),
-        false => Err("it begins with sqlite:, postgres:// or redis://"),
+        false => Err("use sqlite:, postgres:// or redis://"),
     }
 }
 
 fn name(name: &str) -> Result<String, &'static str> {
     match Inbox::is_name(name) {
         true => Ok(name.to_owned()),
-        false => Err("it has up to 64 letters, digits, -, _ and ."),
+        false => Err("use up to 64 letters, digits, -, _ or ."),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
 
-/// A worker that lives is heard of twice as often.
+/// A living worker is seen twice in this time.
 const SILENT: Duration = Duration::from_secs(30);
 
 pub(crate) fn stats(stats: &Stats) -> String {
@@ -17,7 +17,7 @@ pub(crate) fn stats(stats: &Stats) -> String {
         lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_due)));
     }
     let workers = match stats.workers {
-        0 => "workers  0: none was heard of in the last 30 seconds".to_owned(),
+        0 => "workers  0: none was seen in the last 30 seconds".to_owned(),
         workers => format!("workers  {workers}"),
     };
     let overdue = match stats.overdue {
@@ -49,7 +49,7 @@ pub(crate) fn overdue(page: &Page<OverdueJob>, is_later: bool) -> String {
     pages(page, is_later, jobs, |job| {
         let late = SystemTime::now().duration_since(job.due_at()).unwrap_or_default();
         let id = one_line(job.job_id().as_str());
-        format!("{id}  for {}, asked for: {}", length(late), job.fetches())
+        format!("{id}  for {}, asked about: {}", length(late), job.fetches())
     })
 }
 
@@ -137,7 +137,7 @@ fn age(entry: &Entry) -> String {
         (age, None) => format!("for {}", length(age.unwrap_or_default())),
         (age, Some(seen)) => {
             let (age, seen) = (age.unwrap_or_default(), ago(seen).unwrap_or_default());
-            let what = if seen < SILENT { "was heard of" } else { "is probably dead: heard of" };
+            let what = if seen < SILENT { "was seen" } else { "is probably dead: seen" };
             format!("for {}, its worker {what} {} ago", length(age), length(seen))
         }
     }
@@ -156,7 +156,7 @@ fn time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
 }
 
-/// Without what a terminal would obey.
+/// Without control characters.
 fn printable(text: &str) -> String {
     text.replace(|char: char| char.is_control() && char != '\n', "\u{fffd}")
 }

@@ -10,7 +10,7 @@ pub(super) struct Layout {
     pub(super) colon: &'static str,
     /// Whether lists stay on one line.
     pub(super) flat_lists: bool,
-    /// What is within the brackets of what is on one line, or empty.
+    /// The space inside brackets that are on one line, or empty.
     pub(super) padding: &'static str,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Escapes {
     pub(super) needs: Option<fn(char) -> bool>,
     /// A slash gets a backslash.
     pub(super) slash: bool,
-    /// Of which characters the digits of `\u00e9` are upper case.
+    /// Which characters have upper-case digits in their `\u` escape.
     pub(super) upper: fn(char) -> bool,
     /// A backspace is `\b`, and a form feed `\f`.
     pub(super) short: bool,

@@ -66,7 +66,7 @@ impl Writer<'_> {
             match indent {
                 Some(_) => new_line(&mut self.out, depth + 1),
                 None if number == 0 => self.out.push_str(padding),
-                // A layout of many lines has no space behind its commas.
+                // Jackson writes a list on one line, with a space behind its commas.
                 None if self.layout.indent.is_some() => self.out.push(' '),
                 None => {}
             }

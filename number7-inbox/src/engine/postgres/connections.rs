@@ -1,4 +1,4 @@
-//! A bounded number of connections, whatever becomes of those who use them.
+//! A bounded number of connections, even if their users go away.
 
 use futures_util::future::BoxFuture;
 use sqlx::{
@@ -56,7 +56,7 @@ impl Connections {
                 connection.check_in();
                 answer
             }));
-            // It ends otherwise only where its runtime does.
+            // It fails only on a panic or without a runtime.
             running.await.unwrap_or_else(|_| Err(InboxErrorKind::Unreachable.into()))
         })
         .await
@@ -93,8 +93,8 @@ fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(options.clone())
 }
 
-/// A connection that goes back to the pool only after an answer. One from which none comes, since
-/// the network swallowed it, would keep its place for ever: it is closed.
+/// A connection that goes back to the pool only after an answer. If the network swallows the
+/// answer, it is closed; otherwise it would keep its place for ever.
 struct Checkout(Option<PoolConnection<Db>>);
 
 impl Checkout {
@@ -102,8 +102,8 @@ impl Checkout {
         Ok(self.0.as_mut().ok_or(sqlx::Error::PoolClosed)?)
     }
 
-    /// The pool asks the server once more before it takes a connection back, and would wait for ever
-    /// where the network swallows that. Then the connection is closed, and its place is free.
+    /// The pool asks the server once more before it takes a connection back, and would wait for
+    /// ever if the network swallows that. Then the connection is closed, and its place is free.
     fn check_in(mut self) {
         if let Some(mut connection) = self.0.take() {
             tokio::spawn(timeout(STORE_TIMEOUT, async move { connection.return_to_pool().await }));

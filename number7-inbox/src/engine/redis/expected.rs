@@ -112,7 +112,7 @@ impl Expectations for Redis {
 type Overdue = (Vec<OverdueRow>, Option<JobPlace>);
 
 fn millis(duration: Duration) -> u64 {
-    /// More than any store remembers, and little enough to be counted on from now.
+    /// More than anyone needs, and little enough to be counted on from now.
     const CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
     u64::try_from(duration.as_millis()).unwrap_or(CENTURY).min(CENTURY)
 }

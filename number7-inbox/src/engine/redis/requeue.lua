@@ -8,8 +8,8 @@ for i = 3, #ARGV do
     local task = redis.call('HGET', KEYS[1], ARGV[i])
     if task and redis.call('ZREM', KEYS[2], task) == 1 then
         local meta = ARGV[1] .. task
-        -- By 2: a dead letter at n may come from claim n + 1, whose attempt was never made, and the end
-        -- of that claim may still arrive.
+        -- Adds 2, because a dead letter at n may come from claim n + 1, whose attempt was never
+        -- made, and the end of that claim may still arrive.
         local attempts = redis.call('HINCRBY', meta, 'attempts', 2)
         redis.call('HSET', meta, 'status', 'Pending', 'uncounted', attempts, 'idempotency_key', ARGV[i],
             'due_at', millis)

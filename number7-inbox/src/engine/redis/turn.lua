@@ -17,8 +17,8 @@ for i = 6, #ARGV, 8 do
     local task, number, status, error, rest, attempts, uncounted, errors = unpack(ARGV, i, i + 7)
     local meta = prefix .. task
     local known = redis.call('HMGET', meta, 'attempts', 'locked_by', 'status')
-    -- An end that is repeated finds a dead letter at the number that it wrote, which for a claim beyond
-    -- the last attempt is one less than its own.
+    -- An end that is sent again finds a dead letter at the number that it wrote: for a claim beyond
+    -- the last attempt, its own minus one.
     local expected = known[3] == 'Killed' and attempts or number
     local is_refused = known[3] == 'Done' and status ~= 'Done'
         or known[3] == 'Killed' and status == 'Pending'
@@ -54,7 +54,7 @@ if #due > 0 then
     redis.call('ZREM', delayed, unpack(due))
 end
 
--- A task can be on a list although somebody has it, or nobody has to: an end that came late.
+-- A task can be on a list although somebody has it, or it is over because its end came late.
 local claimed_by = string.sub(claimed, 1, -1 - #worker)
 local function is_over(task, status, holder)
     return status == 'Done' or status == 'Killed'

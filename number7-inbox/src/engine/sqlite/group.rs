@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How many events a group has at most, and after how many bytes it is full: so many that the
-/// commit itself is the smaller part of its time, and no more, since others wait for the file.
+/// commit itself is the smaller part of its time, and no more, because others wait for the file.
 const MOST_EVENTS: usize = 256;
 const MANY_BYTES: usize = 1024 * 1024;
 

@@ -3,7 +3,7 @@
 //! SQLite has one writer at a time, and lets the others ask for the lock again and again, with
 //! longer and longer pauses: whoever has just had it gets it the soonest. So our processes queue
 //! before that, at a lock of the operating system beside the file. It is a courtesy. What keeps the
-//! data whole is SQLite's own lock, also where this one cannot be had.
+//! data whole is SQLite's own lock, even if this one cannot be had.
 
 use std::{
     ffi::OsString,
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Turnstile {
     file: Option<Arc<File>>,
-    /// Waits for the lock. A thread of its own, since nothing else may be held up by it, not even
+    /// Waits for the lock. On its own thread, because nothing else may be held up by it, not even
     /// the end of the process.
     queue: OnceLock<mpsc::Sender<oneshot::Sender<Turn>>>,
 }
@@ -35,7 +35,7 @@ impl Turnstile {
         Self { file: file.map(Arc::new), queue: OnceLock::new() }
     }
 
-    /// Waits for its turn. `None` where there is no order to keep, or the others take too long.
+    /// Waits for its turn. `None` if there is no order to keep, or the others take too long.
     pub(super) async fn turn(&self) -> Option<Turn> {
         let file = self.file.as_ref()?;
         match file.try_lock() {
