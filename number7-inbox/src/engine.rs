@@ -262,7 +262,10 @@ async fn in_time<T>(
 
 /// Opens a store, which may be starting, or locked: for as long as an operation may take, and then
 /// the error is the last one.
-async fn open<T>(connect: impl AsyncFn() -> Result<T, InboxError>) -> Result<T, InboxError> {
+async fn open<T, F>(connect: impl Fn() -> F) -> Result<T, InboxError>
+where
+    F: Future<Output = Result<T, InboxError>>,
+{
     let begun = tokio::time::Instant::now();
     loop {
         match in_time(connect()).await {

@@ -34,6 +34,24 @@ fn refused_url(opened: Result<Inbox, InboxError>) {
     assert!(error.to_string().starts_with(reason), "{error}");
 }
 
+/// Also if the order in which they should write cannot be kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_can_make_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let turn = std::fs::File::create(folder.path().join("inbox.db-turn")).unwrap();
+    turn.lock().unwrap();
+    let url = format!("sqlite:{}/inbox.db", folder.path().display());
+    let opened: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { Inbox::open(&url).await })
+        })
+        .collect();
+    for opened in opened {
+        opened.await.unwrap().unwrap();
+    }
+}
+
 /// A tool that is given the wrong store changes nothing there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_makes_no_inbox() {

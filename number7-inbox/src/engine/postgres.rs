@@ -309,10 +309,13 @@ impl Postgres {
 
 /// A pooler in transaction mode may run each statement in another session, so prepared statements
 /// are missing and settings hit others. Its sign is that two idle clients share one session.
-async fn refuse_pooler(
+async fn refuse_pooler<F>(
     first: &mut PgConnection,
-    connect: impl AsyncFn() -> Result<PgConnection, InboxError>,
-) -> Result<(), InboxError> {
+    connect: impl Fn() -> F,
+) -> Result<(), InboxError>
+where
+    F: Future<Output = Result<PgConnection, InboxError>>,
+{
     const TRIES: usize = 3;
     let mut second = connect().await?;
     let (one, two) = (backend(first).await?, backend(&mut second).await?);

@@ -229,10 +229,13 @@ impl Server {
     /// Bounds an operation. The manager keeps a connection that never answers because the network
     /// swallowed it, and one to a demoted server whose address now leads to another. After such an
     /// error, this makes a new connection.
-    async fn in_time<T>(
+    async fn in_time<T, F>(
         &self,
-        operation: impl AsyncFnOnce(ConnectionManager) -> Result<T, InboxError>,
-    ) -> Result<T, InboxError> {
+        operation: impl FnOnce(ConnectionManager) -> F,
+    ) -> Result<T, InboxError>
+    where
+        F: Future<Output = Result<T, InboxError>>,
+    {
         let answer = in_time(operation(self.connection())).await;
         let is_useless = |error: &InboxError| {
             matches!(error.kind(), InboxErrorKind::TooSlow | InboxErrorKind::ReadOnly)

@@ -290,12 +290,9 @@ impl Sqlite {
         let (writer, readers) = (pool(1), pool(READERS));
         let turnstile = Turnstile::beside(&path);
         super::open(async || {
-            // Another process may be making the same tables.
             let _turn = turnstile.turn().await;
-            let mut migrations = SqliteStorage::migrations();
-            let migrated = migrations.set_ignore_missing(true).run(&writer).await;
-            migrated.map_err(|error| InboxError::from(error).at(&path))?;
-            Ok(raw_sql(expected::TABLES).execute(&writer).await.map(drop)?)
+            let made = make_tables(&writer).await;
+            made.map_err(|error| error.at(&path))
         })
         .await?;
         Ok(Self::of(Arc::new(File { writer, readers, turnstile }), queue))
@@ -331,6 +328,16 @@ impl Sqlite {
             }
         }
     }
+}
+
+/// In one transaction, because another process may be making the same tables, and `sqlx` has no lock of its
+/// own for that on SQLite.
+async fn make_tables(writer: &SqlitePool) -> Result<(), InboxError> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let mut migrations = SqliteStorage::migrations();
+    migrations.set_ignore_missing(true).run_direct(None, &mut *transaction, false).await?;
+    raw_sql(expected::TABLES).execute(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
 }
 
 fn is_in_memory(path: &Path) -> bool {
@@ -681,6 +688,57 @@ mod tests {
         // What apalis' tools show of it.
         let result = query_scalar("SELECT last_result FROM Jobs").fetch_one(&sqlite.file.readers);
         assert_eq!(result.await.ok(), Some(r#"{"Ok":null}"#.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_late_release_takes_back_no_attempt_that_was_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        let event = NewEvent { key: "key".into(), json: "{}".into(), origin: Origin::Signed };
+        sqlite.insert(event).await.unwrap();
+        sqlite.keep_alive(WORKER).await.unwrap();
+        let claim = async || {
+            let turn = Turn { worker: WORKER, ends: &[], most: 1, suspect: false };
+            assert_eq!(sqlite.turn(turn).await.unwrap().claimed.len(), 1);
+            sqlite.keep_alive(WORKER).await.unwrap()
+        };
+        let attempts = async || sqlite.show("key").await.unwrap().unwrap().attempts();
+        let held = claim().await;
+        sqlite.release(WORKER, &held).await.unwrap();
+        assert_eq!(attempts().await, 0);
+        // Claimed again, and some seconds later.
+        claim().await;
+        query("UPDATE Jobs SET lock_at = lock_at + 5").execute(&sqlite.file.writer).await.unwrap();
+        sqlite.release(WORKER, &held).await.unwrap();
+        assert_eq!(attempts().await, 1);
+        assert_eq!(sqlite.keep_alive(WORKER).await.unwrap().len(), 1);
+    }
+
+    /// Suspects are told by the attempts that count.
+    #[tokio::test]
+    async fn a_takeover_is_of_workers_of_the_same_inbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        let other = sqlite.named("other".into());
+        let lease = Duration::from_secs(20);
+        for inbox in [&sqlite, &other] {
+            for key in ["a", "b"] {
+                let event = NewEvent { key: key.into(), json: "{}".into(), origin: Origin::Signed };
+                inbox.insert(event).await.unwrap();
+            }
+        }
+        other.keep_alive(WORKER).await.unwrap();
+        let turn = Turn { worker: WORKER, ends: &[], most: 2, suspect: false };
+        assert_eq!(other.turn(turn).await.unwrap().claimed.len(), 2);
+        let put_off = r#"UPDATE Jobs SET attempts = 6, metadata = '{"number7.uncounted":5}'
+            WHERE idempotency_key = 'a'"#;
+        query(put_off).execute(&sqlite.file.writer).await.unwrap();
+        query("UPDATE Workers SET last_seen = 0").execute(&sqlite.file.writer).await.unwrap();
+        assert_eq!(sqlite.reap(lease, 1).await.unwrap(), 0);
+        assert_eq!(other.reap(lease, 2).await.unwrap(), 2);
+        let suspects = "SELECT count(*) FROM Jobs WHERE status = 'Failed'";
+        let suspects = query_scalar(suspects).fetch_one(&sqlite.file.readers);
+        assert_eq!(suspects.await.ok(), Some(0));
     }
 
     /// At most as many as were asked for, of which at most one is a suspect.
