@@ -47,7 +47,9 @@ pub(crate) async fn attempt(
     let (attempt, attempts) = (number.counted(), settings.attempts);
     let (outcome, note) = if attempt > attempts {
         // There is no further attempt.
-        let error = "the worker of the last attempt was lost".to_owned();
+        let error =
+            "no attempt is left: the worker of the last one was lost, or fewer are allowed now"
+                .to_owned();
         tracing::error!(target: "number7", key, "an event is a dead letter: {error}");
         (Outcome::Exhausted { error: error.clone() }, Some(error))
     } else {
@@ -254,8 +256,8 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_in_the_last_attempt_is_a_dead_letter() {
-        let settings = Settings { attempts: 2, ..Settings::default() };
+    fn what_fails_is_tried_again_and_in_the_last_attempt_is_a_dead_letter() {
+        let settings = Settings { attempts: 3, ..Settings::default() };
         for handled in [
             || Handled::Retry("error".into()),
             || Handled::Panicked("panic".into()),
@@ -263,9 +265,16 @@ mod tests {
             || Handled::InTransaction,
         ] {
             let outcome = |attempt| judge(&settings, "key", attempt, handled()).1;
-            assert!(matches!(outcome(1), Outcome::Retry { .. }));
-            assert!(matches!(outcome(2), Outcome::Dead { .. }));
+            let rests = |outcome| match outcome {
+                Outcome::Retry { after, .. } => after,
+                outcome => panic!("{outcome:?}"),
+            };
+            assert_eq!(rests(outcome(1)), settings.backoff(1));
+            assert_eq!(rests(outcome(2)), settings.backoff(2));
+            assert!(matches!(outcome(3), Outcome::Dead { .. }));
         }
+        let later = judge(&settings, "key", 3, Handled::Later(Duration::ZERO)).1;
+        assert!(matches!(later, Outcome::Later { .. }), "it uses no attempt");
     }
 
     #[test]

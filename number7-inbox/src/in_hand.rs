@@ -31,8 +31,14 @@ impl InHand {
         self.lock().len()
     }
 
+    /// If the worker has the event again, its earlier attempts have lost their lease.
     pub(crate) fn insert(&self, id: AttemptId, attempt: Attempt) {
-        self.lock().insert(id, attempt);
+        let mut attempts = self.lock();
+        attempts
+            .iter()
+            .filter(|((task, _), _)| *task == id.0)
+            .for_each(|(_, lost)| lost.tell_lost());
+        attempts.insert(id, attempt);
     }
 
     /// Its handler has returned, and its end is on its way to the store.
@@ -53,21 +59,31 @@ impl InHand {
     /// Tells the handlers of attempts whose lease was lost: those that were begun before and are not
     /// among the tasks that the store says are held.
     pub(crate) fn tell_lost(&self, held: &[Held], before: Instant) {
-        for ((task, _), Attempt { claim, key, begun, is_running, .. }) in &*self.lock() {
-            let is_held = held.iter().any(|(held, _)| held == task) || claim.is_in_transaction();
-            if *is_running && *begun < before && !is_held && !claim.lost.is_cancelled() {
-                let attempt = claim.number.counted();
-                tracing::warn!(
-                    target: "number7", key, attempt,
-                    "the lease of an attempt was lost while its handler ran"
-                );
-                claim.lost.cancel();
+        for ((task, _), attempt) in &*self.lock() {
+            if attempt.begun < before && !held.iter().any(|(held, _)| held == task) {
+                attempt.tell_lost();
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Attempt>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// Tells its handler that the lease was lost, unless the handler has returned, or has begun to finish in
+    /// a transaction, which says so itself.
+    fn tell_lost(&self) {
+        let Self { claim, key, is_running, .. } = self;
+        if *is_running && !claim.is_in_transaction() && !claim.lost.is_cancelled() {
+            let attempt = claim.number.counted();
+            tracing::warn!(
+                target: "number7", key, attempt,
+                "the lease of an attempt was lost while its handler ran"
+            );
+            claim.lost.cancel();
+        }
     }
 }
 
@@ -80,7 +96,7 @@ mod tests {
 
     /// Whether the handler of an attempt, begun so long before the store was asked, is told that its lease
     /// was lost.
-    fn is_told(before_it: Duration, held: &str, has_returned: bool) -> bool {
+    fn is_told(before_it: Duration, held: &str, then: impl Fn(&InHand, &ClaimOf)) -> bool {
         let (in_hand, begun) = (InHand::default(), Instant::now());
         let number = Number { of_all: 1, uncounted: 0 };
         let claim = Arc::new(ClaimOf::new("worker".into(), "task".into(), number));
@@ -94,10 +110,8 @@ mod tests {
             begun,
             is_running: true,
         };
-        in_hand.insert(id.clone(), attempt);
-        if has_returned {
-            in_hand.has_returned(&id);
-        }
+        in_hand.insert(id, attempt);
+        then(&in_hand, &claim);
         in_hand.tell_lost(&[(held.into(), "since".into())], begun + before_it);
         claim.lost.is_cancelled()
     }
@@ -105,9 +119,13 @@ mod tests {
     #[test]
     fn a_handler_is_told_that_its_lease_was_lost() {
         let second = Duration::from_secs(1);
-        assert!(is_told(second, "another task", false));
-        assert!(!is_told(second, "task", false), "it is held");
-        assert!(!is_told(Duration::ZERO, "another task", false), "it was claimed since then");
-        assert!(!is_told(second, "another task", true), "it has returned");
+        let nothing = |_: &InHand, _: &ClaimOf| {};
+        assert!(is_told(second, "another task", nothing));
+        assert!(!is_told(second, "task", nothing), "it is held");
+        assert!(!is_told(Duration::ZERO, "another task", nothing), "it was claimed since then");
+        let returns = |in_hand: &InHand, _: &ClaimOf| in_hand.has_returned(&("task".into(), 1));
+        assert!(!is_told(second, "another task", returns));
+        let finishes = |_: &InHand, claim: &ClaimOf| claim.set_in_transaction();
+        assert!(!is_told(second, "another task", finishes), "the transaction says so itself");
     }
 }

@@ -131,6 +131,7 @@ struct Worker {
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
     failure: Option<Failure>,
+    stops_since: Option<Instant>,
     /// The calls of the hook that are going on.
     hooks: JoinSet<()>,
 }
@@ -165,6 +166,7 @@ impl Worker {
             given_up: HashSet::new(),
             may_have_more: false,
             failure: None,
+            stops_since: None,
             hooks: JoinSet::new(),
         }
     }
@@ -177,17 +179,16 @@ impl Worker {
         let mut check = interval_at(Instant::now() + heartbeat, heartbeat);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_idle = false;
-        let mut stops_since = None;
         while !(self.stop.is_cancelled() && shared.in_hand.len() == 0) {
             let is_stopping = self.stop.is_cancelled();
-            if is_stopping && stops_since.is_none() {
-                stops_since = Some(Instant::now());
+            if is_stopping && self.stops_since.is_none() {
+                self.stops_since = Some(Instant::now());
                 tracing::info!(
                     target: "number7", attempts = shared.in_hand.len(), limit = ?limit,
                     "a worker stops, and waits for the attempts that it has in hand"
                 );
             }
-            let give_up_at = limit.and_then(|limit| Some(stops_since? + limit));
+            let give_up_at = limit.and_then(|limit| Some(self.stops_since? + limit));
             // Checked here, so that it ends in time even while the store is away.
             if give_up_at.is_some_and(|at| at <= Instant::now()) {
                 shared.give_up.cancel();
@@ -380,9 +381,9 @@ impl Worker {
 
     /// One of the ends is such that the store will never take it. The others must not wait for it.
     async fn record_one_by_one(&mut self) -> Result<(), InboxError> {
-        while let Some(end) = self.ends.pop() {
-            match self.shared.record(&end).await {
-                Ok(recorded) => self.is_over(&end, recorded),
+        while let Some(end) = self.ends.last() {
+            let recorded = match self.shared.record(end).await {
+                Ok(recorded) => recorded,
                 Err(error) if error.kind() == InboxErrorKind::Unstorable => {
                     tracing::error!(
                         target: "number7", task = end.task, attempt = end.number.counted(),
@@ -390,12 +391,12 @@ impl Worker {
                         before this worker has stopped: {error}"
                     );
                     self.given_up.insert(end.task.clone());
-                    self.is_over(&end, Recorded::Never);
+                    Recorded::Never
                 }
-                Err(error) => {
-                    self.ends.push(end);
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
+            };
+            if let Some(end) = self.ends.pop() {
+                self.is_over(&end, recorded);
             }
         }
         Ok(())
@@ -414,9 +415,12 @@ impl Worker {
         });
         let pause = failure.pause;
         failure.pause = (pause * 2).min(LONGEST_PAUSE);
-        // After one lease without the store, other workers may have taken over anyway.
-        let is_long = failure.since.elapsed() > self.shared.job.settings.lease;
-        if self.stop.is_cancelled() && is_long {
+        // After one lease without the store, other workers may have taken over anyway. While handlers run,
+        // there is still time.
+        let lease = self.shared.job.settings.lease;
+        let since = failure.since;
+        let is_long = self.stops_since.is_some_and(|stop| stop.max(since).elapsed() > lease);
+        if is_long && self.ends.len() == self.shared.in_hand.len() {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
                     target: "number7", task = end.task, attempt = end.number.counted(),

@@ -138,12 +138,14 @@ impl Worker {
         self
     }
 
-    /// Calls an async function for each event that has become a dead letter in this worker's hands, to
-    /// raise an alarm for example. There is one such function; nothing is called unless it is set.
+    /// Calls an async function for each event that has become a dead letter in this worker's hands,
+    /// for example to raise an alert. There is one such function; nothing is called unless it is
+    /// set.
     ///
-    /// It is called after the store has confirmed the dead letter, and at most once: not if the
-    /// process ends in between. [`run_until`](Self::run_until) waits for it, but not longer than the
-    /// [`shutdown_limit`](Self::shutdown_limit) if one is set.
+    /// It is called after the store has confirmed the dead letter; not if the process ends in
+    /// between. It is called twice if the worker of the last attempt was taken for dead, and the
+    /// attempt then fails after all. [`run_until`](Self::run_until) waits for it, but not longer
+    /// than the [`shutdown_limit`](Self::shutdown_limit) if one is set.
     ///
     /// # Example
     ///

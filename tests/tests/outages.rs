@@ -325,7 +325,8 @@ async fn a_late_end_of_an_attempt_that_was_put_off(engine: Engine) {
 /// The process dies in the only attempt. What its successor says of that arrives late, after the event
 /// was requeued; or it arrives at once, and the answer is lost.
 async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
-    const NOTE: &str = "the worker of the last attempt was lost";
+    const NOTE: &str =
+        "no attempt is left: the worker of the last one was lost, or fewer are allowed now";
     for network in [Network::Late(NOTE), Network::Unanswered(NOTE)] {
         let behind = Behind::start(engine).await;
         let gate = Gate::default();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    future::ready,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -330,10 +331,19 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
         worker.crash().await;
         store.take_over().await;
     }
-    handled.worker(&inbox).attempts(3).run_until(store.settled(PATIENCE)).await;
-    assert_eq!(handled.of("job.completed:job_1"), 3);
+    let told = Arc::new(AtomicU32::new(0));
+    let letters = Arc::clone(&told);
+    let worker = handled.worker(&inbox).on_dead_letter(move |_| {
+        letters.fetch_add(1, Ordering::Relaxed);
+        ready(())
+    });
+    worker.attempts(3).run_until(store.settled(PATIENCE)).await;
+    assert_eq!((handled.of("job.completed:job_1"), told.load(Ordering::Relaxed)), (3, 1));
     let letters = dead_letters(&inbox).await;
-    assert_eq!(letters[0].error(), "the worker of the last attempt was lost");
+    assert_eq!(
+        letters[0].error(),
+        "no attempt is left: the worker of the last one was lost, or fewer are allowed now"
+    );
 }
 
 async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {

@@ -5,14 +5,14 @@ use std::{
     future::pending,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use number7_core::Accept;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot},
     task::yield_now,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -22,7 +22,10 @@ use super::{
     rules::{LEASE, Life},
     store::{LONGEST_CALL, Node, World},
 };
-use crate::{AcceptedEvent, Failure, Inbox, engine::memory::Broken};
+use crate::{
+    AcceptedEvent, Failure, Inbox,
+    engine::memory::{Broken, Task},
+};
 
 /// An inbox with so many events, in a store that works.
 async fn inbox_of(events: usize) -> (World, Inbox) {
@@ -100,15 +103,19 @@ async fn what_ends_at_nearly_the_same_time_is_recorded_together() {
 #[tokio::test(start_paused = true)]
 async fn of_two_ends_at_the_same_time_one_counts() {
     static LETTERS: AtomicU32 = AtomicU32::new(0);
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
     let (world, inbox) = inbox_of(1).await;
     let ends_at = Instant::now() + Duration::from_secs(8);
     let node = world.clone();
     let worker = inbox.worker(move |event: AcceptedEvent| {
-        let attempt = event.attempt();
-        node.seen().handled.insert(event.key);
+        node.seen().handled.insert(event.key.clone());
         async move {
             sleep_until(ends_at).await;
-            if attempt == 1 { Err(Failure::permanent("late")) } else { Ok(()) }
+            if event.attempt() > 1 {
+                return Ok(());
+            }
+            IS_TOLD.store(event.lease_lost().is_cancelled(), Ordering::Relaxed);
+            Err(Failure::permanent("late"))
         }
     });
     let worker = worker.on_dead_letter(async |_| _ = LETTERS.fetch_add(1, Ordering::Relaxed));
@@ -123,6 +130,7 @@ async fn of_two_ends_at_the_same_time_one_counts() {
     worker.run_until(lost).await;
     assert_eq!(world.seen().violation, None);
     assert_eq!(LETTERS.load(Ordering::Relaxed), 0, "the hook was called for an end that is lost");
+    assert!(IS_TOLD.load(Ordering::Relaxed), "the first one was not told that its lease was lost");
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,25 +153,154 @@ async fn a_failing_store_is_asked_ever_less_often() {
     worker.run_until(outage).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_worker_that_stops_records_what_it_can_within_a_lease() {
-    let (world, inbox) = inbox_of(1).await;
+/// Accepts an event while a worker runs, and stops the worker in an outage, in the middle of the attempt. Then
+/// another attempt may go on for a while, and end in a short outage.
+async fn stops_in_an_outage(before_it: Duration, outage: Duration, other: Duration) -> World {
+    let (world, inbox) = inbox_of(0).await;
     let node = world.clone();
     let worker = inbox.worker(move |event: AcceptedEvent| {
-        node.seen().handled.insert(event.key);
-        async {
-            sleep(Duration::from_secs(1)).await;
+        let node = node.clone();
+        async move {
+            let second = Duration::from_secs(1);
+            let is_other = event.key.ends_with("_1");
+            sleep(if is_other { other } else { second }).await;
+            let mut seen = node.seen();
+            seen.handled.insert(event.key);
+            if is_other {
+                seen.away_until = Instant::now() + second;
+            }
             Ok::<_, Failure>(())
         }
     });
-    let outage = async {
+    let stop = async {
+        // An earlier outage does not matter.
+        sleep(LEASE).await;
+        world.seen().away_until = Instant::now() + Duration::from_secs(1);
+        sleep(2 * LEASE).await;
+        inbox.store(record(0)).await.unwrap();
+        if !other.is_zero() {
+            inbox.store(record(1)).await.unwrap();
+        }
         sleep(Duration::from_millis(500)).await;
-        world.seen().away_until = Instant::now() + LEASE / 2;
+        world.seen().away_until = Instant::now() + outage;
+        sleep(before_it).await;
     };
-    worker.lease(LEASE).run_until(outage).await;
-    let is_done =
-        world.memory.apply(|tables| tables.tasks.values().all(|task| task.status == "Done"));
-    assert!(is_done, "the event was handled, and will be handled again");
+    worker.lease(LEASE).run_until(stop).await;
+    world
+}
+
+fn are_done(world: &World) -> bool {
+    world.memory.apply(|tables| tables.tasks.values().all(|task| task.status == "Done"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_records_what_it_can_within_a_lease() {
+    let (none, second) = (Duration::ZERO, Duration::from_secs(1));
+    assert!(are_done(&stops_in_an_outage(none, LEASE / 2, none).await));
+    // The lease is counted from the stop, and nothing is given up while a handler runs.
+    assert!(are_done(&stops_in_an_outage(LEASE, LEASE + LEASE / 2, none).await));
+    assert!(are_done(&stops_in_an_outage(second, 3 * LEASE, 5 * LEASE).await));
+    assert!(!are_done(&stops_in_an_outage(second, 3 * LEASE, none).await), "it waits for longer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_takes_no_longer_than_its_limit() {
+    let (_world, inbox) = inbox_of(1).await;
+    let worker = inbox.worker(async |_| pending::<Result<(), Failure>>().await).concurrency(1);
+    let (start, second) = (Instant::now(), Duration::from_secs(1));
+    worker.shutdown_limit(second).run_until(sleep(second)).await;
+    let took = start.elapsed() - second;
+    assert!((second..second + 6 * LONGEST_CALL).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_worker_claims_no_place_that_becomes_free_and_resumes_at_once() {
+    let (world, inbox) = inbox_of(2).await;
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let (node, seen) = (world.clone(), Arc::clone(&begun));
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        seen.lock().unwrap().push(Instant::now());
+        node.seen().handled.insert(event.key);
+        async {
+            sleep(Duration::from_secs(2)).await;
+            Ok::<_, Failure>(())
+        }
+    });
+    let pause = worker.pause();
+    let resumed = async {
+        sleep(Duration::from_secs(1)).await;
+        pause.pause();
+        sleep(Duration::from_secs(7)).await;
+        assert_eq!(begun.lock().unwrap().len(), 1);
+        pause.resume();
+        let resumed = Instant::now();
+        world.memory.all_are_done().await;
+        resumed
+    };
+    let (send, at) = oneshot::channel();
+    let all_done = async { _ = send.send(resumed.await) };
+    worker.concurrency(1).run_until(all_done).await;
+    let waited = begun.lock().unwrap()[1] - at.await.unwrap();
+    assert!(waited <= 2 * LONGEST_CALL, "{waited:?}");
+}
+
+/// As if the runtime were shut down. What it had in hand goes on.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_dropped_tells_its_handlers_and_records_how_they_end() {
+    static BEGUN: Notify = Notify::const_new();
+    let (world, inbox) = inbox_of(1).await;
+    let node = world.clone();
+    let handler = move |event: AcceptedEvent| {
+        node.seen().handled.insert(event.key.clone());
+        async move {
+            BEGUN.notify_one();
+            event.lease_lost().cancelled().await;
+            Ok::<_, Failure>(())
+        }
+    };
+    let worker = tokio::spawn(inbox.worker(handler).run_until(pending()));
+    BEGUN.notified().await;
+    sleep(Duration::from_secs(1)).await;
+    worker.abort();
+    let recorded = timeout(Duration::from_secs(5), world.memory.all_are_done()).await;
+    assert!(recorded.is_ok(), "nobody told the handler, or recorded its end");
+}
+
+/// One of them was claimed again while its first attempt went on. The end of that is not the suspect's.
+#[tokio::test(start_paused = true)]
+async fn there_is_one_suspect_at_a_time() {
+    let (world, inbox) = inbox_of(2).await;
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let start = Instant::now();
+    let (node, seen) = (world.clone(), Arc::clone(&begun));
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let takes = match (event.attempt(), &*event.key) {
+            (1, "job.completed:job_0") => 8,
+            (1, _) => 30,
+            _ => 20,
+        };
+        if event.attempt() > 1 {
+            seen.lock().unwrap().push(start.elapsed().as_secs());
+        }
+        node.seen().handled.insert(event.key);
+        async move {
+            sleep(Duration::from_secs(takes)).await;
+            Ok::<_, Failure>(())
+        }
+    });
+    let lost = async {
+        for at in 1..=2 {
+            sleep_until(start + Duration::from_secs(at)).await;
+            world.memory.apply(|tables| {
+                let is_held = |task: &&mut Task| task.worker.is_some() && task.number.of_all == 1;
+                let task = tables.tasks.values_mut().find(is_held).unwrap();
+                (task.status, task.worker) = ("Failed", None);
+            });
+        }
+        world.memory.all_are_done().await;
+    };
+    worker.run_until(lost).await;
+    assert_eq!(*begun.lock().unwrap(), [1, 21]);
 }
 
 /// Nobody else took its event over, but somebody may have.

@@ -128,12 +128,14 @@ impl Node {
         };
         // The store carries it out even if the process is gone by then.
         tokio::spawn(async move {
-            sleep(after).await;
+            // There, and back.
+            sleep(after / 2).await;
             if world.seen().away_until > Instant::now() {
                 return pending().await;
             }
             let applied = world.apply(operation);
             if is_answered {
+                sleep(after / 2).await;
                 _ = answer.send(applied);
             }
             pending::<()>().await;
