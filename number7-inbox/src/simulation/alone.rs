@@ -133,6 +133,38 @@ async fn of_two_ends_at_the_same_time_one_counts() {
     assert!(IS_TOLD.load(Ordering::Relaxed), "the first one was not told that its lease was lost");
 }
 
+/// Nor does an outage while they are recorded one by one.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_the_store_refuses_holds_up_no_other() {
+    static LETTERS: AtomicU32 = AtomicU32::new(0);
+    let (world, inbox) = inbox_of(4).await;
+    let refused = "job.completed:job_2";
+    world.seen().refused = Some((refused.to_owned(), Duration::from_secs(1)));
+    let ends_at = Instant::now() + Duration::from_secs(8);
+    let begun = Arc::new(AtomicU32::new(0));
+    let (node, count) = (world.clone(), Arc::clone(&begun));
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        count.fetch_add(1, Ordering::Relaxed);
+        node.seen().handled.insert(event.key.clone());
+        async move {
+            sleep_until(ends_at).await;
+            match event.key == refused {
+                true => Err(Failure::permanent("it cannot be handled")),
+                false => Ok(()),
+            }
+        }
+    });
+    let worker = worker.on_dead_letter(async |_| _ = LETTERS.fetch_add(1, Ordering::Relaxed));
+    worker.run_until(sleep_until(ends_at + Duration::from_secs(60))).await;
+    let left = world.memory.apply(|tables| {
+        let left = tables.tasks.values().filter(|task| task.status != "Done");
+        left.map(|task| task.key.clone()).collect::<Vec<_>>()
+    });
+    assert_eq!(left, [refused]);
+    assert_eq!(begun.load(Ordering::Relaxed), 4, "it was begun again");
+    assert_eq!(LETTERS.load(Ordering::Relaxed), 0, "it is no dead letter");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failing_store_is_asked_ever_less_often() {
     let (world, inbox) = inbox_of(0).await;
@@ -240,7 +272,8 @@ async fn a_paused_worker_claims_no_place_that_becomes_free_and_resumes_at_once()
     let (send, at) = oneshot::channel();
     let all_done = async { _ = send.send(resumed.await) };
     worker.concurrency(1).run_until(all_done).await;
-    let waited = begun.lock().unwrap()[1] - at.await.unwrap();
+    let resumed = at.await.unwrap();
+    let waited = begun.lock().unwrap()[1] - resumed;
     assert!(waited <= 2 * LONGEST_CALL, "{waited:?}");
 }
 

@@ -100,6 +100,9 @@ pub(super) struct Seen {
     pub(super) lives: Vec<Life>,
     /// How often the store was asked.
     pub(super) calls: u32,
+    /// The event whose end the store will never take, and for how long the store is away after it has first
+    /// said so.
+    pub(super) refused: Option<(String, Duration)>,
     /// How many attempts an event has.
     pub(super) limit: u32,
     /// Which life of which process a worker is of, and when it was last heard of.
@@ -136,6 +139,7 @@ impl Seen {
             away_until: now,
             lives: vec![Life::new(0, true); processes],
             calls: 0,
+            refused: None,
             limit,
             workers: HashMap::new(),
             heard: HashMap::new(),
@@ -198,6 +202,10 @@ impl Seen {
             if heard.elapsed() < LEASE.mul_f64(0.9) && !is_set {
                 let ago = heard.elapsed();
                 self.violated(format!("a worker that was heard of {ago:?} ago is taken for dead"));
+            }
+            let Task { number: of_task, status, .. } = &tables.tasks[task];
+            if of_task.counted() * 2 >= self.limit && *status != "Failed" {
+                self.violated(format!("{task} is no suspect after {of_task:?}"));
             }
             self.lost.insert((task.clone(), *number), Instant::now());
         }

@@ -17,7 +17,7 @@ use super::rules::Seen;
 use crate::{
     Entry, InboxError, InboxErrorKind, STORE_TIMEOUT, State, Stats,
     engine::{
-        Answer, Engine, Held, Listed, NewEvent, Turn, Turned,
+        Answer, End, Engine, Held, Listed, NewEvent, Turn, Turned,
         expected::{Expectations, Expected, JobPlace, LookedUp, OverdueRow, Rest, Taken},
         memory::{Broken, Memory, Tables},
     },
@@ -55,6 +55,19 @@ impl World {
                 false => return,
             }
         }
+    }
+
+    /// Whether the store will never take one of these ends.
+    fn refuses(&self, ends: &[End]) -> bool {
+        let Some((key, away)) = self.seen().refused.clone() else { return false };
+        let is_refused =
+            self.memory.apply(|tables| ends.iter().any(|end| tables.tasks[&end.task].key == key));
+        if is_refused {
+            let mut seen = self.seen();
+            seen.away_until = Instant::now() + away;
+            seen.refused = Some((key, Duration::ZERO));
+        }
+        is_refused
     }
 
     /// Applies a call to the store, and looks at all of it.
@@ -163,8 +176,12 @@ impl Engine for Node {
         let (worker, ends) = (worker.to_owned(), ends.to_vec());
         self.world.seen().may_claim(self.number, self.life, most, suspect);
         self.world.seen().may_end(&ends);
+        let is_refused = self.world.refuses(&ends);
         let turn = move |tables: &mut Tables| tables.turn(&worker, &ends, most, suspect);
         Box::pin(async move {
+            if is_refused {
+                return Err(InboxErrorKind::Unstorable.into());
+            }
             let turned = self.call("turn", turn).await?;
             turned.claimed.iter().for_each(|claim| self.world.seen().claimed(claim));
             Ok(turned)
