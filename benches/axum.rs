@@ -54,7 +54,8 @@ async fn after_svix(
     }
 }
 
-/// Not by its layer: that has a marker of the body's type and is not `Sync`, as axum demands.
+/// Not by its layer: axum demands a `Sync` layer, and that one has a marker of the body's type and
+/// is not `Sync`.
 async fn after_webhook_verify(
     State(known): State<Arc<(Provider, webhook_verify::Secret)>>,
     headers: HeaderMap,

@@ -78,7 +78,7 @@ pub(crate) fn diagnosing(secret: Secret, recognized: &[Recognized]) -> Result<Ve
     let mut verifier = Verifier::new(secret).diagnose(clock);
     for Recognized { name, variable } in recognized {
         if !names.insert(name) {
-            return Err(format!("--recognize: there already is a secret {name}").into());
+            return Err(format!("--recognize: there is already a secret named {name}").into());
         }
         verifier = verifier.recognize(&**name, Secret::from_env(variable)?);
     }

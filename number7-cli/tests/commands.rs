@@ -435,7 +435,7 @@ fn what_cannot_be_taken_is_said_in_a_sentence() {
         (
             &["verify", "--signature", "0", "--recognize", "primary=OTHER", &body],
             3,
-            "there already is a secret primary",
+            "there is already a secret named primary",
         ),
     ] {
         let (exit, _, error) = run(number7(args).env("OTHER", "another"));

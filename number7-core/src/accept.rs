@@ -75,8 +75,8 @@ pub trait Accept: Send + Sync {
     /// # Errors
     ///
     /// [`RejectionKind::Untypable`] (400) if the authentic body names no event, and
-    /// [`RejectionKind::NotStored`] (503) if [`store`](Self::store) fails. Return it with `?`, and
-    /// the sender gets the right status.
+    /// [`RejectionKind::NotStored`] (503) if [`store`](Self::store) fails. Return it with `?` from
+    /// a handler whose error is the adapter's, and the sender gets the right status.
     fn accept(
         &self,
         delivery: &Delivery,

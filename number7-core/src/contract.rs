@@ -140,7 +140,7 @@ pub async fn one_of_many_is_new<P: Place>(place: &P) {
 /// Promise 3: a future that is dropped at any await point leaves either nothing or the whole
 /// record, and never makes a later call lie.
 ///
-/// Test yourself that an error is just as harmless: only you can provoke one.
+/// Test in your own suite that an error is just as harmless: only you can provoke one.
 ///
 /// # Panics
 ///

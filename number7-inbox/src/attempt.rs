@@ -46,7 +46,7 @@ pub(crate) async fn attempt(
     let Claim { task, number, key, stored, origin, history, .. } = claim;
     let (attempt, attempts) = (number.counted(), settings.attempts);
     let (outcome, note) = if attempt > attempts {
-        // There is no further attempt.
+        // The claim is beyond the last attempt, so no attempt is made.
         let error =
             "no attempt is left: the worker of the last one was lost, or fewer are allowed now"
                 .to_owned();

@@ -247,7 +247,7 @@ pub(crate) fn accepted_at(task: &str) -> Option<SystemTime> {
 
 /// What is wrong with a cursor that somebody has made up.
 pub(crate) fn no_cursor() -> InboxError {
-    InboxError::new(InboxErrorKind::Invalid, "this cursor is not of this list")
+    InboxError::new(InboxErrorKind::Invalid, "this cursor is not from this list")
 }
 
 /// Bounds an operation.

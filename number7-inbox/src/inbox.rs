@@ -486,8 +486,9 @@ impl Inbox {
     /// A worker of apalis' own can run on it, but what fails there does not become a [dead
     /// letter](State::Dead), and is not forgotten. Its pool is the only connection that this inbox
     /// writes with. For a busy tool, such as a dashboard, open the inbox a second time and use that
-    /// storage. Do not call its `vacuum`: it deletes all finished events with their keys, and all
-    /// dead letters.
+    /// storage. Do not call its `vacuum`: it deletes all finished events with their keys, all dead
+    /// letters, and events that are due again after their worker died, if they have used many
+    /// attempts.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {

@@ -339,13 +339,20 @@ impl Worker {
         };
         match recorded {
             Recorded::Counts => {
-                if end.outcome.error() == Some(NOT_COMMITTED) {
-                    tracing::warn!(
+                let is_dead =
+                    matches!(end.outcome, Outcome::Dead { .. } | Outcome::Exhausted { .. });
+                match end.outcome.error() == Some(NOT_COMMITTED) {
+                    true if is_dead => tracing::error!(
                         target: "number7", key, attempt,
-                        "an attempt failed: {NOT_COMMITTED}"
-                    );
+                        "the last attempt failed; the event is a dead letter: {NOT_COMMITTED}"
+                    ),
+                    true => tracing::warn!(
+                        target: "number7", key, attempt,
+                        "an attempt failed and will be repeated: {NOT_COMMITTED}"
+                    ),
+                    false => {}
                 }
-                if matches!(end.outcome, Outcome::Dead { .. } | Outcome::Exhausted { .. }) {
+                if is_dead {
                     self.call_hook(end, key, stored, origin);
                 }
             }

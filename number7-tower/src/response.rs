@@ -21,7 +21,7 @@ pub(crate) fn refusal<B: Default>(rejection: Rejection) -> Response<B> {
     response
 }
 
-/// The same if the reason can be a developer's mistake, which has a text.
+/// The same, with the text that the rejection has if it is a developer's mistake.
 pub(crate) fn refusal_with_text<B: Default + From<&'static str>>(
     rejection: Rejection,
 ) -> Response<B> {

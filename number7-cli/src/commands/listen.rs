@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Forward each verified delivery, unchanged, and answer what this receiver answers
     #[arg(long, value_name = "URL", value_parser = url)]
     forward: Option<Uri>,
-    /// Name deliveries signed with the secret of another environment
+    /// Recognize deliveries of another environment, whose secret is in a variable
     #[arg(long, value_name = "NAME=VARIABLE", value_parser = Recognized::parse)]
     recognize: Vec<Recognized>,
     #[command(flatten)]

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Change the body after it was signed
     #[arg(long)]
     forge: bool,
-    /// Deliver each N times, even after a 200, because a retry may cross its answer
+    /// Deliver each N times, even after a 200, like a sender that missed the answer
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     times: u64,
     /// Send N events; without --file, each has its own job
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Send N at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     concurrency: u64,
-    /// Retry N times what does not get a 2xx
+    /// Retry up to N times until a 2xx
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=10))]
     retries: u32,
     #[command(flatten)]

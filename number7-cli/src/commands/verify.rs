@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The value of the signature header
     #[arg(long, value_name = "HEX")]
     signature: String,
-    /// Name deliveries signed with the secret of another environment
+    /// Recognize deliveries of another environment, whose secret is in a variable
     #[arg(long, value_name = "NAME=VARIABLE", value_parser = Recognized::parse)]
     recognize: Vec<Recognized>,
     /// The body, byte for byte; - is the standard input

@@ -262,8 +262,10 @@ impl DiagnosisKind {
             Self::JsonInText => "serialize once; a client that takes an object does it for you",
             Self::EmptyBody => "look for a layer or a proxy in front that reads the body",
             Self::SignedNothing => "sign the bytes that are sent, once they are there",
-            Self::Compressed => "turn off request compression after the signing",
-            Self::Decompressed => "turn off request decompression in the proxy",
+            Self::Compressed => "let nothing compress the request after it is signed",
+            Self::Decompressed => {
+                "turn off decompression in front of the receiver, in a proxy or in a layer"
+            }
             Self::CutOff => "look for a proxy's body limit, or a wrong content-length",
             Self::SignaturePrefix
             | Self::SignatureBase64

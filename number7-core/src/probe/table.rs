@@ -286,7 +286,7 @@ impl Probes {
             accepted(
                 "a body that comes in parts",
                 &json,
-                "the rest of a body that comes later is not waited for",
+                "the receiver does not wait for the rest of the body",
             )
             .request_with(|request| request.cut(50).pausing(Duration::from_millis(100))),
             accepted(

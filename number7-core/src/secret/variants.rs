@@ -71,7 +71,7 @@ fn unquoted(secret: &[u8]) -> Option<Vec<u8>> {
     (first == last && b"\"'`".contains(first)).then(|| inner.to_vec())
 }
 
-/// The least bytes of a key that is decoded from a part of the secret. Anybody could guess a
+/// The fewest bytes that a key decoded from a part of the secret may have. Anybody could guess a
 /// shorter one.
 const SHORTEST: usize = 8;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
 
-/// A living worker is seen twice in this time.
+/// A live worker is seen at least twice in this time.
 const SILENT: Duration = Duration::from_secs(30);
 
 pub(crate) fn stats(stats: &Stats) -> String {
@@ -49,7 +49,7 @@ pub(crate) fn overdue(page: &Page<OverdueJob>, is_later: bool) -> String {
     pages(page, is_later, jobs, |job| {
         let late = SystemTime::now().duration_since(job.due_at()).unwrap_or_default();
         let id = one_line(job.job_id().as_str());
-        format!("{id}  for {}, asked about: {}", length(late), job.fetches())
+        format!("{id}  for {}, fetches: {}", length(late), job.fetches())
     })
 }
 
@@ -156,7 +156,7 @@ fn time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
 }
 
-/// Without control characters.
+/// With U+FFFD in place of control characters, except line ends.
 fn printable(text: &str) -> String {
     text.replace(|char: char| char.is_control() && char != '\n', "\u{fffd}")
 }

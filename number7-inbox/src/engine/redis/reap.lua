@@ -1,7 +1,8 @@
 -- Puts the tasks of workers that are not heard of on the active list, or among the suspects.
--- Returns how many tasks. KEYS: the workers, the active list, the suspects ARGV: seconds of a
--- lease, how our workers' names begin, the prefix of what workers have claimed, that of their
--- metadata, that of the metas, how many attempts make a suspect, the note
+-- Returns how many tasks.
+-- KEYS: the workers, the active list, the suspects
+-- ARGV: seconds of a lease, how our workers' names begin, the prefix of what workers have claimed,
+--     that of their metadata, that of the metas, how many attempts make a suspect, the note
 local now = redis.call('TIME')
 local before = now[1] - ARGV[1]
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
