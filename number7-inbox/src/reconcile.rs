@@ -109,8 +109,8 @@ impl Reconcile {
                     self.forget(&taken.job).await;
                     continue;
                 }
-                // A call may take longer than the pause after it: the same job is not asked for twice
-                // at a time.
+                // A call may take longer than the pause after it: the vendor is not asked about one
+                // job twice at a time.
                 if asked.insert(taken.job.clone()) {
                     ticks.tick().await;
                     let (this, rest) = (self.clone(), settings.fetch_rest);
@@ -133,7 +133,7 @@ impl Reconcile {
         })
     }
 
-    /// Asks for a job. If nothing comes of it, it is asked for again after a rest.
+    /// Asks about a job. If nothing comes of it, this is repeated after a rest.
     async fn fetch(&self, job: &str, Rest { first, longest }: Rest) {
         let fetched = async {
             let fetched = (self.fetch)(JobId::from(job)).await;

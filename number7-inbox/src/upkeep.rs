@@ -197,3 +197,20 @@ impl<'a> Upkeep<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that slept has stood still, whatever its other clock says; and a clock that was set back
+    /// has not.
+    #[test]
+    fn the_longer_of_two_times_counts() {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
+        let now = Moment::now();
+        let later = |instant, clock| Moment { instant: now.instant + instant, clock };
+        assert_eq!(later(second, now.clock + hour).since(&now), hour);
+        assert_eq!(later(second, now.clock - hour).since(&now), second);
+        assert_eq!(later(hour, now.clock + second).since(&now), hour);
+    }
+}

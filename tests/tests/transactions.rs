@@ -105,7 +105,8 @@ async fn postgres_has_each_effect_exactly_once() {
 /// the handler was called.
 async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
     store.sql("CREATE TABLE effects (event TEXT NOT NULL)").await;
-    for job in ["commits", "commits_and_fails", "forgets", "forgets_at_last", "is_late"] {
+    for job in ["commits", "commits_and_fails", "forgets", "forgets_at_last", "is_late", "is_free"]
+    {
         accept(&inbox, "job.completed", job).await;
     }
     let calls = Arc::new(Mutex::new(Vec::new()));
@@ -117,14 +118,12 @@ async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
             calls.lock().unwrap().push(job.clone());
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
             query("INSERT INTO effects VALUES ($1)").bind(&job).execute(&mut *transaction).await?;
-            if job == "is_late" && event.attempt() == 1 {
-                // Another worker has begun the next attempt by now.
-                query(
-                    "UPDATE Jobs SET lock_by = NULL, attempts = attempts + 1 WHERE id IN
-                    (SELECT id FROM Jobs WHERE idempotency_key LIKE '%is_late')",
-                )
-                .execute(&mut *transaction)
-                .await?;
+            if job.starts_with("is_") && event.attempt() == 1 {
+                // The lease is lost, and of the first one the next attempt has begun.
+                let lost =
+                    "UPDATE Jobs SET lock_by = NULL, attempts = attempts + (?1 LIKE '%is_late')
+                    WHERE idempotency_key = ?1";
+                query(lost).bind(event.key()).execute(&mut *transaction).await?;
                 let error = event.finish_in(&mut transaction).await.unwrap_err();
                 assert_eq!(error.kind(), InboxErrorKind::LeaseLost);
                 return Err(Failure::from(error));
@@ -148,6 +147,7 @@ async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
         ("forgets", 2, State::Done),
         ("forgets_at_last", 2, State::Dead),
         ("is_late", 2, State::Done),
+        ("is_free", 2, State::Done),
     ] {
         let entry = inbox.show(&format!("job.completed:{job}")).await.unwrap().unwrap();
         assert_eq!((of(job), entry.state()), (times, state), "{job}: {entry:?}");
@@ -155,7 +155,7 @@ async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
             assert!(entry.error().contains("did not commit"), "{entry:?}");
         }
     }
-    assert_eq!(effects(&store).await, [1, 1, 1, 1]);
+    assert_eq!(effects(&store).await, [1; 5]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -330,14 +330,19 @@ impl Sqlite {
     }
 }
 
-/// In one transaction, because another process may be making the same tables, and `sqlx` has no lock of its
-/// own for that on SQLite.
+/// Mostly they are there, and nothing is written.
 async fn make_tables(writer: &SqlitePool) -> Result<(), InboxError> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut migrations = SqliteStorage::migrations();
-    migrations.set_ignore_missing(true).run_direct(None, &mut *transaction, false).await?;
-    raw_sql(expected::TABLES).execute(&mut *transaction).await?;
-    Ok(transaction.commit().await?)
+    let migrations = migrations.set_ignore_missing(true);
+    let mut connection = writer.acquire().await?;
+    if migrations.run_direct(None, &mut *connection, false).await.is_err() {
+        // Another process may be making the same tables. `sqlx` takes no lock for that on SQLite, so this
+        // takes SQLite's own.
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        migrations.run_direct(None, &mut *transaction, false).await?;
+        transaction.commit().await?;
+    }
+    Ok(raw_sql(expected::TABLES).execute(&mut *connection).await.map(drop)?)
 }
 
 fn is_in_memory(path: &Path) -> bool {
