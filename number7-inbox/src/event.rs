@@ -124,7 +124,7 @@ impl ClaimOf {
         Self { worker, task, number, lost, is_in_transaction }
     }
 
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(test, feature = "sqlite", feature = "postgres"))]
     pub(crate) fn set_in_transaction(&self) {
         self.is_in_transaction.store(true, Ordering::Release);
     }
@@ -189,9 +189,9 @@ impl AcceptedEvent {
     /// one: the machine stood still for too long, or the store was away. From then on the end of this
     /// attempt counts only if nobody has begun another.
     ///
-    /// The worker notices when it renews its lease, at least four times per lease. The token also fires if
-    /// the worker's future is dropped. A handler whose effects must not happen twice at the same time
-    /// should stop when it fires:
+    /// The worker notices when it renews its lease, at least four times per lease, or when it
+    /// claims the event again. The token also fires if the worker's future is dropped. A handler
+    /// whose effects must not happen twice at the same time should stop when it fires:
     ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, Failure};

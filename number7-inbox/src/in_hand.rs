@@ -34,10 +34,10 @@ impl InHand {
     /// If the worker has the event again, its earlier attempts have lost their lease.
     pub(crate) fn insert(&self, id: AttemptId, attempt: Attempt) {
         let mut attempts = self.lock();
-        attempts
-            .iter()
-            .filter(|((task, _), _)| *task == id.0)
-            .for_each(|(_, lost)| lost.tell_lost());
+        if id.1 > 1 {
+            let earlier = attempts.iter().filter(|((task, _), _)| *task == id.0);
+            earlier.for_each(|(_, lost)| lost.tell_lost());
+        }
         attempts.insert(id, attempt);
     }
 

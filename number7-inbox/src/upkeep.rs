@@ -202,8 +202,8 @@ impl<'a> Upkeep<'a> {
 mod tests {
     use super::*;
 
-    /// A machine that slept has stood still, whatever its other clock says; and a clock that was set back
-    /// has not.
+    /// A machine that slept stood still for as long as its clock says; a clock that is set back
+    /// hides no time.
     #[test]
     fn the_longer_of_two_times_counts() {
         let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));

@@ -236,7 +236,7 @@ impl Worker {
             while let Ok(end) = self.receiver.try_recv() {
                 self.ends.push(end);
             }
-            if self.ends.len() == self.shared.in_hand.len() {
+            if self.ends.len() >= self.shared.in_hand.len() {
                 return;
             }
             yield_now().await;
@@ -341,16 +341,17 @@ impl Worker {
             Recorded::Counts => {
                 let is_dead =
                     matches!(end.outcome, Outcome::Dead { .. } | Outcome::Exhausted { .. });
-                match end.outcome.error() == Some(NOT_COMMITTED) {
-                    true if is_dead => tracing::error!(
-                        target: "number7", key, attempt,
-                        "the last attempt failed; the event is a dead letter: {NOT_COMMITTED}"
-                    ),
-                    true => tracing::warn!(
-                        target: "number7", key, attempt,
-                        "an attempt failed and will be repeated: {NOT_COMMITTED}"
-                    ),
-                    false => {}
+                if end.outcome.error() == Some(NOT_COMMITTED) {
+                    match is_dead {
+                        true => tracing::error!(
+                            target: "number7", key, attempt,
+                            "the last attempt failed; the event is a dead letter: {NOT_COMMITTED}"
+                        ),
+                        false => tracing::warn!(
+                            target: "number7", key, attempt,
+                            "an attempt failed and will be repeated: {NOT_COMMITTED}"
+                        ),
+                    }
                 }
                 if is_dead {
                     self.call_hook(end, key, stored, origin);
@@ -422,12 +423,12 @@ impl Worker {
         });
         let pause = failure.pause;
         failure.pause = (pause * 2).min(LONGEST_PAUSE);
-        // After one lease without the store, other workers may have taken over anyway. While handlers run,
-        // there is still time.
-        let lease = self.shared.job.settings.lease;
-        let since = failure.since;
-        let is_long = self.stops_since.is_some_and(|stop| stop.max(since).elapsed() > lease);
-        if is_long && self.ends.len() == self.shared.in_hand.len() {
+        // One lease after the outage began, others may have taken over. A stop gives it that time, or its
+        // limit. Nothing is given up while a handler runs: the store may be back when it ends.
+        let Settings { lease, shutdown_limit, .. } = self.shared.job.settings;
+        let (since, patience) = (failure.since, shutdown_limit.unwrap_or(lease).min(lease));
+        let is_long = self.stops_since.is_some_and(|stop| stop.max(since).elapsed() > patience);
+        if is_long && self.ends.len() >= self.shared.in_hand.len() {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
                     target: "number7", task = end.task, attempt = end.number.counted(),
@@ -438,6 +439,7 @@ impl Worker {
                 self.given_up.insert(end.task.clone());
                 self.is_over(&end, Recorded::Never);
             }
+            return;
         }
         sleep(pause).await;
     }

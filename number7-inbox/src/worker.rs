@@ -143,9 +143,9 @@ impl Worker {
     /// set.
     ///
     /// It is called after the store has confirmed the dead letter; not if the process ends in
-    /// between. It is called twice if the worker of the last attempt was taken for dead, and the
-    /// attempt then fails after all. [`run_until`](Self::run_until) waits for it, but not longer
-    /// than the [`shutdown_limit`](Self::shutdown_limit) if one is set.
+    /// between. It may be called twice if the worker of the last attempt was taken for dead: for
+    /// that, and again if the attempt then fails after all. [`run_until`](Self::run_until) waits
+    /// for it, but not longer than the [`shutdown_limit`](Self::shutdown_limit) if one is set.
     ///
     /// # Example
     ///

@@ -34,19 +34,22 @@ fn refused_url(opened: Result<Inbox, InboxError>) {
     assert!(error.to_string().starts_with(reason), "{error}");
 }
 
-/// Also if the order in which they should write cannot be kept.
+/// Even if the order in which they should write cannot be kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_can_make_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
-    let turn = std::fs::File::create(folder.path().join("inbox.db-turn")).unwrap();
-    turn.lock().unwrap();
-    let url = format!("sqlite:{}/inbox.db", folder.path().display());
-    let opened: Vec<_> = (0..8)
-        .map(|_| {
+    let (mut turns, mut opened) = (Vec::new(), Vec::new());
+    for file in 0..4 {
+        let path = folder.path().join(format!("{file}.db"));
+        let turn = std::fs::File::create(path.with_extension("db-turn")).unwrap();
+        turn.lock().unwrap();
+        turns.push(turn);
+        let url = format!("sqlite:{}", path.display());
+        opened.extend((0..4).map(|_| {
             let url = url.clone();
             tokio::spawn(async move { Inbox::open(&url).await })
-        })
-        .collect();
+        }));
+    }
     for opened in opened {
         opened.await.unwrap().unwrap();
     }
@@ -129,6 +132,15 @@ async fn a_file_that_is_locked_is_busy_soon() {
     other.execute("ROLLBACK").await.unwrap();
     let delivery = delivery("job.completed", "job_1");
     assert_eq!(inbox.accept(&delivery).await.unwrap(), Acceptance::New);
+
+    // An app's own file, in which there is no inbox yet.
+    let store = Store::sqlite();
+    let mut other = store.sqlite_connection().await;
+    let write = "PRAGMA journal_mode = WAL; CREATE TABLE own (id INTEGER); BEGIN IMMEDIATE";
+    other.execute(write).await.unwrap();
+    let refused = Inbox::open(&store.url()).await.unwrap_err();
+    assert_eq!(refused.kind(), InboxErrorKind::Busy, "{refused}");
+    assert!(refused.to_string().contains("/inbox.db: "), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

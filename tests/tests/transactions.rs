@@ -119,7 +119,7 @@ async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
             query("INSERT INTO effects VALUES ($1)").bind(&job).execute(&mut *transaction).await?;
             if job.starts_with("is_") && event.attempt() == 1 {
-                // The lease is lost, and of the first one the next attempt has begun.
+                // Both lose their lease; the next attempt at `is_late` has begun, too.
                 let lost =
                     "UPDATE Jobs SET lock_by = NULL, attempts = attempts + (?1 LIKE '%is_late')
                     WHERE idempotency_key = ?1";

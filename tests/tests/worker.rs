@@ -332,9 +332,9 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
         store.take_over().await;
     }
     let told = Arc::new(AtomicU32::new(0));
-    let letters = Arc::clone(&told);
+    let count = Arc::clone(&told);
     let worker = handled.worker(&inbox).on_dead_letter(move |_| {
-        letters.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
         ready(())
     });
     worker.attempts(3).run_until(store.settled(PATIENCE)).await;

@@ -204,8 +204,8 @@ impl Seen {
                 self.violated(format!("a worker that was heard of {ago:?} ago is taken for dead"));
             }
             let Task { number: of_task, status, .. } = &tables.tasks[task];
-            if of_task.counted() * 2 >= self.limit && *status != "Failed" {
-                self.violated(format!("{task} is no suspect after {of_task:?}"));
+            if (of_task.counted() >= self.limit / 2) != (*status == "Failed") {
+                self.violated(format!("{task} is {status} after {of_task:?}"));
             }
             self.lost.insert((task.clone(), *number), Instant::now());
         }
@@ -263,9 +263,6 @@ impl Seen {
             true => self.suspects.insert(id),
             false => self.suspects.remove(&id),
         };
-        if claim.is_suspect && claim.number.counted() <= self.limit / 2 {
-            self.violated(format!("{} is a suspect at {:?}", claim.key, claim.number));
-        }
     }
 
     /// A worker asks for events, and for a suspect among them.

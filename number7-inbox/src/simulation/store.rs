@@ -64,7 +64,7 @@ impl World {
             self.memory.apply(|tables| ends.iter().any(|end| tables.tasks[&end.task].key == key));
         if is_refused {
             let mut seen = self.seen();
-            seen.away_until = Instant::now() + away;
+            seen.away_until = seen.away_until.max(Instant::now() + away);
             seen.refused = Some((key, Duration::ZERO));
         }
         is_refused
@@ -82,9 +82,9 @@ impl World {
 
 /// What becomes of a call of the store.
 enum Fate {
-    /// It happens after this time, and the answer is given.
+    /// It happens half-way through this time, and the answer is given at its end.
     Answered(Duration),
-    /// It happens after this time, and the answer is lost.
+    /// It happens after half of this time, and the answer is lost.
     Unanswered(Duration),
     /// It does not happen, and nobody says so.
     Swallowed,
