@@ -122,17 +122,10 @@ fn judge(
     attempt: u32,
     handled: Handled,
 ) -> (&'static str, Outcome, Option<String>) {
+    let may_have_committed = matches!(handled, Handled::InTransaction);
     let (name, error) = match handled {
         Handled::Done => return ("done", Outcome::Done, None),
-        Handled::InTransaction => {
-            let error = NOT_COMMITTED.to_owned();
-            let note = Some(error.clone());
-            let outcome = match attempt >= settings.attempts {
-                true => Outcome::Dead { error },
-                false => Outcome::Retry { after: settings.backoff(attempt), error },
-            };
-            return ("done", outcome, note);
-        }
+        Handled::InTransaction => ("done", NOT_COMMITTED.to_owned()),
         Handled::Later(after) => {
             let note = format!("put off by the handler for {after:?}");
             tracing::info!(target: "number7", key, ?after, "the handler puts an event off");
@@ -160,19 +153,30 @@ fn judge(
         }
     };
     let note = Some(error.clone());
-    if attempt >= settings.attempts {
-        tracing::error!(
+    let outcome = match attempt >= settings.attempts {
+        true => Outcome::Dead { error },
+        false => Outcome::Retry { after: settings.backoff(attempt), error },
+    };
+    // Only the store can tell whether it has committed.
+    if !may_have_committed {
+        log_failure(key, attempt, &outcome);
+    }
+    (name, outcome, note)
+}
+
+/// Says what becomes of an event whose attempt has failed.
+pub(crate) fn log_failure(key: &str, attempt: u32, outcome: &Outcome) {
+    match outcome {
+        Outcome::Dead { error } => tracing::error!(
             target: "number7", key, attempt,
             "the last attempt failed; the event is a dead letter: {error}"
-        );
-        return (name, Outcome::Dead { error }, note);
+        ),
+        Outcome::Retry { after, error } => tracing::warn!(
+            target: "number7", key, attempt, ?after,
+            "an attempt failed and will be repeated: {error}"
+        ),
+        _ => {}
     }
-    let after = settings.backoff(attempt);
-    tracing::warn!(
-        target: "number7", key, attempt, ?after,
-        "an attempt failed and will be repeated: {error}"
-    );
-    (name, Outcome::Retry { after, error }, note)
 }
 
 /// Calls the handler. A panic is an error like others.

@@ -48,7 +48,7 @@ pub const DEFAULT_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// the vendor should not notice.
 pub const DEFAULT_FETCHES_AT_ONCE: usize = 4;
 
-/// How many jobs are asked for in a second unless it is set: 10. The vendor publishes no limit; a
+/// How many jobs the vendor is asked about in a second unless it is set: 10. The vendor publishes no limit; a
 /// thousand lost events are fetched in less than two minutes.
 pub const DEFAULT_FETCHES_PER_SECOND: u32 = 10;
 

@@ -21,7 +21,7 @@ use ulid::Ulid;
 
 use crate::{
     Entry, InboxError, InboxErrorKind, Origin, State, StoredEvent,
-    attempt::{Handler, NOT_COMMITTED, attempt},
+    attempt::{Handler, NOT_COMMITTED, attempt, log_failure},
     engine::{Claim, End, Engine, Outcome, Turn, WORKER_PREFIX},
     event::ClaimOf,
     in_hand::{Attempt, AttemptId, InHand},
@@ -236,11 +236,16 @@ impl Worker {
             while let Ok(end) = self.receiver.try_recv() {
                 self.ends.push(end);
             }
-            if self.ends.len() >= self.shared.in_hand.len() {
+            if self.all_have_ended() {
                 return;
             }
             yield_now().await;
         }
+    }
+
+    /// Whether it has the ends of all attempts in hand.
+    fn all_have_ended(&self) -> bool {
+        self.ends.len() >= self.shared.in_hand.len()
     }
 
     /// How many events it may claim.
@@ -339,21 +344,10 @@ impl Worker {
         };
         match recorded {
             Recorded::Counts => {
-                let is_dead =
-                    matches!(end.outcome, Outcome::Dead { .. } | Outcome::Exhausted { .. });
                 if end.outcome.error() == Some(NOT_COMMITTED) {
-                    match is_dead {
-                        true => tracing::error!(
-                            target: "number7", key, attempt,
-                            "the last attempt failed; the event is a dead letter: {NOT_COMMITTED}"
-                        ),
-                        false => tracing::warn!(
-                            target: "number7", key, attempt,
-                            "an attempt failed and will be repeated: {NOT_COMMITTED}"
-                        ),
-                    }
+                    log_failure(&key, attempt, &end.outcome);
                 }
-                if is_dead {
+                if matches!(end.outcome, Outcome::Dead { .. } | Outcome::Exhausted { .. }) {
                     self.call_hook(end, key, stored, origin);
                 }
             }
@@ -428,7 +422,7 @@ impl Worker {
         let Settings { lease, shutdown_limit, .. } = self.shared.job.settings;
         let (since, patience) = (failure.since, shutdown_limit.unwrap_or(lease).min(lease));
         let is_long = self.stops_since.is_some_and(|stop| stop.max(since).elapsed() > patience);
-        if is_long && self.ends.len() >= self.shared.in_hand.len() {
+        if is_long && self.all_have_ended() {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
                     target: "number7", task = end.task, attempt = end.number.counted(),

@@ -79,8 +79,12 @@ impl Memory {
         operation(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(crate) fn are_done(&self) -> bool {
+        self.apply(|tables| tables.tasks.values().all(|task| task.status == "Done"))
+    }
+
     pub(crate) async fn all_are_done(&self) {
-        while self.apply(|tables| tables.tasks.values().any(|task| task.status != "Done")) {
+        while !self.are_done() {
             sleep(Duration::from_millis(1)).await;
         }
     }

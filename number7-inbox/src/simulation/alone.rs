@@ -23,7 +23,7 @@ use super::{
     store::{LONGEST_CALL, Node, World},
 };
 use crate::{
-    AcceptedEvent, Failure, Inbox,
+    AcceptedEvent, Failure, Inbox, Worker,
     engine::memory::{Broken, Task},
 };
 
@@ -36,6 +36,22 @@ async fn inbox_of(events: usize) -> (World, Inbox) {
         inbox.store(record(job)).await.unwrap();
     }
     (world, inbox)
+}
+
+/// A worker that notes the events whose handler was called.
+fn worker<F>(
+    world: &World,
+    inbox: &Inbox,
+    handler: impl Fn(AcceptedEvent) -> F + Send + Sync + 'static,
+) -> Worker
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let world = world.clone();
+    inbox.worker(move |event: AcceptedEvent| {
+        world.seen().handled.insert(event.key.clone());
+        handler(event)
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,13 +69,12 @@ async fn what_one_turn_has_no_room_for_follows_at_once() {
     let begun = Arc::new(Mutex::new(Vec::new()));
     let start = Instant::now();
     let ends_at = start + Duration::from_secs(8);
-    let (seen, node) = (Arc::clone(&begun), world.clone());
-    let worker = inbox.worker(move |event: AcceptedEvent| {
+    let seen = Arc::clone(&begun);
+    let worker = worker(&world, &inbox, move |_| {
         seen.lock().unwrap().push(Instant::now());
-        node.seen().handled.insert(event.key);
         async move {
             sleep_until(ends_at).await;
-            Ok::<_, Failure>(())
+            Ok(())
         }
     });
     let recorded = async {
@@ -81,14 +96,13 @@ async fn what_ends_at_nearly_the_same_time_is_recorded_together() {
     let (world, inbox) = inbox_of(1_600).await;
     let before = world.seen().calls;
     let node = world.clone();
-    let worker = inbox.worker(move |event: AcceptedEvent| {
+    let worker = worker(&world, &inbox, move |_| {
         let handled = node.seen().handled.len();
-        node.seen().handled.insert(event.key);
         async move {
             for _ in 0..handled % 16 {
                 yield_now().await;
             }
-            Ok::<_, Failure>(())
+            Ok(())
         }
     });
     worker.concurrency(16).run_until(world.memory.all_are_done()).await;
@@ -106,17 +120,13 @@ async fn of_two_ends_at_the_same_time_one_counts() {
     static IS_TOLD: AtomicBool = AtomicBool::new(false);
     let (world, inbox) = inbox_of(1).await;
     let ends_at = Instant::now() + Duration::from_secs(8);
-    let node = world.clone();
-    let worker = inbox.worker(move |event: AcceptedEvent| {
-        node.seen().handled.insert(event.key.clone());
-        async move {
-            sleep_until(ends_at).await;
-            if event.attempt() > 1 {
-                return Ok(());
-            }
-            IS_TOLD.store(event.lease_lost().is_cancelled(), Ordering::Relaxed);
-            Err(Failure::permanent("late"))
+    let worker = worker(&world, &inbox, move |event| async move {
+        sleep_until(ends_at).await;
+        if event.attempt() > 1 {
+            return Ok(());
         }
+        IS_TOLD.store(event.lease_lost().is_cancelled(), Ordering::Relaxed);
+        Err(Failure::permanent("late"))
     });
     let worker = worker.on_dead_letter(async |_| _ = LETTERS.fetch_add(1, Ordering::Relaxed));
     let lost = async {
@@ -142,10 +152,9 @@ async fn an_end_that_the_store_refuses_holds_up_no_other() {
     world.seen().refused = Some((refused.to_owned(), Duration::from_secs(1)));
     let ends_at = Instant::now() + Duration::from_secs(8);
     let begun = Arc::new(AtomicU32::new(0));
-    let (node, count) = (world.clone(), Arc::clone(&begun));
-    let worker = inbox.worker(move |event: AcceptedEvent| {
+    let count = Arc::clone(&begun);
+    let worker = worker(&world, &inbox, move |event| {
         count.fetch_add(1, Ordering::Relaxed);
-        node.seen().handled.insert(event.key.clone());
         async move {
             sleep_until(ends_at).await;
             match event.key == refused {
@@ -190,18 +199,16 @@ async fn a_failing_store_is_asked_ever_less_often() {
 async fn stops_in_an_outage(before_it: Duration, outage: Duration, other: Duration) -> World {
     let (world, inbox) = inbox_of(0).await;
     let node = world.clone();
-    let worker = inbox.worker(move |event: AcceptedEvent| {
+    let worker = worker(&world, &inbox, move |event| {
         let node = node.clone();
         async move {
             let second = Duration::from_secs(1);
             let is_other = event.key.ends_with("_1");
             sleep(if is_other { other } else { second }).await;
-            let mut seen = node.seen();
-            seen.handled.insert(event.key);
             if is_other {
-                seen.away_until = Instant::now() + second;
+                node.seen().away_until = Instant::now() + second;
             }
-            Ok::<_, Failure>(())
+            Ok(())
         }
     });
     let stop = async {
@@ -217,18 +224,14 @@ async fn stops_in_an_outage(before_it: Duration, outage: Duration, other: Durati
     world
 }
 
-fn are_done(world: &World) -> bool {
-    world.memory.apply(|tables| tables.tasks.values().all(|task| task.status == "Done"))
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_stops_records_what_it_can_within_a_lease() {
     let (none, second) = (Duration::ZERO, Duration::from_secs(1));
-    assert!(are_done(&stops_in_an_outage(none, LEASE / 2, none).await));
+    assert!(stops_in_an_outage(none, LEASE / 2, none).await.memory.are_done());
     // The lease is counted from the stop, and nothing is given up while a handler runs.
-    assert!(are_done(&stops_in_an_outage(LEASE, LEASE + LEASE / 2, none).await));
-    assert!(are_done(&stops_in_an_outage(second, 3 * LEASE, 5 * LEASE).await));
-    assert!(!are_done(&stops_in_an_outage(second, LEASE + LEASE / 2, none).await));
+    assert!(stops_in_an_outage(LEASE, LEASE + LEASE / 2, none).await.memory.are_done());
+    assert!(stops_in_an_outage(second, 3 * LEASE, 5 * LEASE).await.memory.are_done());
+    assert!(!stops_in_an_outage(second, LEASE + LEASE / 2, none).await.memory.are_done());
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,13 +256,12 @@ async fn a_stop_takes_no_longer_than_its_limit() {
 async fn a_paused_worker_claims_no_place_that_becomes_free_and_resumes_at_once() {
     let (world, inbox) = inbox_of(2).await;
     let begun = Arc::new(Mutex::new(Vec::new()));
-    let (node, seen) = (world.clone(), Arc::clone(&begun));
-    let worker = inbox.worker(move |event: AcceptedEvent| {
+    let seen = Arc::clone(&begun);
+    let worker = worker(&world, &inbox, move |_| {
         seen.lock().unwrap().push(Instant::now());
-        node.seen().handled.insert(event.key);
         async {
             sleep(Duration::from_secs(2)).await;
-            Ok::<_, Failure>(())
+            Ok(())
         }
     });
     let pause = worker.pause();
@@ -283,16 +285,12 @@ async fn a_paused_worker_claims_no_place_that_becomes_free_and_resumes_at_once()
 async fn a_worker_that_is_dropped_tells_its_handlers_and_records_how_they_end() {
     static BEGUN: Notify = Notify::const_new();
     let (world, inbox) = inbox_of(1).await;
-    let node = world.clone();
-    let handler = move |event: AcceptedEvent| {
-        node.seen().handled.insert(event.key.clone());
-        async move {
-            BEGUN.notify_one();
-            event.lease_lost().cancelled().await;
-            Ok::<_, Failure>(())
-        }
-    };
-    let worker = tokio::spawn(inbox.worker(handler).run_until(pending()));
+    let worker = worker(&world, &inbox, async |event: AcceptedEvent| {
+        BEGUN.notify_one();
+        event.lease_lost().cancelled().await;
+        Ok(())
+    });
+    let worker = tokio::spawn(worker.run_until(pending()));
     BEGUN.notified().await;
     sleep(Duration::from_secs(1)).await;
     worker.abort();
@@ -306,8 +304,8 @@ async fn there_is_one_suspect_at_a_time() {
     let (world, inbox) = inbox_of(2).await;
     let begun = Arc::new(Mutex::new(Vec::new()));
     let start = Instant::now();
-    let (node, seen) = (world.clone(), Arc::clone(&begun));
-    let worker = inbox.worker(move |event: AcceptedEvent| {
+    let seen = Arc::clone(&begun);
+    let worker = worker(&world, &inbox, move |event| {
         let takes = match (event.attempt(), &*event.key) {
             (1, "job.completed:job_0") => 8,
             (1, _) => 30,
@@ -316,10 +314,9 @@ async fn there_is_one_suspect_at_a_time() {
         if event.attempt() > 1 {
             seen.lock().unwrap().push(start.elapsed().as_secs());
         }
-        node.seen().handled.insert(event.key);
         async move {
             sleep(Duration::from_secs(takes)).await;
-            Ok::<_, Failure>(())
+            Ok(())
         }
     });
     let lost = async {

@@ -263,6 +263,9 @@ impl Seen {
             true => self.suspects.insert(id),
             false => self.suspects.remove(&id),
         };
+        if claim.is_suspect && claim.number.counted() <= self.limit / 2 {
+            self.violated(format!("{} is a suspect at {:?}", claim.key, claim.number));
+        }
     }
 
     /// A worker asks for events, and for a suspect among them.
