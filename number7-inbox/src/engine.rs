@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use number7_core::{Acceptance, Record};
-
+use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use self::expected::Expectations;
@@ -13,6 +13,8 @@ use crate::{
     Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent, history::History,
 };
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub(crate) mod driver;
 pub(crate) mod expected;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -52,10 +54,13 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, InboxError>>;
 
 /// One queue in one store. Each statement or script is atomic, and limited by [`STORE_TIMEOUT`].
 pub(crate) trait Engine: Expectations {
+    /// Where leases are renewed: not on a thread that a handler can block.
+    fn runtime(&self) -> Handle;
+
     /// Stores an event unless its key is known.
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance>;
 
-    /// Records the ends of attempts, and claims events that are due.
+    /// Records the ends of attempts, and claims events that are due if the worker's own lease is live.
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned>;
 
     /// Renews the lease of a worker, which is registered unless it is known. Says which tasks it
@@ -69,8 +74,8 @@ pub(crate) trait Engine: Expectations {
     /// Forgets a worker that has ended, and has left nothing claimed.
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
-    /// Gives back the events of workers that did not renew their lease, and says how many. An event with
-    /// at least `suspect_after` attempts becomes a suspect.
+    /// Gives back the claims that are older than a lease and whose worker did not renew its own, or is not
+    /// even registered. Says how many. An event with at least `suspect_after` attempts becomes a suspect.
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64>;
 
     /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters
@@ -120,6 +125,8 @@ pub(crate) type Held = (String, String);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) worker: &'a str,
+    /// How long a lease lasts after it was renewed. Nothing is claimed after that.
+    pub(crate) lease: Duration,
     /// At most one for each task: answers name only tasks, and SQL applies one of two.
     pub(crate) ends: &'a [End],
     /// How many events to claim at most.
@@ -135,6 +142,8 @@ pub(crate) struct Turned {
     /// The tasks whose ends count. The others are another attempt's by now.
     pub(crate) ended: Vec<String>,
     pub(crate) claimed: Vec<Claim>,
+    /// Nothing was claimed, because the lease of the worker is over, or it is not registered.
+    pub(crate) is_lapsed: bool,
 }
 
 /// An event that a worker has claimed: an attempt at it is counted.

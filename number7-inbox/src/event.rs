@@ -109,7 +109,7 @@ pub(crate) struct ClaimOf {
         not(any(feature = "sqlite", feature = "postgres")),
         expect(dead_code, reason = "a transaction's end is fenced by it")
     )]
-    pub(crate) worker: String,
+    pub(crate) worker: Arc<str>,
     pub(crate) task: String,
     pub(crate) number: Number,
     /// The lease was lost.
@@ -119,7 +119,7 @@ pub(crate) struct ClaimOf {
 }
 
 impl ClaimOf {
-    pub(crate) fn new(worker: String, task: String, number: Number) -> Self {
+    pub(crate) fn new(worker: Arc<str>, task: String, number: Number) -> Self {
         let (lost, is_in_transaction) = (CancellationToken::new(), AtomicBool::new(false));
         Self { worker, task, number, lost, is_in_transaction }
     }

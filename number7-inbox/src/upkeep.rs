@@ -2,7 +2,10 @@
 //! was finished long ago.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -31,11 +34,11 @@ const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between sweeps while there is more to forget.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
-pub(crate) struct Upkeep<'a> {
-    engine: &'a dyn Engine,
-    worker: &'a str,
-    settings: &'a Settings,
-    in_hand: &'a InHand,
+pub(crate) struct Upkeep {
+    engine: Arc<dyn Engine>,
+    worker: Arc<str>,
+    settings: Settings,
+    in_hand: Arc<InHand>,
     is_away: AtomicBool,
 }
 
@@ -56,12 +59,12 @@ impl Moment {
     }
 }
 
-impl<'a> Upkeep<'a> {
+impl Upkeep {
     pub(crate) fn new(
-        engine: &'a dyn Engine,
-        worker: &'a str,
-        settings: &'a Settings,
-        in_hand: &'a InHand,
+        engine: Arc<dyn Engine>,
+        worker: Arc<str>,
+        settings: Settings,
+        in_hand: Arc<InHand>,
     ) -> Self {
         Self { engine, worker, settings, in_hand, is_away: AtomicBool::new(false) }
     }
@@ -79,7 +82,7 @@ impl<'a> Upkeep<'a> {
     }
 
     async fn lease(&self) {
-        let Settings { lease, .. } = *self.settings;
+        let Settings { lease, .. } = self.settings;
         let mut since = Instant::now();
         let mut renewed = Moment::now();
         loop {
@@ -124,7 +127,7 @@ impl<'a> Upkeep<'a> {
     /// Renews the lease. False if the store failed, which the log has once for each outage.
     async fn renew(&self) -> bool {
         let asked = Instant::now().into_std();
-        let renewed = self.engine.keep_alive(self.worker).await;
+        let renewed = self.engine.keep_alive(&self.worker).await;
         let renewed = renewed.map(|held| self.in_hand.tell_lost(&held, asked));
         let was_away = self.is_away.swap(renewed.is_err(), Ordering::Relaxed);
         match renewed {
@@ -136,7 +139,7 @@ impl<'a> Upkeep<'a> {
             Err(error) => {
                 if !was_away {
                     tracing::warn!(
-                        target: "number7", worker = self.worker,
+                        target: "number7", worker = &*self.worker,
                         "could not renew the lease, and will keep trying: {error}"
                     );
                 }
@@ -180,7 +183,7 @@ impl<'a> Upkeep<'a> {
 
     /// Forgets what was finished long enough ago, now and then.
     async fn sweep(&self) {
-        let Settings { retention, dead_retention, .. } = *self.settings;
+        let Settings { retention, dead_retention, .. } = self.settings;
         let pause = self.settings.sweep_interval();
         loop {
             // Jobs are looked up first: an event that settles one must not be forgotten before

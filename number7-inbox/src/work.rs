@@ -1,7 +1,10 @@
 //! The loop of a worker: it claims as many events as it has room for, starts their attempts, and
 //! records how they end.
 
-use std::{collections::HashSet, future::pending, mem, slice, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, future::pending, mem, panic::resume_unwind, slice, sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 
@@ -13,10 +16,11 @@ use tokio::{
         mpsc::{self, error::SendError},
         watch,
     },
-    task::{JoinSet, yield_now},
+    task::{JoinError, JoinSet, yield_now},
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::instrument::WithSubscriber;
 use ulid::Ulid;
 
 use crate::{
@@ -63,8 +67,8 @@ pub(crate) struct Job {
 /// What all attempts of a worker share.
 struct Shared {
     job: Job,
-    worker: String,
-    in_hand: InHand,
+    worker: Arc<str>,
+    in_hand: Arc<InHand>,
     /// The attempts that are going on are given up.
     give_up: CancellationToken,
 }
@@ -72,16 +76,21 @@ struct Shared {
 /// Works until it is to stop, and then until nothing is in hand.
 pub(crate) async fn work(job: Job, stop: CancellationToken) {
     // Each worker has a new name, so nothing that the store keeps of earlier ones gets in its way.
-    let worker = format!("{WORKER_PREFIX}{}", Ulid::generate());
-    let (in_hand, give_up) = (InHand::default(), CancellationToken::new());
+    let worker = Arc::from(format!("{WORKER_PREFIX}{}", Ulid::generate()));
+    let (in_hand, give_up) = (Arc::new(InHand::default()), CancellationToken::new());
     let shared = Arc::new(Shared { job, worker, in_hand, give_up });
     let Shared { job, worker, .. } = &*shared;
-    let upkeep = Upkeep::new(&*job.engine, worker, &job.settings, &shared.in_hand);
+    let (engine, in_hand) = (Arc::clone(&job.engine), Arc::clone(&shared.in_hand));
+    let upkeep = Upkeep::new(engine, Arc::clone(worker), job.settings.clone(), in_hand);
     select! {
         biased;
         () = upkeep.register() => {}
         () = stop.cancelled() => return,
     }
+    // Not on the runtime of the handlers: one that blocks its thread must not end the lease.
+    let upkeep =
+        job.engine.runtime().spawn(async move { upkeep.run().await }.with_current_subscriber());
+    let upkeep = AbortOnDropHandle::new(upkeep);
     let reconcile = async {
         match &job.reconcile {
             Some(reconcile) if !stop.is_cancelled() => select! {
@@ -97,7 +106,10 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         biased;
         given_up = Worker::new(Arc::clone(&shared), stop.clone()).run() => given_up,
         () = reconcile => return,
-        () = upkeep.run() => return,
+        ended = upkeep => match ended.map_err(JoinError::try_into_panic) {
+            Err(Ok(panic)) => resume_unwind(panic),
+            _ => return,
+        },
     };
     // What was claimed and not begun is free at once.
     let engine = &job.engine;
@@ -109,7 +121,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     };
     if let Err(error) = given_back.await {
         tracing::warn!(
-            target: "number7", worker, lease = ?job.settings.lease,
+            target: "number7", worker = &**worker, lease = ?job.settings.lease,
             "what the worker has claimed is free only when its lease ends: {error}"
         );
     }
@@ -261,6 +273,7 @@ impl Worker {
     async fn turn(&mut self) -> Result<bool, InboxError> {
         let shared = Arc::clone(&self.shared);
         let (engine, worker) = (&shared.job.engine, &*shared.worker);
+        let Settings { lease, .. } = shared.job.settings;
         if self.may_have_more {
             let mut claimed = engine.keep_alive(worker).await?;
             let known: HashSet<_> = self.tasks().into_iter().collect();
@@ -280,15 +293,21 @@ impl Worker {
         if recorded + most == 0 {
             return Ok(false);
         }
-        let turn =
-            Turn { worker, ends: &self.ends[..recorded], most, suspect: self.suspect.is_none() };
-        let turned = engine.turn(turn).await;
-        let turned = match turned {
+        let turn = Turn {
+            worker,
+            lease,
+            ends: &self.ends[..recorded],
+            most,
+            suspect: self.suspect.is_none(),
+        };
+        let turned = match engine.turn(turn).await {
             Err(error) if error.kind() == InboxErrorKind::Unstorable && recorded > 0 => {
                 return self.record_one_by_one().await.map(|()| true);
             }
             turned => turned?,
         };
+        // The lease is renewed before anything else is claimed.
+        self.may_have_more = turned.is_lapsed;
         for end in self.ends.drain(..recorded).collect::<Vec<_>>() {
             let recorded = turned.ended.contains(&end.task);
             self.is_over(&end, if recorded { Recorded::Counts } else { Recorded::Lost });
@@ -311,8 +330,11 @@ impl Worker {
         if claim.is_suspect {
             self.suspect = Some(id.clone());
         }
-        let of_claim =
-            Arc::new(ClaimOf::new(self.shared.worker.clone(), claim.task.clone(), claim.number));
+        let of_claim = Arc::new(ClaimOf::new(
+            Arc::clone(&self.shared.worker),
+            claim.task.clone(),
+            claim.number,
+        ));
         let begun = Attempt {
             claim: Arc::clone(&of_claim),
             key: claim.key.clone(),
@@ -481,7 +503,8 @@ impl Shared {
     /// Records one end.
     async fn record(&self, end: &End) -> Result<Recorded, InboxError> {
         let ends = slice::from_ref(end);
-        let turn = Turn { worker: &self.worker, ends, most: 0, suspect: false };
+        let Settings { lease, .. } = self.job.settings;
+        let turn = Turn { worker: &self.worker, lease, ends, most: 0, suspect: false };
         let counts = !self.job.engine.turn(turn).await?.ended.is_empty();
         Ok(if counts { Recorded::Counts } else { Recorded::Lost })
     }

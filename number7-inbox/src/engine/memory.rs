@@ -11,7 +11,10 @@ use number7_core::{
     Acceptance,
     contract::{self, Place},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
 use super::{
     Answer, Claim, End, Engine, Held, Listed, NewEvent, Number, Turn, Turned,
@@ -32,6 +35,8 @@ pub(crate) enum Broken {
     Lease,
     /// An attempt is not counted when it is claimed.
     Begin,
+    /// A worker whose lease is over can claim.
+    Lapse,
     /// A key that is known is stored again.
     Key,
 }
@@ -62,6 +67,7 @@ pub(crate) struct Task {
     pub(crate) number: Number,
     pub(crate) worker: Option<(String, u64)>,
     due: Instant,
+    claimed: Instant,
     over: Option<Instant>,
     history: History,
 }
@@ -110,6 +116,7 @@ impl Tables {
             number: Number { of_all: 0, uncounted: 0 },
             worker: None,
             due: self.now(),
+            claimed: self.now(),
             over: None,
             history: History::default(),
         };
@@ -117,21 +124,17 @@ impl Tables {
         Acceptance::New
     }
 
-    pub(crate) fn turn(
-        &mut self,
-        worker: &str,
-        ends: &[End],
-        most: usize,
-        suspect: bool,
-    ) -> Turned {
+    pub(crate) fn turn(&mut self, turn: Turn<'_>) -> Turned {
+        let Turn { worker, lease, ends, most, suspect } = turn;
         let mut turned = Turned::default();
         for end in ends {
             if self.end(worker, end) {
                 turned.ended.push(end.task.clone());
             }
         }
-        // As the foreign key of the SQL stores, and the script of Redis, demand.
-        if !self.workers.contains_key(worker) {
+        let is_live = |seen: &Instant| self.now() - *seen <= lease;
+        turned.is_lapsed = most > 0 && !self.workers.get(worker).is_some_and(is_live);
+        if turned.is_lapsed && self.broken != Broken::Lapse {
             return turned;
         }
         self.claim(worker, "Failed", usize::from(suspect).min(most), &mut turned.claimed);
@@ -169,6 +172,7 @@ impl Tables {
         for (name, task) in due.into_iter().take(most) {
             self.claims += 1;
             (task.status, task.worker) = ("Running", Some((worker.to_owned(), self.claims)));
+            task.claimed = now;
             task.number.of_all += u32::from(self.broken != Broken::Begin);
             claims.push(Claim {
                 task: name.clone(),
@@ -218,7 +222,8 @@ impl Tables {
         let mut reaped = 0;
         for (name, task) in &mut self.tasks {
             let Some((worker, _)) = &task.worker else { continue };
-            if self.workers.get(worker).is_some_and(|seen| now - *seen > lease) {
+            let is_live = |seen: &Instant| now - *seen <= lease;
+            if now - task.claimed > lease && !self.workers.get(worker).is_some_and(is_live) {
                 self.reaped.push((name.clone(), task.number.of_all, worker.clone()));
                 let is_suspect = task.number.counted() >= suspect_after;
                 task.status = if is_suspect { "Failed" } else { "Pending" };
@@ -306,8 +311,12 @@ impl Engine for Memory {
         at_once(self.apply(|tables| tables.insert(event)))
     }
 
-    fn turn<'a>(&'a self, Turn { worker, ends, most, suspect }: Turn<'a>) -> Answer<'a, Turned> {
-        at_once(self.apply(|tables| tables.turn(worker, ends, most, suspect)))
+    fn runtime(&self) -> Handle {
+        Handle::current()
+    }
+
+    fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
+        at_once(self.apply(|tables| tables.turn(turn)))
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {

@@ -12,12 +12,13 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, PgConnection, Postgres as Db, postgres::PgConnectOptions, query,
     query_as, query_scalar, raw_sql,
 };
+use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use self::connections::Connections;
 use super::{
     Answer, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX,
-    in_time, sql,
+    driver::Driver, in_time, sql,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -250,6 +251,7 @@ pub(crate) struct Postgres {
     accepting: Connections,
     /// Workers: however many accept, a lease is renewed in time.
     working: Connections,
+    driver: Driver,
     queue: String,
     done: Arc<sql::Counted>,
 }
@@ -289,6 +291,7 @@ impl Postgres {
         Ok(Self {
             accepting: Connections::accepting(&options),
             working: Connections::working(&options),
+            driver: Driver::start()?,
             queue,
             done: Arc::default(),
         })
@@ -297,7 +300,7 @@ impl Postgres {
     /// Another queue on the same server.
     pub(crate) fn named(&self, queue: String) -> Self {
         let (accepting, working) = (self.accepting.clone(), self.working.clone());
-        Self { accepting, working, queue, done: Arc::default() }
+        Self { accepting, working, driver: self.driver.clone(), queue, done: Arc::default() }
     }
 
     /// The storage for apalis' tools.
@@ -386,6 +389,10 @@ impl Store for Db {
 }
 
 impl Engine for Postgres {
+    fn runtime(&self) -> Handle {
+        self.driver.runtime().clone()
+    }
+
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         let queue = self.queue.clone();
         Box::pin(self.accepting.run(move |connection| {

@@ -28,11 +28,12 @@ use redis::{
     Client, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
+use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use super::{
     Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, Number, SERVICE, SWEEP_STEP,
-    Turn, Turned, WORKER_PREFIX, in_time, no_cursor,
+    Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -54,6 +55,7 @@ pub(crate) struct Redis {
 struct Server {
     client: Client,
     connection: RwLock<ConnectionManager>,
+    driver: Driver,
 }
 
 impl Redis {
@@ -61,7 +63,8 @@ impl Redis {
         let client = Client::open(url)?;
         let connect = async || Ok(client.get_connection_manager_with_config(settings()).await?);
         let connection = RwLock::new(super::open(connect).await?);
-        let redis = Self::of(Arc::new(Server { client, connection }), &queue);
+        let redis =
+            Self::of(Arc::new(Server { client, connection, driver: Driver::start()? }), &queue);
         redis.refuse_cluster().await?;
         redis.warn_if_not_durable().await;
         Ok(redis)
@@ -258,6 +261,10 @@ fn settings() -> ConnectionManagerConfig {
 }
 
 impl Engine for Redis {
+    fn runtime(&self) -> Handle {
+        self.server.driver.runtime().clone()
+    }
+
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         Box::pin(async move {
             let task = Ulid::generate().to_string();
@@ -314,7 +321,8 @@ impl Engine for Redis {
                     is_suspect,
                 }
             };
-            Ok(Turned { ended, claimed: claims.into_iter().map(claim).collect() })
+            let claimed = claims.into_iter().map(claim).collect();
+            Ok(Turned { ended, claimed, is_lapsed: false })
         })
     }
 

@@ -22,6 +22,7 @@ use sqlx::{
     query, query_as, query_scalar, raw_sql,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use self::{
@@ -30,7 +31,7 @@ use self::{
 };
 use super::{
     Answer, CONNECT_TIMEOUT, Claim, End, Engine, Held, Listed, NewEvent, Number, SERVICE,
-    SWEEP_STEP, Turn, Turned, WORKER_PREFIX, in_time, no_cursor, sql,
+    SWEEP_STEP, Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor, sql,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -242,6 +243,7 @@ struct File {
     writer: SqlitePool,
     readers: SqlitePool,
     turnstile: Turnstile,
+    driver: Driver,
 }
 
 impl Sqlite {
@@ -295,7 +297,8 @@ impl Sqlite {
             made.map_err(|error| error.at(&path))
         })
         .await?;
-        Ok(Self::of(Arc::new(File { writer, readers, turnstile }), queue))
+        let driver = Driver::start()?;
+        Ok(Self::of(Arc::new(File { writer, readers, turnstile, driver }), queue))
     }
 
     fn of(file: Arc<File>, queue: String) -> Self {
@@ -473,6 +476,10 @@ impl Sqlite {
 }
 
 impl Engine for Sqlite {
+    fn runtime(&self) -> Handle {
+        self.file.driver.runtime().clone()
+    }
+
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         Box::pin(in_time(async move {
             let (stored, leader) = self.waiting.join(event);
@@ -651,7 +658,8 @@ mod tests {
         sqlite.insert(NewEvent { key, json, origin: Origin::Signed }).await.unwrap();
         sqlite.keep_alive(WORKER).await.unwrap();
         let turn = async |ends: &[End], most| {
-            let turn = Turn { worker: WORKER, ends, most, suspect: false };
+            let turn =
+                Turn { worker: WORKER, lease: Duration::from_secs(20), ends, most, suspect: false };
             sqlite.turn(turn).await.unwrap()
         };
         let claim = async || turn(&[], 1).await.claimed.pop().unwrap();
@@ -707,7 +715,13 @@ mod tests {
         sqlite.insert(event).await.unwrap();
         sqlite.keep_alive(WORKER).await.unwrap();
         let claim = async || {
-            let turn = Turn { worker: WORKER, ends: &[], most: 1, suspect: false };
+            let turn = Turn {
+                worker: WORKER,
+                lease: Duration::from_secs(20),
+                ends: &[],
+                most: 1,
+                suspect: false,
+            };
             assert_eq!(sqlite.turn(turn).await.unwrap().claimed.len(), 1);
             sqlite.keep_alive(WORKER).await.unwrap()
         };
@@ -732,7 +746,13 @@ mod tests {
         let event = NewEvent { key: "key".into(), json: "{}".into(), origin: Origin::Signed };
         other.insert(event).await.unwrap();
         other.keep_alive(WORKER).await.unwrap();
-        let turn = Turn { worker: WORKER, ends: &[], most: 1, suspect: false };
+        let turn = Turn {
+            worker: WORKER,
+            lease: Duration::from_secs(20),
+            ends: &[],
+            most: 1,
+            suspect: false,
+        };
         assert_eq!(other.turn(turn).await.unwrap().claimed.len(), 1);
         let put_off = r#"UPDATE Jobs SET attempts = 6, metadata = '{"number7.uncounted":5}'"#;
         query(put_off).execute(&sqlite.file.writer).await.unwrap();
@@ -757,7 +777,8 @@ mod tests {
         query(suspect).execute(&sqlite.file.writer).await.unwrap();
         sqlite.keep_alive(WORKER).await.unwrap();
         let claimed = async |most, suspect| {
-            let turn = Turn { worker: WORKER, ends: &[], most, suspect };
+            let turn =
+                Turn { worker: WORKER, lease: Duration::from_secs(20), ends: &[], most, suspect };
             let claims = sqlite.turn(turn).await.unwrap().claimed;
             claims.iter().map(|claim| claim.is_suspect).collect::<Vec<_>>()
         };

@@ -9,6 +9,7 @@ use std::{
 
 use number7_core::Acceptance;
 use tokio::{
+    runtime::Handle,
     sync::oneshot,
     time::{Instant, sleep, timeout},
 };
@@ -172,12 +173,19 @@ impl Engine for Node {
         Box::pin(self.call("insert", move |tables| tables.insert(event)))
     }
 
-    fn turn<'a>(&'a self, Turn { worker, ends, most, suspect }: Turn<'a>) -> Answer<'a, Turned> {
+    fn runtime(&self) -> Handle {
+        Handle::current()
+    }
+
+    fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
+        let Turn { worker, lease, ends, most, suspect } = turn;
         let (worker, ends) = (worker.to_owned(), ends.to_vec());
         self.world.seen().may_claim(self.number, self.life, most, suspect);
         self.world.seen().may_end(&ends);
         let is_refused = self.world.refuses(&ends);
-        let turn = move |tables: &mut Tables| tables.turn(&worker, &ends, most, suspect);
+        let turn = move |tables: &mut Tables| {
+            tables.turn(Turn { worker: &worker, lease, ends: &ends, most, suspect })
+        };
         Box::pin(async move {
             if is_refused {
                 return Err(InboxErrorKind::Unstorable.into());
