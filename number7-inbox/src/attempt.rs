@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    AcceptedEvent, Failure,
+    AcceptedEvent, Failure, MIN_SNOOZE,
     engine::{Claim, End, Outcome},
     event::ClaimOf,
     failure::Kind,
@@ -60,10 +60,11 @@ pub(crate) async fn attempt(
         let span = span(&stored, &key, attempt);
         let claim = Arc::clone(&shared);
         let event = AcceptedEvent { stored, key: key.clone(), origin, attempts, claim };
+        let handled = handle(handler, event, settings.timeout).instrument(span.clone());
         let handled = async {
             select! {
                 biased;
-                handled = handle(handler, event, settings.timeout).instrument(span.clone()) => handled,
+                handled = shared.watch(handled, &key, settings.heartbeat()) => handled,
                 () = stop.cancelled() => Handled::Interrupted,
             }
         };
@@ -75,13 +76,26 @@ pub(crate) async fn attempt(
             Handled::Done if shared.is_in_transaction() => Handled::InTransaction,
             handled => handled,
         };
-        let judged = span.in_scope(|| judge(settings, &key, attempt, handled));
+        let judged = span.in_scope(|| judge(settings, &key, &task, attempt, handled));
         let (name, outcome, note) = judged;
         measure::attempt(name, begun.elapsed());
         (outcome, note)
     };
     let is_made = !matches!(outcome, Outcome::Exhausted { .. });
-    let history = note.map(|note| history.with(attempt - u32::from(!is_made), note));
+    let history = note.map(|note| match outcome {
+        Outcome::Snoozed { .. } => {
+            let (history, since) = history.with_snooze(attempt, note);
+            if let Some(since) = since {
+                let age = since.elapsed().unwrap_or_default();
+                tracing::warn!(
+                    target: "number7", key, ?age,
+                    "an event is snoozed again and again: the first time was more than a day ago"
+                );
+            }
+            history
+        }
+        _ => history.with(attempt - u32::from(!is_made), note),
+    });
     End { task, number, outcome, history }
 }
 
@@ -108,17 +122,18 @@ enum Handled {
     InTransaction,
     Retry(String),
     Permanent(String),
-    Later(Duration),
+    Snoozed(Duration, String),
     TooSlow,
     Panicked(String),
     Interrupted,
 }
 
 /// Turns it into a name for the metrics, an outcome, and a note for the history. Logs what failed or was
-/// put off.
+/// snoozed.
 fn judge(
     settings: &Settings,
     key: &str,
+    task: &str,
     attempt: u32,
     handled: Handled,
 ) -> (&'static str, Outcome, Option<String>) {
@@ -126,17 +141,17 @@ fn judge(
     let (name, error) = match handled {
         Handled::Done => return ("done", Outcome::Done, None),
         Handled::InTransaction => ("done", NOT_COMMITTED.to_owned()),
-        Handled::Later(after) => {
-            let note = format!("put off by the handler for {after:?}");
-            tracing::info!(target: "number7", key, ?after, "the handler puts an event off");
-            return ("later", Outcome::Later { after: after.min(LONGEST_REST) }, Some(note));
+        Handled::Snoozed(after, reason) => {
+            let after = after.clamp(MIN_SNOOZE, LONGEST_REST);
+            tracing::info!(target: "number7", key, ?after, "the handler snoozes an event: {reason}");
+            return ("snoozed", Outcome::Snoozed { after }, Some(reason));
         }
         Handled::Interrupted => {
             let note = "the worker stopped before the attempt had ended".to_owned();
             tracing::warn!(
                 target: "number7", key, attempt, "an attempt is given up, and does not count: {note}"
             );
-            return ("interrupted", Outcome::Later { after: Duration::ZERO }, Some(note));
+            return ("interrupted", Outcome::Interrupted, Some(note));
         }
         Handled::Permanent(error) => {
             tracing::error!(
@@ -155,7 +170,7 @@ fn judge(
     let note = Some(error.clone());
     let outcome = match attempt >= settings.attempts {
         true => Outcome::Dead { error },
-        false => Outcome::Retry { after: settings.backoff(attempt), error },
+        false => Outcome::Retry { after: settings.backoff(attempt, task), error },
     };
     // Only the store can tell whether it has committed.
     if !may_have_committed {
@@ -187,7 +202,7 @@ async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>
             Ok(()) => Handled::Done,
             Err(Kind::Retry(error)) => Handled::Retry(text_of_error(&*error)),
             Err(Kind::Permanent(error)) => Handled::Permanent(text_of_error(&*error)),
-            Err(Kind::Later(after)) => Handled::Later(after),
+            Err(Kind::Snooze(after, reason)) => Handled::Snoozed(after, text_of_error(&*reason)),
         }
     };
     let handled = AssertUnwindSafe(handled).catch_unwind();
@@ -268,27 +283,29 @@ mod tests {
             || Handled::TooSlow,
             || Handled::InTransaction,
         ] {
-            let outcome = |attempt| judge(&settings, "key", attempt, handled()).1;
+            let outcome = |attempt| judge(&settings, "key", "task", attempt, handled()).1;
             let rests = |outcome| match outcome {
                 Outcome::Retry { after, .. } => after,
                 outcome => panic!("{outcome:?}"),
             };
-            assert_eq!(rests(outcome(1)), settings.backoff(1));
-            assert_eq!(rests(outcome(2)), settings.backoff(2));
+            assert_eq!(rests(outcome(1)), settings.backoff(1, "task"));
+            assert_eq!(rests(outcome(2)), settings.backoff(2, "task"));
             assert!(matches!(outcome(3), Outcome::Dead { .. }));
         }
-        let later = judge(&settings, "key", 3, Handled::Later(Duration::ZERO)).1;
-        assert!(matches!(later, Outcome::Later { .. }), "it uses no attempt");
+        let snoozed = Handled::Snoozed(Duration::ZERO, "reason".into());
+        let snoozed = judge(&settings, "key", "task", 3, snoozed).1;
+        assert!(matches!(snoozed, Outcome::Snoozed { .. }), "it uses no attempt");
     }
 
     #[test]
-    fn nothing_is_put_off_for_more_than_thirty_days() {
-        let month = Duration::from_hours(720);
+    fn an_event_is_snoozed_for_a_second_to_thirty_days() {
+        let (second, month) = (Duration::from_secs(1), Duration::from_hours(720));
         for (after, kept) in
-            [(Duration::from_secs(1), Duration::from_secs(1)), (Duration::MAX, month)]
+            [(Duration::ZERO, second), (2 * second, 2 * second), (Duration::MAX, month)]
         {
-            let outcome = judge(&Settings::default(), "key", 1, Handled::Later(after)).1;
-            assert!(matches!(outcome, Outcome::Later { after } if after == kept), "{outcome:?}");
+            let snoozed = Handled::Snoozed(after, "reason".into());
+            let outcome = judge(&Settings::default(), "key", "task", 1, snoozed).1;
+            assert!(matches!(outcome, Outcome::Snoozed { after } if after == kept), "{outcome:?}");
         }
     }
 

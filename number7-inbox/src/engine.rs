@@ -163,7 +163,7 @@ pub(crate) struct Claim {
 pub(crate) struct Number {
     /// Among all. No other attempt ever has it, so it is what the end is fenced by.
     pub(crate) of_all: u32,
-    /// How many numbers up to this one do not count: the attempts were put off, or given up at a stop, or
+    /// How many numbers up to this one do not count: the attempts were snoozed, or given up at a stop, or
     /// made before a requeue, which skips a number as well.
     pub(crate) uncounted: u32,
 }
@@ -193,10 +193,12 @@ pub(crate) enum Outcome {
         after: Duration,
         error: String,
     },
-    /// It does not count.
-    Later {
+    /// The handler snoozed the event. The attempt does not count.
+    Snoozed {
         after: Duration,
     },
+    /// A stop of the worker has cut the attempt off. It does not count.
+    Interrupted,
     Dead {
         error: String,
     },
@@ -213,14 +215,14 @@ impl Outcome {
     fn status(&self) -> &'static str {
         match self {
             Self::Done => "Done",
-            Self::Retry { .. } | Self::Later { .. } => "Pending",
+            Self::Retry { .. } | Self::Snoozed { .. } | Self::Interrupted => "Pending",
             Self::Dead { .. } | Self::Exhausted { .. } => "Killed",
         }
     }
 
     pub(crate) fn error(&self) -> Option<&str> {
         match self {
-            Self::Done | Self::Later { .. } => None,
+            Self::Done | Self::Snoozed { .. } | Self::Interrupted => None,
             Self::Retry { error, .. } | Self::Dead { error } | Self::Exhausted { error } => {
                 Some(error)
             }
@@ -230,7 +232,7 @@ impl Outcome {
     /// How long the event rests.
     fn delay(&self) -> Duration {
         match self {
-            Self::Retry { after, .. } | Self::Later { after } => *after,
+            Self::Retry { after, .. } | Self::Snoozed { after } => *after,
             _ => Duration::ZERO,
         }
     }
@@ -242,7 +244,9 @@ impl End {
         let Number { of_all, uncounted } = self.number;
         match self.outcome {
             Outcome::Exhausted { .. } => Number { of_all: of_all.saturating_sub(1), uncounted },
-            Outcome::Later { .. } => Number { of_all, uncounted: uncounted + 1 },
+            Outcome::Snoozed { .. } | Outcome::Interrupted => {
+                Number { of_all, uncounted: uncounted + 1 }
+            }
             _ => self.number,
         }
     }

@@ -68,7 +68,7 @@ impl Entry {
         accepted_at(&self.task)
     }
 
-    /// How many attempts count, the one in hand included. Those that were put off, given up at a stop, or
+    /// How many attempts count, the running one included. Those that were snoozed, given up at a stop, or
     /// made before a requeue do not.
     #[must_use]
     pub fn attempts(&self) -> u32 {
@@ -148,6 +148,9 @@ pub struct AttemptError {
     pub(crate) at: SystemTime,
     pub(crate) attempt: u32,
     pub(crate) text: String,
+    /// 0 unless it is the note of the snoozes, which also has the time of the first.
+    pub(crate) snoozes: u32,
+    pub(crate) first: Option<SystemTime>,
 }
 
 impl AttemptError {
@@ -158,17 +161,24 @@ impl AttemptError {
     }
 
     /// Which attempt it was, from 1; or 0 for a note that is about no attempt, such as that the event
-    /// was requeued. After that the attempts are counted from 1 again. One that was put off is made
+    /// was requeued. After that the attempts are counted from 1 again. One that was snoozed is made
     /// again under the same number.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// The handler's error with its sources, its panic, or a note of the worker or store: at most 2,000
-    /// bytes.
+    /// The handler's error with its sources, its panic, the reason of a snooze, or a note of the worker or
+    /// store: at most 2,000 bytes.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// How often the event was [snoozed](crate::Failure::snooze) up to now, if this is the note of its
+    /// snoozes, which is about the last of them; otherwise 0.
+    #[must_use]
+    pub fn snoozes(&self) -> u32 {
+        self.snoozes
     }
 }

@@ -1,9 +1,11 @@
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -116,12 +118,47 @@ pub(crate) struct ClaimOf {
     pub(crate) lost: CancellationToken,
     /// The handler has written the end itself, in a transaction that it commits or not.
     is_in_transaction: AtomicBool,
+    /// Since when the handler has been in its code, and not at an await point. Only once the log has that.
+    polled: Mutex<Option<Instant>>,
 }
 
 impl ClaimOf {
     pub(crate) fn new(worker: Arc<str>, task: String, number: Number) -> Self {
         let (lost, is_in_transaction) = (CancellationToken::new(), AtomicBool::new(false));
-        Self { worker, task, number, lost, is_in_transaction }
+        Self { worker, task, number, lost, is_in_transaction, polled: Mutex::default() }
+    }
+
+    /// Runs the handler, and notes when it is in its code.
+    pub(crate) async fn watch<T>(
+        &self,
+        handled: impl Future<Output = T>,
+        key: &str,
+        limit: Duration,
+    ) -> T {
+        let mut handled = pin!(handled);
+        poll_fn(|context| {
+            *self.polled() = Some(Instant::now());
+            let polled = handled.as_mut().poll(context);
+            self.warn_if_blocked(key, limit);
+            *self.polled() = None;
+            polled
+        })
+        .await
+    }
+
+    /// Warns once if the handler has been in its code for longer than a limit, and so blocks its thread.
+    pub(crate) fn warn_if_blocked(&self, key: &str, limit: Duration) {
+        if let Some(since) = self.polled().take_if(|since| since.elapsed() > limit) {
+            let (attempt, blocked) = (self.number.counted(), since.elapsed());
+            tracing::warn!(
+                target: "number7", key, attempt, ?blocked,
+                "a handler blocks its thread, and all that has to run there: use spawn_blocking for such work"
+            );
+        }
+    }
+
+    fn polled(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.polled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(any(test, feature = "sqlite", feature = "postgres"))]

@@ -2,6 +2,10 @@ use std::{fmt, time::Duration};
 
 use crate::BoxError;
 
+/// The shortest time that an event can be [snoozed](Failure::snooze) for: 1 second. Without it, a handler
+/// that asks for no time at all would be called as fast as the store can answer.
+pub const MIN_SNOOZE: Duration = Duration::from_secs(1);
+
 /// How an attempt failed, and what should happen to the event: what a handler returns.
 ///
 /// `?` turns any error into one that means "try again after the backoff". A handler may also return
@@ -16,10 +20,10 @@ use crate::BoxError;
 ///
 /// async fn handle(accepted: AcceptedEvent) -> Result<(), Failure> {
 ///     match accepted.event()? {
-///         // An error that repeating does not mend: a dead letter at once.
+///         // Repeating does not help: a dead letter at once.
 ///         Event::JobFailed(job) => Err(Failure::permanent(job.error)),
-///         // Not an error: the event is put off, and no attempt is used up.
-///         _ if is_closed() => Err(Failure::later(Duration::from_secs(3_600))),
+///         // Not an error: the event waits, and no attempt is used up.
+///         _ if is_closed() => Err(Failure::snooze(Duration::from_secs(3_600), "closed at night")),
 ///         Event::JobCompleted(job) => Ok(import(job.job_id.as_str()).await?),
 ///         _ => Ok(()),
 ///     }
@@ -38,7 +42,7 @@ pub struct Failure(pub(crate) Kind);
 pub(crate) enum Kind {
     Retry(BoxError),
     Permanent(BoxError),
-    Later(Duration),
+    Snooze(Duration, BoxError),
 }
 
 impl Failure {
@@ -47,11 +51,15 @@ impl Failure {
         Self(Kind::Permanent(error.into()))
     }
 
-    /// Not yet: the event is due again after this long, at most 30 days, and this attempt does not
-    /// count. SQLite rounds up to a whole second.
-    #[must_use]
-    pub fn later(after: Duration) -> Self {
-        Self(Kind::Later(after))
+    /// Not yet: the event is ready again after this time, and this attempt does not count. The time is
+    /// at least [`MIN_SNOOZE`] and at most 30 days. SQLite rounds up to a whole second.
+    ///
+    /// The reason is for operators. It is in the log, and beside the errors of the event, which are kept:
+    /// the event has one note of all its snoozes, with the last reason and [how many there
+    /// were](crate::AttemptError::snoozes). Nothing limits how often an event is snoozed, so the log has a
+    /// `WARN` when the first of its snoozes was a day ago, and again each day.
+    pub fn snooze(after: Duration, reason: impl Into<BoxError>) -> Self {
+        Self(Kind::Snooze(after, reason.into()))
     }
 }
 
@@ -66,7 +74,9 @@ impl fmt::Debug for Failure {
         match &self.0 {
             Kind::Retry(error) => f.debug_tuple("Retry").field(error).finish(),
             Kind::Permanent(error) => f.debug_tuple("Permanent").field(error).finish(),
-            Kind::Later(after) => f.debug_tuple("Later").field(after).finish(),
+            Kind::Snooze(after, reason) => {
+                f.debug_tuple("Snooze").field(after).field(reason).finish()
+            }
         }
     }
 }

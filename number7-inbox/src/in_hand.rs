@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{Origin, StoredEvent, engine::Held, event::ClaimOf};
@@ -66,6 +66,12 @@ impl InHand {
         }
     }
 
+    /// Warns of handlers that block their threads for longer than a limit.
+    pub(crate) fn warn_of_blocked(&self, limit: Duration) {
+        let attempts = self.lock();
+        attempts.values().for_each(|attempt| attempt.claim.warn_if_blocked(&attempt.key, limit));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Attempt>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,8 +95,6 @@ impl Attempt {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::engine::Number;
 

@@ -51,6 +51,21 @@ enum Store {
     Test(Arc<dyn Engine>),
 }
 
+impl Store {
+    fn name(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => "sqlite",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "postgres",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "redis",
+            #[cfg(test)]
+            Self::Test(_) => "test",
+        }
+    }
+}
+
 impl Inbox {
     /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
     /// share it.
@@ -262,7 +277,11 @@ impl Inbox {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Failure>,
     {
-        Worker::new(self.engine(), Arc::clone(&self.news), handler)
+        let inbox = match &*self.name {
+            "" => self.store.name().to_owned(),
+            name => format!("{}, {name}", self.store.name()),
+        };
+        Worker::new(inbox, self.engine(), Arc::clone(&self.news), handler)
     }
 
     /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a
@@ -549,9 +568,9 @@ impl Accept for Inbox {
     type Error = InboxError;
 
     async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
-        let begun = Instant::now();
+        let waiting = Waiting { begun: Instant::now(), is_answered: false };
         let stored = self.engine().insert(record.into()).await;
-        measure::acceptance(&stored, begun.elapsed());
+        waiting.end(&stored);
         if matches!(stored, Ok(Acceptance::New)) {
             self.news.notify_one();
         }
@@ -559,18 +578,43 @@ impl Accept for Inbox {
     }
 }
 
+/// An acceptance that waits for its store. If it is dropped before that, nobody else counts it or logs it.
+struct Waiting {
+    begun: Instant,
+    is_answered: bool,
+}
+
+impl Waiting {
+    fn end(mut self, stored: &Result<Acceptance, InboxError>) {
+        self.is_answered = true;
+        let outcome = match stored {
+            Ok(Acceptance::New) => "new",
+            Ok(Acceptance::Duplicate) => "duplicate",
+            Err(_) => "failed",
+        };
+        measure::acceptance(outcome, self.begun.elapsed());
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let took = self.begun.elapsed();
+            measure::acceptance("abandoned", took);
+            tracing::warn!(
+                target: "number7", ?took,
+                "an acceptance is abandoned before the store has answered: the sender went away, or its \
+                deadline has passed"
+            );
+        }
+    }
+}
+
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let store = match &self.store {
-            #[cfg(feature = "sqlite")]
-            Store::Sqlite(_) => "sqlite",
-            #[cfg(feature = "postgres")]
-            Store::Postgres(_) => "postgres",
-            #[cfg(feature = "redis")]
-            Store::Redis(_) => "redis",
-            #[cfg(test)]
-            Store::Test(_) => "test",
-        };
-        f.debug_struct("Inbox").field("store", &store).finish_non_exhaustive()
+        f.debug_struct("Inbox")
+            .field("store", &self.store.name())
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

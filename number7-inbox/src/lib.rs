@@ -37,7 +37,7 @@ pub use self::{
     entry::{AttemptError, Entry, State},
     error::{InboxError, InboxErrorKind},
     event::{AcceptedEvent, Origin, StoredEvent},
-    failure::Failure,
+    failure::{Failure, MIN_SNOOZE},
     history::KEPT_ERRORS,
     inbox::Inbox,
     list::{Cursor, Filter, Page},

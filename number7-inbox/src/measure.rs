@@ -2,16 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use number7_core::Acceptance;
+use crate::{State, Stats, engine::accepted_at};
 
-use crate::{InboxError, State, Stats, engine::accepted_at};
-
-pub(crate) fn acceptance(stored: &Result<Acceptance, InboxError>, took: Duration) {
-    let outcome = match stored {
-        Ok(Acceptance::New) => "new",
-        Ok(Acceptance::Duplicate) => "duplicate",
-        Err(_) => "failed",
-    };
+pub(crate) fn acceptance(outcome: &'static str, took: Duration) {
     metrics::histogram!("number7_acceptance_duration_seconds", "outcome" => outcome).record(took);
 }
 

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use number7_core::Acceptance;
+use crate::Stats;
 
-use crate::{InboxError, Stats};
-
-pub(crate) fn acceptance(_: &Result<Acceptance, InboxError>, _: Duration) {}
+pub(crate) fn acceptance(_: &'static str, _: Duration) {}
 
 pub(crate) fn first_attempt(_: &str) {}
 

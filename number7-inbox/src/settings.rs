@@ -1,6 +1,9 @@
 //! How a worker is set, and what it is set to by default.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use crate::engine::expected::Rest;
 
@@ -17,10 +20,11 @@ pub const DEFAULT_CONCURRENCY: usize = 16;
 /// outage of an hour makes no dead letters.
 pub const DEFAULT_ATTEMPTS: u32 = 16;
 
-/// How long a failed event rests after its first attempt: 1 second, doubled after each.
+/// How long a failed event rests after its first attempt: 1 second, doubled after each. Up to a quarter is
+/// added to that.
 pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The longest that a failed event rests: 10 minutes.
+/// The longest that a failed event rests: 10 minutes, before the quarter that may be added to it.
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
 
 /// How long a silent worker keeps its events: 20 seconds.
@@ -118,10 +122,15 @@ impl Settings {
         (shorter / 4).clamp(Duration::from_secs(1), LONGEST_SWEEP_INTERVAL)
     }
 
-    /// How long an event rests after an attempt.
-    pub(crate) fn backoff(&self, attempt: u32) -> Duration {
+    /// How long an event rests after an attempt at its task: the backoff, and up to a quarter more, so that
+    /// what failed together does not come back together. A task always gets the same share of that.
+    pub(crate) fn backoff(&self, attempt: u32, task: &str) -> Duration {
         let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.first_backoff.saturating_mul(factor).min(self.max_backoff)
+        let rest = self.first_backoff.saturating_mul(factor).min(self.max_backoff);
+        let mut hasher = DefaultHasher::new();
+        (task, attempt).hash(&mut hasher);
+        let share = u32::try_from(hasher.finish() % 1_000).unwrap_or_default();
+        rest.saturating_add(rest / 4_000 * share).min(LONGEST_REST)
     }
 
     /// After how many attempts an event whose worker died is suspected of having ended it. From
@@ -146,15 +155,29 @@ mod tests {
 
     #[test]
     fn the_backoff_doubles_up_to_its_longest() {
-        let backoff = |attempt| settings(1, 600).backoff(attempt).as_secs();
-        assert_eq!([1, 2, 3, 10, 11, 16].map(backoff), [1, 2, 4, 512, 600, 600]);
-        assert_eq!([33, 64, u32::MAX].map(backoff), [600; 3]);
-        assert_eq!(settings(0, 600).backoff(9), Duration::ZERO);
+        let tries = [1, 2, 3, 10, 11, 16, 33, 64, u32::MAX];
+        for (attempt, rest) in tries.into_iter().zip([1, 2, 4, 512, 600, 600, 600, 600, 600]) {
+            let rest = Duration::from_secs(rest);
+            let backoff = settings(1, 600).backoff(attempt, "task");
+            assert!((rest..=rest * 5 / 4).contains(&backoff), "{attempt}: {backoff:?}");
+        }
+        assert_eq!(settings(0, 600).backoff(9, "task"), Duration::ZERO);
+    }
+
+    /// In each tenth of the quarter about a tenth of them.
+    #[test]
+    fn what_failed_together_comes_back_over_a_quarter_of_its_backoff() {
+        let mut tenths = [0; 10];
+        for task in 0..4_000 {
+            let more = settings(8, 600).backoff(1, &task.to_string()) - Duration::from_secs(8);
+            tenths[usize::try_from(more.as_millis() / 200).unwrap()] += 1;
+        }
+        assert!(tenths.iter().all(|events| (300..500).contains(events)), "{tenths:?}");
     }
 
     #[test]
     fn the_default_backoff_rides_out_an_hour() {
-        let rest = (1..DEFAULT_ATTEMPTS).map(|attempt| settings(1, 600).backoff(attempt));
+        let rest = (1..DEFAULT_ATTEMPTS).map(|attempt| settings(1, 600).backoff(attempt, "task"));
         assert!(rest.sum::<Duration>() > Duration::from_secs(3_600));
     }
 

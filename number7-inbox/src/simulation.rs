@@ -173,7 +173,7 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
         0..25 => Err("by chance".into()),
         25..35 => {
             seen.puts_off(event);
-            Err(Failure::later(seen.random.millis(0, 5_000)))
+            Err(Failure::snooze(seen.random.millis(0, 5_000), "by chance"))
         }
         _ => {
             seen.handled.insert(event.key.clone());
@@ -245,7 +245,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
             let (pause, action, node, long) = {
                 let random = &mut world.seen().random;
                 let node = random.below(NODES as u64) as usize;
-                (random.millis(500, 15_000), random.below(15), node, random.millis(500, 45_000))
+                (random.millis(500, 15_000), random.below(16), node, random.millis(500, 45_000))
             };
             sleep(pause).await;
             let is_over = world.seen().lives[node].is_over;
@@ -280,7 +280,13 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                     let requeued = tables.requeue(|_| true);
                     world.seen().requeued(&requeued, tables);
                 }),
-                11 => {
+                11 => world.memory.apply(|tables| {
+                    let mut seen = world.seen();
+                    seen.note("the registrations of all workers are deleted".into());
+                    tables.workers.clear();
+                    seen.heard.clear();
+                }),
+                12 => {
                     let mut seen = world.seen();
                     seen.note(format!("all processes stand still for {long:?}"));
                     seen.lives
@@ -384,7 +390,7 @@ fn a_seed_is_a_schedule() {
 
 #[test]
 fn a_rule_that_is_broken_is_found() {
-    for broken in [Broken::Fence, Broken::Lease, Broken::Begin, Broken::Key] {
+    for broken in [Broken::Fence, Broken::Lease, Broken::Begin, Broken::Key, Broken::Registration] {
         let found = (0..300).find(|seed| simulate(*seed, broken).1.is_some());
         assert!(found.is_some(), "{broken:?} is not found");
     }

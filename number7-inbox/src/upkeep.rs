@@ -95,6 +95,7 @@ impl Upkeep {
                         since = Instant::now();
                     }
                     renewed = asked;
+                    self.in_hand.warn_of_blocked(self.settings.heartbeat());
                     self.settings.heartbeat()
                 }
                 false => {

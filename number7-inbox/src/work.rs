@@ -2,11 +2,16 @@
 //! records how they end.
 
 use std::{
-    collections::HashSet, future::pending, mem, panic::resume_unwind, slice, sync::Arc,
+    collections::HashSet,
+    future::pending,
+    mem,
+    panic::{AssertUnwindSafe, resume_unwind},
+    slice,
+    sync::Arc,
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 
 use tokio::{
     runtime::Handle,
@@ -25,7 +30,7 @@ use ulid::Ulid;
 
 use crate::{
     Entry, InboxError, InboxErrorKind, Origin, State, StoredEvent,
-    attempt::{Handler, NOT_COMMITTED, attempt, log_failure},
+    attempt::{Handler, NOT_COMMITTED, attempt, log_failure, text_of_panic},
     engine::{Claim, End, Engine, Outcome, Turn, WORKER_PREFIX},
     event::ClaimOf,
     in_hand::{Attempt, AttemptId, InHand},
@@ -46,6 +51,10 @@ const MOST_AT_ONCE: usize = 256;
 /// which is little beside the commit that is spared.
 const YIELDS: usize = 32;
 
+/// How often as long as a turn takes an idle worker rests after it, if that is longer than its interval. So
+/// many idle workers leave a slow store four fifths of its time, for acceptance and for leases.
+const REST_PER_POLL: u32 = 4;
+
 /// The pauses between tries while the store fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -55,6 +64,8 @@ pub(crate) type DeadLetterHook = dyn Fn(Entry) -> BoxFuture<'static, ()> + Send 
 
 /// What a worker is to do.
 pub(crate) struct Job {
+    /// For the log: its store, and its name if it has one.
+    pub(crate) inbox: String,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) handler: Box<Handler>,
     pub(crate) on_dead_letter: Option<Arc<DeadLetterHook>>,
@@ -87,6 +98,10 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         () = upkeep.register() => {}
         () = stop.cancelled() => return,
     }
+    let Settings { concurrency, lease, .. } = job.settings;
+    tracing::info!(
+        target: "number7", inbox = job.inbox, worker = &**worker, concurrency, ?lease, "a worker begins"
+    );
     // Not on the runtime of the handlers: one that blocks its thread must not end the lease.
     let upkeep =
         job.engine.runtime().spawn(async move { upkeep.run().await }.with_current_subscriber());
@@ -142,6 +157,9 @@ struct Worker {
     given_up: HashSet<String>,
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
+    /// How long it rests before it asks again, when it is idle.
+    rest: Duration,
+    ended: Ended,
     failure: Option<Failure>,
     stops_since: Option<Instant>,
     /// The calls of the hook that are going on.
@@ -156,6 +174,27 @@ enum Recorded {
     Lost,
     /// The store could not take it.
     Never,
+}
+
+/// How many attempts ended in which way.
+#[derive(Clone, Copy, Default)]
+struct Ended {
+    done: u64,
+    failed: u64,
+    snoozed: u64,
+    dead: u64,
+}
+
+impl Ended {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => self.done += 1,
+            Outcome::Retry { .. } => self.failed += 1,
+            Outcome::Snoozed { .. } => self.snoozed += 1,
+            Outcome::Dead { .. } | Outcome::Exhausted { .. } => self.dead += 1,
+            Outcome::Interrupted => {}
+        }
+    }
 }
 
 /// The store has failed, and is asked again after a pause.
@@ -177,6 +216,8 @@ impl Worker {
             receiver,
             given_up: HashSet::new(),
             may_have_more: false,
+            rest: POLL_INTERVAL,
+            ended: Ended::default(),
             failure: None,
             stops_since: None,
             hooks: JoinSet::new(),
@@ -200,7 +241,7 @@ impl Worker {
                     "a worker stops, and waits for the attempts that it has in hand"
                 );
             }
-            let give_up_at = limit.and_then(|limit| Some(self.stops_since? + limit));
+            let give_up_at = limit.and_then(|limit| self.stops_since?.checked_add(limit));
             // Checked here, so that it ends in time even while the store is away.
             if give_up_at.is_some_and(|at| at <= Instant::now()) {
                 shared.give_up.cancel();
@@ -211,7 +252,7 @@ impl Worker {
                     biased;
                     Some(end) = self.receiver.recv() => self.ends.push(end),
                     () = shared.job.news.notified(), if has_room => {}
-                    () = sleep(POLL_INTERVAL), if has_room => {}
+                    () = sleep(self.rest), if has_room => {}
                     () = self.stop.cancelled(), if !is_stopping => {}
                     // An error means that nobody is left who could resume it.
                     Ok(()) = self.paused.changed(), if !is_stopping => {}
@@ -222,7 +263,10 @@ impl Worker {
                 }
             }
             self.collect().await;
-            match self.turn().await {
+            let asked = Instant::now();
+            let turned = self.turn().await;
+            self.rest = (asked.elapsed() * REST_PER_POLL).clamp(POLL_INTERVAL, LONGEST_PAUSE);
+            match turned {
                 Ok(is_more) => {
                     is_idle = !is_more;
                     if self.failure.take().is_some() {
@@ -238,6 +282,11 @@ impl Worker {
         let hooks = async { while self.hooks.join_next().await.is_some() {} };
         // Hooks that take longer are dropped.
         _ = timeout(limit.unwrap_or(Duration::MAX), hooks).await;
+        let Ended { done, failed, snoozed, dead } = self.ended;
+        tracing::info!(
+            target: "number7", inbox = shared.job.inbox, worker = &*shared.worker,
+            done, failed, snoozed, dead, "a worker has stopped"
+        );
         mem::take(&mut self.given_up).into_iter().collect()
     }
 
@@ -366,6 +415,7 @@ impl Worker {
         };
         match recorded {
             Recorded::Counts => {
+                self.ended.count(&end.outcome);
                 if end.outcome.error() == Some(NOT_COMMITTED) {
                     log_failure(&key, attempt, &end.outcome);
                 }
@@ -374,7 +424,7 @@ impl Worker {
                 }
             }
             // It is done, by the handler's own transaction.
-            Recorded::Lost if claim.is_in_transaction() => {}
+            Recorded::Lost if claim.is_in_transaction() => self.ended.done += 1,
             Recorded::Lost => tracing::warn!(
                 target: "number7", key, attempt,
                 "the lease of an attempt was lost, and its end does not count"
@@ -398,9 +448,15 @@ impl Worker {
             attempts: end.after().counted(),
             history: end.history.clone().unwrap_or_default(),
         };
-        // It may panic before it returns a future.
-        let hook = Arc::clone(hook);
-        self.hooks.spawn(async move { hook(letter).await });
+        let (hook, key) = (Arc::clone(hook), letter.key.clone());
+        self.hooks.spawn(async move {
+            // It may panic before it returns a future.
+            let called = AssertUnwindSafe(async { hook(letter).await }).catch_unwind().await;
+            if let Err(panic) = called {
+                let panic = text_of_panic(&*panic);
+                tracing::error!(target: "number7", key, "the hook for dead letters failed: {panic}");
+            }
+        });
     }
 
     /// One of the ends is such that the store will never take it. The others must not wait for it.

@@ -30,7 +30,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new<H, F, E>(engine: Arc<dyn Engine>, news: Arc<Notify>, handler: H) -> Self
+    pub(crate) fn new<H, F, E>(
+        inbox: String,
+        engine: Arc<dyn Engine>,
+        news: Arc<Notify>,
+        handler: H,
+    ) -> Self
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -42,8 +47,16 @@ impl Worker {
         };
         let (pause, paused) = Pause::new();
         let (handler, settings) = (Box::new(handler), Settings::default());
-        let job =
-            Job { engine, handler, on_dead_letter: None, reconcile: None, settings, news, paused };
+        let job = Job {
+            inbox,
+            engine,
+            handler,
+            on_dead_letter: None,
+            reconcile: None,
+            settings,
+            news,
+            paused,
+        };
         Self { job, pause }
     }
 
@@ -72,10 +85,11 @@ impl Worker {
         self
     }
 
-    /// How long a failed event rests: `first` after the first attempt, doubled after each, and
-    /// never longer than `longest` or 30 days; [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and
-    /// [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF) unless it is set. SQLite keeps whole
-    /// seconds, rounded up.
+    /// How long a failed event rests: `first` after the first attempt, doubled after each, up to `longest`;
+    /// [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and
+    /// [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF) unless it is set. Up to a quarter is added to
+    /// that, so that events which failed together do not come back together. It is never longer than 30
+    /// days. SQLite keeps whole seconds, rounded up.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.job.settings.first_backoff = first;
         self.job.settings.max_backoff = longest.min(LONGEST_REST);

@@ -35,8 +35,8 @@ pub(crate) enum Broken {
     Lease,
     /// An attempt is not counted when it is claimed.
     Begin,
-    /// A worker whose lease is over can claim.
-    Lapse,
+    /// What a worker holds that is not registered stays with it.
+    Registration,
     /// A key that is known is stored again.
     Key,
 }
@@ -134,7 +134,7 @@ impl Tables {
         }
         let is_live = |seen: &Instant| self.now() - *seen <= lease;
         turned.is_lapsed = most > 0 && !self.workers.get(worker).is_some_and(is_live);
-        if turned.is_lapsed && self.broken != Broken::Lapse {
+        if turned.is_lapsed {
             return turned;
         }
         self.claim(worker, "Failed", usize::from(suspect).min(most), &mut turned.claimed);
@@ -223,6 +223,9 @@ impl Tables {
         for (name, task) in &mut self.tasks {
             let Some((worker, _)) = &task.worker else { continue };
             let is_live = |seen: &Instant| now - *seen <= lease;
+            if self.broken == Broken::Registration && !self.workers.contains_key(worker) {
+                continue;
+            }
             if now - task.claimed > lease && !self.workers.get(worker).is_some_and(is_live) {
                 self.reaped.push((name.clone(), task.number.of_all, worker.clone()));
                 let is_suspect = task.number.counted() >= suspect_after;

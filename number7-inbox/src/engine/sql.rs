@@ -194,7 +194,7 @@ pub(super) fn stats(row: StatsRow, done: u64) -> Stats {
 /// `None` leaves what there is.
 pub(super) fn result(end: &End) -> Option<String> {
     match end.outcome.error() {
-        None if matches!(end.outcome, Outcome::Later { .. }) => None,
+        None if matches!(end.outcome, Outcome::Snoozed { .. } | Outcome::Interrupted) => None,
         None => Some(r#"{"Ok":null}"#.into()),
         Some(error) => Some(serde_json::json!({ "Err": error }).to_string()),
     }

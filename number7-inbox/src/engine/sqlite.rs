@@ -670,7 +670,7 @@ mod tests {
         };
         let entry = async || sqlite.show("key").await.unwrap().unwrap();
 
-        let put_off = end(claim().await, Outcome::Later { after: Duration::ZERO });
+        let put_off = end(claim().await, Outcome::Interrupted);
         for _ in 0..2 {
             assert!(counts(&put_off).await, "it is recorded again if its answer was lost");
         }
@@ -689,7 +689,7 @@ mod tests {
         }
         assert!(!counts(&second).await && !counts(&put_off).await);
         // The last attempt that was made may have been put off: that revives no dead letter.
-        let revives = End { outcome: Outcome::Later { after: Duration::ZERO }, ..second.clone() };
+        let revives = End { outcome: Outcome::Interrupted, ..second.clone() };
         assert!(!counts(&revives).await);
         assert_eq!((entry().await.state(), entry().await.attempts()), (State::Dead, 1));
 

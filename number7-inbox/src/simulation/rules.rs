@@ -196,10 +196,13 @@ impl Seen {
         }
         for (task, number, worker) in &tables.reaped[self.lost.len()..] {
             self.note(format!("attempt {number} at {task} is taken over"));
-            let heard = self.heard[worker];
-            let is_set = self.set_at.is_some_and(|at| at >= heard);
+            let heard = self.heard.get(worker);
+            let is_set = |heard: &Instant| self.set_at.is_some_and(|at| at >= *heard);
             // By the store's clock, which is a tenth faster at most.
-            if heard.elapsed() < LEASE.mul_f64(0.9) && !is_set {
+            if let Some(heard) = heard
+                && heard.elapsed() < LEASE.mul_f64(0.9)
+                && !is_set(heard)
+            {
                 let ago = heard.elapsed();
                 self.violated(format!("a worker that was heard of {ago:?} ago is taken for dead"));
             }
