@@ -52,6 +52,20 @@ pub fn verifier() -> Result<Verifier, SecretError> {
     Ok(Verifier::new(secret()?).diagnose(SystemTime::now))
 }
 
+/// The URL of a store as it may be printed: without user, password and options.
+#[must_use]
+pub fn without_password(store: &str) -> String {
+    match reqwest::Url::parse(store) {
+        Ok(mut url) if url.has_host() => {
+            // They fail only where there is no host.
+            _ = (url.set_username(""), url.set_password(None));
+            url.set_query(None);
+            url.into()
+        }
+        _ => store.to_owned(),
+    }
+}
+
 /// The secret in `WEBHOOK_SECRET`, or with a warning the [`DEMO_SECRET`].
 ///
 /// # Errors
@@ -107,5 +121,21 @@ pub fn handle(event: &Event) {
         Event::JobFailed(job) => println!("handled: {} failed: {}", job.job_id, job.error),
         Event::Unknown(other) => println!("handled: {} is unknown: {}", other.name(), other.json()),
         _ => println!("handled: {} is newer than this example", event.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_store_is_printed_without_its_password() {
+        for (store, printed) in [
+            ("postgres://me:secret@db:5432/app?password=secret", "postgres://db:5432/app"),
+            ("redis://:secret@localhost/", "redis://localhost/"),
+            ("sqlite:/tmp/number7-inbox/inbox.db", "sqlite:/tmp/number7-inbox/inbox.db"),
+        ] {
+            assert_eq!(without_password(store), printed);
+        }
     }
 }

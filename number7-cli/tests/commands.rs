@@ -13,6 +13,7 @@ use std::{
 
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
 use number7_core::Secret;
+use number7_inbox::Inbox;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -417,6 +418,51 @@ fn an_inbox_that_is_not_there_is_not_made() {
     let (code, _, error) = run(&mut number7(&["--json", "inbox", "list", "--store", "mysql://x/"]));
     assert_eq!(code, 2);
     assert!(error.contains("use sqlite:"), "{error}");
+}
+
+#[test]
+fn a_store_that_cannot_be_one_is_refused_without_its_password() {
+    for store in ["postgres:/me:hunter2@db/app", "mysql://me:hunter2@db/app", "redis:hunter2"] {
+        let by_option = run(&mut number7(&["inbox", "stats", "--store", store]));
+        let by_env = run(number7(&["inbox", "stats"]).env("NUMBER7_STORE", store));
+        for (code, printed, error) in [by_option, by_env] {
+            assert_eq!(code, 2, "{error}");
+            assert!(error.contains("--store") && error.contains("use sqlite:"), "{error}");
+            assert!(!error.contains("hunter2") && !printed.contains("hunter2"), "{error}");
+        }
+    }
+}
+
+/// It is watched because something is wrong with it.
+#[test]
+fn watching_an_inbox_goes_on_when_its_store_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inbox.db");
+    let rename = |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+        Runtime::new().unwrap().block_on(async {
+            let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+        });
+    };
+    Runtime::new().unwrap().block_on(async { Inbox::sqlite(&path).await.unwrap() });
+    let store = format!("sqlite:{}", path.display());
+    let mut watch = number7(&["--json", "inbox", "watch", "--interval", "0.1", "--store", &store]);
+    let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut until = |what: &str| {
+        let begun = Instant::now();
+        while !lines.next().expect("it has ended").unwrap().contains(what) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{what} is never printed");
+        }
+    };
+    until("\"workers\":0");
+    rename("Jobs", "Elsewhere");
+    until("{\"error\":");
+    rename("Elsewhere", "Jobs");
+    until("\"workers\":0");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]

@@ -17,6 +17,7 @@ use tracing::{Instrument, Span, field};
 use crate::{
     AcceptedEvent, Failure, MIN_SNOOZE,
     engine::{Claim, End, Outcome},
+    error::with_causes,
     event::ClaimOf,
     failure::Kind,
     measure,
@@ -217,15 +218,9 @@ async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>
     handled.unwrap_or_else(|panic| Handled::Panicked(text_of_panic(&*panic)))
 }
 
-/// An error and its sources.
+/// An error and its causes.
 pub(crate) fn text_of_error(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    storable(&text)
+    storable(&with_causes(error))
 }
 
 pub(crate) fn text_of_panic(panic: &(dyn Any + Send)) -> String {
@@ -262,9 +257,27 @@ mod tests {
         }
     }
 
+    #[derive(Debug)]
+    struct Twice(io::Error);
+
+    impl fmt::Display for Twice {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "twice: {}", self.0)
+        }
+    }
+
+    impl Error for Twice {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
     #[test]
     fn an_error_is_kept_with_its_sources() {
         assert_eq!(text_of_error(&Outer(io::Error::other("inner"))), "outer: inner");
+        // It has the text of its cause in its own.
+        let error = Outer(io::Error::other(Twice(io::Error::other("cause"))));
+        assert_eq!(text_of_error(&error), "outer: twice: cause");
     }
 
     #[test]

@@ -2,7 +2,8 @@ use std::{error::Error, fmt};
 
 /// Why an inbox failed.
 ///
-/// Its text says what the store said, and nothing of the event.
+/// Its text has everything: what failed, and what the store said of it, each once. So it has no
+/// [source](Error::source). It says nothing of the event.
 pub struct InboxError {
     kind: InboxErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -62,7 +63,7 @@ impl fmt::Display for InboxError {
             InboxErrorKind::Invalid => "this was not valid",
         })?;
         match &self.source {
-            Some(source) => write!(f, ": {source}"),
+            Some(source) => write!(f, ": {}", with_causes(&**source)),
             None => Ok(()),
         }
     }
@@ -76,10 +77,21 @@ impl fmt::Debug for InboxError {
     }
 }
 
-impl Error for InboxError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+impl Error for InboxError {}
+
+/// The text of an error and those of its causes. Many errors have the text of their cause in their own: it
+/// is not repeated.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
     }
+    text
 }
 
 /// The kinds of [`InboxError`].

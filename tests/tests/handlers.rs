@@ -30,8 +30,9 @@ async fn what_fails_for_good_is_a_dead_letter_at_once(store: Store) {
     assert_eq!(letter.error(), "no such customer");
 }
 
-/// Put off more often than there are attempts, each time for as long as the handler says.
-async fn what_is_put_off_uses_no_attempt(store: Store) {
+/// Snoozed more often than there are attempts, each time for as long as the handler says, and after an error
+/// that stays.
+async fn a_snooze_uses_no_attempt_and_keeps_the_errors(store: Store) {
     let (inbox, starts) = (store.open().await, Arc::new(Mutex::new(Vec::new())));
     accept(&inbox, "job.completed", "job_1").await;
     let seen = Arc::clone(&starts);
@@ -41,20 +42,29 @@ async fn what_is_put_off_uses_no_attempt(store: Store) {
         let number = seen.len();
         async move {
             match number {
-                1..=3 => Err(Failure::later(Duration::from_secs(1))),
+                1 => Err("the real error".into()),
+                2 => Err(Failure::snooze(Duration::ZERO, "too early")),
+                3 | 4 => Err(Failure::snooze(Duration::from_secs(1), "still too early")),
                 _ => Ok(()),
             }
         }
     });
-    worker.attempts(2).run_until(store.settled(PATIENCE)).await;
+    let worker = worker.attempts(2).backoff(Duration::ZERO, Duration::ZERO);
+    worker.run_until(store.settled(PATIENCE)).await;
     let starts = starts.lock().unwrap().clone();
-    assert_eq!(starts.iter().map(|start| start.0).collect::<Vec<_>>(), [1, 1, 1, 1]);
-    for pair in starts.windows(2) {
+    assert_eq!(starts.iter().map(|start| start.0).collect::<Vec<_>>(), [1, 2, 2, 2, 2]);
+    for pair in starts[1..].windows(2) {
+        // A snooze of no time is one of a second.
         assert!(pair[1].1 - pair[0].1 > Duration::from_millis(950), "{starts:?}");
     }
     let done = inbox.show("job.completed:job_1").await.unwrap().unwrap();
-    assert_eq!((done.state(), done.attempts(), done.errors().len()), (State::Done, 1, 3));
-    assert_eq!(done.error(), "put off by the handler for 1s");
+    assert_eq!((done.state(), done.attempts()), (State::Done, 2));
+    let notes: Vec<_> = done
+        .errors()
+        .iter()
+        .map(|error| (error.text(), error.attempt(), error.snoozes()))
+        .collect();
+    assert_eq!(notes, [("the real error", 1, 0), ("still too early", 2, 3)]);
 }
 
 async fn an_attempt_that_takes_too_long_has_failed(store: Store) {
@@ -213,7 +223,7 @@ async fn a_handler_hears_that_its_lease_was_lost(store: Store) {
 
 on_every_store!(
     what_fails_for_good_is_a_dead_letter_at_once,
-    what_is_put_off_uses_no_attempt,
+    a_snooze_uses_no_attempt_and_keeps_the_errors,
     an_attempt_that_takes_too_long_has_failed,
     a_handler_that_panics_when_it_is_given_up_has_failed,
     stopping_waits_no_longer_than_it_may,

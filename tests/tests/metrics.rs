@@ -1,4 +1,4 @@
-//! Every request of the table is counted once, in both frameworks, and every attempt of a worker.
+//! Every request of the table is counted once, in both frameworks, every attempt of a worker, and every acceptance.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -8,15 +8,18 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use number7_core::{RejectionKind, probe::Answer};
+use number7_core::{Accept, RejectionKind, probe::Answer};
 use number7_inbox::Failure;
 use number7_tests::{
+    delivery,
     in_process::{actix, axum},
     probes,
     running::{PATIENCE, accept},
     store::Store,
     verifier,
 };
+use sqlx::Connection;
+use tokio::time::timeout;
 
 const DELIVERIES: &str = "number7_deliveries_total";
 
@@ -90,7 +93,7 @@ async fn each_attempt_is_counted_by_its_outcome_and_the_first_one_once() {
     let worker = inbox.worker(async |_| {
         static CALLS: AtomicU32 = AtomicU32::new(0);
         match CALLS.fetch_add(1, Ordering::Relaxed) {
-            0 => Err(Failure::later(Duration::ZERO)),
+            0 => Err(Failure::snooze(Duration::ZERO, "not yet")),
             1 | 2 => Err("it fails".into()),
             _ => Ok(()),
         }
@@ -99,10 +102,28 @@ async fn each_attempt_is_counted_by_its_outcome_and_the_first_one_once() {
     let rendered = recorder.handle().render();
     for line in [
         "number7_first_attempt_delay_seconds_count 1",
-        r#"number7_attempt_duration_seconds_count{outcome="later"} 1"#,
+        r#"number7_attempt_duration_seconds_count{outcome="snoozed"} 1"#,
         r#"number7_attempt_duration_seconds_count{outcome="error"} 2"#,
         r#"number7_attempt_duration_seconds_count{outcome="done"} 1"#,
     ] {
         assert!(rendered.lines().any(|rendered| rendered == line), "{line}: {rendered}");
     }
+}
+
+/// The store does not answer, and the sender does not wait for that.
+#[tokio::test]
+async fn an_acceptance_that_is_abandoned_is_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let mut other = store.sqlite_connection().await;
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let delivery = delivery("job.completed", "job_1");
+    let accepted = inbox.accept(&delivery);
+    assert!(timeout(Duration::from_millis(200), accepted).await.is_err());
+    lock.rollback().await.unwrap();
+    let rendered = recorder.handle().render();
+    let line = r#"number7_acceptance_duration_seconds_count{outcome="abandoned"} 1"#;
+    assert!(rendered.lines().any(|rendered| rendered == line), "{rendered}");
 }

@@ -82,6 +82,41 @@ async fn what_apalis_own_worker_has_is_left_to_it(store: Store) {
     assert_eq!(handled.events(), 0);
 }
 
+/// Its lease is renewed elsewhere.
+async fn who_blocks_its_thread_keeps_its_events(store: Store) {
+    const EVENTS: usize = 8;
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for job in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{job}")).await;
+    }
+    let (blocks, has_blocked) = std::sync::mpsc::channel();
+    let (counted, of_thread) = (handled.clone(), inbox.clone());
+    let worker = of_thread.worker(move |event: AcceptedEvent| {
+        let (blocks, counted) = (blocks.clone(), counted.clone());
+        async move {
+            if blocks.send(()).is_ok() && event.key().ends_with('0') {
+                std::thread::sleep(MIN_LEASE * 2);
+            }
+            counted.count(&event);
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = worker.lease(MIN_LEASE);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(worker.run_until(async { _ = stopped.await }));
+    });
+    // All are claimed at once, when the first is begun.
+    tokio::task::block_in_place(|| has_blocked.recv().unwrap());
+    let other = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+    until(async || store.unfinished().await == 0).await;
+    other.stop().await;
+    drop(stop);
+    tokio::task::block_in_place(|| thread.join().unwrap());
+    assert_eq!(handled.events(), EVENTS);
+}
+
 async fn inboxes_of_two_names_share_nothing(store: Store) {
     let (live, gate, handled) = (store.open().await, Gate::default(), Handled::default());
     let staging = live.named("staging");
@@ -114,6 +149,7 @@ on_every_store!(
     who_succeeds_late_leaves_no_dead_letter,
     what_apalis_own_worker_has_is_left_to_it,
     inboxes_of_two_names_share_nothing,
+    who_blocks_its_thread_keeps_its_events,
 );
 
 #[tokio::test]

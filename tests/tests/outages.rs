@@ -291,9 +291,9 @@ impl Behind {
     }
 }
 
-/// The end of an attempt that was put off arrives late: after its worker has sent it again and has begun
+/// The end of an attempt that was snoozed arrives late: after its worker has sent it again and has begun
 /// the next attempt.
-async fn a_late_end_of_an_attempt_that_was_put_off(engine: Engine) {
+async fn a_late_end_of_an_attempt_that_was_snoozed(engine: Engine) {
     let behind = Behind::start(engine).await;
     let (gate, calls) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
     let at_gate = gate.clone();
@@ -301,7 +301,11 @@ async fn a_late_end_of_an_attempt_that_was_put_off(engine: Engine) {
         let (gate, call) = (at_gate.clone(), calls.fetch_add(1, Ordering::Relaxed));
         async move {
             gate.pass().await;
-            if call == 0 { Err(Failure::later(Duration::ZERO)) } else { Ok(()) }
+            if call == 0 {
+                Err(Failure::snooze(Duration::ZERO, "snoozed by the handler"))
+            } else {
+                Ok(())
+            }
         }
     });
     let pause = worker.pause();
@@ -309,7 +313,7 @@ async fn a_late_end_of_an_attempt_that_was_put_off(engine: Engine) {
     accept(&behind.inbox, "job_1").await.unwrap();
     gate.begun().await;
     pause.pause();
-    behind.proxy.set(Network::Late("put off by the handler"));
+    behind.proxy.set(Network::Late("snoozed by the handler"));
     gate.open();
     until(async || behind.now().await == (State::Due, 0)).await;
     pause.resume();
@@ -418,7 +422,7 @@ on_every_server!(
     away_while_a_worker_stops,
     away_while_a_worker_stops_that_waits_no_longer,
     away_while_a_job_is_fetched,
-    a_late_end_of_an_attempt_that_was_put_off,
+    a_late_end_of_an_attempt_that_was_snoozed,
     the_end_of_an_attempt_that_was_not_made,
     cut_off_in_mid_statement,
 );

@@ -2,16 +2,25 @@
 //! process has one subscriber.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use number7_inbox::{AcceptedEvent, BoxError, Inbox, MIN_LEASE};
+use number7_core::Accept;
+use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, MIN_LEASE};
 use number7_tests::{
+    delivery,
     running::{PATIENCE, Running, accept, until},
     store::Store,
 };
 use sqlx::{Connection, SqlitePool};
 use tempfile::NamedTempFile;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
@@ -22,6 +31,10 @@ async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
     what_was_not_committed_is_told(from_now_on(&log)).await;
     a_lost_lease_is_told(from_now_on(&log)).await;
     an_outage_is_told_once(from_now_on(&log)).await;
+    a_worker_says_when_it_begins_and_what_it_did(from_now_on(&log)).await;
+    a_hook_that_panics_is_told(from_now_on(&log)).await;
+    a_handler_that_blocks_is_told_once(from_now_on(&log)).await;
+    an_acceptance_that_is_abandoned_is_told(from_now_on(&log)).await;
 }
 
 /// Reads what is logged after this call.
@@ -140,4 +153,72 @@ async fn an_outage_is_told_once(log: impl Fn() -> String) {
     for text in FAILS.iter().chain(&WORKS) {
         assert_eq!(log().matches(text).count(), 1, "{text}: {}", log());
     }
+}
+
+async fn a_worker_says_when_it_begins_and_what_it_did(log: impl Fn() -> String) {
+    let store = Store::sqlite();
+    let inbox = store.open().await.named("staging");
+    for job in ["done", "dead", "snoozed"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    let worker = inbox.worker(async |event: AcceptedEvent| match event.key() {
+        "job.completed:done" => Ok(()),
+        "job.completed:dead" => Err("an error".into()),
+        _ if event.attempt() == 1 && !SNOOZED.swap(true, Ordering::Relaxed) => {
+            Err(Failure::snooze(Duration::from_secs(1), "the vendor said 429"))
+        }
+        _ => Ok(()),
+    });
+    static SNOOZED: AtomicBool = AtomicBool::new(false);
+    let worker = worker.attempts(2).backoff(Duration::ZERO, Duration::ZERO);
+    worker.run_until(store.settled(PATIENCE)).await;
+    let log = log();
+    let of = |text: &str| {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(text)).collect();
+        let [line] = lines[..] else { panic!("{text} is not in one line of {log}") };
+        line.to_owned()
+    };
+    let inbox = "INFO number7: a worker begins inbox=\"sqlite, staging\"";
+    assert!(of("a worker begins").contains(inbox), "{log}");
+    let did = "done=2 failed=1 snoozed=1 dead=1";
+    assert!(of("a worker has stopped").contains(did), "{log}");
+    assert!(of("the handler snoozes an event: the vendor said 429").contains("INFO"), "{log}");
+}
+
+async fn a_hook_that_panics_is_told(log: impl Fn() -> String) {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "dead").await;
+    let worker = inbox.worker(async |_| Err::<(), _>("an error")).attempts(1);
+    let worker = worker.on_dead_letter(|_| -> std::future::Ready<()> { panic!("no pager") });
+    worker.run_until(store.settled(PATIENCE)).await;
+    let failed = "ERROR number7: the hook for dead letters failed: panicked: no pager \
+        key=\"job.completed:dead\"";
+    assert_eq!(log().matches(failed).count(), 1, "{}", log());
+}
+
+async fn a_handler_that_blocks_is_told_once(log: impl Fn() -> String) {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "blocks").await;
+    let heartbeat = MIN_LEASE / 4;
+    let worker = inbox.worker(move |_| async move {
+        std::thread::sleep(heartbeat * 4);
+        Ok::<_, BoxError>(())
+    });
+    worker.lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
+    assert_warned_once(&log(), "a handler blocks its thread", "job.completed:blocks");
+}
+
+async fn an_acceptance_that_is_abandoned_is_told(log: impl Fn() -> String) {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let mut other = store.sqlite_connection().await;
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let delivery = delivery("job.completed", "job_1");
+    let accepted = inbox.accept(&delivery);
+    assert!(timeout(Duration::from_millis(200), accepted).await.is_err());
+    lock.rollback().await.unwrap();
+    let told = "WARN number7: an acceptance is abandoned before the store has answered";
+    assert_eq!(log().matches(told).count(), 1, "{}", log());
 }

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_examples::{Failure, board, handle, listen, log, metrics, verifier};
+use number7_examples::{Failure, board, handle, listen, log, metrics, verifier, without_password};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{
@@ -67,7 +67,7 @@ async fn main() -> Result<(), Failure> {
 
     let store = args.store.map_or_else(in_the_temporary_folder, Ok)?;
     let inbox = Inbox::open(&store).await?;
-    eprintln!("the inbox is in {store}");
+    eprintln!("the inbox is in {}", without_password(&store));
     let app = Router::new()
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
         .layer(VerifyNumber7::new(verifier()?));

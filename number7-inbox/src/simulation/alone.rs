@@ -63,6 +63,29 @@ async fn an_idle_worker_asks_twenty_times_a_second_at_most() {
     assert!((600..=1_100).contains(&calls), "{calls} calls");
 }
 
+/// Many of them would otherwise keep a slow store from renewing leases.
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_uses_a_fifth_of_a_slow_store_at_most() {
+    let (world, inbox) = inbox_of(0).await;
+    let takes = Duration::from_millis(200);
+    world.seen().call_takes = Some(takes);
+    let worker = inbox.worker(async |_| Ok::<_, Failure>(()));
+    worker.run_until(sleep(Duration::from_secs(100))).await;
+    let turns = world.seen().turns;
+    assert!((75..=101).contains(&turns), "{turns} turns");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_without_a_limit_can_say_so() {
+    let (world, inbox) = inbox_of(1).await;
+    let worker = inbox.worker(async |_| {
+        sleep(Duration::from_secs(5)).await;
+        Ok::<_, Failure>(())
+    });
+    worker.shutdown_limit(Duration::MAX).run_until(sleep(Duration::from_secs(1))).await;
+    assert!(world.memory.are_done());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_one_turn_has_no_room_for_follows_at_once() {
     let (world, inbox) = inbox_of(1_000).await;

@@ -98,8 +98,11 @@ pub(super) struct Seen {
     pub(super) is_faulty: bool,
     pub(super) away_until: Instant,
     pub(super) lives: Vec<Life>,
+    /// How long a call takes, if that is not by chance.
+    pub(super) call_takes: Option<Duration>,
     /// How often the store was asked.
     pub(super) calls: u32,
+    pub(super) turns: u32,
     /// The event whose end the store will never take, and for how long the store is away after it has first
     /// said so.
     pub(super) refused: Option<(String, Duration)>,
@@ -138,7 +141,9 @@ impl Seen {
             is_faulty: true,
             away_until: now,
             lives: vec![Life::new(0, true); processes],
+            call_takes: None,
             calls: 0,
+            turns: 0,
             refused: None,
             limit,
             workers: HashMap::new(),
@@ -273,6 +278,7 @@ impl Seen {
 
     /// A worker asks for events, and for a suspect among them.
     pub(super) fn may_claim(&mut self, node: usize, number: u32, most: usize, suspect: bool) {
+        self.turns += 1;
         let life = self.lives[node];
         if life.is_over || life.number != number {
             return;

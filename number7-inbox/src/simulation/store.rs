@@ -111,7 +111,8 @@ impl Node {
         let is_ill = seen.is_faulty && seen.random.is(6);
         if !is_ill {
             let longest = LONGEST_CALL.as_millis() as u64;
-            return Fate::Answered(seen.random.millis(0, longest));
+            let takes = seen.random.millis(0, longest);
+            return Fate::Answered(seen.call_takes.unwrap_or(takes));
         }
         let (fate, name) = match seen.random.below(4) {
             0 => (Fate::Answered(seen.random.millis(1_000, 12_000)), "is slow"),

@@ -1,5 +1,6 @@
 //! Which inbox it is.
 
+use clap::{Error, error::ErrorKind};
 use number7_inbox::Inbox;
 
 use crate::BoxError;
@@ -7,19 +8,11 @@ use crate::BoxError;
 #[derive(clap::Args)]
 pub(crate) struct StoreArgs {
     /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
-    #[arg(long, value_name = "URL", env = "NUMBER7_STORE", hide_env_values = true, value_parser = store)]
+    #[arg(long, value_name = "URL", env = "NUMBER7_STORE", hide_env_values = true)]
     store: String,
     /// The name of the inbox, if the receiver opens it by Inbox::named
     #[arg(long, value_name = "NAME", value_parser = name)]
     inbox: Option<String>,
-}
-
-fn store(url: &str) -> Result<String, &'static str> {
-    const SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://"];
-    match SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
-        true => Ok(url.to_owned()),
-        false => Err("use sqlite:, postgres:// or redis://"),
-    }
 }
 
 fn name(name: &str) -> Result<String, &'static str> {
@@ -31,6 +24,13 @@ fn name(name: &str) -> Result<String, &'static str> {
 
 impl StoreArgs {
     pub(crate) async fn open(&self) -> Result<Inbox, BoxError> {
+        const SCHEMES: [&str; 5] =
+            ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://"];
+        // clap would print the value, which may have a password.
+        if !SCHEMES.iter().any(|scheme| self.store.starts_with(scheme)) {
+            let text = "invalid value for '--store <URL>': use sqlite:, postgres:// or redis://\n";
+            Error::raw(ErrorKind::ValueValidation, text).exit();
+        }
         let inbox = Inbox::open_existing(&self.store).await?;
         Ok(match &self.inbox {
             Some(name) => inbox.named(name),

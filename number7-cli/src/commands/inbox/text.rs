@@ -80,6 +80,7 @@ pub(crate) fn line(entry: &Entry) -> String {
     if let Some(error) = entry.errors().last() {
         let what = match entry.state() {
             _ if error.attempt() == 0 => "note",
+            _ if error.snoozes() > 0 => "snoozed",
             State::Later | State::Dead => "last error",
             _ => "earlier error",
         };
@@ -102,6 +103,9 @@ pub(crate) fn show(entry: &Entry) -> String {
         let text = styled(BAD, printable(error.text()));
         match (time(error.at()), error.attempt()) {
             (time, 0) => format!("note      {time} {text}"),
+            (time, _) if error.snoozes() > 0 => {
+                format!("snoozed   {time} the last of {} times: {text}", error.snoozes())
+            }
             (time, attempt) => format!("error     {time} attempt {attempt}: {text}"),
         }
     }));
@@ -112,7 +116,7 @@ pub(crate) fn show(entry: &Entry) -> String {
 
 pub(crate) fn json(entry: &Entry) -> Value {
     let event: Option<Value> = serde_json::from_slice(entry.stored().json()).ok();
-    let error = |error: &AttemptError| json!({ "at": time(error.at()), "attempt": error.attempt(), "text": error.text() });
+    let error = |error: &AttemptError| json!({ "at": time(error.at()), "attempt": error.attempt(), "text": error.text(), "snoozes": error.snoozes() });
     json!({
         "key": entry.key(),
         "state": entry.state().name(),

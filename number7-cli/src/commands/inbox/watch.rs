@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::text;
 use crate::{
     BoxError, Verdict,
-    output::{FAINT, Output, line, styled},
+    output::{BAD, FAINT, Output, line, styled},
 };
 
 /// How many events of a state are shown.
@@ -18,14 +18,17 @@ const SHOWN: u32 = 5;
 /// Clears the screen, and goes to its beginning.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Until it is interrupted.
+/// Until it is interrupted. It is watched when something is wrong, so a store that fails does not end it.
 pub(crate) async fn run(
     inbox: Inbox,
     interval: Duration,
     output: Output,
 ) -> Result<Verdict, BoxError> {
     loop {
-        let look = look(&inbox, output).await?;
+        let look = look(&inbox, output).await.unwrap_or_else(|error| match output.is_json() {
+            true => json!({ "error": error.to_string() }).to_string(),
+            false => styled(BAD, error),
+        });
         let is_screen = !output.is_json() && std::io::stdout().is_terminal();
         line(&if is_screen { format!("{CLEAR}{look}") } else { look });
         sleep(interval).await;
