@@ -19,6 +19,7 @@ pub struct OverdueJob {
     job_id: JobId,
     due_micros: i64,
     fetches: u32,
+    is_given_up: bool,
 }
 
 /// The place of a cursor.
@@ -29,9 +30,10 @@ pub(crate) fn place(cursor: &Cursor) -> Result<JobPlace, InboxError> {
 }
 
 impl OverdueJob {
-    pub(crate) fn new((job, due_micros, fetches): OverdueRow) -> Self {
+    pub(crate) fn new(row: OverdueRow) -> Self {
+        let OverdueRow { job, due: due_micros, fetches, is_given_up } = row;
         let fetches = fetches.try_into().unwrap_or(u32::MAX);
-        Self { job_id: job.into(), due_micros, fetches }
+        Self { job_id: job.into(), due_micros, fetches, is_given_up }
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
@@ -56,5 +58,13 @@ impl OverdueJob {
     #[must_use]
     pub fn fetches(&self) -> u32 {
         self.fetches
+    }
+
+    /// Whether the vendor is asked about it no more, because it [does not know the
+    /// job](crate::Fetched::Unknown). The job stays overdue until it is [forgotten](crate::Inbox::forget), or
+    /// until its event comes after all.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     attempt::{text_of_error, text_of_panic},
     engine::{
         Engine, NewEvent,
-        expected::{Expected, MOST_LOOKED_UP, Rest},
+        expected::{Expected, MOST_LOOKED_UP, Rest, Taken},
     },
     measure,
     settings::Settings,
@@ -24,6 +24,10 @@ use crate::{
 /// How long one call of the function of [`Worker::reconcile`](crate::Worker::reconcile) may take: 30
 /// seconds, after which its future is dropped.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A job that the vendor does not know is given up when it was fetched so often: with the default backoff,
+/// four hours after it was due.
+const FETCHES_OF_UNKNOWN: i64 = 10;
 
 /// How often the worker looks for jobs to ask for.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,8 +41,10 @@ pub enum Fetched {
     Finished(Event),
     /// It is not finished. It is asked for again after the backoff.
     StillRunning,
-    /// The vendor does not know it. It stays overdue, and is asked for again after the backoff, until
-    /// it is [forgotten](crate::Inbox::forget).
+    /// The vendor does not know it. It is asked for again after the backoff, because it may be too new. If
+    /// the answer to the tenth fetch of a job, or to a later one, is this, then the job is
+    /// [given up](crate::OverdueJob::is_given_up): the log has an `ERROR`, and the vendor is not asked again.
+    /// With the default backoff that is four hours after the first fetch.
     Unknown,
 }
 
@@ -115,7 +121,7 @@ impl Reconcile {
                     ticks.tick().await;
                     let (this, rest) = (self.clone(), settings.fetch_rest);
                     running.spawn(async move {
-                        this.fetch(&taken.job, rest).await;
+                        this.fetch(&taken, rest).await;
                         taken.job
                     });
                 }
@@ -134,7 +140,8 @@ impl Reconcile {
     }
 
     /// Asks about a job. If nothing comes of it, this is repeated after a rest.
-    async fn fetch(&self, job: &str, Rest { first, longest }: Rest) {
+    async fn fetch(&self, taken: &Taken, Rest { first, longest }: Rest) {
+        let job = &*taken.job;
         let fetched = async {
             let fetched = (self.fetch)(JobId::from(job)).await;
             fetched.map_err(|error| text_of_error(&*error))
@@ -150,10 +157,11 @@ impl Reconcile {
         let outcome = match fetched {
             Ok(Fetched::Finished(event)) => self.store(job, &event).await,
             Ok(Fetched::StillRunning) => Ok("still_running"),
+            Ok(Fetched::Unknown) if taken.fetches >= FETCHES_OF_UNKNOWN => self.give_up(job).await,
             Ok(Fetched::Unknown) => {
                 tracing::warn!(
                     target: "number7", job,
-                    "the vendor does not know an overdue job; it stays overdue until it is forgotten"
+                    "the vendor does not know an overdue job; it will be asked again"
                 );
                 Ok("unknown")
             }
@@ -162,6 +170,7 @@ impl Reconcile {
         measure::fetched(outcome.as_ref().unwrap_or(&"failed"));
         match outcome {
             Ok("finished" | "duplicate") => self.forget(job).await,
+            Ok("given_up") => {}
             Ok(outcome) => {
                 tracing::info!(target: "number7", job, outcome, "an overdue job is not finished");
             }
@@ -170,6 +179,16 @@ impl Reconcile {
                 "could not fetch an overdue job; it will be tried again: {error}"
             ),
         }
+    }
+
+    async fn give_up(&self, job: &str) -> Result<&'static str, String> {
+        self.engine.give_up(job).await.map_err(|error| error.to_string())?;
+        tracing::error!(
+            target: "number7", job,
+            "the vendor does not know an expected job, and is not asked again: find out what became of the \
+            upload, and forget the job"
+        );
+        Ok("given_up")
     }
 
     /// Stores the event under the key that its webhook would have.

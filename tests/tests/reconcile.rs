@@ -191,6 +191,33 @@ async fn it_is_asked_again_until_there_is_a_result(store: Store) {
     worker.stop().await;
 }
 
+/// It would be asked about for ever. One that runs for long is not given up.
+async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for job in ["unknown", "runs"] {
+        inbox.expect(job, Duration::ZERO).await.unwrap();
+    }
+    let worker = handled.worker(&inbox).reconcile(async |job: JobId| {
+        let fetched = if job.as_str() == "runs" { Fetched::StillRunning } else { Fetched::Unknown };
+        Ok::<_, BoxError>(fetched)
+    });
+    let worker = Running::start(hasty(worker).fetch_backoff(SECOND, SECOND));
+    let of = async |id: &str| {
+        let jobs = overdue(&inbox, 10).await;
+        jobs.into_iter()
+            .find(|job| job.job_id().as_str() == id)
+            .map(|job| (job.fetches(), job.is_given_up()))
+    };
+    until(async || of("unknown").await == Some((10, true))).await;
+    until(async || of("runs").await.is_some_and(|(fetches, _)| fetches > 12)).await;
+    assert_eq!(of("unknown").await, Some((10, true)), "it is still asked about");
+    assert!(of("runs").await.is_some_and(|(_, is_given_up)| !is_given_up));
+    // Its event may come after all; and who forgets it may expect it again.
+    accept(&inbox, "job.completed", "unknown").await;
+    assert_eq!(of("unknown").await, None);
+    worker.stop().await;
+}
+
 /// Of the workers of all processes one asks, and it asks for few at a time.
 async fn one_worker_asks_and_for_few_at_a_time(store: Store) {
     const JOBS: usize = 40;
@@ -318,6 +345,7 @@ on_every_store!(
     what_is_no_job_and_no_cursor_is_refused,
     what_was_lost_is_fetched_and_handled_once,
     it_is_asked_again_until_there_is_a_result,
+    a_job_that_the_vendor_does_not_know_is_given_up,
     one_worker_asks_and_for_few_at_a_time,
     killed_between_the_fetch_and_the_store,
     the_webhook_and_the_fetch_race_to_one_effect,

@@ -38,6 +38,9 @@ pub(crate) trait Expectations: Send + Sync {
     /// Takes or renews the lease of the one worker that fetches. False if another has it.
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool>;
 
+    /// Fetches an overdue job no more. It stays overdue until it is forgotten, or its event comes.
+    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()>;
+
     /// Takes overdue jobs that are to be fetched now. If nothing else becomes of them, they are to be
     /// fetched again after a rest, which doubles with each time.
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>>;
@@ -46,8 +49,21 @@ pub(crate) trait Expectations: Send + Sync {
 /// A place in the list of overdue jobs: microseconds of the time when a job was due, and the job.
 pub(crate) type JobPlace = (i64, String);
 
-/// A job, microseconds of the time when it was due, and how often it was fetched.
-pub(crate) type OverdueRow = (String, i64, i64);
+/// An overdue job, as the store has it.
+#[derive(Clone, Debug)]
+pub(crate) struct OverdueRow {
+    pub(crate) job: String,
+    /// Microseconds of the time when it was due.
+    pub(crate) due: i64,
+    pub(crate) fetches: i64,
+    pub(crate) is_given_up: bool,
+}
+
+impl From<(String, i64, i64, bool)> for OverdueRow {
+    fn from((job, due, fetches, is_given_up): (String, i64, i64, bool)) -> Self {
+        Self { job, due, fetches, is_given_up }
+    }
+}
 
 /// How long a job rests after the first time, and at most.
 #[derive(Clone, Copy, Debug)]
@@ -94,4 +110,12 @@ pub(crate) struct Taken {
     pub(crate) job: String,
     /// Its event has come meanwhile.
     pub(crate) is_settled: bool,
+    /// How often it was taken, this time included.
+    pub(crate) fetches: i64,
+}
+
+impl From<(String, bool, i64)> for Taken {
+    fn from((job, is_settled, fetches): (String, bool, i64)) -> Self {
+        Self { job, is_settled, fetches }
+    }
 }

@@ -277,6 +277,10 @@ impl Expectations for Node {
         self.world.memory.lead(worker, lease)
     }
 
+    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+        self.world.memory.give_up(job)
+    }
+
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
         self.world.memory.take(most, rest)
     }

@@ -49,7 +49,8 @@ pub(crate) fn overdue(page: &Page<OverdueJob>, is_later: bool) -> String {
     pages(page, is_later, jobs, |job| {
         let late = SystemTime::now().duration_since(job.due_at()).unwrap_or_default();
         let id = one_line(job.job_id().as_str());
-        format!("{id}  for {}, fetches: {}", length(late), job.fetches())
+        let end = if job.is_given_up() { ", given up: the vendor does not know it" } else { "" };
+        format!("{id}  for {}, fetches: {}{end}", length(late), job.fetches())
     })
 }
 
@@ -67,7 +68,7 @@ fn pages<T>(page: &Page<T>, is_later: bool, what: &str, line: impl Fn(&T) -> Str
 }
 
 pub(crate) fn job_json(job: &OverdueJob) -> Value {
-    json!({ "job": job.job_id(), "due_at": time(job.due_at()), "fetches": job.fetches() })
+    json!({ "job": job.job_id(), "due_at": time(job.due_at()), "fetches": job.fetches(), "given_up": job.is_given_up() })
 }
 
 pub(crate) fn unknown(key: &str) -> String {

@@ -83,9 +83,15 @@ const LOOK_UP: &str = concat!(
     SELECT job, is_new AND NOT is_settled FROM found"
 );
 
-/// Job, microseconds of the time when it was due, and how often it was fetched.
+/// It is taken at no time that ever comes.
+const GIVE_UP: &str = "
+    UPDATE apalis.number7_expected SET take_at = 'infinity'
+    WHERE queue = $1 AND job = $2 AND is_overdue";
+
+/// The fields of [`OverdueRow`].
 const OVERDUE: &str = concat!(
-    "SELECT job, (extract(epoch FROM due_at) * 1000000)::bigint, takes::bigint
+    "SELECT job, (extract(epoch FROM due_at) * 1000000)::bigint, takes::bigint,
+        coalesce(take_at = 'infinity', false)
     FROM apalis.number7_expected
     WHERE queue = $1 AND is_overdue AND (due_at, job) >
         ('epoch'::timestamptz + $2 * interval '1 microsecond', $3)
@@ -110,7 +116,8 @@ const TAKE: &str = concat!(
         take_at = now() + least($4, $3 * 2 ^ least(takes, 30)) * interval '1 second'
     WHERE queue = $1 AND job = ANY (ARRAY(SELECT job FROM found))
     RETURNING job, ",
-    is_settled!()
+    is_settled!(),
+    ", takes::bigint"
 );
 
 impl Expectations for Postgres {
@@ -144,11 +151,13 @@ impl Expectations for Postgres {
         let (due, job) = after.unwrap_or_default();
         let overdue = query_as(OVERDUE).bind(self.queue.clone()).bind(due).bind(job);
         let overdue = overdue.bind(i64::from(most));
-        Box::pin(
-            self.accepting.run(move |connection| {
-                async move { Ok(overdue.fetch_all(connection).await?) }.boxed()
-            }),
-        )
+        Box::pin(self.accepting.run(move |connection| {
+            async move {
+                let rows: Vec<(String, i64, i64, bool)> = overdue.fetch_all(connection).await?;
+                Ok(rows.into_iter().map(OverdueRow::from).collect())
+            }
+            .boxed()
+        }))
     }
 
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
@@ -156,13 +165,18 @@ impl Expectations for Postgres {
         Box::pin(self.accepting.execute(lead.bind(seconds(lease))).map(|done| Ok(done? > 0)))
     }
 
+    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+        let give_up = query(GIVE_UP).bind(self.queue.clone()).bind(job.to_owned());
+        Box::pin(self.accepting.execute(give_up).map(|done| done.map(drop)))
+    }
+
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
         let take = query_as(TAKE).bind(self.queue.clone()).bind(i64::from(most));
         let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
         Box::pin(self.accepting.run(move |connection| {
             async move {
-                let taken: Vec<(String, bool)> = take.fetch_all(connection).await?;
-                Ok(taken.into_iter().map(|(job, is_settled)| Taken { job, is_settled }).collect())
+                let taken: Vec<(String, bool, i64)> = take.fetch_all(connection).await?;
+                Ok(taken.into_iter().map(Taken::from).collect())
             }
             .boxed()
         }))

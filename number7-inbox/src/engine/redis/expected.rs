@@ -76,10 +76,16 @@ impl Expectations for Redis {
             let (mut due, mut jobs) = (due / 1_000, Vec::new());
             loop {
                 let mut script = script!("overdue");
-                script.key(self.keys()).key(self.overdue_jobs()).arg(self.expected(""));
+                script.key(self.keys()).key(self.overdue_jobs()).key(self.jobs_to_fetch());
+                script.arg(self.expected(""));
                 script.arg(most as usize - jobs.len()).arg(due).arg(job);
                 let (found, last): Overdue = self.invoke(&script).await?;
-                jobs.extend(found.into_iter().map(|(job, due, takes)| (job, due * 1_000, takes)));
+                jobs.extend(found.into_iter().map(|(job, due, fetches, is_given_up)| OverdueRow {
+                    job,
+                    due: due * 1_000,
+                    fetches,
+                    is_given_up,
+                }));
                 match last {
                     Some(place) if jobs.len() < most as usize => (due, job) = place,
                     _ => return Ok(jobs),
@@ -96,20 +102,28 @@ impl Expectations for Redis {
         })
     }
 
+    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut script = script!("give_up");
+            script.key(self.jobs_to_fetch()).arg(job);
+            self.invoke(&script).await
+        })
+    }
+
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
         Box::pin(async move {
             let mut script = script!("take");
             script.key(self.keys()).key(self.jobs_to_fetch()).arg(self.expected("")).arg(most);
             script.arg(millis(rest.first)).arg(millis(rest.longest));
-            let taken: Vec<(String, bool)> = self.invoke(&script).await?;
-            Ok(taken.into_iter().map(|(job, is_settled)| Taken { job, is_settled }).collect())
+            let taken: Vec<(String, bool, i64)> = self.invoke(&script).await?;
+            Ok(taken.into_iter().map(Taken::from).collect())
         })
     }
 }
 
-/// Jobs, each with milliseconds of the time when it was due and how often it was fetched; and the
-/// score and the job after which there may be more.
-type Overdue = (Vec<OverdueRow>, Option<JobPlace>);
+/// Jobs, each with milliseconds of the time when it was due, how often it was fetched, and whether it is
+/// given up; and the score and the job after which there may be more.
+type Overdue = (Vec<(String, i64, i64, bool)>, Option<JobPlace>);
 
 fn millis(duration: Duration) -> u64 {
     /// More than anyone needs, and little enough to be counted on from now.

@@ -1,6 +1,7 @@
 -- Returns overdue jobs that are not settled after a place, each with milliseconds of the time when it
--- was due and how often it was fetched; and the place of the last one unless there are no more.
--- KEYS: the keys, the overdue jobs
+-- was due, how often it was fetched, and whether it is given up; and the place of the last one unless there
+-- are no more.
+-- KEYS: the keys, the overdue jobs, the jobs to fetch
 -- ARGV: the prefix of what is known of the jobs, how many at most, the score after which to begin, its
 --     job
 local most, first, after = tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -27,7 +28,8 @@ for _ = 1, 10 do
             local known = redis.call('HMGET', ARGV[1] .. job, 'completed', 'failed', 'takes')
             if known[1] and redis.call('HEXISTS', KEYS[1], known[1]) == 0
                 and redis.call('HEXISTS', KEYS[1], known[2]) == 0 then
-                table.insert(jobs, { job, due, tonumber(known[3] or 0) })
+                local is_given_up = redis.call('ZSCORE', KEYS[3], job) == 'inf'
+                table.insert(jobs, { job, due, tonumber(known[3] or 0), is_given_up and 1 or 0 })
             end
         end
     end

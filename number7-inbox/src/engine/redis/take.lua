@@ -1,5 +1,5 @@
 -- Takes overdue jobs that are to be fetched now, which rest from then on. Returns each with whether it is
--- settled.
+-- settled, and how often it was taken.
 -- KEYS: the keys, the jobs to fetch
 -- ARGV: the prefix of what is known of the jobs, how many at most, milliseconds of the first rest, of
 --     the longest
@@ -14,6 +14,6 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', millis, 'LIMIT
     local takes = redis.call('HINCRBY', meta, 'takes', 1)
     local rest = math.min(ARGV[4], ARGV[3] * 2 ^ math.min(takes - 1, 30))
     redis.call('ZADD', KEYS[2], string.format('%.0f', millis + rest), job)
-    table.insert(taken, { job, is_settled and 1 or 0 })
+    table.insert(taken, { job, is_settled and 1 or 0, takes })
 end
 return taken

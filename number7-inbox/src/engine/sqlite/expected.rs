@@ -65,8 +65,13 @@ const NOTE: &str = "
         look_up_at = ?5 + min(?4, iif(due_at <= ?5, max(?3, (?5 - due_at) / 10), due_at - ?5))
     WHERE queue = ?1 AND job IN (SELECT value FROM json_each(?2))";
 
+/// It is taken at no time that ever comes.
+const GIVE_UP: &str = "
+    UPDATE number7_expected SET take_at = 9223372036854775807
+    WHERE queue = ? AND job = ? AND is_overdue";
+
 const OVERDUE: &str = concat!(
-    "SELECT job, 1000000 * due_at, takes FROM number7_expected
+    "SELECT job, 1000000 * due_at, takes, take_at = 9223372036854775807 FROM number7_expected
     WHERE queue = ?1 AND is_overdue AND (due_at, job) > (?2 / 1000000, ?3) AND NOT ",
     is_settled!(),
     " ORDER BY due_at, job LIMIT ?4"
@@ -87,7 +92,8 @@ const TAKE: &str = concat!(
     WHERE queue = ?1 AND job IN (SELECT job FROM number7_expected
         WHERE queue = ?1 AND is_overdue AND take_at <= unixepoch() ORDER BY take_at LIMIT ?2)
     RETURNING job, ",
-    is_settled!()
+    is_settled!(),
+    ", takes"
 );
 
 impl Expectations for Sqlite {
@@ -141,7 +147,8 @@ impl Expectations for Sqlite {
         Box::pin(in_time(async move {
             let (due, job) = after.unwrap_or_default();
             let overdue = query_as(OVERDUE).bind(&self.queue).bind(due).bind(job).bind(most);
-            Ok(overdue.fetch_all(&self.file.readers).await?)
+            let rows: Vec<(String, i64, i64, bool)> = overdue.fetch_all(&self.file.readers).await?;
+            Ok(rows.into_iter().map(OverdueRow::from).collect())
         }))
     }
 
@@ -149,6 +156,14 @@ impl Expectations for Sqlite {
         Box::pin(in_time(async move {
             let lead = query(LEAD).bind(&self.queue).bind(worker).bind(seconds(lease));
             Ok(lead.execute(&mut *self.file.writer().await?).await?.rows_affected() > 0)
+        }))
+    }
+
+    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+        Box::pin(in_time(async move {
+            let give_up = query(GIVE_UP).bind(&self.queue).bind(job);
+            give_up.execute(&mut *self.file.writer().await?).await?;
+            Ok(())
         }))
     }
 
@@ -160,9 +175,9 @@ impl Expectations for Sqlite {
             }
             let take = query_as(TAKE).bind(&self.queue).bind(most);
             let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
-            let taken: Vec<(String, bool)> =
+            let taken: Vec<(String, bool, i64)> =
                 take.fetch_all(&mut *self.file.writer().await?).await?;
-            Ok(taken.into_iter().map(|(job, is_settled)| Taken { job, is_settled }).collect())
+            Ok(taken.into_iter().map(Taken::from).collect())
         }))
     }
 }
@@ -189,6 +204,7 @@ mod tests {
             (LOOK_UP, "idx_number7_look_up (queue=? AND look_up_at<?)"),
             (SETTLE, KEY),
             (NOTE, KEY),
+            (GIVE_UP, KEY),
             (OVERDUE, "idx_number7_overdue (queue=? AND (due_at,job)>(?,?))"),
             (IS_TO_TAKE, "idx_number7_take (queue=? AND take_at<?)"),
             (TAKE, "idx_number7_take (queue=? AND take_at<?)"),
