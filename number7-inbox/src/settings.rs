@@ -31,8 +31,7 @@ pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
 ///
 /// A worker renews its lease at least four times within that time, and at least every 15 seconds,
 /// whatever its handlers do. So this is how long an event waits whose worker crashed, and how long a
-/// worker may be held up (a pause of its machine, handlers that block its runtime) without its events
-/// being handled twice.
+/// worker may be held up, such as by a pause of its machine, without its events being handled twice.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 
 /// The shortest lease: 4 seconds, because some stores keep the time of a heartbeat in whole

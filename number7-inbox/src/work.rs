@@ -59,6 +59,9 @@ const REST_PER_POLL: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often the log says that the store still fails.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+
 /// What is called for an event that has become a dead letter.
 pub(crate) type DeadLetterHook = dyn Fn(Entry) -> BoxFuture<'static, ()> + Send + Sync;
 
@@ -201,6 +204,8 @@ impl Ended {
 struct Failure {
     since: Instant,
     pause: Duration,
+    /// When the log last had it.
+    logged: Instant,
 }
 
 impl Worker {
@@ -355,8 +360,13 @@ impl Worker {
             }
             turned => turned?,
         };
-        // The lease is renewed before anything else is claimed.
-        self.may_have_more = turned.is_lapsed;
+        if turned.is_lapsed {
+            tracing::warn!(
+                target: "number7", worker,
+                "the lease of a worker is over: it is renewed before the worker claims anything else"
+            );
+            self.may_have_more = true;
+        }
         for end in self.ends.drain(..recorded).collect::<Vec<_>>() {
             let recorded = turned.ended.contains(&end.task);
             self.is_over(&end, if recorded { Recorded::Counts } else { Recorded::Lost });
@@ -482,7 +492,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits after a failure of the store, of which the log has one for each outage.
+    /// Waits after a failure of the store, of which the log has one for each outage, and one each minute.
     async fn rest(&mut self, error: &InboxError) {
         // The lost answer may have been that events were claimed.
         self.may_have_more = true;
@@ -491,8 +501,14 @@ impl Worker {
                 target: "number7",
                 "the store fails a worker, which tries again until it can go on: {error}"
             );
-            Failure { since: Instant::now(), pause: FIRST_PAUSE }
+            let now = Instant::now();
+            Failure { since: now, pause: FIRST_PAUSE, logged: now }
         });
+        if failure.logged.elapsed() >= LOG_AGAIN {
+            failure.logged = Instant::now();
+            let age = failure.since.elapsed();
+            tracing::warn!(target: "number7", ?age, "the store still fails a worker: {error}");
+        }
         let pause = failure.pause;
         failure.pause = (pause * 2).min(LONGEST_PAUSE);
         // One lease after the outage began, others may have taken over. A stop gives it that time, or its
