@@ -6,6 +6,8 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -81,21 +83,42 @@ pub fn effects(file: &Path) -> HashMap<String, u32> {
 pub struct Receiver {
     process: Child,
     addr: SocketAddr,
+    log: Arc<Mutex<String>>,
 }
 
 impl Receiver {
     /// Starts a program whose first line says where it listens.
     pub fn start(command: &mut Command) -> Self {
-        let log = match std::env::var_os("NUMBER7_TEST_LOG") {
-            Some(_) => Stdio::inherit(),
-            None => Stdio::null(),
-        };
-        command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.env("RUST_BACKTRACE", "0").env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
+        let (log, stderr) = (Arc::<Mutex<String>>::default(), process.stderr.take().unwrap());
+        let lines = Arc::clone(&log);
+        thread::spawn(move || {
+            let is_shown = std::env::var_os("NUMBER7_TEST_LOG").is_some();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if is_shown {
+                    eprintln!("{line}");
+                }
+                lines.lock().unwrap().extend([&line, "\n"]);
+            }
+        });
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().parse();
-        Self { addr: addr.unwrap_or_else(|_| panic!("no address: {line:?}")), process }
+        Self { addr: addr.unwrap_or_else(|_| panic!("no address: {line:?}")), process, log }
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn pid(&self) -> String {
+        self.process.id().to_string()
     }
 
     /// Where it listens.
