@@ -58,6 +58,9 @@ const BODY_LIMIT: usize = 64;
 
 const KEY: &str = "the secret of the fuzzer";
 
+/// A byte order mark.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 static SECRET: LazyLock<Secret> = LazyLock::new(|| Secret::new(KEY).unwrap());
 
 static VERIFIER: LazyLock<Verifier> =
@@ -145,7 +148,8 @@ pub fn request(data: &[u8]) -> &'static str {
         && !values("content-length").iter().any(|value| is_large(value));
     let is_encoded = values("content-encoding").iter().any(|value| {
         let mut codings = value.split(',').map(|coding| coding.trim_ascii());
-        codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+        let plain = ["", "identity", "utf-8", "utf8"];
+        codings.any(|coding| !plain.contains(&&*coding.to_ascii_lowercase()))
     });
     match seen {
         Ok(delivery) => {
@@ -205,8 +209,13 @@ fn chunks(body: &[u8], cuts: &[u8]) -> Vec<Bytes> {
 
 /// What is typed is what [`Value`] reads, and what [`Value`] reads as an event is typed.
 pub fn event(data: &[u8]) -> &'static str {
-    let (typed, read) = (Event::from_json(data), serde_json::from_slice::<Value>(data));
+    let json = data.strip_prefix(MARK).unwrap_or(data);
+    let (typed, read) = (Event::from_json(data), serde_json::from_slice::<Value>(json));
+    if !json.starts_with(MARK) {
+        assert_eq!(typed, Event::from_json(json), "a byte order mark makes a difference");
+    }
     if let Ok(event) = &typed {
+        assert!(!repeats_a_known_name(json), "a field that is known has two values");
         let written = serde_json::to_string(event).unwrap();
         assert_eq!(
             Event::from_json(written).as_ref(),
@@ -244,8 +253,8 @@ pub fn event(data: &[u8]) -> &'static str {
                 _ => panic!("{event:?} is new to the fuzzer"),
             };
             if let Some(millis) = text("timestamp").and_then(millis) {
-                let expected = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
-                assert_eq!(Some(timestamp.to_system_time()), expected);
+                let since = timestamp.to_system_time().duration_since(SystemTime::UNIX_EPOCH);
+                assert_eq!(since.unwrap().as_millis(), u128::from(millis));
             }
             name
         }
@@ -260,7 +269,7 @@ pub fn event(data: &[u8]) -> &'static str {
             };
             let is_event = needs.iter().all(|field| text(field).is_some());
             let is_right = match error.kind() {
-                EventErrorKind::RepeatedField => has_a_repeated_name(data),
+                EventErrorKind::RepeatedField => repeats_a_known_name(json),
                 EventErrorKind::InvalidTimestamp => text("timestamp").and_then(millis).is_none(),
                 _ => !is_event,
             };
@@ -270,15 +279,18 @@ pub fn event(data: &[u8]) -> &'static str {
     }
 }
 
-/// Milliseconds since 1970 of a time as the vendor writes it, `2026-04-22T10:00:00.000Z`, read naively.
+/// Milliseconds since 1970 of a time as the vendor writes it, `2026-04-22T10:00:00.000Z`, or with more
+/// digits, read naively.
 fn millis(text: &str) -> Option<u64> {
     let digits = |from: usize, to: usize| {
         let digits = text.get(from..to)?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
     };
+    let last = text.len().checked_sub(1)?;
     let mut marks =
-        [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "."), (23, "Z")].iter();
-    if text.len() != 24 || !marks.all(|(at, mark)| text.get(*at..at + 1) == Some(*mark)) {
+        [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "."), (last, "Z")].into_iter();
+    let is_fraction = text.len() >= 24 && text.as_bytes()[20..last].iter().all(u8::is_ascii_digit);
+    if !is_fraction || !marks.all(|(at, mark)| text.get(at..at + 1) == Some(mark)) {
         return None;
     }
     let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
@@ -297,8 +309,10 @@ fn millis(text: &str) -> Option<u64> {
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000 + digits(20, 23)?)
 }
 
-/// Whether an object has one name twice at its top level.
-fn has_a_repeated_name(json: &[u8]) -> bool {
+/// Whether an object has one name that is known twice at its top level.
+fn repeats_a_known_name(json: &[u8]) -> bool {
+    const KNOWN: [&str; 6] = ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"];
+
     struct Names(Vec<String>);
 
     impl<'de> Visitor<'de> for Names {
@@ -319,7 +333,7 @@ fn has_a_repeated_name(json: &[u8]) -> bool {
     let mut json = serde_json::Deserializer::from_slice(json);
     let names = json.deserialize_map(Names(Vec::new()));
     names.is_ok_and(|Names(names)| {
-        names.iter().enumerate().any(|(at, name)| names[..at].contains(name))
+        KNOWN.iter().any(|known| names.iter().filter(|name| name == known).count() > 1)
     })
 }
 
@@ -389,7 +403,9 @@ fn keys_of_pairs(pairs: [(&str, &str); 2]) -> &'static str {
     let one = json!({ "event": event, "jobId": job, "n": 1 }).to_string();
     let (other_event, other_job) = (escaped(other_event), escaped(other_job));
     let other = format!("{{\n \"jobId\" : {other_job},\t\"n\":2,\"event\":{other_event}}}");
+    let marked = [MARK, other.as_bytes()].concat();
     let [one, other] = [one, other].map(|json| Record::key_of(json.as_bytes()).unwrap());
+    assert_eq!(Record::key_of(&marked).as_ref(), Ok(&other), "a byte order mark is in the key");
     let is_same = pairs[0] == pairs[1] && !event.is_empty() && !job.is_empty();
     assert_eq!(one == other, is_same, "{one} and {other}");
     if is_same { "the same pair" } else { "two pairs" }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::{
     Event, EventError, IdempotencyKey, JobId, Timestamp,
-    event::{Fields, Outline},
+    byte_order_mark::without_mark,
+    event::{Fields, Outline, text},
 };
 
 /// A body that one of the accepted secrets signed.
@@ -52,6 +53,13 @@ impl Delivery {
         &self.body
     }
 
+    /// The JSON to read: the body without the byte order mark that some programs write in front of JSON.
+    /// [`event`](Self::event) skips it too; a parser of JSON may refuse it.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        without_mark(&self.body)
+    }
+
     #[cfg(feature = "metrics")]
     pub(crate) fn shared_signed_by(&self) -> Arc<str> {
         Arc::clone(&self.signed_by)
@@ -68,9 +76,9 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// The body is not a JSON object, names no event, repeats a field, or is a known event with a
-    /// missing or wrongly typed field. Unknown events, fields, document types and statuses are not
-    /// errors.
+    /// The body is not a JSON object in UTF-8, names no event, repeats a field that this version knows, or
+    /// is a known event with a missing or wrongly typed field. Unknown events, fields, document types and
+    /// statuses are not errors.
     pub fn event(&self) -> Result<Event, EventError> {
         Event::from_json(&self.body)
     }
@@ -92,7 +100,7 @@ impl Delivery {
 
     /// The signed timestamp, of whichever event.
     pub(crate) fn timestamp(&self) -> Result<Timestamp, EventError> {
-        Fields::read(&self.body)?.take_timestamp()
+        Fields::read(text(&self.body)?)?.take_timestamp()
     }
 }
 

@@ -19,7 +19,7 @@ pub use self::{
     timestamp::{Timestamp, TimestampError},
 };
 pub(crate) use self::{
-    fields::{Field, Fields},
+    fields::{Field, Fields, text},
     outline::Outline,
 };
 
@@ -27,7 +27,7 @@ pub(crate) use self::{
 ///
 /// The vendor may add events, fields, document types and statuses at any time; none of them is an error.
 /// An event with a name unknown to this version is [`Unknown`](Self::Unknown). An unknown field is
-/// ignored, but is still in [`Delivery::body`](crate::Delivery::body).
+/// ignored, even if it is repeated, but is still in [`Delivery::body`](crate::Delivery::body).
 ///
 /// Serialize it only to JSON. A known event is written with the vendor's field names, without unknown
 /// fields; an unknown event is written as the text that came in.
@@ -102,11 +102,13 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// The text is not a JSON object, a field is repeated, `event` is missing or not a string, or an event
-    /// with a known name lacks a field or has one of the wrong type; the error names the field.
+    /// The text is not a JSON object in UTF-8, a field that this version knows is repeated, `event` is
+    /// missing or not a string, or an event with a known name lacks a field or has one of the wrong type;
+    /// the error names the field. A byte order mark in front of the object is skipped.
     pub fn from_json(json: impl AsRef<[u8]>) -> Result<Self, EventError> {
-        let json = json.as_ref();
+        let json = text(json.as_ref())?;
         let mut fields = Fields::read(json)?;
+        fields.refuse_repeated()?;
         match &*fields.take_text(Field::Event)? {
             Self::JOB_COMPLETED => JobCompleted::from_fields(&mut fields).map(Self::JobCompleted),
             Self::JOB_FAILED => JobFailed::from_fields(&mut fields).map(Self::JobFailed),
@@ -154,8 +156,8 @@ impl JobFailed {
 }
 
 impl UnknownEvent {
-    fn from_json(name: &str, json: &[u8]) -> Result<Self, EventError> {
-        let json: &RawValue = serde_json::from_slice(json).map_err(EventError::not_json)?;
+    fn from_json(name: &str, json: &str) -> Result<Self, EventError> {
+        let json: &RawValue = serde_json::from_str(json).map_err(EventError::not_json)?;
         Ok(Self { name: name.into(), json: json.to_owned() })
     }
 

@@ -23,7 +23,7 @@ use crate::{Delivery, Event, EventError, Rejection, RejectionKind};
 ///     type Error = serde_json::Error;
 ///
 ///     fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
-///         serde_json::from_slice(delivery.body())
+///         serde_json::from_slice(delivery.json())
 ///     }
 /// }
 ///

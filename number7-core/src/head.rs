@@ -49,12 +49,15 @@ fn declared_length(value: &[u8]) -> u64 {
     })
 }
 
-/// Whether a `Content-Encoding` names anything but `identity`.
+/// What is in a `Content-Encoding` if the body is not encoded. The last two are not codings: some senders
+/// put the character set of JSON there.
+const NOT_ENCODED: [&[u8]; 4] = [b"", b"identity", b"utf-8", b"utf8"];
+
+/// Whether a `Content-Encoding` says that the body is not to be read as it came.
 fn is_encoded(value: &[u8]) -> bool {
-    value
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    let is_plain =
+        |coding: &[u8]| NOT_ENCODED.iter().any(|plain| coding.eq_ignore_ascii_case(plain));
+    !value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).all(is_plain)
 }
 
 #[cfg(test)]
@@ -70,11 +73,11 @@ mod tests {
     }
 
     #[test]
-    fn only_identity_is_no_encoding() {
-        for value in ["", "identity", "Identity , identity"] {
+    fn only_identity_and_the_character_set_of_json_are_no_encoding() {
+        for value in ["", "identity", "Identity , identity", "UTF-8", "utf8"] {
             assert!(!is_encoded(value.as_bytes()), "{value}");
         }
-        for value in ["gzip", "identity, br", "x-identity"] {
+        for value in ["gzip", "identity, br", "x-identity", "utf-8, gzip", "utf-16", "aes128gcm"] {
             assert!(is_encoded(value.as_bytes()), "{value}");
         }
     }

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
+mod byte_order_mark;
 mod chunks;
 #[cfg(feature = "contract")]
 pub mod contract;

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::{Delivery, EventError, event::Outline, idempotency_key};
+use crate::{Delivery, EventError, byte_order_mark::without_mark, event::Outline, idempotency_key};
 
 /// How long a [`Record::key`] can be: 255 bytes.
 ///
@@ -70,7 +70,7 @@ impl Record {
         _ = match outline.job_id {
             Ok(job_id) => idempotency_key::write(&mut key, &outline.event, &job_id),
             Err(_) => idempotency_key::write_name(&mut key, &outline.event)
-                .and_then(|()| write!(key, "%sha256={:x}", Hex(json))),
+                .and_then(|()| write!(key, "%sha256={:x}", Hex(without_mark(json)))),
         };
         if key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
             key = format!("%sha256:{:x}", Hex(key.as_bytes()));
@@ -82,14 +82,14 @@ impl Record {
     ///
     /// It is the text of the [`IdempotencyKey`](crate::IdempotencyKey), `job.completed:job_abc123`.
     /// If there is no [`Subject::job_id`](crate::Subject::job_id), it is the event's name and the SHA-256
-    /// of the body instead. A key that is longer than [`MAX_KEY_LENGTH`] or has control characters is
+    /// of the body (without a byte order mark in front) instead. A key that is longer than [`MAX_KEY_LENGTH`] or has control characters is
     /// replaced by its SHA-256. Keys of those three forms never coincide.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The bytes that were signed: a JSON object in UTF-8.
+    /// The bytes that were signed: a JSON object in UTF-8, perhaps with a byte order mark in front.
     #[must_use]
     pub fn json(&self) -> &Bytes {
         &self.json
@@ -152,6 +152,17 @@ mod tests {
         );
         assert_eq!(key(json), key(json));
         assert_ne!(key(json), key(r#"{"event": "a"}"#));
+    }
+
+    #[test]
+    fn a_byte_order_mark_changes_no_key_and_stays_in_the_bytes() {
+        for json in [r#"{"event":"a"}"#, r#"{"event":"a","jobId":"b"}"#] {
+            let marked = format!("\u{feff}{json}");
+            assert_eq!(key(&marked), key(json));
+            let body = Bytes::from(marked);
+            let record = Record::of(&Delivery::new(body.clone(), Arc::from("test"))).unwrap();
+            assert_eq!(record.json(), &body);
+        }
     }
 
     #[test]

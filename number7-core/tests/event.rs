@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use number7_core::{
-    DocumentType, Event, EventErrorKind, FileStatus, JobCompleted, RejectionKind, Secret,
+    DocumentType, Event, EventErrorKind, FileStatus, JobCompleted, RejectionKind, Secret, Subject,
     Timestamp, Verifier,
 };
 
@@ -74,16 +74,55 @@ fn an_unknown_event_keeps_its_name_and_its_json() {
 #[test]
 fn what_a_known_event_does_not_need_may_be_anything() {
     let nested = "[".repeat(2000) + &"]".repeat(2000);
-    for extra in ["null", "7", "1e999", r#"{"a":{"a":1,"a":2}}"#, r#""\ud800""#, &nested] {
+    let anything = ["null", "7", "1e999", r#"{"a":{"a":1,"a":2}}"#, r#""\ud800""#, &nested];
+    for extra in anything {
         let json = COMPLETED.replace('}', &format!(r#","extra":{extra},"error":{extra}}}"#));
         assert_eq!(completed(&json), completed(COMPLETED), "{extra}");
     }
     let two = COMPLETED.replace('}', r#","one":1,"two":2}"#);
     assert_eq!(completed(&two), completed(COMPLETED));
-    for other in ["null", "7", "-7", "1.5", "true", "[[1], {}]", r#"{"a":{"a":1,"a":2}}"#, &nested]
-    {
+    for other in anything.into_iter().chain(["-7", "1.5", "true", "[[1], {}]"]) {
         let json = format!(r#"{{"jobId":{other},"event":"job.archived","timestamp":{other}}}"#);
         assert_eq!(Event::from_json(json).unwrap().name(), "job.archived", "{other}");
+    }
+    for name in [r"\ud800", r"x\udc00y", ""] {
+        let json = COMPLETED.replace('}', &format!(r#","{name}":1,"{name}":2}}"#));
+        assert_eq!(completed(&json), completed(COMPLETED), "{name}");
+    }
+}
+
+#[test]
+fn a_lone_surrogate_is_read_everywhere_but_in_a_job_id() {
+    let json = COMPLETED.replace("invoice", r"invoice\ud83d");
+    assert!(completed(&json).document_type.as_str().starts_with("invoice\u{fffd}"));
+    let wrong = (EventErrorKind::WrongType, Some("jobId"));
+    assert_eq!(refused(COMPLETED.replace("job_abc123", r"job\ud83d")), wrong);
+    assert_eq!(refused(COMPLETED.replace(r#""job_abc123""#, "1e999")), wrong);
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let marked = |json: &str| format!("\u{feff}{json}");
+    assert_eq!(completed(&marked(COMPLETED)), completed(COMPLETED));
+    let Ok(Event::Unknown(event)) = Event::from_json(marked(r#"{"event":"a"}"#)) else {
+        panic!("another event")
+    };
+    assert_eq!(event.json(), r#"{"event":"a"}"#);
+    let subject = |json: &str| Subject::of_json(json.as_bytes()).unwrap();
+    assert_eq!(subject(&marked(COMPLETED)), subject(COMPLETED));
+    let secret = Secret::new("a long random secret").unwrap();
+    let deliver = |json: String| {
+        let verifier = Verifier::new(secret.clone());
+        let verifier = verifier.max_age(Duration::from_secs(1), || SystemTime::UNIX_EPOCH);
+        verifier.verify(secret.sign(&json).to_string(), json).unwrap()
+    };
+    let (with, without) = (deliver(marked(COMPLETED)), deliver(COMPLETED.to_owned()));
+    assert_eq!(with.event(), without.event());
+    assert_eq!(with.idempotency_key(), without.idempotency_key());
+    assert_eq!((with.body().len(), with.json()), (without.body().len() + 3, without.json()));
+    // One mark, and nowhere else.
+    for json in ["\u{feff}\u{feff}{}", " \u{feff}{}", "{}\u{feff}"] {
+        assert_eq!(refused(json), (EventErrorKind::NotJson, None), "{json:?}");
     }
 }
 
@@ -141,19 +180,21 @@ fn a_text_that_is_no_timestamp_is_named() {
 }
 
 #[test]
-fn a_repeated_key_is_an_error_whether_known_or_not() {
+fn a_field_that_is_known_may_not_be_repeated_and_others_may() {
     let kind = EventErrorKind::RepeatedField;
-    let twice = |extra: &str| refused(COMPLETED.replace('}', &format!(",{extra}}}")));
-    assert_eq!(twice(r#""event":"job.failed""#), (kind, Some("event")));
-    assert_eq!(twice(r#""j\u006fbId":"job_2""#), (kind, Some("jobId")));
-    assert_eq!(twice(r#""x":1,"y":1,"x":1"#), (kind, None));
+    let with = |extra: &str| COMPLETED.replace('}', &format!(",{extra}}}"));
+    assert_eq!(refused(with(r#""event":"job.failed""#)), (kind, Some("event")));
+    assert_eq!(refused(with(r#""j\u006fbId":"job_2""#)), (kind, Some("jobId")));
+    assert_eq!(refused(with(r#""error":1,"error":2"#)), (kind, Some("error")));
     let many: Vec<_> = (0..40).map(|n| format!(r#""x{}":1"#, n % 39)).collect();
-    assert_eq!(twice(&many.join(",")), (kind, None));
+    for extra in [r#""x":1,"y":1,"x":1"#, r#""x":1,"\u0078":1e999"#, &many.join(",")] {
+        assert_eq!(completed(&with(extra)), completed(COMPLETED), "{extra}");
+    }
 }
 
 #[test]
 fn what_is_no_json_object_is_told_apart() {
-    for json in ["", "{", "{}{}", "{\"a\":1,}", "not json", "{\"event\":\"a\nb\"}", "\u{feff}{}"] {
+    for json in ["", "{", "{}{}", "{\"a\":1,}", "not json", "{\"event\":\"a\nb\"}"] {
         assert_eq!(refused(json), (EventErrorKind::NotJson, None), "{json:?}");
     }
     for json in ["[]", "7", "null", "\"job.completed\""] {
@@ -169,8 +210,8 @@ fn an_error_says_where_and_never_what() {
     assert_eq!(error.to_string(), "the body is not JSON, at line 2 column 11");
     let error = Event::from_json(r#"{"event":"job.completed"}"#).unwrap_err();
     assert_eq!(error.to_string(), "field `jobId` is missing");
-    let error = Event::from_json(r#"{"event":"a","x":1,"x":2}"#).unwrap_err();
-    assert_eq!(error.to_string(), "a field is given more than once");
+    let error = Event::from_json(r#"{"event":"a","event":"b"}"#).unwrap_err();
+    assert_eq!(error.to_string(), "field `event` is given more than once");
     let error = "yesterday".parse::<Timestamp>().unwrap_err();
     assert_eq!(error.to_string(), "not an RFC 3339 timestamp");
 }
@@ -191,4 +232,12 @@ fn a_maximum_age_is_measured_from_the_signed_timestamp() {
     assert_eq!(verify(COMPLETED, sent + hour + Duration::from_nanos(1)), too_old);
     assert_eq!(verify(r#"{"event":"job.archived"}"#, sent), too_old);
     assert_eq!(verify("no json", sent), too_old);
+    // The age needs no more than the timestamp.
+    let timestamp = r#""timestamp":"2026-04-22T10:00:00.00000000000Z""#;
+    for rest in [r#""jobId":1,"jobId":2"#, r#""x":1,"x":1"#, r#""documentType":1e999"#] {
+        let body = format!(r#"{{"event":"a",{rest},{timestamp}}}"#).leak();
+        assert_eq!(verify(body, sent), Ok(()), "{rest}");
+    }
+    let twice = format!("{{{timestamp},{timestamp},\"jobId\":1,\"jobId\":2}}").leak();
+    assert_eq!(verify(twice, sent), too_old, "which of them is it");
 }

@@ -5,9 +5,10 @@ use std::{borrow::Cow, str};
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 
 use super::{DiagnosisKind as Kind, json, percent, search::Search};
-use crate::from_base64::from_base64;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+use crate::{
+    byte_order_mark::{BYTE_ORDER_MARK, without_mark},
+    from_base64::from_base64,
+};
 
 /// What a sender signs before it has a body, or if it makes a text of an object.
 const PLACEHOLDERS: [&str; 10] = [
@@ -267,10 +268,6 @@ fn parts(text: &str) -> Vec<&str> {
         }
     }
     contents
-}
-
-fn without_mark(body: &[u8]) -> &[u8] {
-    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
 }
 
 fn text(body: &[u8]) -> Option<&str> {

@@ -3,7 +3,7 @@
 use std::str;
 
 use super::{Diagnosis, DiagnosisKind as Kind, json};
-use crate::{Signature, from_base64::from_base64};
+use crate::{Signature, byte_order_mark::without_mark, from_base64::from_base64};
 
 /// What a header that is no signature looks like.
 pub(crate) fn header(value: &[u8]) -> Option<Diagnosis> {
@@ -86,6 +86,7 @@ fn is_dense_base64(text: &[u8]) -> bool {
 
 /// What a body looks like that no known secret signed.
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
+    let body = without_mark(body);
     // The usual beginning, 78 9c, is not UTF-8.
     let is_zlib = matches!(body, [b'x', 0x01 | b'^' | 0xda, ..]);
     let is_utf16 =

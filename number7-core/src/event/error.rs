@@ -43,10 +43,8 @@ impl EventError {
 
 impl fmt::Display for EventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field {
-            Some(field) => write!(f, "field `{field}` ")?,
-            None if self.kind == EventErrorKind::RepeatedField => f.write_str("a field ")?,
-            None => {}
+        if let Some(field) = self.field {
+            write!(f, "field `{field}` ")?;
         }
         f.write_str(match self.kind {
             EventErrorKind::NotUtf8 => "the body is not UTF-8",
@@ -79,7 +77,7 @@ pub enum EventErrorKind {
     NotAnObject,
     /// A field that the event must have is missing.
     MissingField,
-    /// A field of the event is given more than once.
+    /// A field that this version knows is given more than once.
     RepeatedField,
     /// A field is not a string.
     WrongType,

@@ -4,12 +4,9 @@ use std::{borrow::Cow, fmt, str};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use smallvec::SmallVec;
 
 use super::{EventError, EventErrorKind, Timestamp};
-
-/// How many unknown fields an event may have before their names are listed on the heap.
-const UNKNOWN_INLINE: usize = 8;
+use crate::byte_order_mark::without_mark;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Field {
@@ -54,27 +51,50 @@ impl Field {
 
 /// The values of the known fields. The event's name decides which of them matter, and it may come
 /// last. So a value of a wrong type is an error only when it is asked for.
-pub(crate) struct Fields<'a>([Option<Value<'a>>; Field::COUNT]);
+#[derive(Default)]
+pub(crate) struct Fields<'a> {
+    known: [Option<Value<'a>>; Field::COUNT],
+    repeated: Option<Field>,
+    /// Nothing is read before it is asked for.
+    is_lenient: bool,
+}
 
 impl<'a> Fields<'a> {
     /// Reads the whole text, so that what is returned comes from valid JSON.
-    pub(crate) fn read(json: &'a [u8]) -> Result<Self, EventError> {
-        let json = str::from_utf8(json).map_err(|_| EventError::new(EventErrorKind::NotUtf8))?;
+    pub(crate) fn read(json: &'a str) -> Result<Self, EventError> {
+        Self::read_all(json, false).or_else(|error| {
+            // JSON has numbers that no type holds, and lone surrogates. They are an error only in a
+            // field that is asked for.
+            Self::read_all(json, true).map_err(|_| error)
+        })
+    }
+
+    fn read_all(json: &'a str, is_lenient: bool) -> Result<Self, EventError> {
         let mut json = serde_json::Deserializer::from_str(json);
-        let mut members = Members::default();
-        json.deserialize_map(&mut members).map_err(EventError::not_json)?;
+        let mut fields = Self { is_lenient, ..Self::default() };
+        json.deserialize_map(&mut fields).map_err(EventError::not_json)?;
         json.end().map_err(EventError::not_json)?;
-        members.refuse_repeated()?;
-        Ok(Self(members.known))
+        Ok(fields)
+    }
+
+    /// A known field that is given more than once has no value that all readers agree on. An unknown one
+    /// is nobody's.
+    pub(crate) fn refuse_repeated(&self) -> Result<(), EventError> {
+        match self.repeated {
+            Some(field) => Err(field.wrong(EventErrorKind::RepeatedField)),
+            None => Ok(()),
+        }
     }
 
     /// Takes a field that has to be there and to be a text.
     pub(crate) fn take_text(&mut self, field: Field) -> Result<Cow<'a, str>, EventError> {
-        let text = match self.0[field as usize].take() {
+        let text = match self.known[field as usize].take() {
             Some(Value::Text(text)) => Some(text),
-            Some(Value::Unread(raw)) => {
-                serde_json::from_str(raw.get()).ok().map(|Lossy(text)| text)
-            }
+            Some(Value::Unread(raw)) => match field {
+                // Two jobs could read the same.
+                Field::JobId => serde_json::from_str::<String>(raw.get()).ok().map(Cow::from),
+                _ => serde_json::from_str(raw.get()).ok().map(|Lossy(text)| text),
+            },
             Some(Value::NoText) => None,
             None => return Err(field.wrong(EventErrorKind::MissingField)),
         };
@@ -87,28 +107,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A JSON object as it is written, before repeated names are judged.
-#[derive(Default)]
-struct Members<'a> {
-    known: [Option<Value<'a>>; Field::COUNT],
-    repeated: Option<Field>,
-    unknown: SmallVec<[Cow<'a, str>; UNKNOWN_INLINE]>,
+/// JSON as it is read, in UTF-8, which is what JSON is.
+pub(crate) fn text(json: &[u8]) -> Result<&str, EventError> {
+    str::from_utf8(without_mark(json)).map_err(|_| EventError::new(EventErrorKind::NotUtf8))
 }
 
-impl Members<'_> {
-    fn refuse_repeated(&mut self) -> Result<(), EventError> {
-        if let Some(field) = self.repeated {
-            return Err(field.wrong(EventErrorKind::RepeatedField));
-        }
-        self.unknown.sort_unstable();
-        match self.unknown.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err(EventError::new(EventErrorKind::RepeatedField)),
-            false => Ok(()),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Members<'de> {
+impl<'de> Visitor<'de> for &mut Fields<'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,34 +120,41 @@ impl<'de> Visitor<'de> for &mut Members<'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key()? {
+        loop {
+            let name = match self.is_lenient {
+                true => map.next_key::<&RawValue>()?.map(Name::of_raw),
+                false => map.next_key()?,
+            };
             match name {
-                Name::Known(field) => {
+                Some(Name(Some(field))) => {
                     let value = match field {
                         Field::Error => Value::Unread(map.next_value()?),
+                        _ if self.is_lenient => Value::Unread(map.next_value()?),
                         _ => map.next_value()?,
                     };
                     if self.known[field as usize].replace(value).is_some() {
                         self.repeated = Some(field);
+                        self.known[field as usize] = Some(Value::NoText);
                     }
                 }
-                Name::Unknown(name) => {
-                    self.unknown.push(name);
-                    map.next_value::<IgnoredAny>()?;
-                }
+                Some(Name(None)) => _ = map.next_value::<IgnoredAny>()?,
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 
-/// The name of a field, told apart without an allocation.
-enum Name<'a> {
-    Known(Field),
-    Unknown(Cow<'a, str>),
+/// The name of a field, if it is known.
+struct Name(Option<Field>);
+
+impl Name {
+    /// A name that is not Unicode is not known.
+    fn of_raw(raw: &RawValue) -> Self {
+        Self(serde_json::from_str::<String>(raw.get()).ok().and_then(|name| Field::named(&name)))
+    }
 }
 
-impl<'de> Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(NameVisitor)
     }
@@ -152,18 +163,14 @@ impl<'de> Deserialize<'de> for Name<'de> {
 struct NameVisitor;
 
 impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name<'de>;
+    type Value = Name;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the name of a field")
     }
 
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Field::named(name).map_or_else(|| Name::Unknown(name.into()), Name::Known))
-    }
-
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Field::named(name).map_or_else(|| Name::Unknown(name.to_owned().into()), Name::Known))
+        Ok(Name(Field::named(name)))
     }
 }
 

@@ -1,16 +1,19 @@
 //! The parts of an event that acceptance needs, read as leniently as possible.
 
-use std::{borrow::Cow, fmt, str};
+use std::{borrow::Cow, fmt};
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{EventError, EventErrorKind, fields::Lossy};
+use super::{
+    EventError, EventErrorKind,
+    fields::{Lossy, text},
+};
 
 /// The name of an event, and its job if that is one text, or why it is not.
 ///
-/// Unlike [`Fields`](super::Fields) it parses no other value, and refuses no repeated field: those, numbers
-/// out of range and lone surrogates are for the worker to judge.
+/// Unlike [`Fields`](super::Fields) it parses no other value, and refuses no repeated field: those are for
+/// the worker to judge.
 #[derive(Debug)]
 pub(crate) struct Outline<'a> {
     pub(crate) event: Cow<'a, str>,
@@ -20,8 +23,7 @@ pub(crate) struct Outline<'a> {
 impl<'a> Outline<'a> {
     /// Reads the whole text, so that what is returned comes from one JSON object.
     pub(crate) fn read(json: &'a [u8]) -> Result<Self, EventError> {
-        let json = str::from_utf8(json).map_err(|_| EventError::new(EventErrorKind::NotUtf8))?;
-        let mut json = serde_json::Deserializer::from_str(json);
+        let mut json = serde_json::Deserializer::from_str(text(json)?);
         let found = json.deserialize_map(OutlineVisitor).map_err(EventError::not_json)?;
         json.end().map_err(EventError::not_json)?;
         let named = |kind| EventError::in_field(kind, "event");

@@ -7,12 +7,17 @@ use std::{
     time::SystemTime,
 };
 
-/// The longest RFC 3339 timestamp, with nanoseconds and an offset.
-const MAX_LEN: usize = "2026-04-22T10:00:00.000000000+00:00".len();
+/// The longest text that is kept as it came. Nanoseconds and an offset take 35 bytes; the room for more
+/// costs nothing, because a [`Timestamp`] is as large without it.
+const MAX_LEN: usize = "2026-04-22T10:00:00.000000000000000000Z".len();
 
-/// An instant, with the text that it was sent as.
+/// How many digits of a fraction of a second an instant has.
+const NANOSECONDS: usize = 9;
+
+/// An instant, to the nanosecond, with the text that it was sent as.
 ///
-/// Two timestamps are equal, and are ordered, as instants: `10:00:00Z` equals `10:00:00.000Z` and
+/// RFC 3339 allows any number of digits in a fraction of a second. Those after the ninth do not count, and
+/// a text of more than 39 bytes is kept without those that do not fit. Two timestamps are equal, and are ordered, as instants: `10:00:00Z` equals `10:00:00.000Z` and
 /// `12:00:00+02:00`. [`Display`](fmt::Display) and serialization write the text that was sent.
 ///
 /// ```
@@ -34,6 +39,27 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// `None` if the text is too long to be kept.
+    fn new(instant: jiff::Timestamp, text: &str) -> Option<Self> {
+        let mut copy = [0; MAX_LEN];
+        copy.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { instant, text: copy, len: text.len() as u8 })
+    }
+
+    /// Reads a text with more digits than an instant has, or with the name of a time zone, such as
+    /// `[Asia/Kolkata]`, that makes it too long to be kept.
+    #[cold]
+    fn from_long(text: &str) -> Option<Self> {
+        let (time, zone) = text.split_at(text.find('[').unwrap_or(text.len()));
+        let fraction = time.find(['.', ',']).map_or(time.len(), |point| point + 1);
+        let (seconds, fraction) = time.split_at(fraction);
+        let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+        let (digits, offset) = fraction.split_at(end);
+        let with = |most: usize| [seconds, &digits[..end.min(most)], offset].concat();
+        let instant = (with(NANOSECONDS) + zone).parse().ok()?;
+        Self::new(instant, &with(MAX_LEN.saturating_sub(seconds.len() + offset.len())))
+    }
+
     /// The text that was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -59,10 +85,11 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let instant = text.parse().map_err(|_| TimestampError(()))?;
-        let mut copy = [0; MAX_LEN];
-        copy.get_mut(..text.len()).ok_or(TimestampError(()))?.copy_from_slice(text.as_bytes());
-        Ok(Self { instant, text: copy, len: text.len() as u8 })
+        match text.parse() {
+            Ok(instant) => Self::new(instant, text).or_else(|| Self::from_long(text)),
+            Err(_) => Self::from_long(text),
+        }
+        .ok_or(TimestampError(()))
     }
 }
 
@@ -149,6 +176,42 @@ mod tests {
             assert_eq!(at(text).to_string(), text);
         }
         assert!(at("2026-04-22T10:00:00.001Z") > at(instants[0]));
+    }
+
+    #[test]
+    fn any_number_of_digits_and_any_time_zone_is_taken() {
+        let nine = at("2026-04-22T10:00:00.123456789Z");
+        for (text, kept) in [
+            ("2026-04-22T10:00:00.1234567891Z", 0),
+            ("2026-04-22T10:00:00.123456789999999999Z", 0),
+            ("2026-04-22T15:30:00.1234567891234+05:30", 0),
+            ("2026-04-22T15:30:00.12345678912345+05:30", 1),
+            ("2026-04-22T10:00:00.1234567890000000000000000000000Z", 13),
+            ("2026-04-22T15:30:00.123456789+05:30[Asia/Kolkata]", "[Asia/Kolkata]".len()),
+        ] {
+            assert_eq!(at(text), nine, "{text}");
+            assert_eq!(at(text).as_str().len(), text.len() - kept, "{text}");
+            assert_eq!(at(at(text).as_str()), nine, "{text}");
+        }
+        for no in ["2026-04-22T10:00:00.Z", "2026-04-22T10:00:00.12345678901234567890", ".1Z", "é"]
+        {
+            assert!(no.parse::<Timestamp>().is_err(), "{no}");
+        }
+        assert_eq!(size_of::<Timestamp>(), 56);
+    }
+
+    #[test]
+    fn other_forms_of_rfc_3339_are_taken() {
+        let instant = at("2026-04-22T10:00:00Z");
+        for text in [
+            "2026-04-22t10:00:00z",
+            "2026-04-22 10:00:00Z",
+            "2026-04-22T10:00:00-00:00",
+            "2026-04-22T10:00:00,000Z",
+        ] {
+            assert_eq!(at(text), instant, "{text}");
+        }
+        at("2016-12-31T23:59:60Z");
     }
 
     #[test]

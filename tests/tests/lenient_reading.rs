@@ -1,0 +1,58 @@
+//! What the receiver reads although it is odd: an authentic event is never refused for it, and an inbox
+//! keeps its bytes and handles it once.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+
+use number7_core::{Accept, Acceptance, Record};
+use number7_inbox::{AcceptedEvent, BoxError};
+use number7_tests::{COMPLETED, running::PATIENCE, sign, store::Store, verifier};
+
+/// The published payload, written oddly, with one job each. The second of a pair is the same event, written
+/// plainly.
+fn odd_bodies() -> Vec<[String; 2]> {
+    let odd: [fn(&str) -> String; 5] = [
+        |json| format!("\u{feff}{json}"),
+        |json| json.replace('}', r#","page":1,"page":2}"#),
+        |json| json.replace("00.000Z", "00.123456789012345Z"),
+        |json| json.replace('}', r#","\ud83d":1e999}"#),
+        |json| json.replace("invoice", r"invoice \ud83d"),
+    ];
+    let plain = |number| COMPLETED.replace("job_abc123", &format!("job_{number}"));
+    let mut pairs: Vec<_> =
+        odd.iter().enumerate().map(|(number, odd)| [odd(&plain(number)), plain(number)]).collect();
+    // About no job: the bytes are the key.
+    let closed = r#"{"event":"account.closed"}"#;
+    pairs.push([format!("\u{feff}{closed}"), closed.to_owned()]);
+    pairs
+}
+
+#[tokio::test]
+async fn an_odd_event_is_accepted_with_its_bytes_and_the_usual_key_and_handled_once() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let deliver = |body: &str| verifier().verify(sign(body), body.to_owned()).unwrap();
+    let mut bodies = Vec::new();
+    for [odd, plain] in odd_bodies() {
+        assert_eq!(inbox.accept(&deliver(&odd)).await.unwrap(), Acceptance::New, "{odd}");
+        assert_eq!(inbox.accept(&deliver(&plain)).await.unwrap(), Acceptance::Duplicate, "{odd}");
+        bodies.push((Record::key_of(plain.as_bytes()).unwrap(), odd));
+    }
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&handled);
+    let worker = inbox.worker(move |accepted: AcceptedEvent| {
+        let seen = Arc::clone(&seen);
+        async move {
+            // An error here would be another attempt.
+            accepted.event()?;
+            let body = String::from_utf8(accepted.json().to_vec())?;
+            seen.lock().unwrap().push((accepted.key().to_owned(), body));
+            Ok::<_, BoxError>(())
+        }
+    });
+    worker.run_until(store.settled(PATIENCE)).await;
+    let mut handled = handled.lock().unwrap().clone();
+    handled.sort();
+    bodies.sort();
+    assert_eq!(handled, bodies);
+}
