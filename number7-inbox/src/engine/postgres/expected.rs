@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use sqlx::{query, query_as};
+use sqlx::query;
 
-use super::Postgres;
+use super::{LIST_STEP, Postgres};
 use crate::engine::{
-    Answer,
+    Answer, sql,
     expected::{
         Expectations, Expected, JobPlace, LOOK_UP_AGAIN, LOOK_UP_EVERY, LookedUp, MOST_LOOKED_UP,
         OverdueRow, Rest, Taken,
@@ -127,28 +127,33 @@ impl Expectations for Postgres {
     }
 
     fn look_up(&self) -> Answer<'_, LookedUp> {
-        let look_up = query_as(LOOK_UP).bind(self.queue.clone()).bind(i64::from(MOST_LOOKED_UP));
+        let look_up = query(LOOK_UP).bind(self.queue.clone()).bind(i64::from(MOST_LOOKED_UP));
         let look_up = look_up.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY));
-        Box::pin(self.accepting.run(move |connection| {
-            async move {
-                let found: Vec<(String, bool)> = look_up.fetch_all(connection).await?;
-                let is_more = found.len() == MOST_LOOKED_UP as usize;
-                let overdue = found.into_iter().filter(|(_, is_new)| *is_new);
-                Ok(LookedUp { overdue: overdue.map(|(job, _)| job).collect(), is_more })
-            }
-            .boxed()
-        }))
+        Box::pin(async move {
+            let found: Vec<(String, bool)> = self.accepting.fetch_all(look_up).await?;
+            let is_more = found.len() == MOST_LOOKED_UP as usize;
+            let overdue = found.into_iter().filter(|(_, is_new)| *is_new);
+            Ok(LookedUp { overdue: overdue.map(|(job, _)| job).collect(), is_more })
+        })
     }
 
     fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
-        let (due, job) = after.unwrap_or_default();
-        let overdue = query_as(OVERDUE).bind(self.queue.clone()).bind(due).bind(job);
-        let overdue = overdue.bind(i64::from(most));
-        Box::pin(
-            self.accepting.run(move |connection| {
-                async move { Ok(overdue.fetch_all(connection).await?) }.boxed()
-            }),
-        )
+        Box::pin(async move {
+            let (mut after, mut overdue) = (after.unwrap_or_default(), Vec::<OverdueRow>::new());
+            loop {
+                let step = (most as usize - overdue.len()).min(LIST_STEP as usize);
+                let page = query(OVERDUE).bind(self.queue.clone()).bind(after.0).bind(after.1);
+                let page = self.accepting.fetch_all(page.bind(sql::rows(step))).await?;
+                let is_last = page.len() < step;
+                overdue.extend(page);
+                match overdue.last() {
+                    Some((job, due, _)) if !is_last && overdue.len() < most as usize => {
+                        after = (*due, job.clone());
+                    }
+                    _ => return Ok(overdue),
+                }
+            }
+        })
     }
 
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
@@ -157,15 +162,12 @@ impl Expectations for Postgres {
     }
 
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
-        let take = query_as(TAKE).bind(self.queue.clone()).bind(i64::from(most));
+        let take = query(TAKE).bind(self.queue.clone()).bind(i64::from(most));
         let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
-        Box::pin(self.accepting.run(move |connection| {
-            async move {
-                let taken: Vec<(String, bool)> = take.fetch_all(connection).await?;
-                Ok(taken.into_iter().map(|(job, is_settled)| Taken { job, is_settled }).collect())
-            }
-            .boxed()
-        }))
+        Box::pin(async move {
+            let taken: Vec<(String, bool)> = self.accepting.fetch_all(take).await?;
+            Ok(taken.into_iter().map(|(job, is_settled)| Taken { job, is_settled }).collect())
+        })
     }
 }
 
