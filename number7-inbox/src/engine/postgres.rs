@@ -25,7 +25,7 @@ use super::{
     WORKER_PREFIX, driver::Driver, sql,
 };
 use crate::{
-    DEFAULT_ATTEMPTS, Entry, InboxError, Origin, State, Stats, StoredEvent,
+    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
     history::{DISCARDED, History, LOST, REQUEUED},
     transaction::{TransactionalStore, sealed::Store},
 };
@@ -91,10 +91,7 @@ macro_rules! noted {
 /// queue instead.
 macro_rules! claimed {
     ($queue:literal) => {
-        concat!(
-            "status IN ('Queued', 'Running') AND lock_by > '' AND job_type || '' = ",
-            $queue
-        )
+        concat!("status IN ('Queued', 'Running') AND lock_by > '' AND job_type || '' = ", $queue)
     };
 }
 
@@ -304,12 +301,12 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
-        Self::open_with(url.parse()?, queue).await
+        Self::open_with(options(url)?, queue).await
     }
 
     /// Whether there is an inbox in a database. It changes nothing.
     pub(crate) async fn is_in(url: &str) -> Result<bool, InboxError> {
-        opening::is_in(&url.parse()?).await
+        opening::is_in(&options(url)?).await
     }
 
     /// On the database that these options name.
@@ -351,6 +348,15 @@ impl Postgres {
     pub(crate) fn storage(&self) -> PostgresStorage<StoredEvent> {
         PostgresStorage::new(&self.tools).with_config(Config::default().queue(&self.queue))
     }
+}
+
+/// Reads a URL. The text of an error does not quote any of it, because a password that is not encoded may be
+/// taken for another part.
+fn options(url: &str) -> Result<PgConnectOptions, InboxError> {
+    url.parse().map_err(|error: sqlx::Error| {
+        let text: Vec<_> = error.to_string().split('"').step_by(2).map(str::to_owned).collect();
+        InboxError::new(InboxErrorKind::Refused, text.join("…"))
+    })
 }
 
 /// A pool that opens no connection before it is used.

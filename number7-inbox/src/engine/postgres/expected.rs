@@ -7,11 +7,12 @@ use sqlx::query;
 
 use super::{LIST_STEP, Postgres};
 use crate::engine::{
-    Answer, sql,
+    Answer,
     expected::{
         Expectations, Expected, JobPlace, LOOK_UP_AGAIN, LOOK_UP_EVERY, LookedUp, MOST_LOOKED_UP,
         OverdueRow, Rest, Taken,
     },
+    sql,
 };
 
 /// Made once, by one process; it takes no lock if it exists already. The keys of both events that settle a

@@ -78,9 +78,9 @@ async fn is_complete(connection: &mut PgConnection) -> Result<bool, InboxError> 
     let applied: Vec<(i64, Vec<u8>)> = query_as(applied).fetch_all(connection).await?;
     let is_applied = |migration: &sqlx::migrate::Migration| {
         let version = migration.version;
-        applied.iter().any(|(applied, checksum)| {
-            *applied == version && **checksum == *migration.checksum
-        })
+        applied
+            .iter()
+            .any(|(applied, checksum)| *applied == version && **checksum == *migration.checksum)
     };
     Ok(PostgresStorage::migrations().iter().all(is_applied))
 }
