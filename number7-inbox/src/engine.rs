@@ -280,12 +280,18 @@ where
     F: Future<Output = Result<T, InboxError>>,
 {
     let begun = tokio::time::Instant::now();
+    let mut last = None;
     loop {
-        match in_time(connect()).await {
-            Err(error)
+        let left = STORE_TIMEOUT.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(left, connect()).await {
+            Ok(Err(error))
                 if matches!(error.kind(), InboxErrorKind::Unreachable | InboxErrorKind::Busy)
-                    && begun.elapsed() < STORE_TIMEOUT => {}
-            opened => return opened,
+                    && begun.elapsed() < STORE_TIMEOUT =>
+            {
+                last = Some(error);
+            }
+            Ok(opened) => return opened,
+            Err(_) => return Err(last.unwrap_or(InboxErrorKind::TooSlow.into())),
         }
         tokio::time::sleep(OPEN_PAUSE).await;
     }

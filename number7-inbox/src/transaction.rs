@@ -1,7 +1,7 @@
 //! The end of an attempt in a transaction of the handler's.
 
 use futures_util::future::BoxFuture;
-use sqlx::{Database, Transaction};
+use sqlx::{Database, Pool, Transaction};
 
 use crate::{AcceptedEvent, InboxError, InboxErrorKind};
 
@@ -12,6 +12,9 @@ pub(crate) mod sealed {
     use super::{BoxFuture, Database};
 
     pub trait Store: Database {
+        /// How a transaction begins that will write.
+        const BEGIN: &'static str;
+
         /// Ends an attempt as done, and says how many rows were changed.
         fn finish<'a>(
             connection: &'a mut Self::Connection,
@@ -23,6 +26,36 @@ pub(crate) mod sealed {
 }
 
 impl AcceptedEvent {
+    /// Begins a transaction on a pool of `sqlx` 0.9: by `BEGIN IMMEDIATE` on SQLite, and by `BEGIN` on
+    /// PostgreSQL.
+    ///
+    /// Use this instead of the pool's own `begin` if the worker has a [`timeout`](crate::Worker::timeout) or a
+    /// [`shutdown_limit`](crate::Worker::shutdown_limit). They drop the future of a handler wherever it is. If
+    /// that is in the middle of `PgPool::begin` of sqlx 0.9.0, then the transaction stays open on its connection,
+    /// and the pool does not notice: what the next user of the connection writes without a transaction of its
+    /// own is never committed, although it is told that it was written. This method begins the transaction in a
+    /// task of its own. If the handler is gone when the task ends, the transaction is rolled back.
+    ///
+    /// # Errors
+    ///
+    /// That of the pool.
+    ///
+    /// # Panics
+    ///
+    /// It is called outside of a tokio runtime.
+    pub async fn begin<DB: TransactionalStore>(
+        &self,
+        pool: &Pool<DB>,
+    ) -> Result<Transaction<'static, DB>, InboxError> {
+        let pool = pool.clone();
+        // If nobody waits for the task any more, it drops the transaction, which rolls it back.
+        let begun = tokio::spawn(async move { pool.begin_with(DB::BEGIN).await });
+        match begun.await {
+            Ok(begun) => Ok(begun?),
+            Err(error) => Err(InboxError::new(InboxErrorKind::Unreachable, error)),
+        }
+    }
+
     /// Ends this attempt as done, in a transaction of the handler's own: the event is done if, and only
     /// if, the transaction is committed. So effects in the same database happen exactly once, whatever
     /// is killed when.
@@ -39,14 +72,14 @@ impl AcceptedEvent {
     ///
     /// # Example
     ///
-    /// On PostgreSQL, use a `PgPool` and `begin`.
+    /// On PostgreSQL, use a `PgPool`.
     ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, BoxError};
     /// use sqlx::{SqlitePool, query};
     ///
     /// async fn handle(accepted: AcceptedEvent, pool: SqlitePool) -> Result<(), BoxError> {
-    ///     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    ///     let mut transaction = accepted.begin(&pool).await?;
     ///     let invoice = query("INSERT INTO invoices (event) VALUES (?)").bind(accepted.key());
     ///     invoice.execute(&mut *transaction).await?;
     ///     accepted.finish_in(&mut transaction).await?;

@@ -81,6 +81,20 @@ impl Server {
         Self::run(engine, folder, args)
     }
 
+    /// Starts a standby of a PostgreSQL, which streams from it until it is promoted.
+    #[must_use]
+    #[track_caller]
+    pub fn standby(primary: &Self) -> Self {
+        let folder = tempfile::Builder::new().prefix("number7-").tempdir().unwrap();
+        own(folder.path());
+        let mut copy = unprivileged(&postgres("pg_basebackup"));
+        copy.args(["-h", "127.0.0.1", "-p", &primary.port.to_string(), "-U", "postgres"]);
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        let done = copy.arg("-D").arg(folder.path().join("data")).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Self::run(Engine::Postgres, folder, &[])
+    }
+
     /// Starts a pooler in front of PostgreSQL, in one of its modes.
     #[must_use]
     #[track_caller]
@@ -227,7 +241,8 @@ fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, 
 /// A program of PostgreSQL's, beside the one that the build found.
 fn postgres(program: &str) -> PathBuf {
     let initdb = INITDB.expect("PostgreSQL is not installed");
-    Path::new(initdb).with_file_name(program)
+    // What is in the path may be a link, beside which not all programs are.
+    Path::new(initdb).canonicalize().unwrap().with_file_name(program)
 }
 
 /// PostgreSQL does not run as root.

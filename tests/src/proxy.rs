@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU16, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -15,6 +16,7 @@ use tokio::{
     select,
     sync::watch,
     task::JoinHandle,
+    time::sleep,
 };
 
 /// What the network does to the connections through it.
@@ -34,6 +36,8 @@ pub enum Network {
     Late(&'static str),
     /// It carries all, and loses the answer to the first message with this text.
     Unanswered(&'static str),
+    /// It carries all, and takes this long in each direction.
+    Slow(Duration),
 }
 
 /// The message whose answer nobody hears.
@@ -122,8 +126,17 @@ async fn carry(
                     return Ok(());
                 }
             },
-            Network::Good | Network::CutAfter(_) | Network::Late(_) | Network::Unanswered(_) => {}
+            Network::Good
+            | Network::CutAfter(_)
+            | Network::Late(_)
+            | Network::Unanswered(_)
+            | Network::Slow(_) => {}
         }
+        let delay = async || {
+            if let Network::Slow(delay) = network {
+                sleep(delay).await;
+            }
+        };
         select! {
             biased;
             changed = seen.changed() => {
@@ -153,6 +166,7 @@ async fn carry(
                     lost.arrived.store(is_answered, Ordering::Relaxed);
                     return Ok(());
                 }
+                delay().await;
                 server.write_all(&up[..read]).await?;
             }
             read = server.read(&mut down) => {
@@ -160,6 +174,7 @@ async fn carry(
                 if read == 0 {
                     return Ok(());
                 }
+                delay().await;
                 client.write_all(&down[..read]).await?;
             }
         }

@@ -2,6 +2,9 @@
 
 mod connections;
 mod expected;
+mod fault;
+mod opening;
+mod session;
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -9,16 +12,17 @@ use apalis_postgres::{Config, PostgresStorage};
 use futures_util::{FutureExt, future::BoxFuture};
 use number7_core::Acceptance;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, PgConnection, Postgres as Db, postgres::PgConnectOptions, query,
-    query_as, query_scalar, raw_sql,
+    AssertSqlSafe, PgConnection, PgPool, Postgres as Db,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    query,
 };
 use tokio::runtime::Handle;
 use ulid::Ulid;
 
-use self::connections::Connections;
+use self::connections::{Connections, Server};
 use super::{
-    Answer, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned, WORKER_PREFIX,
-    driver::Driver, in_time, sql,
+    Answer, CONNECT_TIMEOUT, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned,
+    WORKER_PREFIX, driver::Driver, sql,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -26,17 +30,19 @@ use crate::{
     transaction::{TransactionalStore, sealed::Store},
 };
 
-/// Serves the sweep, dead letters and suspects; apalis has no index for them. Made once, by one process;
-/// it takes no lock if it exists already.
-const INDEX: &str = "
-    DO $$ BEGIN
-        IF to_regclass('apalis.idx_number7_finished') IS NULL THEN
-            PERFORM pg_advisory_xact_lock(hashtext('apalis.idx_number7_finished'));
-            CREATE INDEX IF NOT EXISTS idx_number7_finished
-                ON apalis.jobs (job_type, status, done_at)
-                WHERE status IN ('Done', 'Failed', 'Killed');
-        END IF;
-    END $$";
+/// How many connections acceptance has: 10, as many as sqlx defaults to.
+const ACCEPTING: u32 = 10;
+
+/// How many connections workers have to claim and record events: one while the other one gives back what a
+/// dead worker had.
+const WORKING: u32 = 2;
+
+/// How many connections leases are renewed on. Nothing else uses it, so however many workers look for events,
+/// a lease is renewed in time.
+const RENEWING: u32 = 1;
+
+/// How many rows of a list are read at a time: each may have 64 KiB.
+const LIST_STEP: u32 = 500;
 
 /// A known key is no error here. Where its insert is still on its way, this one waits.
 ///
@@ -49,14 +55,57 @@ const INSERT: &str = "
         CASE WHEN $6 THEN hstore('number7.origin', 'fetched') END)
     ON CONFLICT (job_type, idempotency_key) DO NOTHING";
 
+/// How many attempts do not count. What is no number is somebody else's, and must not stop the queue.
+macro_rules! uncounted {
+    () => {
+        "CASE WHEN metadata -> 'number7.uncounted' ~ '^[0-9]{1,9}$'
+            THEN (metadata -> 'number7.uncounted')::int ELSE 0 END"
+    };
+}
+
+/// How many attempts count.
+macro_rules! counted {
+    () => {
+        concat!("greatest(attempts - ", uncounted!(), ", 0)")
+    };
+}
+
+/// The column that has the errors, with one more: of which attempt, and its text. What is there is not parsed,
+/// because it may be no JSON, and that must not stop the queue.
+macro_rules! noted {
+    ($attempt:expr, $text:literal) => {
+        concat!(
+            "metadata = coalesce(metadata, '') || hstore('number7.errors',
+                CASE WHEN metadata -> 'number7.errors' LIKE '[[%]]'
+                    THEN left(metadata -> 'number7.errors', -1) || ',' ELSE '[' END
+                || jsonb_build_array((extract(epoch FROM now()) * 1000)::bigint, ",
+            $attempt,
+            ", ",
+            $text,
+            "::text)::text || ']')"
+        )
+    };
+}
+
+/// The claimed events of a queue, by the index of `lock_by`: nothing may tempt the planner to go through the
+/// queue instead.
+macro_rules! claimed {
+    ($queue:literal) => {
+        concat!("status IN ('Queued', 'Running') AND lock_by > '' AND job_type || '' = ", $queue)
+    };
+}
+
 /// Rows of the ends: id. Rows of the claims: id, attempts, how many of them do not count, key, JSON,
-/// errors, origin, whether it is a suspect.
+/// errors, origin, whether it is a suspect. A row without an id: nothing was claimed, because the lease is over.
 ///
 /// What is done stays done, even if a handler's transaction finished it. An end whose answer was
 /// lost is sent again. If it made a dead letter, the row has the number that it wrote: for a claim
 /// beyond the last attempt, its own minus one.
-const TURN: &str = "
-    WITH ended AS (
+const TURN: &str = concat!(
+    "WITH live AS MATERIALIZED (
+        SELECT FROM apalis.workers
+        WHERE id = $1 AND last_seen >= now() - $13 * interval '1 second'
+    ), ended AS (
         UPDATE apalis.jobs SET status = ends.status, attempts = ends.attempts,
             last_result = coalesce(ends.result::jsonb, last_result),
             metadata = CASE WHEN ends.errors IS NULL THEN metadata
@@ -77,10 +126,12 @@ const TURN: &str = "
     ), suspect AS (
         SELECT id, true AS is_suspect FROM apalis.jobs
         WHERE job_type = $2 AND status = 'Failed' AND run_at <= now()
+            AND EXISTS (SELECT FROM live)
         ORDER BY done_at LIMIT $10 FOR UPDATE SKIP LOCKED
     ), due AS (
         SELECT id, false AS is_suspect FROM apalis.jobs
         WHERE job_type = $2 AND status = 'Pending' AND run_at <= now()
+            AND EXISTS (SELECT FROM live)
         ORDER BY priority DESC, run_at LIMIT $9 - (SELECT count(*) FROM suspect)
         FOR UPDATE SKIP LOCKED
     ), claimed AS (
@@ -88,11 +139,15 @@ const TURN: &str = "
             lock_at = now(), done_at = NULL
         FROM (SELECT * FROM due UNION ALL SELECT * FROM suspect) AS free
         WHERE jobs.id = free.id
-        RETURNING jobs.id, jobs.attempts::bigint,
-            coalesce(metadata -> 'number7.uncounted', '0')::bigint, idempotency_key, job,
-            metadata -> 'number7.errors', metadata -> 'number7.origin', is_suspect
+        RETURNING jobs.id, jobs.attempts::bigint, (",
+    uncounted!(),
+    ")::bigint, idempotency_key, job, metadata -> 'number7.errors',
+            metadata -> 'number7.origin', is_suspect
     )
-    SELECT id, NULL::bigint, 0, NULL, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed";
+    SELECT id, NULL::bigint, 0, NULL, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed
+    UNION ALL SELECT NULL, NULL, 0, NULL, NULL, NULL, NULL, false
+        WHERE $9 > 0 AND NOT EXISTS (SELECT FROM live)"
+);
 
 /// The end of one attempt, in a transaction of the handler's.
 const FINISH_ONE: &str = "
@@ -116,39 +171,20 @@ const RELEASE: &str = "
     WHERE lock_by = $1 AND status IN ('Queued', 'Running')
         AND (id, coalesce(lock_at::text, '')) IN (SELECT * FROM unnest($2::text[], $3::text[]))";
 
-/// How many attempts count.
-macro_rules! counted {
-    () => {
-        "greatest(attempts - coalesce(metadata -> 'number7.uncounted', '0')::int, 0)"
-    };
-}
-
-/// The column that has the errors, with one more: of which attempt, and its text.
-macro_rules! noted {
-    ($attempt:expr, $text:literal) => {
-        concat!(
-            "metadata = coalesce(metadata, '') || hstore('number7.errors',
-                (coalesce(metadata -> 'number7.errors', '[]')::jsonb || jsonb_build_array(
-                    jsonb_build_array((extract(epoch FROM now()) * 1000)::bigint, ",
-            $attempt,
-            ", ",
-            $text,
-            "::text)))::text)"
-        )
-    };
-}
-
-/// What is locked is being finished, in a transaction of a handler's.
+/// A claim is rescued by its own data: nobody may be registered under the name of its worker any more. What is
+/// locked is being finished, in a transaction of a handler's.
 const REAP: &str = concat!(
     "UPDATE apalis.jobs SET lock_by = NULL, lock_at = NULL, status = CASE WHEN ",
     counted!(),
     " >= $1 THEN 'Failed' ELSE 'Pending' END, ",
     noted!(counted!(), "$5"),
-    "WHERE id IN (SELECT id FROM apalis.jobs
-        WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM apalis.workers
-            WHERE worker_type = $2 AND starts_with(id, $3)
-                AND last_seen < now() - $4::bigint * interval '1 second')
-        FOR UPDATE SKIP LOCKED)"
+    "WHERE id IN (SELECT id FROM apalis.jobs WHERE ",
+    claimed!("$2"),
+    " AND starts_with(lock_by, $3)
+            AND coalesce(lock_at, '-infinity') < now() - $4 * interval '1 second'
+            AND NOT EXISTS (SELECT FROM apalis.workers
+                WHERE workers.id = lock_by AND last_seen >= now() - $4 * interval '1 second')
+        LIMIT $6 FOR UPDATE OF jobs SKIP LOCKED)"
 );
 
 const SWEEP: &str = "
@@ -162,18 +198,21 @@ const FORGET_WORKER: &str = "
         AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)";
 
 const FORGET_WORKERS: &str = "
-    DELETE FROM apalis.workers WHERE worker_type = $1 AND last_seen < now() - interval '1 day'
-        AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)";
+    DELETE FROM apalis.workers WHERE id IN (SELECT id FROM apalis.workers
+        WHERE worker_type = $1 AND last_seen < now() - interval '1 day'
+            AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = workers.id)
+        LIMIT $2)";
 
 /// The columns of [`sql::StatsRow`].
-const STATS: &str = "
-    SELECT (SELECT count(*) FROM apalis.jobs
+const STATS: &str = concat!(
+    "SELECT (SELECT count(*) FROM apalis.jobs
             WHERE job_type = $1 AND status = 'Pending' AND run_at <= now())
         + (SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Failed'),
         (SELECT count(*) FROM apalis.jobs
             WHERE job_type = $1 AND status = 'Pending' AND run_at > now()),
-        (SELECT count(*) FROM apalis.jobs WHERE status IN ('Queued', 'Running')
-            AND lock_by IN (SELECT id FROM apalis.workers WHERE worker_type = $1)),
+        (SELECT count(*) FROM apalis.jobs WHERE ",
+    claimed!("$1"),
+    "),
         (SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Killed'),
         (SELECT count(*) FROM apalis.workers
             WHERE worker_type = $1 AND last_seen >= now() - interval '30 seconds'),
@@ -184,7 +223,8 @@ const STATS: &str = "
             (SELECT min(run_at) FROM apalis.jobs WHERE job_type = $1 AND status = 'Failed')
         )) * 1000000)::bigint,
         (coalesce(extract(epoch FROM now() - (SELECT min(due_at) FROM apalis.number7_expected
-            WHERE queue = $1 AND is_overdue)), 0) * 1000000)::bigint";
+            WHERE queue = $1 AND is_overdue)), 0) * 1000000)::bigint"
+);
 
 const DONE: &str = "SELECT count(*) FROM apalis.jobs WHERE job_type = $1 AND status = 'Done'";
 
@@ -199,7 +239,7 @@ fn entries(time: &str, condition: &str) -> AssertSqlSafe<String> {
             (SELECT extract(epoch FROM last_seen)::bigint FROM apalis.workers WHERE workers.id = lock_by),
             metadata -> 'number7.origin'
         FROM (SELECT *, (extract(epoch FROM {time}) * 1000000)::bigint AS micros
-            FROM apalis.jobs WHERE job_type = $1 AND {condition}) AS entries",
+            FROM apalis.jobs WHERE {condition}) AS entries",
         counted = counted!()
     ))
 }
@@ -207,12 +247,10 @@ fn entries(time: &str, condition: &str) -> AssertSqlSafe<String> {
 /// The entries of a status.
 fn list(status: &str, state: State) -> AssertSqlSafe<String> {
     let (time, condition) = match status {
-        "Queued" | "Running" => {
-            ("lock_at", "lock_by IN (SELECT id FROM apalis.workers WHERE worker_type = $1)")
-        }
-        "Done" | "Killed" => ("done_at", "true"),
+        "Queued" | "Running" => ("lock_at", claimed!("$1")),
+        "Done" | "Killed" => ("done_at", "job_type = $1"),
         // The condition of the index. All our events have this priority.
-        _ => ("run_at", "priority = 0"),
+        _ => ("run_at", "job_type = $1 AND priority = 0"),
     };
     let (first, last) = match state {
         State::Due => ("'-infinity'", "now()"),
@@ -246,11 +284,16 @@ const DISCARD: &str = concat!(
     "WHERE job_type = $1 AND idempotency_key = $2 AND status = 'Killed'"
 );
 
+const IS_WRITABLE: &str = "SELECT FROM apalis.workers WHERE false FOR UPDATE";
+
 pub(crate) struct Postgres {
     /// For acceptance, operators and expected jobs.
     accepting: Connections,
-    /// Workers: however many accept, a lease is renewed in time.
+    /// For workers: however many accept, they go on.
     working: Connections,
+    renewing: Connections,
+    /// For apalis' tools. It belongs to whoever uses it, so it has connections of its own, once it is used.
+    tools: PgPool,
     driver: Driver,
     queue: String,
     done: Arc<sql::Counted>,
@@ -258,18 +301,12 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
-        Self::open_with(url.parse()?, queue).await
+        Self::open_with(options(url)?, queue).await
     }
 
     /// Whether there is an inbox in a database. It changes nothing.
     pub(crate) async fn is_in(url: &str) -> Result<bool, InboxError> {
-        let options: PgConnectOptions = url.parse()?;
-        in_time(async {
-            let mut connection = options.connect().await?;
-            let is_in = "SELECT to_regclass('apalis.jobs') IS NOT NULL";
-            Ok(query_scalar(is_in).fetch_one(&mut connection).await?)
-        })
-        .await
+        opening::is_in(&options(url)?).await
     }
 
     /// On the database that these options name.
@@ -277,21 +314,18 @@ impl Postgres {
         options: PgConnectOptions,
         queue: String,
     ) -> Result<Self, InboxError> {
-        let connect = async || Ok(options.connect().await?);
-        let mut connection = super::open(connect).await?;
-        in_time(refuse_pooler(&mut connection, connect)).await?;
-        in_time(refuse_encoding(&mut connection)).await?;
-        // Not bounded by a time limit: tables may be large, and another process may be at it.
-        let mut migrations = PostgresStorage::migrations();
-        migrations.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
-        raw_sql(INDEX).execute(&mut connection).await?;
-        raw_sql(expected::TABLES).execute(&mut connection).await?;
-        in_time(refuse_hidden_extension(&mut connection)).await?;
-        in_time(warn_if_not_durable(&mut connection)).await?;
+        let driver = Driver::start()?;
+        let opened = options.clone();
+        driver.run(async move { opening::open(&opened).await }).await?;
+        let tools = tools(&driver, &options);
+        let server = Arc::new(Server::new(options));
+        let connections = |most| Connections::new(&driver, &server, most);
         Ok(Self {
-            accepting: Connections::accepting(&options),
-            working: Connections::working(&options),
-            driver: Driver::start()?,
+            accepting: connections(ACCEPTING),
+            working: connections(WORKING),
+            renewing: connections(RENEWING),
+            tools,
+            driver,
             queue,
             done: Arc::default(),
         })
@@ -299,82 +333,48 @@ impl Postgres {
 
     /// Another queue on the same server.
     pub(crate) fn named(&self, queue: String) -> Self {
-        let (accepting, working) = (self.accepting.clone(), self.working.clone());
-        Self { accepting, working, driver: self.driver.clone(), queue, done: Arc::default() }
+        Self {
+            accepting: self.accepting.clone(),
+            working: self.working.clone(),
+            renewing: self.renewing.clone(),
+            tools: self.tools.clone(),
+            driver: self.driver.clone(),
+            queue,
+            done: Arc::default(),
+        }
     }
 
     /// The storage for apalis' tools.
     pub(crate) fn storage(&self) -> PostgresStorage<StoredEvent> {
-        PostgresStorage::new(self.accepting.pool())
-            .with_config(Config::default().queue(&self.queue))
+        PostgresStorage::new(&self.tools).with_config(Config::default().queue(&self.queue))
     }
 }
 
-/// A pooler in transaction mode may run each statement in another session, so prepared statements
-/// are missing and settings hit others. Its sign is that two idle clients share one session.
-async fn refuse_pooler<F>(
-    first: &mut PgConnection,
-    connect: impl Fn() -> F,
-) -> Result<(), InboxError>
-where
-    F: Future<Output = Result<PgConnection, InboxError>>,
-{
-    const TRIES: usize = 3;
-    let mut second = connect().await?;
-    let (one, two) = (backend(first).await?, backend(&mut second).await?);
-    for _ in 0..TRIES {
-        if one == two || backend(first).await? != one || backend(&mut second).await? != two {
-            let text = "a pooler in transaction mode is in front of PostgreSQL: use its session \
-                mode, or connect to the server itself";
-            return Err(InboxError::new(InboxErrorKind::Refused, text));
-        }
-    }
-    Ok(())
+/// Reads a URL. The text of an error does not quote any of it, because a password that is not encoded may be
+/// taken for another part.
+fn options(url: &str) -> Result<PgConnectOptions, InboxError> {
+    url.parse().map_err(|error: sqlx::Error| {
+        let text: Vec<_> = error.to_string().split('"').step_by(2).map(str::to_owned).collect();
+        InboxError::new(InboxErrorKind::Refused, text.join("…"))
+    })
 }
 
-async fn backend(connection: &mut PgConnection) -> Result<i32, InboxError> {
-    // Not a prepared statement: poolers in transaction mode refuse those, and this must still tell.
-    let row = raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?;
-    Ok(sqlx::Row::try_get(&row, 0)?)
-}
-
-/// Events are UTF-8. A database of another encoding would take most of them, and refuse the rest
-/// for ever.
-async fn refuse_encoding(connection: &mut PgConnection) -> Result<(), InboxError> {
-    let encoding: String = query_scalar("SHOW server_encoding").fetch_one(connection).await?;
-    if encoding == "UTF8" {
-        return Ok(());
-    }
-    let text = format!("the encoding of the database is {encoding}, and has to be UTF8");
-    Err(InboxError::new(InboxErrorKind::Refused, text))
-}
-
-/// apalis keeps metadata in an `hstore`, and finds that as the search path of the session says.
-async fn refuse_hidden_extension(connection: &mut PgConnection) -> Result<(), InboxError> {
-    let found: bool =
-        query_scalar("SELECT to_regtype('hstore') IS NOT NULL").fetch_one(connection).await?;
-    if found {
-        return Ok(());
-    }
-    let text = "the extension hstore is in a schema that is not in the search_path of this URL";
-    Err(InboxError::new(InboxErrorKind::Refused, text))
-}
-
-async fn warn_if_not_durable(connection: &mut PgConnection) -> Result<(), InboxError> {
-    let sql = "SELECT current_setting('fsync'), current_setting('synchronous_commit')";
-    let (fsync, commit): (String, String) = query_as(sql).fetch_one(connection).await?;
-    if fsync == "off" || commit == "off" {
-        tracing::warn!(
-            target: "number7", fsync, synchronous_commit = commit,
-            "PostgreSQL may lose accepted events when it crashes: turn both settings on"
-        );
-    }
-    Ok(())
+/// A pool that opens no connection before it is used.
+fn tools(driver: &Driver, options: &PgConnectOptions) -> PgPool {
+    // The task that closes idle connections belongs to this runtime.
+    let _runtime = driver.runtime().enter();
+    PgPoolOptions::new()
+        .max_connections(ACCEPTING)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(session::set(connection)))
+        .connect_lazy_with(options.clone())
 }
 
 impl TransactionalStore for Db {}
 
 impl Store for Db {
+    const BEGIN: &'static str = "BEGIN";
+
     fn finish<'a>(
         connection: &'a mut PgConnection,
         task: &'a str,
@@ -394,29 +394,23 @@ impl Engine for Postgres {
     }
 
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
-        let queue = self.queue.clone();
-        Box::pin(self.accepting.run(move |connection| {
-            async move {
-                let insert = query(INSERT)
-                    .bind(event.json.as_ref())
-                    .bind(Ulid::generate().to_string())
-                    .bind(queue)
-                    .bind(count(DEFAULT_ATTEMPTS))
-                    .bind(event.key)
-                    .bind(event.origin == Origin::Fetched);
-                let inserted = insert.execute(connection).await?.rows_affected();
-                Ok(sql::acceptance(inserted > 0))
-            }
-            .boxed()
-        }))
+        let insert = query(INSERT)
+            .bind(event.json.to_vec())
+            .bind(Ulid::generate().to_string())
+            .bind(self.queue.clone())
+            .bind(count(DEFAULT_ATTEMPTS))
+            .bind(event.key)
+            .bind(event.origin == Origin::Fetched);
+        let inserted = self.accepting.execute(insert);
+        Box::pin(inserted.map(|inserted| Ok(sql::acceptance(inserted? > 0))))
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
         type Text = Option<String>;
-        type Row = (String, Option<i64>, i64, Text, Option<Vec<u8>>, Text, Text, bool);
+        type Row = (Text, Option<i64>, i64, Text, Option<Vec<u8>>, Text, Text, bool);
         let ends = turn.ends;
         let suspects = i64::from(turn.suspect && turn.most > 0);
-        let turn = query_as(TURN)
+        let statement = query(TURN)
             .bind(turn.worker.to_owned())
             .bind(self.queue.clone())
             .bind(ends.iter().map(|end| end.task.clone()).collect::<Vec<_>>())
@@ -430,34 +424,28 @@ impl Engine for Postgres {
             .bind(
                 ends.iter().map(|end| end.history.as_ref().map(History::json)).collect::<Vec<_>>(),
             )
-            .bind(ends.iter().map(|end| count(end.after().uncounted)).collect::<Vec<_>>());
-        Box::pin(self.working.run(move |connection| {
-            async move {
-                let rows: Vec<Row> = turn.fetch_all(connection).await?;
-                let mut turned = Turned::default();
-                for (task, attempts, uncounted, key, json, errors, origin, is_suspect) in rows {
-                    match (attempts, json) {
-                        (Some(attempts), Some(json)) => {
-                            let row = (task, attempts, uncounted, key, json, errors, origin);
-                            turned.claimed.push(sql::claim(row, is_suspect));
-                        }
-                        _ => turned.ended.push(task),
+            .bind(ends.iter().map(|end| count(end.after().uncounted)).collect::<Vec<_>>())
+            .bind(turn.lease.as_secs_f64());
+        Box::pin(async move {
+            let mut turned = Turned::default();
+            let rows = self.working.fetch_all::<Row>(statement).await?;
+            for (task, attempts, uncounted, key, json, errors, origin, is_suspect) in rows {
+                match (task, attempts, json) {
+                    (Some(task), Some(attempts), Some(json)) => {
+                        let row = (task, attempts, uncounted, key, json, errors, origin);
+                        turned.claimed.push(sql::claim(row, is_suspect));
                     }
+                    (Some(task), ..) => turned.ended.push(task),
+                    (None, ..) => turned.is_lapsed = true,
                 }
-                Ok(turned)
             }
-            .boxed()
-        }))
+            Ok(turned)
+        })
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
-        let alive = query_as(KEEP_ALIVE).bind(worker.to_owned());
-        let alive = alive.bind(self.queue.clone()).bind(SERVICE);
-        Box::pin(
-            self.working.run(move |connection| {
-                async move { Ok(alive.fetch_all(connection).await?) }.boxed()
-            }),
-        )
+        let alive = query(KEEP_ALIVE).bind(worker.to_owned());
+        Box::pin(self.renewing.fetch_all(alive.bind(self.queue.clone()).bind(SERVICE)))
     }
 
     fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
@@ -475,74 +463,66 @@ impl Engine for Postgres {
     }
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
-        let reap = query(REAP).bind(count(suspect_after)).bind(self.queue.clone());
-        let reap = reap.bind(WORKER_PREFIX).bind(sql::seconds(lease)).bind(LOST);
-        Box::pin(self.working.execute(reap))
+        Box::pin(async move {
+            let mut reaped = 0;
+            loop {
+                let reap = query(REAP).bind(count(suspect_after)).bind(self.queue.clone());
+                let reap = reap.bind(WORKER_PREFIX).bind(lease.as_secs_f64()).bind(LOST);
+                let step = self.working.execute(reap.bind(i64::from(SWEEP_STEP))).await?;
+                reaped += step;
+                if step < u64::from(SWEEP_STEP) {
+                    return Ok(reaped);
+                }
+            }
+        })
     }
 
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
         Box::pin(async move {
-            let mut swept = 0;
+            let (mut swept, most) = (0, i64::from(SWEEP_STEP));
             for (status, retention) in [("Done", Some(retention)), ("Killed", of_dead)] {
                 let Some(retention) = retention else { continue };
                 let sweep = query(SWEEP).bind(self.queue.clone()).bind(sql::seconds(retention));
-                let sweep = sweep.bind(i64::from(SWEEP_STEP)).bind(status);
-                swept += self.working.execute(sweep).await?;
+                swept += self.working.execute(sweep.bind(most).bind(status)).await?;
             }
-            self.working.execute(query(FORGET_WORKERS).bind(self.queue.clone())).await?;
+            let forget = query(FORGET_WORKERS).bind(self.queue.clone()).bind(most);
+            self.working.execute(forget).await?;
             Ok(swept)
         })
     }
 
     fn ping(&self) -> Answer<'_, ()> {
-        Box::pin(self.accepting.run(|connection| {
-            async {
-                let sql = "SELECT current_setting('transaction_read_only') = 'on'";
-                match query_scalar(sql).fetch_one(connection).await? {
-                    true => Err(InboxErrorKind::ReadOnly.into()),
-                    false => Ok(()),
-                }
-            }
-            .boxed()
-        }))
+        Box::pin(self.accepting.execute(query(IS_WRITABLE)).map(|done| done.map(drop)))
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        let (queue, counted) = (self.queue.clone(), Arc::clone(&self.done));
-        Box::pin(self.accepting.run(move |connection| {
-            async move {
-                let stats = query_as(STATS).bind(&queue).fetch_one(&mut *connection);
-                let stats = stats.await?;
-                let done = query_scalar(DONE).bind(&queue).fetch_one(connection);
-                let done = counted.get(done).await?;
-                Ok(sql::stats(stats, done))
-            }
-            .boxed()
-        }))
+        Box::pin(async move {
+            let stats = self.accepting.fetch_one(query(STATS).bind(self.queue.clone())).await?;
+            let done = async {
+                let done = query(DONE).bind(self.queue.clone());
+                Ok::<_, InboxError>(self.accepting.fetch_one::<(i64,)>(done).await?.0)
+            };
+            Ok(sql::stats(stats, self.done.get(done).await?))
+        })
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
-        Box::pin(sql::list(state, after, most, move |status, place, most| {
+        Box::pin(sql::list(state, after, most.min(LIST_STEP), move |status, place, most| {
             let (time, last) = match place {
                 Some((micros, id)) => (Some(micros), id),
                 // An id before all those that are due at the same time, or one after them.
                 None if state == State::Later => (None, "~".to_owned()),
                 None => (None, String::new()),
             };
-            let list = query_as(list(status, state)).bind(self.queue.clone()).bind(time);
-            let list = list.bind(last).bind(most);
-            Box::pin(self.accepting.run(move |connection| {
-                async move { Ok(list.fetch_all(connection).await?) }.boxed()
-            }))
+            let list = query(list(status, state)).bind(self.queue.clone()).bind(time);
+            Box::pin(self.accepting.fetch_all(list.bind(last).bind(most)))
         }))
     }
 
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
-        let show = query_as(entries(TIME, "idempotency_key = $2"));
-        let show = show.bind(self.queue.clone()).bind(key.to_owned());
-        Box::pin(self.accepting.run(move |connection| {
-            async move { Ok(show.fetch_optional(connection).await?.map(sql::entry)) }.boxed()
-        }))
+        let show = query(entries(TIME, "job_type = $1 AND idempotency_key = $2"));
+        let shown = self.accepting.fetch_all(show.bind(self.queue.clone()).bind(key.to_owned()));
+        Box::pin(shown.map(|rows| Ok(rows?.pop().map(sql::entry))))
     }
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {

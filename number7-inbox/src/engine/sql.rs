@@ -142,9 +142,9 @@ struct Known {
 impl Counted {
     /// The number, counted anew unless that was done not long ago. If it takes too long, it is the one
     /// from before.
-    pub(super) async fn get(
+    pub(super) async fn get<E: Into<InboxError>>(
         &self,
-        count: impl Future<Output = Result<i64, sqlx::Error>>,
+        count: impl Future<Output = Result<i64, E>>,
     ) -> Result<u64, InboxError> {
         /// More than this costs much.
         const CHEAP: Duration = Duration::from_millis(25);
@@ -156,7 +156,7 @@ impl Counted {
             return Ok(known.count);
         }
         let count = match timeout(TOO_LONG, count).await {
-            Ok(count) => count?.try_into().unwrap_or_default(),
+            Ok(count) => count.map_err(Into::into)?.try_into().unwrap_or_default(),
             Err(_) => known.count,
         };
         let took = begun.elapsed();
@@ -220,6 +220,10 @@ pub(super) fn rows(number: usize) -> i64 {
 impl From<sqlx::Error> for InboxError {
     fn from(error: sqlx::Error) -> Self {
         use InboxErrorKind as Kind;
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.as_deref() == Some("53300") {
+            return Self::new(Kind::Unreachable, format!("it has too many connections: {error}"));
+        }
         let kind = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Kind::Unreachable,
             sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut => {
@@ -251,8 +255,12 @@ fn sort(code: &str) -> InboxErrorKind {
             "25006" => Kind::ReadOnly,
             // The limit that is set for each statement.
             "57014" => Kind::TooSlow,
-            // Shutting down, crashed, starting; too many connections.
-            "57P01" | "57P02" | "57P03" | "53300" => Kind::Unreachable,
+            // A conflict, a deadlock, a lock that was not waited for.
+            "40001" | "40P01" | "55P03" => Kind::Busy,
+            // Too many connections; the session was ended.
+            "53300" | "25P03" | "25P04" => Kind::Unreachable,
+            // Shutting down, crashed, starting; the database is gone, the session was idle for long.
+            _ if ["08", "57P"].iter().any(|class| code.starts_with(class)) => Kind::Unreachable,
             // An exception that a trigger raises.
             "P0001" => Kind::Unstorable,
             // A value that is none of its type or its encoding; a constraint; a limit.
@@ -287,7 +295,7 @@ mod tests {
         let count = async |takes, number| {
             let count = async {
                 sleep(millis(takes)).await;
-                Ok(number)
+                Ok::<_, sqlx::Error>(number)
             };
             counted.get(count).await.unwrap()
         };
@@ -322,6 +330,9 @@ mod tests {
             ("query_canceled", "57014", Kind::TooSlow),
             ("admin_shutdown", "57P01", Kind::Unreachable),
             ("too_many_connections", "53300", Kind::Unreachable),
+            ("idle_session_timeout", "57P05", Kind::Unreachable),
+            ("serialization_failure", "40001", Kind::Busy),
+            ("deadlock_detected", "40P01", Kind::Busy),
             ("raise_exception", "P0001", Kind::Unstorable),
             ("untranslatable_character", "22P05", Kind::Unstorable),
             ("check_violation", "23514", Kind::Unstorable),

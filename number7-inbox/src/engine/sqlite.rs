@@ -415,6 +415,8 @@ impl DerefMut for Writer {
 impl TransactionalStore for Db {}
 
 impl Store for Db {
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
     fn finish<'a>(
         connection: &'a mut SqliteConnection,
         task: &'a str,

@@ -1,65 +1,109 @@
-//! A bounded number of connections, even if their users go away.
+//! A bounded number of connections, which the thread of the inbox drives.
 
-use futures_util::future::BoxFuture;
-use sqlx::{
-    AssertSqlSafe, Executor, PgConnection, PgPool, Postgres as Db,
-    pool::PoolConnection,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
-    query::Query,
-    raw_sql,
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
-use tokio::time::timeout;
+use futures_util::TryStreamExt;
+use sqlx::{
+    ConnectOptions, Connection, Either, Execute, Executor, FromRow, PgConnection, Postgres as Db,
+    SqlStr,
+    postgres::{PgArguments, PgConnectOptions, PgRow},
+    query::Query,
+    query_with,
+};
+use tokio::{
+    select,
+    sync::{Semaphore, oneshot},
+    time::{Instant, sleep, timeout},
+};
+use tracing::instrument::WithSubscriber;
 
+use super::{fault::Fault, session};
 use crate::{
     InboxError, InboxErrorKind,
-    engine::{CONNECT_TIMEOUT, STORE_TIMEOUT, in_time},
+    engine::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
 };
 
-/// How many connections acceptance has: 10, as many as sqlx defaults to.
-const ACCEPTING: u32 = 10;
+/// A connection that was used within this time is taken to be alive: 1 second. Others are asked first.
+const FRESH: Duration = Duration::from_secs(1);
 
-/// How many connections workers have: one to claim and record events, and one to renew a lease meanwhile.
-const WORKING: u32 = 2;
+/// How long a connection may need to say that it is alive: 1 second. Then another one is opened.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How old a connection must be for its refusal to be the past's: 1 second. If one that was just opened says
+/// that the server is read-only, then so it is, and each further statement need not open another one.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// How long a connection is kept that nobody uses: 10 minutes, as long as by sqlx's pools.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// How long a connection is kept: 30 minutes, as long as by sqlx's pools.
+const LIFETIME: Duration = Duration::from_secs(1_800);
+
+/// How often idle connections are looked at.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The pauses before something is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A bounded number of connections to a server.
+///
+/// They live on the runtime of the [`Driver`], and so does each operation: a caller whose thread is blocked, or
+/// whose runtime has ended, holds up nobody else. A pool of sqlx' own belongs to whoever uses it, asks the
+/// server before and after each operation, and takes connections back that will not serve.
 #[derive(Clone)]
-pub(super) struct Connections(PgPool);
+pub(super) struct Connections(Arc<Pool>);
+
+struct Pool {
+    driver: Driver,
+    server: Arc<Server>,
+    most: u32,
+    places: Arc<Semaphore>,
+    idle: Mutex<Vec<Live>>,
+}
+
+/// The server behind all connections of an inbox.
+pub(super) struct Server {
+    options: PgConnectOptions,
+    /// Connections from before this moment are to a server that has gone, or will not serve.
+    left: Mutex<Option<Instant>>,
+}
+
+struct Live {
+    connection: PgConnection,
+    opened: Instant,
+    used: Instant,
+}
+
+/// What a statement did.
+#[derive(Default)]
+struct Answered {
+    rows: Vec<PgRow>,
+    affected: u64,
+}
+
+/// It can be run again.
+struct Statement {
+    sql: SqlStr,
+    arguments: PgArguments,
+}
 
 impl Connections {
-    pub(super) fn accepting(options: &PgConnectOptions) -> Self {
-        Self(pool(options, ACCEPTING))
-    }
-
-    pub(super) fn working(options: &PgConnectOptions) -> Self {
-        Self(pool(options, WORKING))
-    }
-
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.0
-    }
-
-    /// Runs an operation on a connection.
-    ///
-    /// Once begun, it goes on even if its caller is gone: the connection keeps its place in the pool while
-    /// the server is busy with it, which the server limits. Otherwise each caller that left early would
-    /// leave a session behind, and the next one would open another.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        operation: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, InboxError>>
-        + Send
-        + 'static,
-    ) -> Result<T, InboxError> {
-        in_time(async {
-            let mut connection = Checkout(Some(self.0.acquire().await?));
-            let running = tokio::spawn(in_time(async move {
-                let answer = operation(connection.get()?).await;
-                connection.check_in();
-                answer
-            }));
-            // It fails only on a panic or without a runtime.
-            running.await.unwrap_or_else(|_| Err(InboxErrorKind::Unreachable.into()))
-        })
-        .await
+    /// At most so many to a server.
+    pub(super) fn new(driver: &Driver, server: &Arc<Server>, most: u32) -> Self {
+        let pool = Arc::new(Pool {
+            driver: driver.clone(),
+            server: Arc::clone(server),
+            most,
+            places: Arc::new(Semaphore::new(most as usize)),
+            idle: Mutex::default(),
+        });
+        driver.runtime().spawn(tidy(Arc::downgrade(&pool)));
+        Self(pool)
     }
 
     /// Runs a statement, and says how many rows it changed.
@@ -67,54 +111,225 @@ impl Connections {
         &self,
         statement: Query<'static, Db, PgArguments>,
     ) -> Result<u64, InboxError> {
-        self.run(|connection| {
-            Box::pin(async { Ok(statement.execute(connection).await?.rows_affected()) })
-        })
-        .await
+        Ok(self.run(statement).await?.affected)
+    }
+
+    /// Runs a statement, and reads its rows.
+    pub(super) async fn fetch_all<R: for<'r> FromRow<'r, PgRow>>(
+        &self,
+        statement: Query<'static, Db, PgArguments>,
+    ) -> Result<Vec<R>, InboxError> {
+        let answered = self.run(statement).await?;
+        Ok(answered.rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+    }
+
+    /// Runs a statement that has one row.
+    pub(super) async fn fetch_one<R: for<'r> FromRow<'r, PgRow>>(
+        &self,
+        statement: Query<'static, Db, PgArguments>,
+    ) -> Result<R, InboxError> {
+        let mut rows = self.fetch_all(statement).await?;
+        Ok(rows.pop().ok_or(sqlx::Error::RowNotFound)?)
+    }
+
+    /// Runs a statement.
+    ///
+    /// Once begun, it goes on even if its caller is gone: the connection keeps its place while the server is
+    /// busy with it, which the server limits. Otherwise each caller that left early would leave a session
+    /// behind, and the next one would open another.
+    async fn run(
+        &self,
+        mut statement: Query<'static, Db, PgArguments>,
+    ) -> Result<Answered, InboxError> {
+        let arguments = statement.take_arguments().map_err(sqlx::Error::Encode)?;
+        let statement =
+            Statement { arguments: arguments.unwrap_or_default(), sql: statement.sql() };
+        let (pool, begun) = (Arc::clone(&self.0), Instant::now());
+        let (mut caller, answer) = oneshot::channel();
+        let operation = async move {
+            let place = timeout(CONNECT_TIMEOUT, pool.places.acquire());
+            let place = select! {
+                biased;
+                () = caller.closed() => return,
+                place = place => place,
+            };
+            let Ok(Ok(_place)) = place else {
+                let text = format!("all {} connections are busy", pool.most);
+                _ = caller.send(Err(InboxError::new(InboxErrorKind::TooSlow, text)));
+                return;
+            };
+            let mut answer = pin!(pool.answer(&statement));
+            select! {
+                biased;
+                answer = &mut answer => drop(caller.send(answer)),
+                () = sleep(STORE_TIMEOUT.saturating_sub(begun.elapsed())) => {
+                    _ = caller.send(Err(InboxErrorKind::TooSlow.into()));
+                    _ = answer.await;
+                }
+            }
+        };
+        self.0.driver.runtime().spawn(operation.with_current_subscriber());
+        // It fails only on a panic.
+        answer.await.unwrap_or_else(|_| Err(InboxErrorKind::Unreachable.into()))
     }
 }
 
-fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        // The server gives up before the client does: a statement that waits for a lock would go on
-        // there, and hold its connection. And it finds rows by an index, whatever it thinks of the
-        // size of a table: a queue that was empty when it last looked may be long by now.
-        .after_connect(|connection, _| {
-            let limit = STORE_TIMEOUT.as_millis() - 500;
-            let set = AssertSqlSafe(format!(
-                "SET statement_timeout = {limit};
-                SET idle_in_transaction_session_timeout = {limit};
-                SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
-            ));
-            Box::pin(async { connection.execute(raw_sql(set)).await.map(drop) })
-        })
-        .connect_lazy_with(options.clone())
-}
-
-/// A connection that goes back to the pool only after an answer. If the network swallows the
-/// answer, it is closed; otherwise it would keep its place for ever.
-struct Checkout(Option<PoolConnection<Db>>);
-
-impl Checkout {
-    fn get(&mut self) -> Result<&mut PgConnection, InboxError> {
-        Ok(self.0.as_mut().ok_or(sqlx::Error::PoolClosed)?)
+impl Server {
+    pub(super) fn new(options: PgConnectOptions) -> Self {
+        Self { options, left: Mutex::default() }
     }
 
-    /// The pool asks the server once more before it takes a connection back, and would wait for
-    /// ever if the network swallows that. Then the connection is closed, and its place is free.
-    fn check_in(mut self) {
-        if let Some(mut connection) = self.0.take() {
-            tokio::spawn(timeout(STORE_TIMEOUT, async move { connection.return_to_pool().await }));
+    /// Leaves all connections that there are. Those that are busy are not taken back.
+    fn leave(&self) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn has_left(&self, connection: &Live) -> bool {
+        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.is_some_and(|left| connection.opened <= left)
+    }
+
+    /// Opens a connection. A server that is starting, or away for a moment, is tried again.
+    async fn connect(&self) -> Result<Live, InboxError> {
+        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let mut last = None;
+        loop {
+            // If it is left meanwhile, this one is left as well.
+            let opened = Instant::now();
+            let left = CONNECT_TIMEOUT.saturating_sub(begun.elapsed());
+            let error = match timeout(left, self.open()).await {
+                Ok(Ok(connection)) => return Ok(Live { connection, opened, used: opened }),
+                Ok(Err(error)) => InboxError::from(error),
+                Err(_) => {
+                    let text = format!("no connection within {CONNECT_TIMEOUT:?}");
+                    let late = InboxError::new(InboxErrorKind::Unreachable, text);
+                    return Err(last.unwrap_or(late));
+                }
+            };
+            let is_over = begun.elapsed() + pause >= CONNECT_TIMEOUT;
+            if is_over || error.kind() != InboxErrorKind::Unreachable {
+                return Err(error);
+            }
+            last = Some(error);
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+
+    async fn open(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        session::set(&mut connection).await?;
+        Ok(connection)
+    }
 }
 
-impl Drop for Checkout {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
+impl Pool {
+    /// Runs a statement, on another connection if the first one will not serve.
+    async fn answer(&self, statement: &Statement) -> Result<Answered, InboxError> {
+        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let (mut live, mut is_first) = (self.take().await?, true);
+        loop {
+            let error = match timeout(STORE_TIMEOUT, statement.run(&mut live.connection)).await {
+                Ok(Ok(answered)) => {
+                    self.give_back(live);
+                    return Ok(answered);
+                }
+                Ok(Err(error)) => error,
+                // A server that is there would have given up before.
+                Err(_) => {
+                    self.leave();
+                    return Err(InboxErrorKind::TooSlow.into());
+                }
+            };
+            let is_young = live.opened.elapsed() < YOUNG;
+            match Fault::of(&error) {
+                Fault::Conflict if begun.elapsed() < CONNECT_TIMEOUT => {
+                    sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+                Fault::OfSession | Fault::OfServer if is_young => self.give_back(live),
+                Fault::Conflict | Fault::OfStatement => self.give_back(live),
+                Fault::OfSession if is_first => {
+                    drop(live);
+                    (live, is_first) = (self.server.connect().await?, false);
+                    continue;
+                }
+                Fault::OfServer if is_first => {
+                    drop(live);
+                    self.leave();
+                    (live, is_first) = (self.server.connect().await?, false);
+                    continue;
+                }
+                Fault::OfSession => {}
+                Fault::OfServer | Fault::Broken => self.leave(),
+            }
+            return Err(error.into());
         }
     }
+
+    /// A connection that serves, as far as one can tell.
+    async fn take(&self) -> Result<Live, InboxError> {
+        loop {
+            let idle = self.idle().pop();
+            let Some(mut live) = idle else { return self.server.connect().await };
+            if self.server.has_left(&live) || live.opened.elapsed() > LIFETIME {
+                continue;
+            }
+            if live.used.elapsed() < FRESH {
+                return Ok(live);
+            }
+            match timeout(PING_TIMEOUT, live.connection.ping()).await {
+                Ok(Ok(())) => return Ok(live),
+                _ => self.leave(),
+            }
+        }
+    }
+
+    fn give_back(&self, mut live: Live) {
+        live.used = Instant::now();
+        if !self.server.has_left(&live) {
+            self.idle().push(live);
+        }
+    }
+
+    fn leave(&self) {
+        self.server.leave();
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Live>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Statement {
+    async fn run(&self, connection: &mut PgConnection) -> Result<Answered, sqlx::Error> {
+        let query = query_with(self.sql.clone(), self.arguments.clone());
+        let mut answer = connection.fetch_many(query);
+        let mut answered = Answered::default();
+        while let Some(part) = answer.try_next().await? {
+            match part {
+                Either::Left(done) => answered.affected += done.rows_affected(),
+                Either::Right(row) => answered.rows.push(row),
+            }
+        }
+        Ok(answered)
+    }
+}
+
+/// Closes what nobody has used for long.
+async fn tidy(pool: Weak<Pool>) {
+    loop {
+        sleep(TIDY_INTERVAL).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.idle().retain(|live| live.used.elapsed() < IDLE && !pool.server.has_left(live));
+    }
+}
+
+/// Between half and all of a pause, so that those which collided do not meet again.
+fn jittered(pause: Duration) -> Duration {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let part = f64::from(nanos.unwrap_or_default().subsec_nanos() % 1_000) / 1_000.0;
+    pause.mul_f64(0.5 + part / 2.0)
 }

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use sqlx::{query, query_as};
+use sqlx::query;
 
-use super::Postgres;
+use super::{LIST_STEP, Postgres};
 use crate::engine::{
     Answer,
     expected::{
         Expectations, Expected, JobPlace, LOOK_UP_AGAIN, LOOK_UP_EVERY, LookedUp, MOST_LOOKED_UP,
         OverdueRow, Rest, Taken,
     },
+    sql,
 };
 
 /// Made once, by one process; it takes no lock if it exists already. The keys of both events that settle a
@@ -134,30 +135,34 @@ impl Expectations for Postgres {
     }
 
     fn look_up(&self) -> Answer<'_, LookedUp> {
-        let look_up = query_as(LOOK_UP).bind(self.queue.clone()).bind(i64::from(MOST_LOOKED_UP));
+        let look_up = query(LOOK_UP).bind(self.queue.clone()).bind(i64::from(MOST_LOOKED_UP));
         let look_up = look_up.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY));
-        Box::pin(self.accepting.run(move |connection| {
-            async move {
-                let found: Vec<(String, bool)> = look_up.fetch_all(connection).await?;
-                let is_more = found.len() == MOST_LOOKED_UP as usize;
-                let overdue = found.into_iter().filter(|(_, is_new)| *is_new);
-                Ok(LookedUp { overdue: overdue.map(|(job, _)| job).collect(), is_more })
-            }
-            .boxed()
-        }))
+        Box::pin(async move {
+            let found: Vec<(String, bool)> = self.accepting.fetch_all(look_up).await?;
+            let is_more = found.len() == MOST_LOOKED_UP as usize;
+            let overdue = found.into_iter().filter(|(_, is_new)| *is_new);
+            Ok(LookedUp { overdue: overdue.map(|(job, _)| job).collect(), is_more })
+        })
     }
 
     fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
-        let (due, job) = after.unwrap_or_default();
-        let overdue = query_as(OVERDUE).bind(self.queue.clone()).bind(due).bind(job);
-        let overdue = overdue.bind(i64::from(most));
-        Box::pin(self.accepting.run(move |connection| {
-            async move {
-                let rows: Vec<(String, i64, i64, bool)> = overdue.fetch_all(connection).await?;
-                Ok(rows.into_iter().map(OverdueRow::from).collect())
+        Box::pin(async move {
+            let (mut after, mut overdue) = (after.unwrap_or_default(), Vec::<OverdueRow>::new());
+            loop {
+                let step = (most as usize - overdue.len()).min(LIST_STEP as usize);
+                let page = query(OVERDUE).bind(self.queue.clone()).bind(after.0).bind(after.1);
+                let page: Vec<(String, i64, i64, bool)> =
+                    self.accepting.fetch_all(page.bind(sql::rows(step))).await?;
+                let is_last = page.len() < step;
+                overdue.extend(page.into_iter().map(OverdueRow::from));
+                match overdue.last() {
+                    Some(row) if !is_last && overdue.len() < most as usize => {
+                        after = (row.due, row.job.clone());
+                    }
+                    _ => return Ok(overdue),
+                }
             }
-            .boxed()
-        }))
+        })
     }
 
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
@@ -171,15 +176,12 @@ impl Expectations for Postgres {
     }
 
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
-        let take = query_as(TAKE).bind(self.queue.clone()).bind(i64::from(most));
+        let take = query(TAKE).bind(self.queue.clone()).bind(i64::from(most));
         let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
-        Box::pin(self.accepting.run(move |connection| {
-            async move {
-                let taken: Vec<(String, bool, i64)> = take.fetch_all(connection).await?;
-                Ok(taken.into_iter().map(Taken::from).collect())
-            }
-            .boxed()
-        }))
+        Box::pin(async move {
+            let taken: Vec<(String, bool, i64)> = self.accepting.fetch_all(take).await?;
+            Ok(taken.into_iter().map(Taken::from).collect())
+        })
     }
 }
 
