@@ -27,7 +27,7 @@ impl InboxError {
     }
 
     /// The same for another caller: a source is not to be cloned, so its text stands for it.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "redis"))]
     pub(crate) fn copy(&self) -> Self {
         let source = self.source.as_ref().map(|source| source.to_string().into());
         Self { kind: self.kind, source }

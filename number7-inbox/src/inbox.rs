@@ -21,7 +21,7 @@ const QUEUE: &str = "number7";
 /// How long a job can be expected: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How many entries are read at a time if most may not be wanted.
+/// How many entries are read at a time, so that nobody else waits for long however many are wanted.
 const CHUNK: u32 = 500;
 
 /// How long the name of an inbox can be, in bytes.
@@ -353,9 +353,10 @@ impl Inbox {
         let after = after.map(|cursor| cursor.place(state.name())).transpose()?;
         let mut after = after.map(str::to_owned);
         let mut entries: Vec<Entry> = Vec::new();
-        // One more, to know whether there is a next page.
-        let at_once = if filter.takes_all() { limit.saturating_add(1) } else { CHUNK };
         loop {
+            // One more, to know whether there is a next page.
+            let wanted = limit.saturating_add(1).saturating_sub(count(&entries));
+            let at_once = if filter.takes_all() { wanted.min(CHUNK) } else { CHUNK };
             let (found, next) = engine.list(state, after.as_deref(), at_once).await?;
             for entry in found.into_iter().filter(|entry| filter.takes(entry)) {
                 if entries.len() == limit as usize {
@@ -490,14 +491,23 @@ impl Inbox {
         limit: u32,
     ) -> Result<Page<OverdueJob>, InboxError> {
         assert!(limit > 0, "a page of no entries is no page");
-        let after = after.map(overdue::place).transpose()?;
-        // One more, to know whether there is a next page.
-        let rows = self.engine().overdue(after, limit.saturating_add(1)).await?;
-        let is_more = rows.len() > limit as usize;
-        let jobs = rows.into_iter().take(limit as usize).map(OverdueJob::new);
-        let entries: Vec<_> = jobs.collect();
-        let next = entries.last().filter(|_| is_more).map(OverdueJob::cursor);
-        Ok(Page { entries, next })
+        let engine = self.engine();
+        let mut after = after.map(overdue::place).transpose()?;
+        let mut entries: Vec<OverdueJob> = Vec::new();
+        loop {
+            // One more, to know whether there is a next page.
+            let at_once = limit.saturating_add(1).saturating_sub(count(&entries)).min(CHUNK);
+            let rows = engine.overdue(after, at_once).await?;
+            let is_last = count(&rows) < at_once;
+            after = rows.last().map(|row| (row.due, row.job.clone()));
+            entries.extend(rows.into_iter().map(OverdueJob::new));
+            let is_more = count(&entries) > limit;
+            if is_more || is_last {
+                entries.truncate(limit as usize);
+                let next = entries.last().filter(|_| is_more).map(OverdueJob::cursor);
+                return Ok(Page { entries, next });
+            }
+        }
     }
 
     /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
@@ -536,7 +546,7 @@ impl Inbox {
     #[must_use]
     pub fn redis_storage(&self) -> Option<apalis_redis::RedisStorage<crate::StoredEvent>> {
         match &self.store {
-            Store::Redis(redis) => Some(redis.storage()),
+            Store::Redis(redis) => redis.storage(),
             #[allow(unreachable_patterns, reason = "where this is the only engine")]
             _ => None,
         }
@@ -554,6 +564,11 @@ impl Inbox {
             Store::Test(engine) => Arc::clone(engine),
         }
     }
+}
+
+/// How many there are, which is at most a limit.
+fn count<T>(of: &[T]) -> u32 {
+    of.len().try_into().unwrap_or(u32::MAX)
 }
 
 /// The path of a `sqlite:` URL.

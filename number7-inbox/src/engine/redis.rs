@@ -1,73 +1,83 @@
 //! One server that keeps all in memory and, configured well, on its disk: for several machines.
 
-/// A script, and its digest, once.
-macro_rules! script {
-    ($name:literal) => {{
-        static SCRIPT: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
-            redis::Script::new(include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/src/engine/redis/",
-                $name,
-                ".lua"
-            )))
-        });
-        SCRIPT.prepare_invoke()
-    }};
-}
-
 mod expected;
+mod link;
+mod replicas;
+mod script;
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    collections::HashMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use apalis_redis::{Config, RedisStorage};
 use number7_core::{Acceptance, Record};
 use redis::{
-    Client, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
+    Client, Cmd, FromRedisValue, RedisError, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    from_redis_value,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 use ulid::Ulid;
 
+use self::{
+    link::{Link, code},
+    replicas::{Replicas, Replicated},
+    script::{Call, script},
+};
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, Number, SERVICE, SWEEP_STEP,
-    Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, Number, SERVICE, STORE_TIMEOUT,
+    SWEEP_STEP, Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
     history::{DISCARDED, History, LOST, REQUEUED},
 };
 
+/// How long opening may take, with all that is asked of the server then.
+const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_millis(500));
+
+/// How many rows one script goes through, so that nobody else waits for long.
+const STEP: usize = 500;
+
 /// The list of queues that apalis' tools read.
 const QUEUES: &str = "core:apalis:queues:list";
 
-/// A list or set of tasks: its name, its key, and the lowest and highest score in a sorted set.
-type List = (String, String, &'static str, &'static str);
+/// A list or sorted set of tasks: its name, its key, and the lowest and highest score in a sorted set.
+type List = (&'static str, String, &'static str, &'static str);
 
 pub(crate) struct Redis {
     server: Arc<Server>,
     config: Config,
 }
 
-/// The connection to one server.
+/// One server, and what drives its connections.
 struct Server {
-    client: Client,
-    connection: RwLock<ConnectionManager>,
     driver: Driver,
+    client: Client,
+    link: Link,
+    /// Where the writes go that wait for replicas, if any do.
+    replicated: Option<Arc<Replicated>>,
 }
 
 impl Redis {
     pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
-        let client = Client::open(url)?;
-        let connect = async || Ok(client.get_connection_manager_with_config(settings()).await?);
-        let connection = RwLock::new(super::open(connect).await?);
-        let redis =
-            Self::of(Arc::new(Server { client, connection, driver: Driver::start()? }), &queue);
-        redis.refuse_cluster().await?;
-        redis.warn_if_not_durable().await;
-        Ok(redis)
+        let (client, replicas) = (Client::open(url)?, Replicas::of_url(url)?);
+        let driver = Driver::start()?;
+        let link = Link::start(client.clone(), &driver);
+        let replicated = replicas.map(|replicas| {
+            let link = Link::start(client.clone(), &driver);
+            Arc::new(Replicated::start(replicas, link, &driver))
+        });
+        let redis = Self::of(Arc::new(Server { driver, client, link, replicated }), &queue);
+        let checked = redis.check(replicas.map_or(0, |replicas| replicas.count));
+        let opened =
+            redis.server.driver.run(async move { Ok(timeout(OPEN_TIMEOUT, checked).await) });
+        match opened.await? {
+            Ok(checked) => checked.map(|()| redis),
+            Err(_) => Err(InboxErrorKind::TooSlow.into()),
+        }
     }
 
     fn of(server: Arc<Server>, queue: &str) -> Self {
@@ -79,46 +89,28 @@ impl Redis {
         Self::of(Arc::clone(&self.server), &queue)
     }
 
-    /// The storage for apalis' tools.
-    pub(crate) fn storage(&self) -> RedisStorage<StoredEvent> {
-        RedisStorage::new(self.server.connection()).with_config(self.config.clone())
+    /// The storage for apalis' tools, with a connection of its own.
+    pub(crate) fn storage(&self) -> Option<RedisStorage<StoredEvent>> {
+        let settings = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(CONNECT_TIMEOUT));
+        let client = self.server.client.clone();
+        let connection = ConnectionManager::new_lazy_with_config(client, settings).ok()?;
+        Some(RedisStorage::new(connection).with_config(self.config.clone()))
     }
 
-    /// A cluster takes no script whose keys are in several slots: better that it says so now.
-    async fn refuse_cluster(&self) -> Result<(), InboxError> {
+    /// Looks at a server that is being opened, and waits for one that is starting.
+    fn check(&self, replicas: usize) -> impl Future<Output = Result<(), InboxError>> + use<> {
+        let link = self.server.link.clone();
         let mut probe = redis::cmd("EVAL");
         probe.arg("return 1").arg(3).arg(self.keys()).arg(self.config.job_data_hash());
         probe.arg(self.config.active_jobs_list());
-        let probed = self
-            .server
-            .in_time(async |mut connection| Ok(probe.query_async::<()>(&mut connection).await));
-        match probed.await? {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::CrossSlot) => {
-                let text = "this is a Redis Cluster, where the keys of an inbox cannot be together: \
-                    use a server, or servers with Sentinel";
-                Err(InboxError::new(InboxErrorKind::Refused, text))
-            }
-            probed => Ok(probed?),
-        }
-    }
-
-    /// Managed servers may not show their settings; then nothing is said.
-    async fn warn_if_not_durable(&self) {
-        let should =
-            [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];
-        for (setting, good) in should {
-            let shown: Result<Vec<String>, RedisError> = redis::cmd("CONFIG")
-                .arg("GET")
-                .arg(setting)
-                .query_async(&mut self.server.connection())
-                .await;
-            match shown.as_deref() {
-                Ok([_, value]) if value != good => tracing::warn!(
-                    target: "number7", setting, value,
-                    "Redis may lose accepted events: set {setting} to {good}"
-                ),
-                _ => {}
-            }
+        async move {
+            link.opened().await?;
+            refuse_cluster(&link, probe).await?;
+            warn_if_not_durable(&link).await;
+            warn_of_replicas(&link, replicas).await;
+            Ok(())
         }
     }
 
@@ -136,22 +128,13 @@ impl Redis {
         keep.arg(self.meta(task)).arg("idempotency_key").arg(&key);
         let kept = self
             .server
-            .in_time(async |mut connection| Ok(keep.query_async::<()>(&mut connection).await?));
-        let kept = kept
+            .command::<()>(keep)
             .await
             .map_or_else(|error| format!(", without its key: {error}"), |()| String::new());
         tracing::error!(
             target: "number7", task, key,
-            "the metadata of an event was evicted from Redis, or deleted; it is a dead letter{kept}"
+            "the metadata of an event was damaged, evicted from Redis, or deleted; it is a dead letter{kept}"
         );
-    }
-
-    async fn invoke<T: FromRedisValue>(
-        &self,
-        script: &ScriptInvocation<'_>,
-    ) -> Result<T, InboxError> {
-        let invoke = async |mut connection| Ok(script.invoke_async(&mut connection).await?);
-        self.server.in_time(invoke).await
     }
 
     fn meta(&self, task: &str) -> String {
@@ -187,32 +170,26 @@ impl Redis {
         self.key("finished")
     }
 
+    /// The tasks that workers have claimed, by the time when these last renewed their leases.
+    fn claims(&self) -> String {
+        self.key("claims")
+    }
+
     /// Where the events of a state are: the name of the place, its key, and the range of scores.
-    async fn lists(&self, state: State) -> Result<Vec<List>, InboxError> {
-        let list = |name: &str, key, low, high| (name.to_owned(), key, low, high);
-        Ok(match state {
+    fn lists(&self, state: State) -> Vec<List> {
+        match state {
             State::Due => vec![
                 // Workers move events from the delayed list to the active one meanwhile. In this order,
                 // such an event may be listed twice, but is never left out.
-                list("delayed", self.delayed(), "-inf", "now"),
-                list("suspects", self.suspects(), "", ""),
-                list("active", self.config.active_jobs_list(), "", ""),
+                ("delayed", self.delayed(), "-inf", "now"),
+                ("suspects", self.suspects(), "", ""),
+                ("active", self.config.active_jobs_list(), "", ""),
             ],
-            State::Later => vec![list("delayed", self.delayed(), "(now", "+inf")],
-            State::InHand => {
-                let mut workers = redis::cmd("ZRANGE");
-                workers.arg(self.config.workers_set()).arg(0).arg(-1);
-                let workers = self.server.in_time(async |mut connection| {
-                    Ok(workers.query_async::<Vec<String>>(&mut connection).await?)
-                });
-                let mut workers = workers.await?;
-                workers.sort();
-                let list = |name: String| (name.clone(), self.claimed(&name), "", "");
-                workers.into_iter().map(list).collect()
-            }
-            State::Done => vec![list("finished", self.finished(), "-inf", "+inf")],
-            State::Dead => vec![list("dead-letters", self.dead(), "-inf", "+inf")],
-        })
+            State::Later => vec![("delayed", self.delayed(), "(now", "+inf")],
+            State::InHand => vec![("claims", self.claims(), "-inf", "+inf")],
+            State::Done => vec![("finished", self.finished(), "-inf", "+inf")],
+            State::Dead => vec![("dead-letters", self.dead(), "-inf", "+inf")],
+        }
     }
 
     fn dead(&self) -> String {
@@ -225,39 +202,96 @@ impl Redis {
 }
 
 impl Server {
-    fn connection(&self) -> ConnectionManager {
-        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Calls a script.
+    async fn call<T: FromRedisValue>(&self, call: &mut Call) -> Result<T, InboxError> {
+        let (link, call) = (self.link.clone(), call.take());
+        let called = self.driver.run(async move { link.run(|to| call.make(to)).await });
+        read(called.await?)
     }
 
-    /// Bounds an operation. The manager keeps a connection that never answers because the network
-    /// swallowed it, and one to a demoted server whose address now leads to another. After such an
-    /// error, this makes a new connection.
-    async fn in_time<T, F>(
-        &self,
-        operation: impl FnOnce(ConnectionManager) -> F,
-    ) -> Result<T, InboxError>
-    where
-        F: Future<Output = Result<T, InboxError>>,
-    {
-        let answer = in_time(operation(self.connection())).await;
-        let is_useless = |error: &InboxError| {
-            matches!(error.kind(), InboxErrorKind::TooSlow | InboxErrorKind::ReadOnly)
-        };
-        if answer.as_ref().is_err_and(is_useless) {
-            let fresh = ConnectionManager::new_lazy_with_config(self.client.clone(), settings())?;
-            *self.connection.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        }
-        answer
+    /// Calls a script whose writes are confirmed only when the replicas have them, if there are to be any.
+    async fn call_safely<T: FromRedisValue>(&self, call: &mut Call) -> Result<T, InboxError> {
+        let Some(replicated) = self.replicated.clone() else { return self.call(call).await };
+        let call = call.take();
+        read(self.driver.run(async move { in_time(replicated.write(call)).await }).await?)
+    }
+
+    /// Whether writes wait for replicas, for a script.
+    fn waits(&self) -> u8 {
+        self.replicated.is_some().into()
+    }
+
+    async fn command<T: FromRedisValue>(&self, command: Cmd) -> Result<T, InboxError> {
+        let link = self.link.clone();
+        read(self.driver.run(async move { ask(&link, command).await }).await?)
     }
 }
 
-fn settings() -> ConnectionManagerConfig {
-    // An operation that finds no connection fails with the reason, and the next one tries again.
-    // The half second that redis waits by itself is too little for a disk that has to sync.
-    ConnectionManagerConfig::new()
-        .set_number_of_retries(0)
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(CONNECT_TIMEOUT))
+async fn ask(link: &Link, command: Cmd) -> Result<Value, InboxError> {
+    link.run(async |mut connection| command.query_async(&mut connection).await).await
+}
+
+fn read<T: FromRedisValue>(value: Value) -> Result<T, InboxError> {
+    Ok(from_redis_value(value).map_err(RedisError::from)?)
+}
+
+/// A cluster takes no script whose keys are in several slots: better that it says so now.
+async fn refuse_cluster(link: &Link, probe: Cmd) -> Result<(), InboxError> {
+    let probed = link.run(async |mut connection| match probe.exec_async(&mut connection).await {
+        Err(error) if code(&error) == Some("CROSSSLOT") => Ok(true),
+        probed => probed.map(|()| false),
+    });
+    match probed.await? {
+        true => {
+            let text = "this is a Redis Cluster, where the keys of an inbox cannot be together: use one \
+                server, or one with replicas and wait_replicas in its URL";
+            Err(InboxError::new(InboxErrorKind::Refused, text))
+        }
+        false => Ok(()),
+    }
+}
+
+/// Managed servers may not show their settings; then nothing is said.
+async fn warn_if_not_durable(link: &Link) {
+    let should =
+        [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];
+    for (setting, good) in should {
+        let mut get = redis::cmd("CONFIG");
+        get.arg("GET").arg(setting);
+        let shown = ask(link, get).await.and_then(read::<HashMap<String, String>>);
+        if let Some(value) = shown.ok().and_then(|mut shown| shown.remove(setting))
+            && value != good
+        {
+            tracing::warn!(
+                target: "number7", setting, value,
+                "Redis may lose accepted events: set {setting} to {good}"
+            );
+        }
+    }
+}
+
+/// A server confirms a write before its replicas have it, unless it is told to wait.
+async fn warn_of_replicas(link: &Link, wanted: usize) {
+    let mut info = redis::cmd("INFO");
+    info.arg("replication");
+    let Ok(info) = ask(link, info).await.and_then(read::<String>) else { return };
+    let connected = info.lines().find_map(|line| line.strip_prefix("connected_slaves:"));
+    let Some(connected) = connected.and_then(|count| count.trim().parse::<usize>().ok()) else {
+        return;
+    };
+    if wanted == 0 && connected > 0 {
+        tracing::warn!(
+            target: "number7", connected,
+            "this Redis has replicas, and nothing waits for them: a failover may lose accepted events. Add \
+            ?wait_replicas=1 to its URL"
+        );
+    } else if wanted > connected {
+        tracing::warn!(
+            target: "number7", connected, wanted,
+            "this Redis has fewer replicas than wait_replicas in its URL: nothing is accepted before they are \
+            connected"
+        );
+    }
 }
 
 impl Engine for Redis {
@@ -272,8 +306,8 @@ impl Engine for Redis {
             script.key(self.keys()).key(self.config.job_data_hash()).key(self.meta(&task));
             script.key(self.config.active_jobs_list());
             script.arg(event.key).arg(task).arg(&*event.json).arg(DEFAULT_ATTEMPTS);
-            script.arg(event.origin.name());
-            match self.invoke(&script).await? {
+            script.arg(event.origin.name()).arg(self.server.waits());
+            match self.server.call_safely(&mut script).await? {
                 0 => Ok(Acceptance::Duplicate),
                 _ => Ok(Acceptance::New),
             }
@@ -285,27 +319,23 @@ impl Engine for Redis {
         type ClaimRow = (String, u32, u32, String, Vec<u8>, Text, Text, bool);
         type Damaged = Vec<(String, Option<Vec<u8>>, Option<String>)>;
         Box::pin(async move {
-            let mut script = script!("turn");
+            let mut script = script!("fields", "turn");
             script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
             script.key(self.config.job_data_hash()).key(self.claimed(turn.worker));
             script.key(self.finished()).key(self.dead()).key(self.keys());
-            script
-                .key(self.config.workers_set())
-                .arg(turn.worker)
-                .arg(self.meta(""))
-                .arg(SWEEP_STEP)
-                .arg(turn.most);
-            script.arg(u8::from(turn.suspect));
+            script.key(self.config.workers_set()).key(self.claims());
+            script.arg(turn.worker).arg(self.meta("")).arg(SWEEP_STEP).arg(turn.most);
+            script.arg(u8::from(turn.suspect)).arg(millis(turn.lease));
             for end in turn.ends {
-                let rest = u64::try_from(end.outcome.delay().as_millis()).unwrap_or(u64::MAX);
+                let rest = millis(end.outcome.delay());
                 let Number { of_all, uncounted } = end.after();
                 script.arg(&end.task).arg(end.number.of_all).arg(end.outcome.status());
                 script.arg(end.outcome.error().unwrap_or_default()).arg(rest);
                 script.arg(of_all).arg(uncounted);
                 script.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, claims, damaged): (_, Vec<ClaimRow>, Damaged) =
-                self.invoke(&script).await?;
+            let (ended, claims, damaged, is_live): (_, Vec<ClaimRow>, Damaged, bool) =
+                self.server.call(&mut script).await?;
             for (task, json, key) in damaged {
                 self.set_aside(&task, json, key).await;
             }
@@ -322,32 +352,40 @@ impl Engine for Redis {
                 }
             };
             let claimed = claims.into_iter().map(claim).collect();
-            Ok(Turned { ended, claimed, is_lapsed: false })
+            Ok(Turned { ended, claimed, is_lapsed: !is_live })
         })
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
         Box::pin(async move {
-            let mut script = script!("keep_alive");
-            script.key(self.config.workers_set()).key(self.metadata(worker)).key(QUEUES);
-            script.key(self.claimed(worker));
-            script.arg(worker).arg(SERVICE).arg(self.meta(""));
-            self.invoke(&script).await
+            let (mut cursor, mut all) = (0_u64, Vec::new());
+            loop {
+                let mut script = script!("fields", "keep_alive");
+                script.key(self.config.workers_set()).key(self.metadata(worker)).key(QUEUES);
+                script.key(self.claimed(worker)).key(self.claims());
+                script.arg(worker).arg(SERVICE).arg(self.meta("")).arg(cursor).arg(STEP / 2);
+                let (next, held): (u64, Vec<Held>) = self.server.call(&mut script).await?;
+                all.extend(held);
+                cursor = next;
+                if cursor == 0 {
+                    return Ok(all);
+                }
+            }
         })
     }
 
     fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
         Box::pin(async move {
-            if held.is_empty() {
-                return Ok(());
+            for held in held.chunks(STEP) {
+                let mut script = script!("fields", "release");
+                script.key(self.claimed(worker)).key(self.config.active_jobs_list());
+                script.key(self.claims()).arg(self.meta(""));
+                for (task, since) in held {
+                    script.arg(task).arg(since);
+                }
+                self.server.call::<()>(&mut script).await?;
             }
-            let mut script = script!("release");
-            script.key(self.claimed(worker)).key(self.config.active_jobs_list());
-            script.arg(self.meta(""));
-            for (task, since) in held {
-                script.arg(task).arg(since);
-            }
-            self.invoke(&script).await
+            Ok(())
         })
     }
 
@@ -356,18 +394,30 @@ impl Engine for Redis {
             let mut script = script!("forget");
             script.key(self.claimed(worker)).key(self.config.workers_set());
             script.key(self.metadata(worker)).arg(worker);
-            self.invoke(&script).await
+            self.server.call(&mut script).await
         })
     }
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
         Box::pin(async move {
-            let mut script = script!("reap");
-            script.key(self.config.workers_set()).key(self.config.active_jobs_list());
-            script.key(self.suspects()).arg(lease.as_secs()).arg(WORKER_PREFIX);
-            script.arg(self.claimed("")).arg(self.metadata("")).arg(self.meta(""));
-            script.arg(suspect_after).arg(LOST);
-            self.invoke(&script).await
+            let mut reaped = 0;
+            loop {
+                let mut script = script!("fields", "note", "reap");
+                script.key(self.claims()).key(self.config.workers_set());
+                script.key(self.config.active_jobs_list()).key(self.suspects());
+                script.arg(millis(lease)).arg(WORKER_PREFIX).arg(self.claimed(""));
+                script
+                    .arg(self.metadata(""))
+                    .arg(self.meta(""))
+                    .arg(suspect_after)
+                    .arg(LOST)
+                    .arg(STEP);
+                let (some, is_more): (u64, bool) = self.server.call(&mut script).await?;
+                reaped += some;
+                if !is_more {
+                    return Ok(reaped);
+                }
+            }
         })
     }
 
@@ -376,11 +426,10 @@ impl Engine for Redis {
             let mut swept = 0;
             for (from, retention) in [(self.finished(), Some(retention)), (self.dead(), of_dead)] {
                 let Some(retention) = retention else { continue };
-                let mut script = script!("sweep");
+                let mut script = script!("fields", "sweep");
                 script.key(from).key(self.keys()).key(self.config.job_data_hash());
-                let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-                script.arg(retention).arg(SWEEP_STEP).arg(self.meta(""));
-                swept += self.invoke::<u64>(&script).await?;
+                script.arg(millis(retention)).arg(SWEEP_STEP).arg(self.meta(""));
+                swept += self.server.call::<u64>(&mut script).await?;
             }
             Ok(swept)
         })
@@ -391,20 +440,18 @@ impl Engine for Redis {
             // A command that writes, which a replica refuses, and that changes nothing.
             let mut write = redis::cmd("DEL");
             write.arg(self.key("ping"));
-            self.server
-                .in_time(async |mut connection| Ok(write.query_async(&mut connection).await?))
-                .await
+            self.server.command(write).await
         })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async move {
-            let mut script = script!("stats");
+            let mut script = script!("fields", "stats");
             script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
             script.key(self.finished()).key(self.dead()).key(self.config.workers_set());
-            script.key(self.overdue_jobs()).arg(self.claimed("")).arg(self.meta(""));
+            script.key(self.overdue_jobs()).key(self.claims()).arg(self.meta(""));
             let (due, later, in_hand, done, dead, oldest, workers, overdue, oldest_job) =
-                self.invoke(&script).await?;
+                self.server.call(&mut script).await?;
             let oldest_due = Duration::from_millis(oldest);
             let oldest_overdue = Duration::from_millis(oldest_job);
             Ok(Stats {
@@ -421,40 +468,34 @@ impl Engine for Redis {
         })
     }
 
-    /// A cursor is the list, the score there, and the task: `dead-letters.1764042311000.01K…`.
+    /// A cursor is the list, the place there, and the task: `dead-letters.1764042311000.01K…`.
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
         Box::pin(async move {
-            let lists = self.lists(state).await?;
+            let lists = self.lists(state);
             let (mut number, mut place) = (0, (String::new(), String::new()));
             if let Some(cursor) = after {
                 let mut parts = cursor.splitn(3, '.');
                 let mut part = || parts.next().map(str::to_owned).ok_or_else(no_cursor);
-                let (list, score, task) = (part()?, part()?, part()?);
-                match lists.iter().position(|(name, ..)| *name == list) {
-                    Some(found) => (number, place) = (found, (score, task)),
-                    // The list of a worker that is gone: go on with the next in order.
-                    None if state == State::InHand => {
-                        number = lists.partition_point(|(name, ..)| *name < list);
-                    }
-                    None => return Err(no_cursor()),
-                }
+                let list = part()?;
+                number = lists.iter().position(|(name, ..)| *name == list).ok_or_else(no_cursor)?;
+                place = (part()?, part()?);
             }
             let (mut entries, most) = (Vec::new(), most as usize);
             while let Some((name, key, low, high)) = lists.get(number) {
-                let mut script = script!("list");
+                let mut script = script!("fields", "before", "list");
                 script.key(key).key(self.config.job_data_hash()).key(self.config.workers_set());
-                script.arg(self.meta(""));
-                script.arg(most - entries.len()).arg(place.1).arg(place.0).arg(low).arg(high);
-                let (found, last): Rows = self.invoke(&script).await?;
-                entries.extend(found.into_iter().map(|(score, row)| {
+                script.arg(self.meta("")).arg((most - entries.len()).min(STEP));
+                script.arg(place.1).arg(place.0).arg(low).arg(high);
+                let (found, last): Rows = self.server.call(&mut script).await?;
+                entries.extend(found.into_iter().map(|(place, row)| {
                     let entry = entry(row, state);
-                    Entry { place: format!("{name}.{score}.{}", entry.task), ..entry }
+                    Entry { place: format!("{name}.{place}.{}", entry.task), ..entry }
                 }));
-                if let Some((score, task)) = last {
+                if let Some((at, task)) = last {
                     if entries.len() >= most {
-                        return Ok((entries, Some(format!("{name}.{score}.{task}"))));
+                        return Ok((entries, Some(format!("{name}.{at}.{task}"))));
                     }
-                    place = (score, task);
+                    place = (at, task);
                 } else {
                     (number, place) = (number + 1, Default::default());
                 }
@@ -465,10 +506,10 @@ impl Engine for Redis {
 
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
         Box::pin(async move {
-            let mut script = script!("show");
+            let mut script = script!("fields", "show");
             script.key(self.keys()).key(self.config.job_data_hash());
             script.key(self.config.workers_set()).arg(self.meta("")).arg(key);
-            let found: Option<(Row, String)> = self.invoke(&script).await?;
+            let found: Option<(Row, String)> = self.server.call(&mut script).await?;
             Ok(found.and_then(|(row, name)| {
                 let state = State::ALL.into_iter().find(|state| state.name() == name)?;
                 Some(entry(row, state))
@@ -478,19 +519,23 @@ impl Engine for Redis {
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
         Box::pin(async move {
-            let mut script = script!("requeue");
-            script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
-            script.arg(self.meta("")).arg(REQUEUED).arg(keys);
-            self.invoke(&script).await
+            let mut requeued = 0;
+            for keys in keys.chunks(STEP) {
+                let mut script = script!("fields", "note", "requeue");
+                script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
+                script.arg(self.meta("")).arg(REQUEUED).arg(keys);
+                requeued += self.server.call::<u64>(&mut script).await?;
+            }
+            Ok(requeued)
         })
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            let mut script = script!("discard");
+            let mut script = script!("fields", "note", "discard");
             script.key(self.keys()).key(self.dead()).key(self.finished());
             script.arg(key).arg(self.meta("")).arg(DISCARDED);
-            self.invoke(&script).await
+            self.server.call(&mut script).await
         })
     }
 }
@@ -499,8 +544,7 @@ impl Engine for Redis {
 /// the second when its worker was last heard of, and its origin.
 type Row = (String, String, Vec<u8>, u32, u64, Option<String>, Option<u64>, Option<String>);
 
-/// Entries, each with its score or nothing, and where there are more: the score and the task of the
-/// last one.
+/// Entries, each with its place, and where there are more: the place and the task of the last one.
 type Rows = (Vec<(String, Row)>, Option<(String, String)>);
 
 fn entry(row: Row, state: State) -> Entry {
@@ -519,25 +563,8 @@ fn entry(row: Row, state: State) -> Entry {
     }
 }
 
-/// What redis says, sorted.
-impl From<RedisError> for InboxError {
-    fn from(error: RedisError) -> Self {
-        let kind = match error.kind() {
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => InboxErrorKind::ReadOnly,
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::TryAgain,
-            ) => InboxErrorKind::Unreachable,
-            _ if error.code() == Some("OOM") => InboxErrorKind::Full,
-            // The disk of the append-only file or the snapshot is full or broken.
-            _ if error.code() == Some("MISCONF") => InboxErrorKind::Full,
-            _ if error.is_timeout() => InboxErrorKind::TooSlow,
-            _ if error.is_io_error() || error.is_connection_dropped() => {
-                InboxErrorKind::Unreachable
-            }
-            _ => InboxErrorKind::Refused,
-        };
-        Self::new(kind, error)
-    }
+/// As milliseconds, of which no script has more than it can count on from now.
+fn millis(duration: Duration) -> u64 {
+    const CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+    u64::try_from(duration.as_millis()).unwrap_or(CENTURY).min(CENTURY)
 }

@@ -6,9 +6,8 @@ if not task or redis.call('ZREM', KEYS[2], task) == 0 then return 0 end
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 local meta = ARGV[2] .. task
-redis.call('HSET', meta, 'status', 'Done', 'done_at', now[1])
-local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')
-table.insert(errors, { millis, 0, ARGV[3] })
-redis.call('HSET', meta, 'errors', cjson.encode(errors))
+if not fields(meta, 'idempotency_key')[1] then redis.call('DEL', meta) end
+redis.call('HSET', meta, 'status', 'Done', 'done_at', now[1], 'idempotency_key', ARGV[1])
+note(meta, millis, 0, ARGV[3])
 redis.call('ZADD', KEYS[3], millis, task)
 return 1

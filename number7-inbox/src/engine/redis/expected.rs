@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Redis;
+use super::{Redis, STEP, millis, script::script};
 use crate::engine::{
     Answer,
     expected::{
@@ -39,7 +39,8 @@ impl Expectations for Redis {
             let mut script = script!("expect");
             script.key(self.keys()).key(self.expected(&job)).key(self.expected_jobs());
             script.arg(job).arg(&keys).arg(millis(within)).arg(millis(LOOK_UP_EVERY));
-            self.invoke(&script).await
+            script.arg(self.server.waits());
+            self.server.call_safely(&mut script).await
         })
     }
 
@@ -48,17 +49,18 @@ impl Expectations for Redis {
             let mut script = script!("forget_job");
             script.key(self.expected(job)).key(self.expected_jobs()).key(self.overdue_jobs());
             script.key(self.jobs_to_fetch()).arg(job);
-            self.invoke(&script).await
+            self.server.call(&mut script).await
         })
     }
 
     fn look_up(&self) -> Answer<'_, LookedUp> {
         Box::pin(async move {
-            let mut script = script!("look_up");
+            let mut script = script!("fields", "look_up");
             script.key(self.keys()).key(self.expected_jobs()).key(self.overdue_jobs());
             script.key(self.jobs_to_fetch()).arg(self.expected("")).arg(MOST_LOOKED_UP);
             script.arg(millis(LOOK_UP_AGAIN)).arg(millis(LOOK_UP_EVERY));
-            let (overdue, found, damaged): (_, u32, Vec<String>) = self.invoke(&script).await?;
+            let (overdue, found, damaged): (_, u32, Vec<String>) =
+                self.server.call(&mut script).await?;
             for job in damaged {
                 tracing::error!(
                     target: "number7", job,
@@ -75,11 +77,11 @@ impl Expectations for Redis {
             let (due, mut job) = after.unwrap_or_default();
             let (mut due, mut jobs) = (due / 1_000, Vec::new());
             loop {
-                let mut script = script!("overdue");
+                let mut script = script!("fields", "before", "overdue");
                 script.key(self.keys()).key(self.overdue_jobs()).key(self.jobs_to_fetch());
-                script.arg(self.expected(""));
-                script.arg(most as usize - jobs.len()).arg(due).arg(job);
-                let (found, last): Overdue = self.invoke(&script).await?;
+                script.arg(self.expected("")).arg(most as usize - jobs.len());
+                script.arg(due).arg(job).arg(STEP);
+                let (found, last): Overdue = self.server.call(&mut script).await?;
                 jobs.extend(found.into_iter().map(|(job, due, fetches, is_given_up)| OverdueRow {
                     job,
                     due: due * 1_000,
@@ -98,7 +100,7 @@ impl Expectations for Redis {
         Box::pin(async move {
             let mut script = script!("lead");
             script.key(self.key("leader")).arg(worker).arg(millis(lease));
-            self.invoke(&script).await
+            self.server.call(&mut script).await
         })
     }
 
@@ -106,16 +108,16 @@ impl Expectations for Redis {
         Box::pin(async move {
             let mut script = script!("give_up");
             script.key(self.jobs_to_fetch()).arg(job);
-            self.invoke(&script).await
+            self.server.call(&mut script).await
         })
     }
 
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
         Box::pin(async move {
-            let mut script = script!("take");
+            let mut script = script!("fields", "take");
             script.key(self.keys()).key(self.jobs_to_fetch()).arg(self.expected("")).arg(most);
             script.arg(millis(rest.first)).arg(millis(rest.longest));
-            let taken: Vec<(String, bool, i64)> = self.invoke(&script).await?;
+            let taken: Vec<(String, bool, i64)> = self.server.call(&mut script).await?;
             Ok(taken.into_iter().map(Taken::from).collect())
         })
     }
@@ -124,9 +126,3 @@ impl Expectations for Redis {
 /// Jobs, each with milliseconds of the time when it was due, how often it was fetched, and whether it is
 /// given up; and the score and the job after which there may be more.
 type Overdue = (Vec<(String, i64, i64, bool)>, Option<JobPlace>);
-
-fn millis(duration: Duration) -> u64 {
-    /// More than anyone needs, and little enough to be counted on from now.
-    const CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
-    u64::try_from(duration.as_millis()).unwrap_or(CENTURY).min(CENTURY)
-}

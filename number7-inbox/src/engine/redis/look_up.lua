@@ -10,8 +10,8 @@ local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 local found = redis.call('ZRANGEBYSCORE', expected, '-inf', millis, 'LIMIT', 0, ARGV[2])
 local news, damaged = {}, {}
 for _, job in ipairs(found) do
-    local known = redis.call('HMGET', ARGV[1] .. job, 'completed', 'failed', 'due_at')
-    if not known[1] or not known[2] or not known[3] then
+    local known = fields(ARGV[1] .. job, 'completed', 'failed', 'due_at')
+    if not known[1] or not known[2] or not count(known[3]) then
         redis.call('DEL', ARGV[1] .. job)
         redis.call('ZADD', expected, millis + ARGV[3], job)
         table.insert(damaged, job)

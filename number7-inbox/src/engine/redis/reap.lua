@@ -1,34 +1,60 @@
--- Puts the tasks of workers that are not heard of on the active list, or among the suspects.
--- Returns how many tasks.
--- KEYS: the workers, the active list, the suspects
--- ARGV: seconds of a lease, how our workers' names begin, the prefix of what workers have claimed,
---     that of their metadata, that of the metas, how many attempts make a suspect, the note
+-- Puts tasks whose claims are older than a lease, because their workers did not renew them, on the active
+-- list or among the suspects, and forgets the workers that have none left. Returns how many tasks, and whether
+-- there may be more.
+-- KEYS: all claims, the workers, the active list, the suspects
+-- ARGV: milliseconds of a lease, how our workers' names begin, the prefix of what workers have claimed,
+--     that of their metadata, that of the metas, how many attempts make a suspect, the note, how many at most
+local claims, workers, active, suspects = unpack(KEYS)
+local lease, prefix, claimed_by, metadata, metas = unpack(ARGV)
+local most = tonumber(ARGV[8])
 local now = redis.call('TIME')
-local before = now[1] - ARGV[1]
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
-local reaped = 0
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. before)) do
-    if string.sub(worker, 1, #ARGV[2]) == ARGV[2] then
-        local claimed = ARGV[3] .. worker
-        for _, task in ipairs(redis.call('SMEMBERS', claimed)) do
-            local meta = ARGV[5] .. task
-            reaped = reaped + 1
-            local known = redis.call('HMGET', meta, 'attempts', 'uncounted', 'errors')
-            local attempts = known[1] and math.max(0, known[1] - (known[2] or 0))
-            redis.call('HDEL', meta, 'locked_by', 'locked_at')
-            if attempts then
-                local errors = cjson.decode(known[3] or '[]')
-                table.insert(errors, { millis, attempts, ARGV[7] })
-                redis.call('HSET', meta, 'errors', cjson.encode(errors))
-            end
-            if attempts and attempts >= tonumber(ARGV[6]) then
-                redis.call('RPUSH', KEYS[3], task)
-            else
-                redis.call('LPUSH', KEYS[2], task)
+
+-- A claim tells itself how old it is. One that cannot, because that was lost, is as old as its worker.
+local looked_at = 0
+local silent = redis.call('ZRANGEBYSCORE', workers, '-inf', (millis - lease) / 1000 - 1, 'LIMIT', 0, 100)
+for _, worker in ipairs(silent) do
+    if string.sub(worker, 1, #prefix) == prefix and looked_at < most then
+        local claimed = claimed_by .. worker
+        for _, task in ipairs(redis.call('SRANDMEMBER', claimed, most - looked_at)) do
+            looked_at = looked_at + 1
+            local holder = fields(metas .. task, 'locked_by')[1]
+            if holder and holder ~= worker then
+                redis.call('SREM', claimed, task)
+            elseif not redis.call('ZSCORE', claims, task) then
+                redis.call('SREM', claimed, task)
+                redis.call('ZADD', claims, 0, task)
             end
         end
-        redis.call('DEL', claimed, ARGV[4] .. worker)
-        redis.call('ZREM', KEYS[1], worker)
+        if redis.call('SCARD', claimed) == 0 then
+            redis.call('DEL', metadata .. worker)
+            redis.call('ZREM', workers, worker)
+        end
     end
 end
-return reaped
+
+local reaped = 0
+local old = redis.call('ZRANGEBYSCORE', claims, '-inf', '(' .. string.format('%.0f', millis - lease),
+    'LIMIT', 0, most)
+for _, task in ipairs(old) do
+    local meta = metas .. task
+    local known = fields(meta, 'attempts', 'uncounted', 'status', 'locked_by')
+    redis.call('ZREM', claims, task)
+    if known[4] then redis.call('SREM', claimed_by .. known[4], task) end
+    if known[3] ~= 'Done' and known[3] ~= 'Killed' then
+        reaped = reaped + 1
+        local attempts = count(known[1])
+        if attempts then
+            attempts = math.max(0, attempts - (count(known[2]) or 0))
+            redis.call('HDEL', meta, 'locked_by', 'locked_at')
+            note(meta, millis, attempts, ARGV[7])
+        end
+        -- What is damaged goes there as well, for a worker to find out.
+        if attempts and attempts >= tonumber(ARGV[6]) then
+            redis.call('RPUSH', suspects, task)
+        else
+            redis.call('LPUSH', active, task)
+        end
+    end
+end
+return { reaped, (#old == most or looked_at == most) and 1 or 0 }

@@ -8,15 +8,15 @@ for i = 3, #ARGV do
     local task = redis.call('HGET', KEYS[1], ARGV[i])
     if task and redis.call('ZREM', KEYS[2], task) == 1 then
         local meta = ARGV[1] .. task
+        local attempts = count(fields(meta, 'attempts')[1])
+        if not attempts then redis.call('DEL', meta) end
         -- Adds 2, because a dead letter at n may come from claim n + 1, whose attempt was never
         -- made, and the end of that claim may still arrive.
-        local attempts = redis.call('HINCRBY', meta, 'attempts', 2)
-        redis.call('HSET', meta, 'status', 'Pending', 'uncounted', attempts, 'idempotency_key', ARGV[i],
-            'due_at', millis)
+        attempts = (attempts or 0) + 2
+        redis.call('HSET', meta, 'attempts', attempts, 'status', 'Pending', 'uncounted', attempts,
+            'idempotency_key', ARGV[i], 'due_at', millis)
         redis.call('HDEL', meta, 'error', 'done_at')
-        local errors = cjson.decode(redis.call('HGET', meta, 'errors') or '[]')
-        table.insert(errors, { millis, 0, ARGV[2] })
-        redis.call('HSET', meta, 'errors', cjson.encode(errors))
+        note(meta, millis, 0, ARGV[2])
         redis.call('RPUSH', KEYS[3], task)
         requeued = requeued + 1
     end

@@ -7,7 +7,7 @@ local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. string.format('%
     'LIMIT', 0, ARGV[2])
 for _, task in ipairs(old) do
     local meta = ARGV[3] .. task
-    local key = redis.call('HGET', meta, 'idempotency_key')
+    local key = fields(meta, 'idempotency_key')[1]
     if key then
         redis.call('HDEL', KEYS[2], key)
     end

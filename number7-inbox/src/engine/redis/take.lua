@@ -8,10 +8,11 @@ local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 local taken = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', millis, 'LIMIT', 0, ARGV[2])) do
     local meta = ARGV[1] .. job
-    local known = redis.call('HMGET', meta, 'completed', 'failed')
+    local known = fields(meta, 'completed', 'failed', 'takes')
     local is_settled = known[1] and known[2] and (redis.call('HEXISTS', KEYS[1], known[1]) == 1
         or redis.call('HEXISTS', KEYS[1], known[2]) == 1)
-    local takes = redis.call('HINCRBY', meta, 'takes', 1)
+    local takes = (count(known[3]) or 0) + 1
+    if known[1] then redis.call('HSET', meta, 'takes', takes) end
     local rest = math.min(ARGV[4], ARGV[3] * 2 ^ math.min(takes - 1, 30))
     redis.call('ZADD', KEYS[2], string.format('%.0f', millis + rest), job)
     table.insert(taken, { job, is_settled and 1 or 0, takes })

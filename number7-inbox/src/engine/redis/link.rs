@@ -1,0 +1,308 @@
+//! A connection that is replaced once it serves no more.
+
+use std::{io, sync::Arc, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, RedisError, ServerErrorKind,
+    aio::MultiplexedConnection,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
+use tracing::instrument::WithSubscriber;
+
+use super::super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver};
+use crate::{InboxError, InboxErrorKind};
+
+/// The pauses between tries to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How soon a connection is replaced at the earliest: a server that refuses everything, such as a replica,
+/// is asked for no more than four in a second.
+const SHORTEST_LIFE: Duration = Duration::from_millis(250);
+
+/// How often a connection is tried that nobody may be using, so that one that has died is not found by a
+/// delivery.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many commands wait to be sent; the others wait for their turn.
+const QUEUE: usize = 1_024;
+
+/// The connection, which many use at once, and which one task replaces.
+#[derive(Clone)]
+pub(super) struct Link(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone)]
+enum State {
+    Connected(Connection),
+    /// And why the last try has failed.
+    Connecting(Option<RedisError>),
+}
+
+#[derive(Clone)]
+struct Connection {
+    number: u64,
+    connection: MultiplexedConnection,
+}
+
+impl Link {
+    /// Begins to connect, on the thread of a driver and for as long as that lives.
+    pub(super) fn start(client: Client, driver: &Driver) -> Self {
+        let state = watch::Sender::new(State::Connecting(None));
+        let link = Self(Arc::new(Shared { client, state }));
+        driver.runtime().spawn(Arc::clone(&link.0).keep().with_current_subscriber());
+        link
+    }
+
+    /// Waits for the first connection, which a server may refuse that has to be set otherwise.
+    pub(super) async fn opened(&self) -> Result<(), InboxError> {
+        let is_over = |state: &State| match state {
+            State::Connected(_) => true,
+            State::Connecting(error) => error
+                .clone()
+                .is_some_and(|error| InboxError::from(error).kind() == InboxErrorKind::Refused),
+        };
+        self.wait_for(STORE_TIMEOUT, is_over).await.map(|_| ())
+    }
+
+    /// Runs an operation in time. If it shows that the connection serves no more, the next operation waits
+    /// for another.
+    pub(super) async fn run<T, F>(
+        &self,
+        operation: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, InboxError>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let deadline = Instant::now() + STORE_TIMEOUT;
+        let is_connected = |state: &State| matches!(state, State::Connected(_));
+        let Connection { number, connection } =
+            self.wait_for(CONNECT_TIMEOUT, is_connected).await?;
+        let answer = match timeout_at(deadline, operation(connection)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(timed_out()),
+        };
+        answer.map_err(|error| {
+            if serves_no_more(&error) {
+                self.0.leave(number);
+            }
+            error.into()
+        })
+    }
+
+    async fn wait_for(
+        &self,
+        patience: Duration,
+        is_over: impl FnMut(&State) -> bool,
+    ) -> Result<Connection, InboxError> {
+        let mut state = self.0.state.subscribe();
+        _ = timeout(patience, state.wait_for(is_over)).await;
+        match &*state.borrow() {
+            State::Connected(connection) => Ok(connection.clone()),
+            State::Connecting(Some(error)) => Err(error.clone().into()),
+            State::Connecting(None) => {
+                Err(InboxError::new(InboxErrorKind::Unreachable, "there is no connection yet"))
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Connects, again and again.
+    async fn keep(self: Arc<Self>) {
+        for number in 0.. {
+            let connection = self.connect(number > 0).await;
+            let since = Instant::now();
+            let connected = Connection { number, connection };
+            let mut state = self.state.subscribe();
+            self.state.send_replace(State::Connected(connected.clone()));
+            let left = state.wait_for(|state| matches!(state, State::Connecting(_)));
+            tokio::select! {
+                _ = left => {}
+                () = self.ping(connected.connection) => self.leave(number),
+            }
+            sleep_until(since + SHORTEST_LIFE).await;
+        }
+    }
+
+    /// Nobody uses this connection any more, if it is still the current one.
+    fn leave(&self, number: u64) {
+        self.state.send_if_modified(|state| {
+            let is_current = matches!(state, State::Connected(current) if current.number == number);
+            if is_current {
+                *state = State::Connecting(None);
+            }
+            is_current
+        });
+    }
+
+    /// Tries until there is a connection. The log has one line of each reason why there is none, unless it
+    /// is the first, whose caller is told.
+    async fn connect(&self, is_logged: bool) -> MultiplexedConnection {
+        let (mut pause, mut said) = (FIRST_PAUSE, None);
+        loop {
+            let tried = timeout(CONNECT_TIMEOUT, self.try_to_connect()).await;
+            let error = match tried.unwrap_or_else(|_| Err(timed_out())) {
+                Ok(connection) => {
+                    if is_logged && said.is_some() {
+                        tracing::info!(target: "number7", "connected to Redis again");
+                    }
+                    return connection;
+                }
+                Err(error) => error,
+            };
+            self.state.send_replace(State::Connecting(Some(error.clone())));
+            let text = InboxError::from(error).to_string();
+            if is_logged && said.as_ref() != Some(&text) {
+                tracing::warn!(
+                    target: "number7",
+                    "cannot connect to Redis again, and will keep trying: {text}"
+                );
+            }
+            said = Some(text);
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn try_to_connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        // The times are ours.
+        let settings = AsyncConnectionConfig::new();
+        let settings = settings.set_connection_timeout(None).set_response_timeout(None);
+        let settings = settings.set_pipeline_buffer_size(QUEUE);
+        let connect = self.client.get_multiplexed_async_connection_with_config(&settings);
+        let mut connection = connect.await?;
+        serves(&mut connection).await.map(|()| connection)
+    }
+
+    /// Returns when the connection has died.
+    async fn ping(&self, mut connection: MultiplexedConnection) {
+        loop {
+            sleep(PING_INTERVAL).await;
+            match timeout(CONNECT_TIMEOUT, serves(&mut connection)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Whether the server takes commands of this connection.
+async fn serves(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    match redis::cmd("PING").exec_async(connection).await {
+        Err(error) if serves_no_more(&error) && code(&error) != Some("NOPERM") => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an error says that another connection may do better: this one is broken, or its server is not the
+/// one that it was.
+pub(super) fn serves_no_more(error: &RedisError) -> bool {
+    let of_another_server = matches!(
+        code(error),
+        Some(
+            "NOAUTH"
+                | "WRONGPASS"
+                | "NOPERM"
+                | "LOADING"
+                | "MASTERDOWN"
+                | "READONLY"
+                | "MISCONF"
+                | "NOREPLICAS"
+                | "UNBLOCKED"
+                | "CLUSTERDOWN"
+                | "MOVED"
+        )
+    );
+    let is_broken =
+        matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse | ErrorKind::AuthenticationFailed);
+    of_another_server || is_broken
+}
+
+/// The code of an error. Before Redis 7 that of a script has the one that ended it in its text.
+pub(super) fn code(error: &RedisError) -> Option<&str> {
+    if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
+        && let Some((_, inner)) = error.detail().and_then(|detail| detail.rsplit_once(": -"))
+    {
+        return inner.split_once(' ').map(|(code, _)| code);
+    }
+    error.code()
+}
+
+fn timed_out() -> RedisError {
+    io::Error::from(io::ErrorKind::TimedOut).into()
+}
+
+/// What redis says, sorted.
+impl From<RedisError> for InboxError {
+    fn from(error: RedisError) -> Self {
+        let is_authentication = error.kind() == ErrorKind::AuthenticationFailed
+            || matches!(code(&error), Some("NOAUTH" | "WRONGPASS"))
+            // What is said of the choice of a database.
+            || error.detail().is_some_and(|detail| detail.contains("Authentication required"));
+        if is_authentication {
+            return Self::new(InboxErrorKind::Refused, format!("authentication failed: {error}"));
+        }
+        let kind = match code(&error) {
+            Some("READONLY" | "NOREPLICAS") => InboxErrorKind::ReadOnly,
+            Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" | "UNBLOCKED") => {
+                InboxErrorKind::Unreachable
+            }
+            // The disk of the append-only file or the snapshot is full or broken.
+            Some("OOM" | "MISCONF") => InboxErrorKind::Full,
+            _ if error.is_timeout() => InboxErrorKind::TooSlow,
+            _ if error.is_io_error() || error.is_connection_dropped() => {
+                InboxErrorKind::Unreachable
+            }
+            _ => InboxErrorKind::Refused,
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::parse_redis_value;
+
+    use super::*;
+
+    fn error(line: &str) -> RedisError {
+        parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap().extract_error().unwrap_err()
+    }
+
+    #[test]
+    fn what_is_refused_by_another_server_is_told_from_what_is_wrong() {
+        let refused = [
+            ("NOAUTH Authentication required.", InboxErrorKind::Refused),
+            ("WRONGPASS invalid username-password pair", InboxErrorKind::Refused),
+            ("NOPERM this user has no permissions", InboxErrorKind::Refused),
+            ("LOADING Redis is loading the dataset in memory", InboxErrorKind::Unreachable),
+            ("MASTERDOWN Link with MASTER is down", InboxErrorKind::Unreachable),
+            ("READONLY You can't write against a read only replica.", InboxErrorKind::ReadOnly),
+            (
+                "ERR Error running script (call to f_1): @user_script:5: @user_script: 5: \
+                -READONLY You can't write against a read only replica.",
+                InboxErrorKind::ReadOnly,
+            ),
+            ("MISCONF Redis is configured to save RDB snapshots", InboxErrorKind::Full),
+        ];
+        for (line, kind) in refused {
+            let error = error(line);
+            assert!(serves_no_more(&error), "{line}");
+            let error = InboxError::from(error);
+            assert_eq!(error.kind(), kind, "{line}");
+            let is_authentication = line.starts_with("NOAUTH") || line.starts_with("WRONGPASS");
+            assert_eq!(error.to_string().contains("authentication"), is_authentication, "{error}");
+        }
+        for line in ["OOM command not allowed", "ERR unknown command", "WRONGTYPE Operation"] {
+            assert!(!serves_no_more(&error(line)), "{line}");
+        }
+    }
+}
