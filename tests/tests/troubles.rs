@@ -214,6 +214,22 @@ impl Load {
     }
 }
 
+/// The time in which senders deliver. It ends if the test fails as well.
+struct Sending<'a>(&'a Load);
+
+impl<'a> Sending<'a> {
+    fn start(load: &'a Load) -> Self {
+        load.is_over.store(false, Ordering::Relaxed);
+        Self(load)
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 async fn suffer_all(
     store: &Store,
     mut server: Option<&mut Server>,
@@ -239,9 +255,9 @@ async fn suffer_all(
         let mut world = World { store, receivers, server: server.take(), proxy };
         for trouble in troubles {
             let logged = world.receivers.each_ref().map(|receiver| receiver.log().len());
-            load.is_over.store(false, Ordering::Relaxed);
             let addrs = world.receivers.each_ref().map(Receiver::addr);
             let ended = thread::scope(|scope| {
+                let _sending = Sending::start(&load);
                 for addr in addrs {
                     let load = &load;
                     scope.spawn(move || send(load, addr));
@@ -252,7 +268,6 @@ async fn suffer_all(
                 for receiver in &world.receivers {
                     await_recovery(&load, receiver, &setups[0], *trouble, ended);
                 }
-                load.is_over.store(true, Ordering::Relaxed);
                 ended
             });
             let (took, refused) = (ended.elapsed(), load.refused.swap(0, Ordering::Relaxed));
