@@ -475,6 +475,7 @@ fn options(url: &str) -> Result<SqliteConnectOptions, InboxError> {
     for param in params.split('&') {
         let refused = match param {
             "mode=ro" => "mode=ro: an inbox has to write",
+            "mode=memory" => "mode=memory: an inbox in memory survives no crash",
             "cache=shared" => "cache=shared: connections that share a cache lock each other out",
             "immutable=true" | "immutable=1" => "immutable: an inbox has to write",
             _ => continue,

@@ -18,6 +18,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use tokio::time::sleep;
+
 use super::{
     clock::{Clock, Note},
     expected,
@@ -39,6 +41,10 @@ const READERS: u32 = 2;
 /// What the `-wal` is cut back to once nobody reads what it has: 8 MiB, twice the size at which SQLite
 /// copies it into the database.
 const WAL_LIMIT: &str = "8388608";
+
+/// How often, and after which pause, a connection is looked for that is not in use, when a file is left.
+const LAST_TRIES: u32 = 20;
+const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// After how many steps of a reading statement it is looked whether it takes too long. They take less than a
 /// millisecond.
@@ -87,13 +93,12 @@ impl File {
         clock: Clock,
     ) -> Result<Self, InboxError> {
         let path = options.get_filename();
-        let is_uri = path.to_string_lossy().starts_with("file:");
-        if is_in_memory(path) || is_uri {
-            let text = match is_uri {
-                true => "an inbox needs the path of a file, and no URI of SQLite's",
-                false => "an inbox in memory survives no crash: give it a file",
-            };
-            return Err(InboxError::new(InboxErrorKind::Refused, text));
+        let refused = |text| Err(InboxError::new(InboxErrorKind::Refused, text));
+        if is_in_memory(path) {
+            return refused("an inbox in memory survives no crash: give it a file");
+        }
+        if path.to_string_lossy().starts_with("file:") {
+            return refused("an inbox needs the path of a file, and not a URI of SQLite's");
         }
         // The process may change its folder, and the file stays where it is.
         let path = std::path::absolute(path)
@@ -138,11 +143,12 @@ impl File {
     /// Begins a transaction that writes.
     pub(super) async fn begin(&self) -> Result<Writing, InboxError> {
         let opened = self.current().await?;
+        opened.check()?;
         let connection = opened.writer.acquire().await?;
         let turn = opened.turnstile.turn().await;
         let mut writing = Writing { connection, has_ended: false, opened, now: 0, _turn: turn };
         query("BEGIN IMMEDIATE").execute(&mut *writing).await?;
-        // Not before: who waits for a lock may have waited for long.
+        // Again: who waits for a lock may have waited for long.
         writing.opened.check()?;
         if let Some(Note { latest, believed }) = self.clock.note() {
             let note = query_as(NOTE).bind(latest).bind(believed);
@@ -217,12 +223,24 @@ impl Opened {
                 .connect_lazy_with(options.clone())
         };
         let (writer, readers) = (pool(1), pool(READERS));
-        let noted =
-            query_as(LEARN).fetch_optional(&readers).await.map_err(|error| at(error.into()))?;
+        // All of them are opened now, and read. One that is opened later, when the file has been replaced,
+        // would take the old `-wal` for that of the new file.
+        let noted = async {
+            let mut connections = vec![writer.acquire().await?];
+            for _ in 0..READERS {
+                connections.push(readers.acquire().await?);
+            }
+            let mut noted = None;
+            for connection in &mut connections {
+                noted = query_as(LEARN).fetch_optional(&mut **connection).await?;
+            }
+            Ok(noted)
+        };
+        let noted = noted.await.map_err(|error: sqlx::Error| at(error.into()))?;
         let place = Place::of(path);
         let place =
             place.map_err(|error| at(InboxError::new(InboxErrorKind::Unreachable, error)))?;
-        // The one that made the tables has kept the files in their place until now.
+        // It has kept the files in their place until now.
         _ = connection.close().await;
         Ok(Self { writer, readers, turnstile, place, noted, is_replaced: AtomicBool::new(false) })
     }
@@ -256,9 +274,17 @@ impl Opened {
     /// Leaves a file that was replaced. All that was committed goes into it: if only its `-wal` was deleted,
     /// nothing is lost.
     async fn close(&self) {
-        if let Ok(mut writer) = self.writer.acquire().await {
-            _ = raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await;
-            _ = writer.close().await;
+        // Not a new connection: that would be to another file.
+        let mut reader = self.readers.try_acquire();
+        for _ in 0..LAST_TRIES {
+            if reader.is_some() {
+                break;
+            }
+            sleep(LAST_PAUSE).await;
+            reader = self.readers.try_acquire();
+        }
+        if let Some(mut reader) = reader {
+            _ = raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *reader).await;
         }
         self.writer.close().await;
         self.readers.close().await;
