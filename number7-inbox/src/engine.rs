@@ -273,27 +273,32 @@ async fn in_time<T>(
     }
 }
 
-/// Opens a store, which may be starting, or locked: for as long as an operation may take, and then
+/// Opens a store, which may be starting, or locked: for as long as an operation may take in all, and then
 /// the error is the last one.
 async fn open<T, F>(connect: impl Fn() -> F) -> Result<T, InboxError>
 where
     F: Future<Output = Result<T, InboxError>>,
 {
-    let begun = tokio::time::Instant::now();
-    let mut last = None;
-    loop {
-        let left = STORE_TIMEOUT.saturating_sub(begun.elapsed());
-        match tokio::time::timeout(left, connect()).await {
-            Ok(Err(error))
-                if matches!(error.kind(), InboxErrorKind::Unreachable | InboxErrorKind::Busy)
-                    && begun.elapsed() < STORE_TIMEOUT =>
-            {
-                last = Some(error);
+    let mut last = InboxErrorKind::TooSlow.into();
+    let opens = async {
+        loop {
+            match connect().await {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        InboxErrorKind::Unreachable | InboxErrorKind::Busy
+                    ) =>
+                {
+                    last = error
+                }
+                opened => return opened,
             }
-            Ok(opened) => return opened,
-            Err(_) => return Err(last.unwrap_or(InboxErrorKind::TooSlow.into())),
+            tokio::time::sleep(OPEN_PAUSE).await;
         }
-        tokio::time::sleep(OPEN_PAUSE).await;
+    };
+    match tokio::time::timeout(STORE_TIMEOUT, opens).await {
+        Ok(opened) => opened,
+        Err(_) => Err(last),
     }
 }
 

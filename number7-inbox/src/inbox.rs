@@ -162,7 +162,10 @@ impl Inbox {
     pub async fn open(url: &str) -> Result<Self, InboxError> {
         match url.split_once(':') {
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", path)) => Self::sqlite(path_of(path)).await,
+            Some(("sqlite", _)) => {
+                let sqlite = engine::sqlite::Sqlite::open_url(url, QUEUE.into()).await?;
+                Ok(Self::on(Store::Sqlite(Arc::new(sqlite))))
+            }
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => Self::postgres(url).await,
             #[cfg(feature = "redis")]
@@ -185,7 +188,7 @@ impl Inbox {
     pub async fn open_existing(url: &str) -> Result<Self, InboxError> {
         let is_there = match url.split_once(':') {
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", path)) => engine::sqlite::Sqlite::is_in(path_of(path)).await?,
+            Some(("sqlite", _)) => engine::sqlite::Sqlite::is_in(url).await?,
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => engine::postgres::Postgres::is_in(url).await?,
             _ => true,
@@ -569,12 +572,6 @@ impl Inbox {
 /// How many there are, which is at most a limit.
 fn count<T>(of: &[T]) -> u32 {
     of.len().try_into().unwrap_or(u32::MAX)
-}
-
-/// The path of a `sqlite:` URL.
-#[cfg(feature = "sqlite")]
-fn path_of(path: &str) -> &std::path::Path {
-    std::path::Path::new(path.strip_prefix("//").unwrap_or(path))
 }
 
 /// One write, which is durable when it is confirmed, or fails within

@@ -127,6 +127,12 @@ impl Receiver {
         self.addr
     }
 
+    /// The id of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Kills it, as a crash or an operator does.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();

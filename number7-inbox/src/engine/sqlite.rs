@@ -1,37 +1,34 @@
 //! One file, for one machine.
 
+mod clock;
 mod expected;
+mod file;
 mod group;
+mod place;
 mod turnstile;
 
-use std::{
-    collections::HashSet,
-    ops::{Deref, DerefMut},
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use apalis_sqlite::{Config, SqliteStorage};
 use futures_util::future::BoxFuture;
 use number7_core::Acceptance;
 use serde_json::json;
 use sqlx::{
-    ConnectOptions, Connection, Sqlite as Db, SqliteConnection, SqlitePool,
-    pool::PoolConnection,
-    query, query_as, query_scalar, raw_sql,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    ConnectOptions, Sqlite as Db, SqliteConnection, query, query_as, query_scalar,
+    sqlite::SqliteConnectOptions,
 };
 use tokio::runtime::Handle;
+use tracing::instrument::WithSubscriber;
 use ulid::Ulid;
 
 use self::{
+    clock::Clock,
+    file::{File, Writing},
     group::{Group, Leader, Waiting},
-    turnstile::{Turn as TurnToWrite, Turnstile},
 };
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, End, Engine, Held, Listed, NewEvent, Number, SERVICE,
-    SWEEP_STEP, Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor, sql,
+    Answer, Claim, End, Engine, Held, Listed, NewEvent, Number, SERVICE, SWEEP_STEP, Turn, Turned,
+    WORKER_PREFIX, in_time, no_cursor, sql,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -39,17 +36,66 @@ use crate::{
     transaction::{TransactionalStore, sealed::Store},
 };
 
-/// How long SQLite waits for another writer: less than an operation may take, so that its error
-/// says that there is one.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many claims one step takes from dead workers, and how many entries one step lists, so that nobody waits
+/// for long.
+const MOST_AT_ONCE: u32 = 500;
 
-/// How many connections read beside the one that writes.
-const READERS: u32 = 2;
+/// The metadata of an event: no row may fail the statement that reads many.
+macro_rules! metadata {
+    () => {
+        "iif(json_valid(metadata), metadata, '{}')"
+    };
+}
+
+/// How many attempts do not count.
+macro_rules! uncounted {
+    () => {
+        concat!("coalesce(CAST(", metadata!(), " ->> '$.\"number7.uncounted\"' AS INTEGER), 0)")
+    };
+}
+
+/// How many attempts count.
+macro_rules! counted {
+    () => {
+        concat!("max(attempts - ", uncounted!(), ", 0)")
+    };
+}
+
+/// The errors of an event, and where it comes from.
+macro_rules! errors_and_origin {
+    () => {
+        concat!(
+            "CAST(",
+            metadata!(),
+            " ->> '$.\"number7.errors\"' AS TEXT), CAST(",
+            metadata!(),
+            " ->> '$.\"number7.origin\"' AS TEXT)"
+        )
+    };
+}
+
+/// The column that has the errors, with one more: when, of which attempt, and its text. With `uncounted`, it
+/// also sets how many attempts do not count.
+macro_rules! noted {
+    ($now:literal, $attempt:expr, $text:literal $(, uncounted = $uncounted:literal)?) => {
+        concat!(
+            "metadata = json_set(", metadata!(), ", '$.\"number7.errors\"',
+                json_insert(coalesce(", metadata!(), " ->> '$.\"number7.errors\"', '[]'),
+                    '$[#]', json_array(", $now, " * 1000, ",
+            $attempt,
+            ", ",
+            $text,
+            ")) || ''",
+            $(", '$.\"number7.uncounted\"', ", $uncounted,)?
+            ")"
+        )
+    };
+}
 
 const INSERT: &str = "
     INSERT INTO Jobs (job, id, job_type, status, attempts, max_attempts, run_at, priority,
         idempotency_key, metadata)
-    SELECT CAST(value ->> 2 AS BLOB), value ->> 0, ?2, 'Pending', 0, ?3, unixepoch(), 0, value ->> 1,
+    SELECT CAST(value ->> 2 AS BLOB), value ->> 0, ?2, 'Pending', 0, ?3, ?4, 0, value ->> 1,
             value ->> 3
         FROM json_each(?1) WHERE true
     ON CONFLICT (job_type, idempotency_key) DO NOTHING
@@ -60,7 +106,12 @@ const IS_INBOX: &str = "
 
 const IS_DUE: &str = "
     SELECT EXISTS (SELECT 1 FROM Jobs
-        WHERE job_type = ? AND status IN ('Pending', 'Failed') AND run_at <= unixepoch())";
+        WHERE job_type = ? AND status IN ('Pending', 'Failed') AND run_at <= ?)";
+
+/// Whether a worker may claim: its lease is surely not over, although times are whole seconds.
+const IS_LIVE: &str = "
+    SELECT EXISTS (SELECT 1 FROM Workers
+        WHERE id = ?1 AND worker_type = ?2 AND last_seen > ?3 - ?4)";
 
 /// What is done stays done, even if a handler's transaction finished it. An end whose answer was
 /// lost is sent again. If it made a dead letter, the row has the number that it wrote: for a claim
@@ -72,7 +123,7 @@ const FINISH: &str = "
             iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"', ends.errors,
             '$.\"number7.uncounted\"', ends.uncounted)),
         lock_by = NULL, lock_at = NULL, run_at = ends.due,
-        done_at = iif(ends.status = 'Pending', NULL, unixepoch())
+        done_at = iif(ends.status = 'Pending', NULL, ?3)
     FROM (SELECT value ->> 0 AS id, value ->> 1 AS number, value ->> 2 AS status,
             value ->> 3 AS attempts, value ->> 4 AS uncounted, value ->> 5 AS result,
             value ->> 6 AS due, value ->> 7 AS errors
@@ -90,14 +141,18 @@ const FINISH_ONE: &str = "
         run_at = unixepoch(), done_at = unixepoch()
     WHERE id = ? AND attempts = ? AND +lock_by = ?";
 
-const CLAIM: &str = "
-    UPDATE Jobs SET status = 'Running', attempts = attempts + 1, lock_by = ?1,
-        lock_at = unixepoch(), done_at = NULL
+/// Also whether its metadata is malformed.
+const CLAIM: &str = concat!(
+    "UPDATE Jobs SET status = 'Running', attempts = attempts + 1, lock_by = ?1, lock_at = ?5,
+        done_at = NULL
     WHERE rowid IN (SELECT rowid FROM Jobs
-        WHERE job_type = ?2 AND status = ?3 AND run_at <= unixepoch() ORDER BY run_at LIMIT ?4)
-    RETURNING id, attempts, coalesce(metadata ->> '$.\"number7.uncounted\"', 0), idempotency_key,
-        job, metadata ->> '$.\"number7.errors\"',
-        metadata ->> '$.\"number7.origin\"'";
+        WHERE job_type = ?2 AND status = ?3 AND run_at <= ?5 ORDER BY run_at LIMIT ?4)
+    RETURNING id, attempts, ",
+    uncounted!(),
+    ", idempotency_key, job, ",
+    errors_and_origin!(),
+    ", metadata IS NOT NULL AND NOT json_valid(metadata)"
+);
 
 const HELD: &str = "
     SELECT id, coalesce(CAST(lock_at AS TEXT), '') FROM Jobs
@@ -105,7 +160,7 @@ const HELD: &str = "
 
 const KEEP_ALIVE: &str = "
     INSERT INTO Workers (id, worker_type, storage_name, layers, last_seen, started_at)
-    VALUES (?, ?, 'SqliteStorage', ?, unixepoch(), unixepoch())
+    VALUES (?1, ?2, 'SqliteStorage', ?3, ?4, ?4)
     ON CONFLICT (id) DO UPDATE SET last_seen = excluded.last_seen";
 
 /// Our claims are `Running`, and were counted; what was never begun is uncounted again.
@@ -115,47 +170,25 @@ const RELEASE: &str = "
     WHERE lock_by = ? AND status IN ('Queued', 'Running')
         AND (id, coalesce(CAST(lock_at AS TEXT), '')) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
 
-/// How many attempts count.
-macro_rules! counted {
-    () => {
-        "max(attempts - coalesce(iif(json_valid(metadata), metadata, '{}')
-            ->> '$.\"number7.uncounted\"', 0), 0)"
-    };
-}
-
-/// The column that has the errors, with one more: of which attempt, and its text. With `uncounted`, it
-/// also sets how many attempts do not count.
-macro_rules! noted {
-    ($attempt:expr, $text:literal $(, uncounted = $uncounted:literal)?) => {
-        concat!(
-            "metadata = json_set(iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"',
-                json_insert(coalesce(iif(json_valid(metadata), metadata, '{}')
-                        ->> '$.\"number7.errors\"', '[]'),
-                    '$[#]', json_array(unixepoch() * 1000, ",
-            $attempt,
-            ", ",
-            $text,
-            ")) || ''",
-            $(", '$.\"number7.uncounted\"', ", $uncounted,)?
-            ")"
-        )
-    };
-}
-
+/// What is claimed by one of our workers is free when both the claim and the lease of the worker are older than a
+/// lease. A worker that is not registered, because somebody deleted its row, has none.
 const REAP: &str = concat!(
     "UPDATE Jobs SET status = iif(",
     counted!(),
     " >= ?1, 'Failed', 'Pending'), lock_by = NULL, lock_at = NULL, ",
-    noted!(counted!(), "?5"),
-    "WHERE status IN ('Queued', 'Running') AND lock_by IN (SELECT id FROM Workers
-        WHERE worker_type = ?2 AND id LIKE ?3 || '%' AND last_seen < unixepoch() - ?4)"
+    noted!("?6", counted!(), "?5"),
+    " WHERE rowid IN (SELECT rowid FROM Jobs
+        WHERE job_type = ?2 AND status IN ('Queued', 'Running') AND lock_by LIKE ?3 || '%'
+            AND coalesce(lock_at, 0) < ?6 - ?4
+            AND NOT EXISTS (SELECT 1 FROM Workers WHERE id = lock_by AND last_seen >= ?6 - ?4)
+        LIMIT ?7)"
 );
 
 /// The redundant `IN` is the condition of apalis' partial index of finished events.
 const SWEEP: &str = "
     DELETE FROM Jobs WHERE rowid IN (SELECT rowid FROM Jobs
         WHERE status = ? AND status IN ('Done', 'Failed', 'Killed')
-            AND done_at < unixepoch() - ? AND job_type = ?
+            AND done_at < ? - ? AND job_type = ?
         ORDER BY done_at LIMIT ?)";
 
 const FORGET_WORKER: &str = "
@@ -163,88 +196,93 @@ const FORGET_WORKER: &str = "
         AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)";
 
 const FORGET_WORKERS: &str = "
-    DELETE FROM Workers WHERE worker_type = ? AND last_seen < unixepoch() - 86400
-        AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)";
+    DELETE FROM Workers WHERE rowid IN (SELECT rowid FROM Workers
+        WHERE worker_type = ? AND last_seen < ? - 86400
+            AND NOT EXISTS (SELECT 1 FROM Jobs WHERE lock_by = Workers.id)
+        LIMIT ?)";
 
 /// Due, later, in hand, dead, workers, overdue jobs. Counted one by one, which is four times as
 /// fast as in one pass.
 const STATS: &str = "
     SELECT (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Pending', 'Failed')
-            AND run_at <= unixepoch()),
+            AND run_at <= ?2),
         (SELECT count(*) FROM Jobs
-            WHERE job_type = ?1 AND status = 'Pending' AND run_at > unixepoch()),
+            WHERE job_type = ?1 AND status = 'Pending' AND run_at > ?2),
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status IN ('Queued', 'Running')),
         (SELECT count(*) FROM Jobs WHERE job_type = ?1 AND status = 'Killed'),
         (SELECT count(*) FROM Workers
-            WHERE worker_type = ?1 AND last_seen >= unixepoch() - 30),
+            WHERE worker_type = ?1 AND last_seen >= ?2 - 30),
         (SELECT count(*) FROM number7_expected INDEXED BY idx_number7_overdue
             WHERE queue = ?1 AND is_overdue)";
 
 const OLDEST: &str = "
-    SELECT coalesce(max(unixepoch() - (SELECT run_at FROM Jobs
-        WHERE job_type = ?1 AND status = value AND run_at <= unixepoch() ORDER BY run_at LIMIT 1)), 0),
-        coalesce(unixepoch() - (SELECT min(due_at) FROM number7_expected
+    SELECT coalesce(max(?2 - (SELECT run_at FROM Jobs
+        WHERE job_type = ?1 AND status = value AND run_at <= ?2 ORDER BY run_at LIMIT 1)), 0),
+        coalesce(?2 - (SELECT min(due_at) FROM number7_expected
             INDEXED BY idx_number7_overdue WHERE queue = ?1 AND is_overdue), 0)
     FROM json_each('[\"Pending\", \"Failed\"]')";
 
 const DONE: &str = "SELECT count(*) FROM Jobs WHERE job_type = ? AND status = 'Done'";
 
-/// The columns of [`sql::EntryRow`].
+/// The columns of [`sql::EntryRow`]. The first parameter is the time.
 macro_rules! entries {
     () => {
         concat!(
             "SELECT run_at || '.' || rowid, id, idempotency_key, job, ",
             counted!(),
-            ", status, 1000000 * coalesce(CASE
+            " AS attempts, status, 1000000 * coalesce(CASE
                 WHEN status IN ('Done', 'Killed') THEN done_at
                 WHEN status IN ('Queued', 'Running') THEN lock_at
-            END, run_at), metadata ->> '$.\"number7.errors\"', run_at > unixepoch(),
-            (SELECT last_seen FROM Workers WHERE id = lock_by), metadata ->> '$.\"number7.origin\"'
+            END, run_at) AS micros, CAST(",
+            metadata!(),
+            " ->> '$.\"number7.errors\"' AS TEXT) AS errors,
+            run_at > ?1 AS is_to_come,
+            (SELECT last_seen FROM Workers WHERE id = lock_by) AS seen,
+            CAST(",
+            metadata!(),
+            " ->> '$.\"number7.origin\"' AS TEXT) AS origin
         FROM Jobs "
         )
     };
 }
 
-const SHOW: &str = concat!(entries!(), "WHERE job_type = ? AND idempotency_key = ?");
+const SHOW: &str = concat!(entries!(), "WHERE job_type = ?2 AND idempotency_key = ?3");
 
 /// In the order of `run_at`: when an event was or will be due or, once it is over, when it ended.
 const LIST: &str = concat!(
     entries!(),
-    "WHERE job_type = ?1 AND status = ?2 AND run_at <= ?3 AND (run_at, rowid) > (?4, ?5)
+    "WHERE job_type = ?2 AND status = ?3 AND run_at <= ?4 AND (run_at, rowid) > (?5, ?6)
         AND idempotency_key IS NOT NULL
-    ORDER BY run_at, rowid LIMIT ?6"
+    ORDER BY run_at, rowid LIMIT ?7"
 );
 
 /// Adds 2, because a dead letter at n may come from claim n + 1, whose attempt was never made, and
 /// the end of that claim may still arrive.
 const REQUEUE: &str = concat!(
     "UPDATE Jobs SET status = 'Pending', attempts = attempts + 2, last_result = NULL,
-        run_at = unixepoch(), done_at = NULL, ",
-    noted!("0", "?3", uncounted = "attempts + 2"),
-    "WHERE job_type = ?1 AND idempotency_key IN (SELECT value FROM json_each(?2))
+        run_at = ?4, done_at = NULL, ",
+    noted!("?4", "0", "?3", uncounted = "attempts + 2"),
+    " WHERE job_type = ?1 AND idempotency_key IN (SELECT value FROM json_each(?2))
         AND +status = 'Killed'"
 );
 
 const DISCARD: &str = concat!(
-    "UPDATE Jobs SET status = 'Done', done_at = unixepoch(), ",
-    noted!("0", "?3"),
-    "WHERE job_type = ?1 AND idempotency_key = ?2 AND status = 'Killed'"
+    "UPDATE Jobs SET status = 'Done', done_at = ?4, ",
+    noted!("?4", "0", "?3"),
+    " WHERE job_type = ?1 AND idempotency_key = ?2 AND status = 'Killed'"
 );
 
+/// One queue in one file. Its clones are the same.
+#[derive(Clone)]
 pub(crate) struct Sqlite {
     file: Arc<File>,
-    queue: String,
+    queue: Arc<str>,
     waiting: Waiting,
-    done: sql::Counted,
+    done: Arc<sql::Counted>,
 }
 
-/// The connections to one file.
-struct File {
-    writer: SqlitePool,
-    readers: SqlitePool,
-    turnstile: Turnstile,
-    driver: Driver,
-}
+/// A claimed row: that of [`sql::claim`], and whether its metadata is malformed.
+type Row = (String, i64, i64, Option<String>, Vec<u8>, Option<String>, Option<String>, bool);
 
 impl Sqlite {
     pub(crate) async fn open(path: &Path, queue: String) -> Result<Self, InboxError> {
@@ -252,12 +290,19 @@ impl Sqlite {
         Self::open_with(options, queue).await
     }
 
-    /// Whether there is an inbox in a file. It changes nothing.
-    pub(crate) async fn is_in(path: &Path) -> Result<bool, InboxError> {
-        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    /// On the file that a URL names, as sqlx reads it, except that it is made unless the URL says how to open
+    /// it.
+    pub(crate) async fn open_url(url: &str, queue: String) -> Result<Self, InboxError> {
+        Self::open_with(options(url)?, queue).await
+    }
+
+    /// Whether there is an inbox in the file that a URL names. It changes nothing.
+    pub(crate) async fn is_in(url: &str) -> Result<bool, InboxError> {
+        let options = options(url)?.create_if_missing(false).read_only(true);
         in_time(async {
+            let connection = options.connect().await;
             let mut connection =
-                options.connect().await.map_err(|error| InboxError::from(error).at(path))?;
+                connection.map_err(|error| InboxError::from(error).at(options.get_filename()))?;
             Ok(query_scalar(IS_INBOX).fetch_one(&mut connection).await?)
         })
         .await
@@ -268,41 +313,19 @@ impl Sqlite {
         options: SqliteConnectOptions,
         queue: String,
     ) -> Result<Self, InboxError> {
-        // Every commit is on the disk when it is confirmed. apalis' own setup would trade that for
-        // speed, on one of the connections.
-        let options = options
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
-        let path = options.get_filename().to_owned();
-        if is_in_memory(&path) {
-            let text = "an inbox in memory survives no crash: give it a file";
-            return Err(InboxError::new(InboxErrorKind::Refused, text));
-        }
-        // SQLite has one writer at a time, so one connection writes, and whoever wants to waits for
-        // that, in order.
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(CONNECT_TIMEOUT)
-                // A connection to a file cannot break, so there is nothing to test.
-                .test_before_acquire(false)
-                .connect_lazy_with(options.clone())
-        };
-        let (writer, readers) = (pool(1), pool(READERS));
-        let turnstile = Turnstile::beside(&path);
-        super::open(async || {
-            let _turn = turnstile.turn().await;
-            let made = make_tables(&writer).await;
-            made.map_err(|error| error.at(&path))
-        })
-        .await?;
-        let driver = Driver::start()?;
-        Ok(Self::of(Arc::new(File { writer, readers, turnstile, driver }), queue))
+        Self::open_by(options, queue, Clock::of_system()).await
+    }
+
+    async fn open_by(
+        options: SqliteConnectOptions,
+        queue: String,
+        clock: Clock,
+    ) -> Result<Self, InboxError> {
+        Ok(Self::of(Arc::new(File::open(options, clock).await?), queue))
     }
 
     fn of(file: Arc<File>, queue: String) -> Self {
-        Self { file, queue, waiting: Waiting::default(), done: sql::Counted::default() }
+        Self { file, queue: queue.into(), waiting: Waiting::default(), done: Arc::default() }
     }
 
     /// Another queue in the same file.
@@ -312,66 +335,42 @@ impl Sqlite {
 
     /// The storage for apalis' tools.
     pub(crate) fn storage(&self) -> SqliteStorage<StoredEvent> {
-        SqliteStorage::new(&self.file.writer).with_config(Config::default().queue(&self.queue))
+        self.file.storage().with_config(Config::default().queue(&self.queue))
+    }
+
+    /// Runs an operation on the driver: connections, and the order in which they are used, belong to no
+    /// runtime that could be blocked, or end.
+    fn run<'a, T: Send + 'static, F>(&self, operation: impl FnOnce(Self) -> F) -> Answer<'a, T>
+    where
+        F: Future<Output = Result<T, InboxError>> + Send + 'static,
+    {
+        let operation = in_time(operation(self.clone()));
+        let driver = self.file.driver.clone();
+        Box::pin(async move { driver.run(operation).await })
     }
 
     /// Stores what waits, until nobody does. Not a part of any caller's future: if one goes away,
     /// the others' records are stored all the same.
-    async fn lead(file: Arc<File>, queue: String, mut leader: Leader) {
+    async fn lead(self, mut leader: Leader) {
         while let Some(group) = leader.next() {
-            match file.insert(&queue, &group).await {
-                // One event of the group may be at fault, so each is tried alone.
+            match in_time(self.store(&group)).await {
+                // One event of the group may be at fault, so each is tried alone, for as long as somebody
+                // waits for it.
                 Err(error) if !group.is_one() && is_about_an_event(&error) => {
                     for alone in group.split() {
-                        let stored = file.insert(&queue, &alone).await;
-                        alone.answer(stored);
+                        if alone.is_wanted() {
+                            let stored = in_time(self.store(&alone)).await;
+                            alone.answer(stored);
+                        }
                     }
                 }
                 stored => group.answer(stored),
             }
         }
     }
-}
-
-/// Mostly they are there, and nothing is written.
-async fn make_tables(writer: &SqlitePool) -> Result<(), InboxError> {
-    let mut migrations = SqliteStorage::migrations();
-    let migrations = migrations.set_ignore_missing(true);
-    let mut connection = writer.acquire().await?;
-    if let Err(error) = migrations.run_direct(None, &mut *connection, false).await {
-        let error = InboxError::from(error);
-        if error.kind() == InboxErrorKind::Busy {
-            return Err(error);
-        }
-        // Another process may be making the same tables. `sqlx` takes no lock for that on SQLite, so this
-        // takes SQLite's own.
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        migrations.run_direct(None, &mut *transaction, false).await?;
-        transaction.commit().await?;
-    }
-    Ok(raw_sql(expected::TABLES).execute(&mut *connection).await.map(drop)?)
-}
-
-fn is_in_memory(path: &Path) -> bool {
-    let path = path.to_string_lossy();
-    path.is_empty()
-        || path.contains(":memory:")
-        || path.contains("mode=memory")
-        || path.starts_with("file:sqlx-in-memory")
-}
-
-fn is_about_an_event(error: &InboxError) -> bool {
-    matches!(error.kind(), InboxErrorKind::Unstorable | InboxErrorKind::Full)
-}
-
-impl File {
-    async fn writer(&self) -> Result<Writer, InboxError> {
-        let connection = self.writer.acquire().await?;
-        Ok(Writer { connection, _turn: self.turnstile.turn().await })
-    }
 
     /// Stores a group by one commit, and says which keys were new.
-    async fn insert(&self, queue: &str, group: &Group) -> Result<HashSet<String>, InboxError> {
+    async fn store(&self, group: &Group) -> Result<HashSet<String>, InboxError> {
         let row = |event: &NewEvent| {
             // It is UTF-8: a body of other bytes has no key.
             let json = String::from_utf8_lossy(&event.json);
@@ -382,34 +381,121 @@ impl File {
             json!([Ulid::generate().to_string(), event.key, json, metadata])
         };
         let rows: serde_json::Value = group.events().map(row).collect();
-        in_time(async {
-            let mut writer = self.writer().await?;
-            let insert = query_scalar(INSERT).bind(rows.to_string()).bind(queue);
-            let keys: Vec<String> = insert.bind(DEFAULT_ATTEMPTS).fetch_all(&mut *writer).await?;
-            Ok(keys.into_iter().collect())
+        let mut writing = self.file.begin().await?;
+        let insert = query_scalar(INSERT).bind(rows.to_string()).bind(&*self.queue);
+        let insert = insert.bind(DEFAULT_ATTEMPTS).bind(writing.now);
+        let keys: Vec<String> = insert.fetch_all(&mut *writing).await?;
+        writing.commit().await?;
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Records ends, and claims.
+    async fn exchange(
+        &self,
+        writing: &mut Writing,
+        Wanted { worker, lease, ends, most, suspect }: Wanted,
+    ) -> Result<Turned, InboxError> {
+        let mut turned = Turned::default();
+        if let Some(ends) = ends {
+            let finish = query_scalar(FINISH).bind(ends).bind(&worker).bind(writing.now);
+            turned.ended = finish.fetch_all(&mut **writing).await?;
+        }
+        if most == 0 {
+            return Ok(turned);
+        }
+        let is_live = query_scalar(IS_LIVE).bind(&worker).bind(&*self.queue).bind(writing.now);
+        let is_live = is_live.bind(sql::seconds(lease)).fetch_one(&mut **writing);
+        turned.is_lapsed = !is_live.await?;
+        if turned.is_lapsed {
+            return Ok(turned);
+        }
+        if suspect {
+            turned.claimed = self.claim(writing, &worker, "Failed", 1).await?;
+        }
+        let most = most - turned.claimed.len();
+        if most > 0 {
+            turned.claimed.extend(self.claim(writing, &worker, "Pending", most).await?);
+        }
+        Ok(turned)
+    }
+
+    async fn claim(
+        &self,
+        writing: &mut Writing,
+        worker: &str,
+        status: &str,
+        most: usize,
+    ) -> Result<Vec<Claim>, InboxError> {
+        let claim = query_as(CLAIM).bind(worker).bind(&*self.queue).bind(status);
+        let claim = claim.bind(sql::rows(most)).bind(writing.now);
+        let rows: Vec<Row> = claim.fetch_all(&mut **writing).await?;
+        let claim = |row| {
+            let (task, number, uncounted, key, json, errors, origin, is_malformed) = row;
+            if is_malformed {
+                tracing::warn!(
+                    target: "number7", task,
+                    "the metadata of an event is no JSON: it is handled without its earlier errors"
+                );
+            }
+            let row = (task, number, uncounted, key, json, errors, origin);
+            sql::claim(row, status == "Failed")
+        };
+        Ok(rows.into_iter().map(claim).collect())
+    }
+
+    fn change_letters(
+        &self,
+        sql: &'static str,
+        keys: String,
+        note: &'static str,
+    ) -> Answer<'_, u64> {
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let change = query(sql).bind(&*this.queue).bind(keys).bind(note).bind(writing.now);
+            let changed = change.execute(&mut *writing).await?.rows_affected();
+            writing.commit().await?;
+            Ok(changed)
         })
-        .await
     }
 }
 
-/// The connection that writes, in its turn.
-struct Writer {
-    connection: PoolConnection<Db>,
-    _turn: Option<TurnToWrite>,
+/// What a [`Turn`] says, for another thread.
+struct Wanted {
+    worker: String,
+    lease: Duration,
+    /// The parameter of [`FINISH`].
+    ends: Option<String>,
+    most: usize,
+    suspect: bool,
 }
 
-impl Deref for Writer {
-    type Target = SqliteConnection;
-
-    fn deref(&self) -> &SqliteConnection {
-        &self.connection
+/// Reads a URL.
+fn options(url: &str) -> Result<SqliteConnectOptions, InboxError> {
+    let params = url.split_once('?').map(|(_, params)| params).unwrap_or_default();
+    for param in params.split('&') {
+        let refused = match param {
+            "mode=ro" => "mode=ro: an inbox has to write",
+            "mode=memory" => "mode=memory: an inbox in memory survives no crash",
+            "cache=shared" => "cache=shared: connections that share a cache lock each other out",
+            "immutable=true" | "immutable=1" => "immutable: an inbox has to write",
+            _ => continue,
+        };
+        let text = format!("the URL of an inbox cannot have {refused}");
+        return Err(InboxError::new(InboxErrorKind::Invalid, text));
     }
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|error| InboxError::new(InboxErrorKind::Invalid, error))?;
+    let says_how = params.split('&').any(|param| param.starts_with("mode="));
+    Ok(if says_how { options } else { options.create_if_missing(true) })
 }
 
-impl DerefMut for Writer {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
-    }
+fn is_about_an_event(error: &InboxError) -> bool {
+    matches!(error.kind(), InboxErrorKind::Unstorable | InboxErrorKind::Full)
+}
+
+/// Whole seconds are what the columns have. Rounded up, so that nothing is due, or over, before its time.
+fn whole_seconds(duration: Duration) -> i64 {
+    sql::seconds(duration.saturating_add(Duration::from_nanos(999_999_999)))
 }
 
 impl TransactionalStore for Db {}
@@ -431,12 +517,11 @@ impl Store for Db {
 }
 
 /// The parameter of [`FINISH`].
-fn ends(ends: &[End]) -> String {
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+fn ends(ends: &[End], now: Duration) -> String {
     let row = |end: &End| {
-        // Whole seconds are what the column has; a retry is never earlier than it should be.
         let due = match end.outcome.delay() {
             Duration::ZERO => now.as_secs().into(),
+            // A retry is never earlier than it should be.
             delay => (now + delay).as_millis().div_ceil(1_000),
         };
         let (status, due) = (end.outcome.status(), i64::try_from(due).unwrap_or(i64::MAX));
@@ -448,35 +533,6 @@ fn ends(ends: &[End]) -> String {
     ends.iter().map(row).collect::<serde_json::Value>().to_string()
 }
 
-impl Sqlite {
-    async fn claim(
-        &self,
-        writer: &mut SqliteConnection,
-        worker: &str,
-        status: &str,
-        most: usize,
-    ) -> Result<Vec<Claim>, InboxError> {
-        let claim = query_as(CLAIM).bind(worker).bind(&self.queue).bind(status);
-        let rows: Vec<sql::Row> = claim.bind(sql::rows(most)).fetch_all(writer).await?;
-        Ok(rows.into_iter().map(|row| sql::claim(row, status == "Failed")).collect())
-    }
-}
-
-impl Sqlite {
-    async fn change_letters(
-        &self,
-        sql: &'static str,
-        keys: &str,
-        note: &str,
-    ) -> Result<u64, InboxError> {
-        in_time(async {
-            let change = query(sql).bind(&self.queue).bind(keys).bind(note);
-            Ok(change.execute(&mut *self.file.writer().await?).await?.rows_affected())
-        })
-        .await
-    }
-}
-
 impl Engine for Sqlite {
     fn runtime(&self) -> Handle {
         self.file.driver.runtime().clone()
@@ -486,157 +542,166 @@ impl Engine for Sqlite {
         Box::pin(in_time(async move {
             let (stored, leader) = self.waiting.join(event);
             if let Some(leader) = leader {
-                tokio::spawn(Self::lead(Arc::clone(&self.file), self.queue.clone(), leader));
+                let lead = self.clone().lead(leader).with_current_subscriber();
+                self.runtime().spawn(lead);
             }
-            // The sender is dropped only when the runtime ends.
+            // The sender is dropped only when the driver ends.
             stored.await.unwrap_or_else(|_| Err(InboxErrorKind::Unreachable.into()))
         }))
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        Box::pin(in_time(async move {
-            let mut turned = Turned::default();
-            if turn.ends.is_empty() {
+        let Turn { worker, lease, most, suspect, .. } = turn;
+        let ends = (!turn.ends.is_empty()).then(|| ends(turn.ends, self.file.clock.now()));
+        let wanted = Wanted { worker: worker.to_owned(), lease, ends, most, suspect };
+        self.run(move |this| async move {
+            if wanted.ends.is_none() {
                 // Reading first: a worker that has nothing to do must not take the write lock.
-                let is_due = query_scalar(IS_DUE).bind(&self.queue);
-                if !is_due.fetch_one(&self.file.readers).await? {
-                    return Ok(turned);
+                let is_due =
+                    query_scalar(IS_DUE).bind(&*this.queue).bind(this.file.clock.seconds());
+                if !is_due.fetch_one(&mut *this.file.reader().await?).await? {
+                    return Ok(Turned::default());
                 }
             }
-            let mut writer = self.file.writer().await?;
-            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-            if !turn.ends.is_empty() {
-                let finish = query_scalar(FINISH).bind(ends(turn.ends)).bind(turn.worker);
-                turned.ended = finish.fetch_all(&mut *transaction).await?;
-            }
-            if turn.suspect && turn.most > 0 {
-                turned.claimed = self.claim(&mut transaction, turn.worker, "Failed", 1).await?;
-            }
-            let most = turn.most - turned.claimed.len();
-            if most > 0 {
-                let claimed = self.claim(&mut transaction, turn.worker, "Pending", most).await?;
-                turned.claimed.extend(claimed);
-            }
-            transaction.commit().await?;
+            let mut writing = this.file.begin().await?;
+            let turned = this.exchange(&mut writing, wanted).await?;
+            writing.commit().await?;
             Ok(turned)
-        }))
+        })
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
-        Box::pin(in_time(async move {
-            let alive = query(KEEP_ALIVE).bind(worker).bind(&self.queue).bind(SERVICE);
-            alive.execute(&mut *self.file.writer().await?).await?;
-            Ok(query_as(HELD).bind(worker).fetch_all(&self.file.readers).await?)
-        }))
+        let worker = worker.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let alive = query(KEEP_ALIVE).bind(&worker).bind(&*this.queue).bind(SERVICE);
+            alive.bind(writing.now).execute(&mut *writing).await?;
+            let held = query_as(HELD).bind(&worker).fetch_all(&mut *writing).await?;
+            writing.commit().await?;
+            Ok(held)
+        })
     }
 
     fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
-            if held.is_empty() {
-                return Ok(());
-            }
-            let release = query(RELEASE).bind(worker).bind(json!(held).to_string());
-            release.execute(&mut *self.file.writer().await?).await?;
-            Ok(())
-        }))
+        let (worker, held) = (worker.to_owned(), (!held.is_empty()).then(|| json!(held)));
+        self.run(move |this| async move {
+            let Some(held) = held else { return Ok(()) };
+            let mut writing = this.file.begin().await?;
+            let release = query(RELEASE).bind(worker).bind(held.to_string());
+            release.execute(&mut *writing).await?;
+            writing.commit().await
+        })
     }
 
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
-            let forget = query(FORGET_WORKER).bind(worker);
-            forget.execute(&mut *self.file.writer().await?).await?;
-            Ok(())
-        }))
+        let worker = worker.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            query(FORGET_WORKER).bind(worker).execute(&mut *writing).await?;
+            writing.commit().await
+        })
     }
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
-        Box::pin(in_time(async move {
-            let reap = query(REAP).bind(suspect_after).bind(&self.queue).bind(WORKER_PREFIX);
-            let reap = reap.bind(sql::seconds(lease)).bind(LOST);
-            Ok(reap.execute(&mut *self.file.writer().await?).await?.rows_affected())
-        }))
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let reap = query(REAP).bind(suspect_after).bind(&*this.queue).bind(WORKER_PREFIX);
+            let reap = reap.bind(whole_seconds(lease)).bind(LOST).bind(writing.now);
+            let reaped = reap.bind(MOST_AT_ONCE).execute(&mut *writing).await?.rows_affected();
+            writing.commit().await?;
+            Ok(reaped)
+        })
     }
 
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
-        Box::pin(in_time(async move {
-            let mut writer = self.file.writer().await?;
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let Some(now) = this.file.clock.believed() else {
+                writing.roll_back().await?;
+                return Ok(0);
+            };
             let mut swept = 0;
             // apalis' vacuum_before compares the column's numbers with a text, and so deletes all.
             for (status, retention) in [("Done", Some(retention)), ("Killed", of_dead)] {
                 let Some(retention) = retention else { continue };
-                let sweep = query(SWEEP).bind(status).bind(sql::seconds(retention));
-                let sweep = sweep.bind(&self.queue).bind(SWEEP_STEP).execute(&mut *writer);
+                let sweep = query(SWEEP).bind(status).bind(now).bind(whole_seconds(retention));
+                let sweep = sweep.bind(&*this.queue).bind(SWEEP_STEP).execute(&mut *writing);
                 swept += sweep.await?.rows_affected();
             }
-            query(FORGET_WORKERS).bind(&self.queue).execute(&mut *writer).await?;
+            let forget = query(FORGET_WORKERS).bind(&*this.queue).bind(now).bind(MOST_AT_ONCE);
+            forget.execute(&mut *writing).await?;
+            writing.commit().await?;
             Ok(swept)
-        }))
+        })
     }
 
     fn ping(&self) -> Answer<'_, ()> {
-        Box::pin(in_time(async move {
+        self.run(|this| async move {
             // Takes the lock of whoever writes, and writes nothing.
-            let mut writer = self.file.writer().await?;
-            Ok(writer.begin_with("BEGIN IMMEDIATE").await?.rollback().await?)
-        }))
+            this.file.begin().await?.roll_back().await
+        })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        Box::pin(in_time(async move {
-            let mut reader = self.file.readers.acquire().await?;
-            let stats = query_as(STATS).bind(&self.queue).fetch_one(&mut *reader);
+        self.run(|this| async move {
+            let (queue, now) = (&*this.queue, this.file.clock.seconds());
+            let mut reader = this.file.reader().await?;
+            let stats = query_as(STATS).bind(queue).bind(now).fetch_one(&mut *reader);
             let (due, later, in_hand, dead, workers, overdue): (i64, i64, i64, i64, i64, i64) =
                 stats.await?;
-            let oldest = query_as(OLDEST).bind(&self.queue).fetch_one(&mut *reader);
+            let oldest = query_as(OLDEST).bind(queue).bind(now).fetch_one(&mut *reader);
             let (oldest_due, oldest_overdue): (i64, i64) = oldest.await?;
             let oldest = (1_000_000 * oldest_due, 1_000_000 * oldest_overdue);
-            let done = query_scalar(DONE).bind(&self.queue).fetch_one(&mut *reader);
-            let done = self.done.get(done).await?;
+            let done = query_scalar(DONE).bind(queue).fetch_one(&mut *reader);
+            let done = this.done.get(done).await?;
             let row = (due, later, in_hand, dead, workers, overdue, oldest.0, oldest.1);
             Ok(sql::stats(row, done))
-        }))
+        })
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
-        Box::pin(in_time(async move {
+        let after = after.map(str::to_owned);
+        self.run(move |this| async move {
             // What is due later comes after all that is due.
-            let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-            let now = i64::try_from(now).unwrap_or(i64::MAX);
+            let now = this.file.clock.seconds();
             let (before, until) = match state {
                 State::Due => (i64::MIN, now),
                 State::Later => (now, i64::MAX),
                 _ => (i64::MIN, i64::MAX),
             };
-            sql::list(state, after, most, |status, place, most| {
+            let this = &this;
+            sql::list(state, after.as_deref(), most.min(MOST_AT_ONCE), |status, place, most| {
                 Box::pin(async move {
                     let (time, row) = match place {
                         Some((time, row)) => (time, row.parse().map_err(|_| no_cursor())?),
                         None => (before, i64::MAX),
                     };
-                    let list = query_as(LIST).bind(&self.queue).bind(status).bind(until);
+                    let list = query_as(LIST).bind(now).bind(&*this.queue).bind(status).bind(until);
                     let list = list.bind(time).bind(row).bind(most);
-                    Ok(list.fetch_all(&self.file.readers).await?)
+                    Ok(list.fetch_all(&mut *this.file.reader().await?).await?)
                 })
             })
             .await
-        }))
+        })
     }
 
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
-        Box::pin(in_time(async move {
-            let show = query_as(SHOW).bind(&self.queue).bind(key);
-            Ok(show.fetch_optional(&self.file.readers).await?.map(sql::entry))
-        }))
+        let key = key.to_owned();
+        self.run(move |this| async move {
+            let now = this.file.clock.seconds();
+            let show = query_as(SHOW).bind(now).bind(&*this.queue).bind(key);
+            let found = show.fetch_optional(&mut *this.file.reader().await?).await?;
+            Ok(found.map(sql::entry))
+        })
     }
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
-        Box::pin(
-            async move { self.change_letters(REQUEUE, &json!(keys).to_string(), REQUEUED).await },
-        )
+        self.change_letters(REQUEUE, json!(keys).to_string(), REQUEUED)
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.change_letters(DISCARD, key, DISCARDED).await? > 0) })
+        let discard = self.change_letters(DISCARD, key.to_owned(), DISCARDED);
+        Box::pin(async move { Ok(discard.await? > 0) })
     }
 }
 
@@ -650,6 +715,13 @@ mod tests {
     use crate::engine::Outcome;
 
     const WORKER: &str = "number7-worker";
+
+    /// The lease of every worker is over, and what they have claimed was claimed before.
+    async fn lapse(sqlite: &Sqlite) {
+        for lapse in ["UPDATE Workers SET last_seen = 0", "UPDATE Jobs SET lock_at = 0"] {
+            query(lapse).execute(&sqlite.file.writer()).await.unwrap();
+        }
+    }
 
     /// Not even if the same worker sends it, whatever happened in between.
     #[tokio::test]
@@ -681,7 +753,7 @@ mod tests {
         assert!(!counts(&put_off).await);
         assert_eq!((entry().await.state(), entry().await.attempts()), (State::InHand, 1));
 
-        query("UPDATE Workers SET last_seen = 0").execute(&sqlite.file.writer).await.unwrap();
+        lapse(&sqlite).await;
         assert_eq!(sqlite.reap(Duration::from_secs(1), u32::MAX).await.unwrap(), 1);
         sqlite.keep_alive(WORKER).await.unwrap();
         let exhausted = || Outcome::Exhausted { error: "enough".into() };
@@ -705,7 +777,8 @@ mod tests {
         assert!(counts(&end(last, Outcome::Done)).await);
         assert_eq!((entry().await.state(), entry().await.attempts()), (State::Done, 1));
         // What apalis' tools show of it.
-        let result = query_scalar("SELECT last_result FROM Jobs").fetch_one(&sqlite.file.readers);
+        let file = sqlite.file.writer();
+        let result = query_scalar("SELECT last_result FROM Jobs").fetch_one(&file);
         assert_eq!(result.await.ok(), Some(r#"{"Ok":null}"#.to_owned()));
     }
 
@@ -733,7 +806,10 @@ mod tests {
         assert_eq!(attempts().await, 0);
         // Claimed again, and some seconds later.
         claim().await;
-        query("UPDATE Jobs SET lock_at = lock_at + 5").execute(&sqlite.file.writer).await.unwrap();
+        query("UPDATE Jobs SET lock_at = lock_at + 5")
+            .execute(&sqlite.file.writer())
+            .await
+            .unwrap();
         sqlite.release(WORKER, &held).await.unwrap();
         assert_eq!(attempts().await, 1);
         assert_eq!(sqlite.keep_alive(WORKER).await.unwrap().len(), 1);
@@ -757,12 +833,13 @@ mod tests {
         };
         assert_eq!(other.turn(turn).await.unwrap().claimed.len(), 1);
         let put_off = r#"UPDATE Jobs SET attempts = 6, metadata = '{"number7.uncounted":5}'"#;
-        query(put_off).execute(&sqlite.file.writer).await.unwrap();
-        query("UPDATE Workers SET last_seen = 0").execute(&sqlite.file.writer).await.unwrap();
+        query(put_off).execute(&sqlite.file.writer()).await.unwrap();
+        lapse(&sqlite).await;
         let lease = Duration::from_secs(20);
         assert_eq!(sqlite.reap(lease, 2).await.unwrap(), 0);
         assert_eq!(other.reap(lease, 2).await.unwrap(), 1);
-        let status = query_scalar("SELECT status FROM Jobs").fetch_one(&sqlite.file.readers);
+        let file = sqlite.file.writer();
+        let status = query_scalar("SELECT status FROM Jobs").fetch_one(&file);
         assert_eq!(status.await.ok(), Some("Pending".to_owned()));
     }
 
@@ -776,7 +853,7 @@ mod tests {
             sqlite.insert(event).await.unwrap();
         }
         let suspect = "UPDATE Jobs SET status = 'Failed' WHERE idempotency_key IN ('d', 'e')";
-        query(suspect).execute(&sqlite.file.writer).await.unwrap();
+        query(suspect).execute(&sqlite.file.writer()).await.unwrap();
         sqlite.keep_alive(WORKER).await.unwrap();
         let claimed = async |most, suspect| {
             let turn =
@@ -801,7 +878,7 @@ mod tests {
             (FINISH_ONE, "sqlite_autoindex_Jobs_1 (id=?)"),
             (CLAIM, "idx_jobs_job_type_status_run_at (job_type=? AND status=? AND run_at<?)"),
             (RELEASE, "LIdx (lock_by=?)"),
-            (REAP, "idx_jobs_status_run_at (status=?)"),
+            (REAP, "idx_jobs_job_type_status_run_at (job_type=? AND status=?)"),
             (SWEEP, "idx_jobs_completed_done_at (status=? AND done_at<?)"),
             (FORGET_WORKER, "LIdx (lock_by=?)"),
             (FORGET_WORKERS, "LIdx (lock_by=?)"),
@@ -818,7 +895,7 @@ mod tests {
             (REQUEUE, "idx_jobs_idempotency_key (job_type=? AND idempotency_key=?)"),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-            let rows = query(explain).fetch_all(&sqlite.file.readers).await.unwrap();
+            let rows = query(explain).fetch_all(&sqlite.file.writer()).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
             assert!(plan.iter().any(|step| step.ends_with(how)), "{sql}: {plan:?}");
             assert!(!plan.iter().any(|step| step.starts_with("SCAN Jobs")), "{sql}: {plan:?}");

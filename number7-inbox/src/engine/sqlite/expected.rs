@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, query, query_as, query_scalar};
+use sqlx::{query, query_as, query_scalar};
 
-use super::Sqlite;
+use super::{Sqlite, whole_seconds as seconds};
 use crate::engine::{
     Answer,
     expected::{
         Expectations, Expected, JobPlace, LOOK_UP_AGAIN, LOOK_UP_EVERY, LookedUp, MOST_LOOKED_UP,
         OverdueRow, Rest, Taken,
     },
-    in_time, sql,
 };
 
 /// The keys of both events that settle a job are beside it, so that a look-up is by index.
@@ -33,14 +32,14 @@ pub(super) const TABLES: &str = "
 
 const EXPECT: &str = "
     INSERT INTO number7_expected (queue, job, completed, failed, due_at, look_up_at)
-    SELECT ?1, ?2, ?3, ?4, unixepoch() + ?5, unixepoch() + min(?5, ?6)
+    SELECT ?1, ?2, ?3, ?4, ?7 + ?5, ?7 + min(?5, ?6)
         WHERE NOT EXISTS (SELECT 1 FROM Jobs WHERE job_type = ?1 AND idempotency_key IN (?3, ?4))
     ON CONFLICT (queue, job) DO NOTHING";
 
 const FORGET: &str = "DELETE FROM number7_expected WHERE queue = ? AND job = ?";
 
 const IS_TO_LOOK_UP: &str = "
-    SELECT EXISTS (SELECT 1 FROM number7_expected WHERE queue = ? AND look_up_at <= unixepoch())";
+    SELECT EXISTS (SELECT 1 FROM number7_expected WHERE queue = ? AND look_up_at <= ?)";
 
 macro_rules! is_settled {
     () => {
@@ -78,19 +77,19 @@ const OVERDUE: &str = concat!(
 );
 
 const LEAD: &str = "
-    INSERT INTO number7_leaders (queue, worker, until) VALUES (?, ?, unixepoch() + ?)
+    INSERT INTO number7_leaders (queue, worker, until) VALUES (?1, ?2, ?4 + ?3)
     ON CONFLICT (queue) DO UPDATE SET worker = excluded.worker, until = excluded.until
-        WHERE worker = excluded.worker OR until < unixepoch()";
+        WHERE worker = excluded.worker OR until < ?4";
 
 const IS_TO_TAKE: &str = "
     SELECT EXISTS (SELECT 1 FROM number7_expected
-        WHERE queue = ? AND is_overdue AND take_at <= unixepoch())";
+        WHERE queue = ? AND is_overdue AND take_at <= ?)";
 
 const TAKE: &str = concat!(
     "UPDATE number7_expected SET takes = takes + 1,
-        take_at = unixepoch() + min(?4, ?3 << min(takes, 30))
+        take_at = ?5 + min(?4, ?3 << min(takes, 30))
     WHERE queue = ?1 AND job IN (SELECT job FROM number7_expected
-        WHERE queue = ?1 AND is_overdue AND take_at <= unixepoch() ORDER BY take_at LIMIT ?2)
+        WHERE queue = ?1 AND is_overdue AND take_at <= ?5 ORDER BY take_at LIMIT ?2)
     RETURNING job, ",
     is_settled!(),
     ", takes"
@@ -98,93 +97,99 @@ const TAKE: &str = concat!(
 
 impl Expectations for Sqlite {
     fn expect(&self, Expected { job, keys }: Expected, within: Duration) -> Answer<'_, ()> {
-        Box::pin(in_time(async move {
+        self.run(move |this| async move {
             let [completed, failed] = keys;
-            let expect = query(EXPECT).bind(&self.queue).bind(job).bind(completed).bind(failed);
+            let mut writing = this.file.begin().await?;
+            let expect = query(EXPECT).bind(&*this.queue).bind(job).bind(completed).bind(failed);
             let expect = expect.bind(seconds(within)).bind(seconds(LOOK_UP_EVERY));
-            expect.execute(&mut *self.file.writer().await?).await?;
-            Ok(())
-        }))
+            expect.bind(writing.now).execute(&mut *writing).await?;
+            writing.commit().await
+        })
     }
 
     fn forget_job<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
-        Box::pin(in_time(async move {
-            let forget = query(FORGET).bind(&self.queue).bind(job);
-            Ok(forget.execute(&mut *self.file.writer().await?).await?.rows_affected() > 0)
-        }))
+        let job = job.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let forget = query(FORGET).bind(&*this.queue).bind(job);
+            let forgotten = forget.execute(&mut *writing).await?.rows_affected();
+            writing.commit().await?;
+            Ok(forgotten > 0)
+        })
     }
 
     fn look_up(&self) -> Answer<'_, LookedUp> {
-        Box::pin(in_time(async move {
-            let is_some = query_scalar(IS_TO_LOOK_UP).bind(&self.queue);
-            if !is_some.fetch_one(&self.file.readers).await? {
+        self.run(|this| async move {
+            let queue = &*this.queue;
+            let is_some = query_scalar(IS_TO_LOOK_UP).bind(queue).bind(this.file.clock.seconds());
+            if !is_some.fetch_one(&mut *this.file.reader().await?).await? {
                 return Ok(LookedUp::default());
             }
-            let mut writer = self.file.writer().await?;
-            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-            // One time for all of it.
-            let now: i64 = query_scalar("SELECT unixepoch()").fetch_one(&mut *transaction).await?;
-            let found = query_as(LOOK_UP).bind(&self.queue).bind(now).bind(MOST_LOOKED_UP);
-            let found: Vec<(String, bool, bool)> = found.fetch_all(&mut *transaction).await?;
+            let mut writing = this.file.begin().await?;
+            let found = query_as(LOOK_UP).bind(queue).bind(writing.now).bind(MOST_LOOKED_UP);
+            let found: Vec<(String, bool, bool)> = found.fetch_all(&mut *writing).await?;
             let is_more = found.len() == MOST_LOOKED_UP as usize;
             let jobs = |wanted| {
                 let found = found.iter().filter(|(_, is_settled, _)| *is_settled == wanted);
                 found.map(|(job, ..)| job.as_str()).collect::<serde_json::Value>().to_string()
             };
-            let settle = query(SETTLE).bind(&self.queue).bind(jobs(true));
-            settle.execute(&mut *transaction).await?;
-            let note = query(NOTE).bind(&self.queue).bind(jobs(false));
-            let note = note.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY)).bind(now);
-            note.execute(&mut *transaction).await?;
-            transaction.commit().await?;
+            let settle = query(SETTLE).bind(queue).bind(jobs(true));
+            settle.execute(&mut *writing).await?;
+            let note = query(NOTE).bind(queue).bind(jobs(false)).bind(seconds(LOOK_UP_AGAIN));
+            let note = note.bind(seconds(LOOK_UP_EVERY)).bind(writing.now);
+            note.execute(&mut *writing).await?;
+            writing.commit().await?;
             let overdue =
                 found.into_iter().filter(|(_, is_settled, is_new)| *is_new && !is_settled);
             Ok(LookedUp { overdue: overdue.map(|(job, ..)| job).collect(), is_more })
-        }))
+        })
     }
 
     fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
-        Box::pin(in_time(async move {
+        self.run(move |this| async move {
             let (due, job) = after.unwrap_or_default();
-            let overdue = query_as(OVERDUE).bind(&self.queue).bind(due).bind(job).bind(most);
-            let rows: Vec<(String, i64, i64, bool)> = overdue.fetch_all(&self.file.readers).await?;
+            let overdue = query_as(OVERDUE).bind(&*this.queue).bind(due).bind(job).bind(most);
+            let rows: Vec<(String, i64, i64, bool)> =
+                overdue.fetch_all(&mut *this.file.reader().await?).await?;
             Ok(rows.into_iter().map(OverdueRow::from).collect())
-        }))
+        })
     }
 
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
-        Box::pin(in_time(async move {
-            let lead = query(LEAD).bind(&self.queue).bind(worker).bind(seconds(lease));
-            Ok(lead.execute(&mut *self.file.writer().await?).await?.rows_affected() > 0)
-        }))
+        let worker = worker.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let lead = query(LEAD).bind(&*this.queue).bind(worker).bind(seconds(lease));
+            let leads = lead.bind(writing.now).execute(&mut *writing).await?.rows_affected();
+            writing.commit().await?;
+            Ok(leads > 0)
+        })
     }
 
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
-        Box::pin(in_time(async move {
-            let give_up = query(GIVE_UP).bind(&self.queue).bind(job);
-            give_up.execute(&mut *self.file.writer().await?).await?;
-            Ok(())
-        }))
+        let job = job.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            query(GIVE_UP).bind(&*this.queue).bind(job).execute(&mut *writing).await?;
+            writing.commit().await
+        })
     }
 
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
-        Box::pin(in_time(async move {
-            let is_some = query_scalar(IS_TO_TAKE).bind(&self.queue);
-            if !is_some.fetch_one(&self.file.readers).await? {
+        self.run(move |this| async move {
+            let queue = &*this.queue;
+            let is_some = query_scalar(IS_TO_TAKE).bind(queue).bind(this.file.clock.seconds());
+            if !is_some.fetch_one(&mut *this.file.reader().await?).await? {
                 return Ok(Vec::new());
             }
-            let take = query_as(TAKE).bind(&self.queue).bind(most);
-            let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
-            let taken: Vec<(String, bool, i64)> =
-                take.fetch_all(&mut *self.file.writer().await?).await?;
+            let mut writing = this.file.begin().await?;
+            let take = query_as(TAKE).bind(queue).bind(most);
+            let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest)).bind(writing.now);
+            let taken: Vec<(String, bool, i64)> = take.fetch_all(&mut *writing).await?;
+            writing.commit().await?;
             Ok(taken.into_iter().map(Taken::from).collect())
-        }))
+        })
     }
-}
-
-/// Whole seconds are what the columns have; nothing is due earlier than it should be.
-fn seconds(duration: Duration) -> i64 {
-    sql::seconds(duration.saturating_add(Duration::from_nanos(999_999_999)))
 }
 
 #[cfg(test)]
@@ -210,7 +215,7 @@ mod tests {
             (TAKE, "idx_number7_take (queue=? AND take_at<?)"),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-            let rows = query(explain).fetch_all(&sqlite.file.readers).await.unwrap();
+            let rows = query(explain).fetch_all(&sqlite.file.writer()).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
             assert!(plan.iter().any(|step| step.ends_with(how)), "{sql}: {plan:?}");
             let is_scan =

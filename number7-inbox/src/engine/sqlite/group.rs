@@ -98,6 +98,11 @@ impl Group {
         self.0.into_iter().map(|caller| Self(vec![caller])).collect()
     }
 
+    /// Whether a caller still waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.iter().any(|caller| !caller.answer.is_closed())
+    }
+
     pub(super) fn is_one(&self) -> bool {
         self.0.len() == 1
     }

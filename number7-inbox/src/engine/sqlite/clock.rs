@@ -1,0 +1,310 @@
+//! The time of a file. All that is written into it, and compared with what is in it, is of this time.
+//!
+//! It is the time of the system with two exceptions, because somebody may set that one:
+//!
+//! - It never goes back. If the clock is set back, it goes on from where it was, at half the speed, until the
+//!   clock has caught up. So what was ready stays ready, and what is scheduled comes, however late.
+//! - Nothing is forgotten by a time that nobody has lived through. If the clock has moved by more than an
+//!   hour against the time that has passed, nothing is forgotten until it has gone steadily for an hour.
+//!
+//! The file keeps the latest time, and the last one that was not in doubt, for the next process.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// How much further the clock may be than expected, and for how long it has to be steady after that.
+const LEAP: Duration = Duration::from_secs(3_600);
+
+/// How much a steady clock may deviate within that time.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// More than this is logged when the clock was set back.
+const SET_BACK: Duration = Duration::from_secs(5);
+
+/// How often the file is told the time.
+const NOTED_EVERY: Duration = Duration::from_secs(10);
+
+/// Since the epoch, by the clock of the system; and since some moment, by one that nobody can set.
+pub(super) type Clocks = dyn Fn() -> (Duration, Duration) + Send + Sync;
+
+pub(super) struct Clock {
+    clocks: Box<Clocks>,
+    state: Mutex<State>,
+}
+
+/// The time, and when it was that.
+#[derive(Clone, Copy)]
+struct Reading {
+    time: Duration,
+    at: Duration,
+}
+
+struct State {
+    latest: Reading,
+    is_behind: bool,
+    /// The last time that was not in doubt.
+    believed: Reading,
+    /// Since when the clock is in doubt, and what it was then.
+    doubt: Option<Reading>,
+    noted_at: Option<Duration>,
+}
+
+/// What the file is to be told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) latest: i64,
+    /// `None` while it is in doubt.
+    pub(super) believed: Option<i64>,
+}
+
+impl Clock {
+    /// The clocks of this machine.
+    pub(super) fn of_system() -> Self {
+        let begun = Instant::now();
+        Self::new(move || (SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(), begun.elapsed()))
+    }
+
+    pub(super) fn new(clocks: impl Fn() -> (Duration, Duration) + Send + Sync + 'static) -> Self {
+        let (time, at) = clocks();
+        let now = Reading { time, at };
+        let state =
+            State { latest: now, is_behind: false, believed: now, doubt: None, noted_at: None };
+        Self { clocks: Box::new(clocks), state: Mutex::new(state) }
+    }
+
+    /// What the last process noted in the file.
+    pub(super) fn learn(&self, latest: i64, believed: i64) {
+        self.heard_of(latest);
+        let mut state = self.lock();
+        state.believed.time = duration(believed);
+        state.is_believed((self.clocks)());
+    }
+
+    /// What another process noted in the file.
+    pub(super) fn heard_of(&self, latest: i64) {
+        let latest = duration(latest);
+        let mut state = self.lock();
+        if state.now((self.clocks)()) < latest {
+            state.latest.time = latest;
+        }
+    }
+
+    /// Since the epoch.
+    pub(super) fn now(&self) -> Duration {
+        self.lock().now((self.clocks)())
+    }
+
+    /// In whole seconds, which is what the columns have.
+    pub(super) fn seconds(&self) -> i64 {
+        seconds(self.now())
+    }
+
+    /// By what time old events may be forgotten. `None` while the clock is in doubt.
+    pub(super) fn believed(&self) -> Option<i64> {
+        let clocks = (self.clocks)();
+        self.lock().is_believed(clocks).then(|| seconds(clocks.0))
+    }
+
+    /// What the file is to be told, if it is time for that.
+    pub(super) fn note(&self) -> Option<Note> {
+        let clocks = (self.clocks)();
+        let mut state = self.lock();
+        let latest = state.now(clocks);
+        // Processes must agree on a time that is not the system's.
+        let is_noted = state.noted_at.is_some_and(|at| clocks.1.saturating_sub(at) < NOTED_EVERY);
+        if is_noted && !state.is_behind {
+            return None;
+        }
+        state.noted_at = Some(clocks.1);
+        let believed = state.is_believed(clocks).then(|| seconds(clocks.0));
+        Some(Note { latest: seconds(latest), believed })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn now(&mut self, (system, at): (Duration, Duration)) -> Duration {
+        let passed = at.saturating_sub(self.latest.at);
+        let time = system.max(self.latest.time + passed / 2);
+        self.latest = Reading { time, at };
+        let behind = time - system;
+        if behind > SET_BACK && !self.is_behind {
+            tracing::warn!(
+                target: "number7", ?behind,
+                "the clock of this machine was set back; the inbox goes on from the time that it had, at half \
+                the speed, until the clock has caught up"
+            );
+        }
+        self.is_behind = behind > if self.is_behind { Duration::ZERO } else { SET_BACK };
+        time
+    }
+
+    fn is_believed(&mut self, (time, at): (Duration, Duration)) -> bool {
+        let now = Reading { time, at };
+        let is_steady = now.deviation_since(self.believed) <= LEAP
+            || self.doubt.is_some_and(|doubt| {
+                now.deviation_since(doubt) <= STEADY && at.saturating_sub(doubt.at) >= LEAP
+            });
+        if is_steady {
+            (self.believed, self.doubt) = (now, None);
+        } else if self.doubt.is_none_or(|doubt| now.deviation_since(doubt) > STEADY) {
+            tracing::warn!(
+                target: "number7", leap = ?now.deviation_since(self.believed),
+                "the clock of this machine is not where it was expected: it was set, or the inbox was not in \
+                use; old events are forgotten again when it has gone steadily for an hour"
+            );
+            self.doubt = Some(now);
+        }
+        is_steady
+    }
+}
+
+impl Reading {
+    /// How far the clock has moved against the time that has passed.
+    fn deviation_since(self, earlier: Self) -> Duration {
+        self.time.abs_diff(earlier.time + self.at.saturating_sub(earlier.at))
+    }
+}
+
+fn duration(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.try_into().unwrap_or_default())
+}
+
+fn seconds(duration: Duration) -> i64 {
+    duration.as_secs().try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const HOUR: u64 = 3_600;
+    const DAY: u64 = 24 * HOUR;
+
+    /// Clocks that a test sets: what the system says, and what has passed.
+    #[derive(Clone)]
+    pub(in super::super) struct Fake(Arc<Mutex<(Duration, Duration)>>);
+
+    impl Fake {
+        pub(in super::super) fn new() -> Self {
+            Self(Arc::new(Mutex::new((duration(1_000 * DAY as i64), Duration::ZERO))))
+        }
+
+        pub(in super::super) fn clock(&self) -> Clock {
+            let clocks = Arc::clone(&self.0);
+            Clock::new(move || *clocks.lock().unwrap())
+        }
+
+        /// So many seconds pass.
+        pub(in super::super) fn pass(&self, seconds: u64) {
+            let mut clocks = self.0.lock().unwrap();
+            clocks.0 += Duration::from_secs(seconds);
+            clocks.1 += Duration::from_secs(seconds);
+        }
+
+        /// Somebody sets the clock on or back.
+        pub(in super::super) fn set(&self, by: i64) {
+            let mut clocks = self.0.lock().unwrap();
+            clocks.0 = duration(seconds(clocks.0) + by);
+        }
+
+        pub(in super::super) fn system(&self) -> i64 {
+            seconds(self.0.lock().unwrap().0)
+        }
+    }
+
+    #[test]
+    fn time_never_goes_back_and_never_stands_still() {
+        let fake = Fake::new();
+        let (clock, begun) = (fake.clock(), fake.system());
+        fake.pass(10);
+        assert_eq!(clock.seconds(), begun + 10);
+        fake.set(-1_000);
+        assert_eq!(clock.seconds(), begun + 10);
+        fake.pass(100);
+        assert_eq!(clock.seconds(), begun + 60);
+        // For 1,000 seconds by the one clock, 2,000 pass by the other.
+        fake.pass(1_900);
+        assert_eq!((clock.seconds(), fake.system()), (begun + 1_010, begun + 1_010));
+        fake.pass(10);
+        assert_eq!(clock.seconds(), fake.system());
+    }
+
+    #[test]
+    fn a_process_goes_on_from_what_the_last_one_noted() {
+        let fake = Fake::new();
+        let noted = fake.clock().note().unwrap();
+        fake.set(-(HOUR as i64));
+        let clock = fake.clock();
+        clock.learn(noted.latest, noted.believed.unwrap());
+        assert_eq!(clock.seconds(), noted.latest);
+        assert_eq!(clock.believed(), Some(fake.system()));
+    }
+
+    #[test]
+    fn nothing_is_forgotten_by_a_clock_that_has_leapt() {
+        let fake = Fake::new();
+        let clock = fake.clock();
+        for _ in 0..10 {
+            fake.pass(HOUR * 20);
+            assert_eq!(clock.believed(), Some(fake.system()), "what has passed is believed");
+        }
+        fake.set(HOUR as i64);
+        assert_eq!(clock.believed(), Some(fake.system()));
+        fake.set(8 * DAY as i64);
+        assert_eq!(clock.believed(), None);
+        fake.pass(HOUR - 1);
+        assert_eq!(clock.believed(), None);
+        // It leaps again, so that the hour begins anew.
+        fake.set(-120);
+        assert_eq!(clock.believed(), None);
+        fake.pass(HOUR - 1);
+        assert_eq!(clock.believed(), None);
+        fake.pass(1);
+        assert_eq!(clock.believed(), Some(fake.system()));
+        fake.set(-8 * DAY as i64);
+        assert_eq!(clock.believed(), None);
+        fake.set(8 * DAY as i64);
+        assert_eq!(clock.believed(), Some(fake.system()), "it was a slip");
+    }
+
+    #[test]
+    fn a_time_in_doubt_is_not_handed_on() {
+        let fake = Fake::new();
+        let noted = fake.clock().note().unwrap();
+        fake.set(8 * DAY as i64);
+        let ahead = fake.clock();
+        ahead.learn(noted.latest, noted.believed.unwrap());
+        let of_ahead = ahead.note().unwrap();
+        assert_eq!(of_ahead, Note { latest: fake.system(), believed: None });
+        fake.set(-8 * DAY as i64);
+        let clock = fake.clock();
+        clock.learn(of_ahead.latest, noted.believed.unwrap());
+        assert_eq!(
+            clock.seconds(),
+            of_ahead.latest,
+            "what was written by the other is not to come"
+        );
+        assert_eq!(clock.believed(), Some(fake.system()));
+    }
+
+    #[test]
+    fn the_file_is_told_now_and_then_and_always_while_the_clock_is_behind() {
+        let fake = Fake::new();
+        let clock = fake.clock();
+        assert!(clock.note().is_some() && clock.note().is_none());
+        fake.pass(9);
+        assert!(clock.note().is_none());
+        fake.pass(1);
+        assert!(clock.note().is_some() && clock.note().is_none());
+        fake.set(-6);
+        assert!(clock.note().is_some() && clock.note().is_some());
+    }
+}

@@ -1,0 +1,375 @@
+//! The connections to one file, and how it is read and written.
+
+use std::{
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use apalis_sqlite::SqliteStorage;
+use sqlx::{
+    ConnectOptions, Connection, Sqlite as Db, SqliteConnection, SqlitePool,
+    pool::PoolConnection,
+    query, query_as, raw_sql,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use tokio::time::sleep;
+
+use super::{
+    clock::{Clock, Note},
+    expected,
+    place::Place,
+    turnstile::{Turn as TurnToWrite, Turnstile},
+};
+use crate::{
+    InboxError, InboxErrorKind, STORE_TIMEOUT, StoredEvent,
+    engine::{self, CONNECT_TIMEOUT, driver::Driver},
+};
+
+/// How long SQLite waits for another writer: less than an operation may take, so that its error
+/// says that there is one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many connections read beside the one that writes.
+const READERS: u32 = 2;
+
+/// What the `-wal` is cut back to once nobody reads what it has: 8 MiB, twice the size at which SQLite
+/// copies it into the database.
+const WAL_LIMIT: &str = "8388608";
+
+/// How often, and after which pause, a connection is looked for that is not in use, when a file is left.
+const LAST_TRIES: u32 = 20;
+const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// After how many steps of a reading statement it is looked whether it takes too long. They take less than a
+/// millisecond.
+const STEPS: i32 = 10_000;
+
+/// The latest time that anybody wrote, and the last one that was not in doubt.
+const CLOCK: &str = "
+    CREATE TABLE IF NOT EXISTS number7_clock (
+        id INTEGER PRIMARY KEY CHECK (id = 1), latest INTEGER NOT NULL, believed INTEGER NOT NULL
+    )";
+
+const LEARN: &str = "SELECT latest, believed FROM number7_clock";
+
+const NOTE: &str = "
+    INSERT INTO number7_clock (id, latest, believed) VALUES (1, ?1, coalesce(?2, ?1))
+    ON CONFLICT (id) DO UPDATE SET latest = max(latest, excluded.latest),
+        believed = coalesce(?2, believed)
+    RETURNING latest";
+
+/// One file, which is opened again if it is deleted or replaced.
+pub(super) struct File {
+    options: SqliteConnectOptions,
+    pub(super) driver: Driver,
+    pub(super) clock: Clock,
+    opened: Mutex<Arc<Opened>>,
+    /// Held by whoever opens the file again.
+    reopens: tokio::sync::Mutex<()>,
+}
+
+/// The connections to the file that was at the path when they were opened.
+struct Opened {
+    /// SQLite has one writer at a time, so one connection writes, and whoever wants to waits for that, in
+    /// order.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    turnstile: Turnstile,
+    place: Place,
+    /// What the file knew of its clock.
+    noted: Option<(i64, i64)>,
+    is_replaced: AtomicBool,
+}
+
+impl File {
+    pub(super) async fn open(
+        options: SqliteConnectOptions,
+        clock: Clock,
+    ) -> Result<Self, InboxError> {
+        let path = options.get_filename();
+        let refused = |text| Err(InboxError::new(InboxErrorKind::Refused, text));
+        if is_in_memory(path) {
+            return refused("an inbox in memory survives no crash: give it a file");
+        }
+        if path.to_string_lossy().starts_with("file:") {
+            return refused("an inbox needs the path of a file, and not a URI of SQLite's");
+        }
+        // The process may change its folder, and the file stays where it is.
+        let path = std::path::absolute(path)
+            .map_err(|error| InboxError::new(InboxErrorKind::Unreachable, error))?;
+        // Every commit is on the disk when it is confirmed. apalis' own setup would trade that for
+        // speed, on one of the connections.
+        let options = options
+            .filename(path)
+            .shared_cache(false)
+            .immutable(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("journal_size_limit", WAL_LIMIT)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let driver = Driver::start()?;
+        let opens = options.clone();
+        let opened = engine::open(move || {
+            let options = opens.clone();
+            async move { Opened::new(&options).await }
+        });
+        let opened = driver.run(opened).await?;
+        if let Some((latest, believed)) = opened.noted {
+            clock.learn(latest, believed);
+        }
+        let (opened, reopens) = (Mutex::new(Arc::new(opened)), tokio::sync::Mutex::default());
+        Ok(Self { options, driver, clock, opened, reopens })
+    }
+
+    /// A connection that reads, for as long as an operation may take.
+    pub(super) async fn reader(&self) -> Result<PoolConnection<Db>, InboxError> {
+        let opened = self.current().await?;
+        opened.check()?;
+        let mut reader = opened.readers.acquire().await?;
+        // Whoever asked may have gone. A statement that goes on would keep the -wal from being cut back.
+        let until = Instant::now() + STORE_TIMEOUT;
+        let is_in_time = move || Instant::now() < until;
+        reader.lock_handle().await?.set_progress_handler(STEPS, is_in_time);
+        Ok(reader)
+    }
+
+    /// Begins a transaction that writes.
+    pub(super) async fn begin(&self) -> Result<Writing, InboxError> {
+        let opened = self.current().await?;
+        opened.check()?;
+        let connection = opened.writer.acquire().await?;
+        let turn = opened.turnstile.turn().await;
+        let mut writing = Writing { connection, has_ended: false, opened, now: 0, _turn: turn };
+        query("BEGIN IMMEDIATE").execute(&mut *writing).await?;
+        // Again: who waits for a lock may have waited for long.
+        writing.opened.check()?;
+        if let Some(Note { latest, believed }) = self.clock.note() {
+            let note = query_as(NOTE).bind(latest).bind(believed);
+            let (latest,): (i64,) = note.fetch_one(&mut *writing).await?;
+            self.clock.heard_of(latest);
+        }
+        writing.now = self.clock.seconds();
+        Ok(writing)
+    }
+
+    /// The storage for apalis' tools.
+    pub(super) fn storage(&self) -> SqliteStorage<StoredEvent> {
+        SqliteStorage::new(&self.opened().writer)
+    }
+
+    /// The connections, to the file that is at the path.
+    async fn current(&self) -> Result<Arc<Opened>, InboxError> {
+        let opened = self.opened();
+        if !opened.is_replaced() {
+            return Ok(opened);
+        }
+        let _reopens = self.reopens.lock().await;
+        let replaced = self.opened();
+        if !replaced.is_replaced() {
+            return Ok(replaced);
+        }
+        replaced.close().await;
+        let opened = Arc::new(Opened::new(&self.options).await?);
+        *self.lock() = Arc::clone(&opened);
+        tracing::info!(target: "number7", path = %self.path().display(), "the file was opened again");
+        Ok(opened)
+    }
+
+    fn path(&self) -> &Path {
+        self.options.get_filename()
+    }
+
+    fn opened(&self) -> Arc<Opened> {
+        Arc::clone(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn writer(&self) -> SqlitePool {
+        self.opened().writer.clone()
+    }
+}
+
+impl Opened {
+    /// Has to be called on the driver.
+    async fn new(options: &SqliteConnectOptions) -> Result<Self, InboxError> {
+        let path = options.get_filename();
+        let at = |error: InboxError| error.at(path);
+        let turnstile = Turnstile::beside(path);
+        let turn = turnstile.turn().await;
+        let mut connection = options.connect().await.map_err(|error| at(error.into()))?;
+        make_tables(&mut connection).await.map_err(at)?;
+        drop(turn);
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(CONNECT_TIMEOUT)
+                // A connection to a file cannot break, so there is nothing to test. One that failed is not
+                // given back.
+                .test_before_acquire(false)
+                // While one is open, SQLite does not delete the files beside the database.
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .connect_lazy_with(options.clone())
+        };
+        let (writer, readers) = (pool(1), pool(READERS));
+        // All of them are opened now, and read. One that is opened later, when the file has been replaced,
+        // would take the old `-wal` for that of the new file.
+        let noted = async {
+            let mut connections = vec![writer.acquire().await?];
+            for _ in 0..READERS {
+                connections.push(readers.acquire().await?);
+            }
+            let mut noted = None;
+            for connection in &mut connections {
+                noted = query_as(LEARN).fetch_optional(&mut **connection).await?;
+            }
+            Ok(noted)
+        };
+        let noted = noted.await.map_err(|error: sqlx::Error| at(error.into()))?;
+        let place = Place::of(path);
+        let place =
+            place.map_err(|error| at(InboxError::new(InboxErrorKind::Unreachable, error)))?;
+        // It has kept the files in their place until now.
+        _ = connection.close().await;
+        Ok(Self { writer, readers, turnstile, place, noted, is_replaced: AtomicBool::new(false) })
+    }
+
+    /// Fails if this is not what is at the path. The log has one line of it.
+    fn check(&self) -> Result<(), InboxError> {
+        if !self.is_replaced()
+            && let Some(what) = self.place.changed()
+            && !self.is_replaced.swap(true, Ordering::AcqRel)
+        {
+            let path = self.writer.connect_options();
+            tracing::error!(
+                target: "number7", path = %path.get_filename().display(),
+                "{what} was deleted or replaced while it was open: it is opened again, and what was only in \
+                the old file is lost"
+            );
+        }
+        match self.is_replaced() {
+            true => {
+                let text = "its file was deleted or replaced while it was open";
+                Err(InboxError::new(InboxErrorKind::Unreachable, text))
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Ordering::Acquire)
+    }
+
+    /// Leaves a file that was replaced. All that was committed goes into it: if only its `-wal` was deleted,
+    /// nothing is lost.
+    async fn close(&self) {
+        // Not a new connection: that would be to another file.
+        let mut reader = self.readers.try_acquire();
+        for _ in 0..LAST_TRIES {
+            if reader.is_some() {
+                break;
+            }
+            sleep(LAST_PAUSE).await;
+            reader = self.readers.try_acquire();
+        }
+        if let Some(mut reader) = reader {
+            _ = raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *reader).await;
+        }
+        self.writer.close().await;
+        self.readers.close().await;
+        self.place.clear();
+    }
+}
+
+/// A transaction that writes, in its turn.
+///
+/// If it is dropped before it has ended, its connection is closed, which also gives SQLite's lock back. sqlx
+/// would use it again, and not know how the transaction ended: if a commit fails, SQLite may have rolled back
+/// or not.
+pub(super) struct Writing {
+    connection: PoolConnection<Db>,
+    has_ended: bool,
+    opened: Arc<Opened>,
+    /// The time of all that is written by it: seconds since the epoch.
+    pub(super) now: i64,
+    _turn: Option<TurnToWrite>,
+}
+
+impl Writing {
+    /// Commits. It fails as well if what was committed is not in the file at the path.
+    pub(super) async fn commit(self) -> Result<(), InboxError> {
+        self.end("COMMIT").await
+    }
+
+    pub(super) async fn roll_back(self) -> Result<(), InboxError> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, sql: &'static str) -> Result<(), InboxError> {
+        query(sql).execute(&mut *self).await?;
+        self.has_ended = true;
+        self.opened.check()
+    }
+}
+
+impl Deref for Writing {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// Mostly they are there, and nothing is written.
+async fn make_tables(connection: &mut SqliteConnection) -> Result<(), InboxError> {
+    let mut migrations = SqliteStorage::migrations();
+    let migrations = migrations.set_ignore_missing(true);
+    if let Err(error) = migrations.run_direct(None, &mut *connection, false).await {
+        let error = InboxError::from(error);
+        if error.kind() == InboxErrorKind::Busy {
+            return Err(error);
+        }
+        // Another process may be making the same tables. `sqlx` takes no lock for that on SQLite, so this
+        // takes SQLite's own.
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        migrations.run_direct(None, &mut *transaction, false).await?;
+        transaction.commit().await?;
+    }
+    for tables in [expected::TABLES, CLOCK] {
+        raw_sql(tables).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn is_in_memory(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    path.is_empty()
+        || path.contains(":memory:")
+        || path.contains("mode=memory")
+        || path.starts_with("file:sqlx-in-memory")
+}

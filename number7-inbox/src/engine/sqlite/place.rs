@@ -1,0 +1,138 @@
+//! Whether the store that is open is still the one at its path.
+//!
+//! SQLite never looks. If its file is deleted or replaced, it goes on with the old one, which nobody will
+//! find again. The same is true of the files beside it: whoever opens the database next would read the new
+//! `-wal`, and coordinate by the new `-shm`.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+/// The files of an open store: the database, its `-wal` and its `-shm`.
+pub(super) struct Place(Vec<Part>);
+
+/// One of the files, and which one it was.
+struct Part {
+    name: &'static str,
+    path: PathBuf,
+    id: Option<Id>,
+}
+
+/// Device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Id(u64, u64);
+
+impl Place {
+    /// Remembers the files of a database that is open.
+    pub(super) fn of(database: &Path) -> io::Result<Self> {
+        // SQLite names the files beside it by what a link leads to.
+        let real = fs::canonicalize(database)?;
+        let beside = |suffix| {
+            let mut name = OsString::from(&real);
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        // The link itself may be changed as well, so it is followed each time.
+        let paths = [
+            ("the database", database.to_owned()),
+            ("its -wal", beside("-wal")),
+            ("its -shm", beside("-shm")),
+        ];
+        let part = |(name, path): (_, PathBuf)| Ok(Part { id: id(&path)?, name, path });
+        Ok(Self(paths.into_iter().map(part).collect::<io::Result<_>>()?))
+    }
+
+    /// What is not there any more, or is another file now. `None` as well if that cannot be found out.
+    pub(super) fn changed(&self) -> Option<&'static str> {
+        self.0.iter().find(|part| part.is_other()).map(|part| part.name)
+    }
+
+    /// Deletes the files beside a database that has gone: SQLite would apply them to the next one.
+    pub(super) fn clear(&self) {
+        let [database, beside @ ..] = &*self.0 else { return };
+        if database.is_other() {
+            for part in beside.iter().filter(|part| !part.is_other()) {
+                _ = fs::remove_file(&part.path);
+            }
+        }
+    }
+}
+
+impl Part {
+    fn is_other(&self) -> bool {
+        id(&self.path).is_ok_and(|id| id != self.id)
+    }
+}
+
+/// `None` if there is no file.
+fn id(path: &Path) -> io::Result<Option<Id>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(of(&metadata))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn of(metadata: &fs::Metadata) -> Id {
+    use std::os::unix::fs::MetadataExt;
+    Id(metadata.dev(), metadata.ino())
+}
+
+/// Windows keeps a file that is open from being deleted or renamed. So it is enough that there is one.
+#[cfg(not(unix))]
+fn of(_: &fs::Metadata) -> Id {
+    Id(0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_gone_or_another_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a.db", "a.db-wal", "a.db-shm", "b.db"] {
+            fs::write(path(name), name).unwrap();
+        }
+        let place = Place::of(&path("a.db")).unwrap();
+        assert_eq!(place.changed(), None);
+        fs::write(path("a.db"), "written to").unwrap();
+        assert_eq!(place.changed(), None);
+        place.clear();
+        assert!(path("a.db-wal").exists());
+        for (name, what) in
+            [("a.db-shm", "its -shm"), ("a.db-wal", "its -wal"), ("a.db", "the database")]
+        {
+            fs::rename(path(name), path("away")).unwrap();
+            assert_eq!(place.changed(), Some(what));
+            fs::rename(path("away"), path(name)).unwrap();
+            assert_eq!(place.changed(), None);
+        }
+        if cfg!(unix) {
+            fs::rename(path("b.db"), path("a.db")).unwrap();
+            assert_eq!(place.changed(), Some("the database"));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_belonged_to_the_old_file_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a.db", "a.db-wal", "a.db-shm", "new-wal"] {
+            fs::write(path(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink(path("a.db"), path("link.db")).unwrap();
+        let place = Place::of(&path("link.db")).unwrap();
+        fs::remove_file(path("link.db")).unwrap();
+        fs::rename(path("new-wal"), path("a.db-wal")).unwrap();
+        place.clear();
+        assert_eq!(fs::read_to_string(path("a.db-wal")).unwrap(), "new-wal");
+        assert!(!path("a.db-shm").exists());
+    }
+}

@@ -1,0 +1,426 @@
+//! What may happen to the file of an inbox, and to those who share it, while a receiver runs: it is deleted,
+//! replaced or full, somebody reads it for long, and threads that use it are blocked.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::poll;
+use number7_core::{Accept, Acceptance, Rejection};
+use number7_inbox::{Filter, Inbox, InboxErrorKind, State};
+use number7_tests::{
+    body, delivery,
+    receiver::{FRAMEWORKS, Receiver, Setup},
+    running::{Handled, PATIENCE, Running, accept, until},
+    sign,
+    store::Store,
+    verifier,
+};
+use sqlx::{Connection, Executor, Row};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::{block_in_place, yield_now},
+    time::sleep,
+};
+
+/// How soon all has to go on when a trouble is over, by the README, and how much later it may be on a machine
+/// that is busy.
+const BACK_IN: Duration = Duration::from_secs(10 + 10);
+
+/// The path of a file of the store's folder, by what it ends in.
+fn path(store: &Store, suffix: &str) -> PathBuf {
+    let Store::Sqlite(folder) = store else { unreachable!() };
+    folder.path().join(format!("inbox.db{suffix}"))
+}
+
+async fn try_accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
+    inbox.accept(&delivery("job.completed", job)).await
+}
+
+/// As the vendor does: again, until it is accepted.
+async fn accepted_at_last(inbox: &Inbox, job: &str) -> Acceptance {
+    let begun = Instant::now();
+    loop {
+        match try_accept(inbox, job).await {
+            Ok(accepted) => return accepted,
+            Err(refused) => assert!(begun.elapsed() < BACK_IN, "{refused}"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn current_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+static SHARED: OnceLock<Inbox> = OnceLock::new();
+
+/// As tests and actix-web's workers do, with an inbox in a static.
+#[test]
+fn an_inbox_outlives_the_runtimes_that_use_it() {
+    const RUNTIMES: usize = 24;
+    let store = Store::sqlite();
+    let inbox = SHARED.get_or_init(|| current_thread().block_on(store.open()));
+    let accept = |job: String| {
+        let runtime = current_thread();
+        let accepted = runtime.block_on(try_accept(inbox, &job));
+        // Something else is begun, and not finished when the runtime ends.
+        runtime.block_on(async { _ = poll!(pin!(try_accept(inbox, "job_left"))) });
+        accepted
+    };
+    for number in 0..RUNTIMES {
+        assert_eq!(accept(format!("job_{number}")).unwrap(), Acceptance::New);
+    }
+    thread::scope(|scope| {
+        for number in 0..RUNTIMES {
+            scope.spawn(move || {
+                let job = format!("job_parallel_{number}");
+                assert_eq!(accept(job).unwrap(), Acceptance::New);
+            });
+        }
+    });
+}
+
+/// Its event is in the same group as the others', and one that is blocked began it.
+#[test]
+fn a_blocked_thread_holds_nobody_up() {
+    let store = Store::sqlite();
+    let inbox = &current_thread().block_on(store.open());
+    let (end, ended) = mpsc::channel::<()>();
+    let (blocks, blocked) = mpsc::channel();
+    thread::scope(|scope| {
+        let blocking = scope.spawn(move || {
+            current_thread().block_on(async {
+                let mut accepting = pin!(try_accept(inbox, "job_blocked"));
+                assert!(poll!(&mut accepting).is_pending());
+                // What this runtime has to drive has begun.
+                yield_now().await;
+                blocks.send(()).unwrap();
+                _ = ended.recv_timeout(PATIENCE);
+                accepting.await
+            })
+        });
+        blocked.recv().unwrap();
+        let others: Vec<_> = (0..8)
+            .map(|number| {
+                scope.spawn(move || {
+                    let job = format!("job_{number}");
+                    current_thread().block_on(try_accept(inbox, &job))
+                })
+            })
+            .collect();
+        for other in others {
+            assert_eq!(other.join().unwrap().unwrap(), Acceptance::New);
+        }
+        drop(end);
+        assert_eq!(blocking.join().unwrap().unwrap(), Acceptance::New);
+    });
+}
+
+/// Lets the files of a receiver grow to so many bytes only, from now on.
+#[cfg(target_os = "linux")]
+fn limit(receiver: &Receiver, bytes: &str) {
+    let pid = receiver.id().to_string();
+    let limit = format!("--fsize={bytes}:unlimited");
+    let set = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+    assert!(set.unwrap().success());
+}
+
+/// A limit of the processes stands for a disk that is full: each write fails in the middle of a transaction.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_receivers_go_on_when_a_full_disk_has_room_again() {
+    let (store, folder) = (Store::sqlite(), tempfile::tempdir().unwrap());
+    let program = env!("CARGO_BIN_EXE_inbox-receiver");
+    let setups = FRAMEWORKS.map(|framework| Setup::new(program, &store, framework, folder.path()));
+    let deaf = ["sh", "-c", r#"trap "" XFSZ; exec "$0" "$@""#];
+    let receivers =
+        setups.each_ref().map(|setup| block_in_place(|| setup.start_under(&deaf, "never")));
+    let mut accepted = Vec::new();
+    let mut deliver = |receiver: &Receiver| {
+        let job = format!("job_{}", accepted.len());
+        let status = block_in_place(|| receiver.deliver(&body("job.completed", &job)).unwrap());
+        if status == 200 {
+            accepted.push(format!("job.completed:{job}"));
+        }
+        status == 200
+    };
+    for receiver in &receivers {
+        assert!((0..20).all(|_| deliver(receiver)));
+    }
+    // While events are worked on.
+    receivers.iter().for_each(|receiver| limit(receiver, "0"));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert!(!receivers.iter().any(&mut deliver), "it is not full");
+        sleep(Duration::from_millis(50)).await;
+    }
+    receivers.iter().for_each(|receiver| limit(receiver, "unlimited"));
+    let begun = Instant::now();
+    for receiver in &receivers {
+        while !deliver(receiver) {
+            assert!(begun.elapsed() < BACK_IN, "a receiver still refuses");
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!((0..20).all(|_| deliver(receiver)));
+    }
+    store.settled(PATIENCE).await;
+    drop(receivers);
+    let mut effects = setups[0].effects();
+    effects.extend(setups[1].effects());
+    let lost: Vec<_> = accepted.iter().filter(|key| !effects.contains_key(*key)).collect();
+    assert!(lost.is_empty(), "accepted and not handled: {lost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_with_malformed_metadata_stops_nobody() {
+    let (store, handled) = (Store::sqlite(), Handled::default());
+    let inbox = store.open().await;
+    for job in ["job_1", "job_2", "job_3", "job_4"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    for (number, metadata) in [
+        (1, "{\"number7."),
+        (2, r#"{"number7.uncounted":"x","number7.errors":{},"number7.origin":7}"#),
+        (3, "7"),
+    ] {
+        let key = format!("job.completed:job_{number}");
+        store
+            .sql(&format!(
+                "UPDATE Jobs SET metadata = '{metadata}' WHERE idempotency_key = '{key}'"
+            ))
+            .await;
+    }
+    let listed = inbox.list(State::Due, &Filter::new(), None, 10).await.unwrap();
+    assert_eq!(listed.entries.len(), 4);
+    let worker = Running::start(handled.worker(&inbox));
+    store.settled(PATIENCE).await;
+    worker.stop().await;
+    assert_eq!(handled.events(), 4);
+    assert!(inbox.show("job.completed:job_1").await.unwrap().is_some());
+}
+
+/// What is stored under the path now, by a connection that knows nothing of the inbox.
+async fn keys(store: &Store) -> Vec<String> {
+    let mut connection = store.sqlite_connection().await;
+    let rows = connection.fetch_all("SELECT idempotency_key FROM Jobs ORDER BY id").await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Deletes a file, or puts another in its place, under an inbox and a worker. Says what is stored then.
+async fn while_it_is_open(change: impl AsyncFn(&Store)) -> Vec<String> {
+    let (store, handled) = (Store::sqlite(), Handled::default());
+    let inbox = store.open().await;
+    let worker = Running::start(handled.worker(&inbox));
+    accept(&inbox, "job.completed", "job_before").await;
+    store.settled(PATIENCE).await;
+    change(&store).await;
+    // What is confirmed from now on is in the file at the path.
+    let mut refused = None;
+    for number in 0..20 {
+        let job = format!("job_{number}");
+        match try_accept(&inbox, &job).await {
+            Ok(accepted) => assert_eq!(accepted, Acceptance::New),
+            Err(error) => {
+                assert!(refused.is_none(), "{error}");
+                assert!(error.to_string().contains("deleted or replaced"), "{error}");
+                refused = Some(job);
+            }
+        }
+    }
+    if let Some(job) = &refused {
+        assert_eq!(accepted_at_last(&inbox, job).await, Acceptance::New);
+    }
+    until(async || handled.events() == 21).await;
+    inbox.ping().await.unwrap();
+    worker.stop().await;
+    drop(inbox);
+    keys(&store).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_deleted_is_made_again() {
+    let stored = while_it_is_open(async |store| fs::remove_file(path(store, "")).unwrap()).await;
+    assert_eq!(stored.len(), 20);
+    let delete_all = while_it_is_open(async |store| {
+        for suffix in ["", "-wal", "-shm", "-turn"] {
+            fs::remove_file(path(store, suffix)).unwrap();
+        }
+    });
+    assert_eq!(delete_all.await.len(), 20);
+}
+
+/// By a backup, beside the `-wal` of what was there before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_replaced_is_the_one_that_is_used() {
+    let stored = while_it_is_open(async |store| {
+        let backup = Store::sqlite();
+        accept(&backup.open().await, "job.completed", "job_of_the_backup").await;
+        // It is complete when the last connection has been closed.
+        until(async || !path(&backup, "-wal").exists()).await;
+        let mut connection = backup.sqlite_connection().await;
+        let own = "UPDATE Jobs SET status = 'Done'; PRAGMA wal_checkpoint(TRUNCATE)";
+        connection.execute(own).await.unwrap();
+        connection.close().await.unwrap();
+        fs::rename(path(&backup, ""), path(store, "")).unwrap();
+    });
+    let stored = stored.await;
+    assert_eq!(stored.len(), 21);
+    assert_eq!(stored[0], "job.completed:job_of_the_backup");
+}
+
+/// All that was committed goes into the database before the files beside it are left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_with_the_files_beside_it() {
+    for suffix in ["-wal", "-shm"] {
+        let stored =
+            while_it_is_open(async |store| fs::remove_file(path(store, suffix)).unwrap()).await;
+        assert_eq!(stored.len(), 21, "without its {suffix}");
+        assert_eq!(stored[0], "job.completed:job_before");
+    }
+}
+
+/// Without a worker or a delivery, a health check says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ping_notices_that_the_file_has_gone() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    inbox.ping().await.unwrap();
+    fs::remove_file(path(&store, "")).unwrap();
+    let gone = inbox.ping().await.unwrap_err();
+    assert_eq!(gone.kind(), InboxErrorKind::Unreachable, "{gone}");
+    inbox.ping().await.unwrap();
+    // Its folder goes as well, and comes back.
+    let Store::Sqlite(folder) = &store else { unreachable!() };
+    fs::remove_dir_all(folder.path()).unwrap();
+    for _ in 0..3 {
+        let gone = inbox.ping().await.unwrap_err();
+        assert_eq!(gone.kind(), InboxErrorKind::Unreachable, "{gone}");
+    }
+    fs::create_dir(folder.path()).unwrap();
+    assert_eq!(accepted_at_last(&inbox, "job_1").await, Acceptance::New);
+}
+
+/// Whoever reads keeps what was written since then in the -wal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wal_is_cut_back_after_a_long_read() {
+    const LIMIT: u64 = 9 << 20;
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let size = || fs::metadata(path(&store, "-wal")).unwrap().len();
+    let mut reader = store.sqlite_connection().await;
+    reader.execute("BEGIN; SELECT count(*) FROM Jobs").await.unwrap();
+    let mut number = 0;
+    while size() < 2 * LIMIT {
+        let large = body("job.completed", &format!("job_large_{number}"));
+        let large = large.replace('}', &format!(r#","note":"{}"}}"#, "x".repeat(60_000)));
+        let large = verifier().verify(sign(&large), large).unwrap();
+        inbox.accept(&large).await.unwrap();
+        number += 1;
+    }
+    reader.execute("COMMIT").await.unwrap();
+    let mut number = 0;
+    until(async || {
+        accept(&inbox, "job.completed", &format!("job_small_{number}")).await;
+        number += 1;
+        size() < LIMIT
+    })
+    .await;
+}
+
+/// As sqlx reads it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_url_can_say_how_the_file_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite://{}/{name}", folder.path().display());
+    let there = |name: &str| folder.path().join(name).exists();
+    let missing = Inbox::open(&url("a.db?mode=rw")).await.unwrap_err();
+    assert_eq!(missing.kind(), InboxErrorKind::Unreachable, "{missing}");
+    Inbox::open(&url("a.db?mode=rwc")).await.unwrap();
+    Inbox::open(&url("a.db?mode=rw")).await.unwrap();
+    Inbox::open(&url("with%20a%20space.db")).await.unwrap();
+    Inbox::open_existing(&url("with%20a%20space.db?mode=rw")).await.unwrap();
+    assert!(there("a.db") && there("with a space.db"));
+    for (name, reason) in [
+        ("b.db?mode=ro", "mode=ro"),
+        ("b.db?immutable=1", "immutable"),
+        ("b.db?cache=shared", "cache=shared"),
+        ("b.db?mode=any", "mode"),
+        ("b.db?timeout=5", "timeout"),
+    ] {
+        let refused = Inbox::open(&url(name)).await.unwrap_err();
+        assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{name}: {refused}");
+        assert!(refused.to_string().contains(reason), "{name}: {refused}");
+    }
+    let refused = Inbox::open("sqlite:file:c.db?mode=rwc").await.unwrap_err();
+    assert!(refused.to_string().contains("URI"), "{refused}");
+    for memory in ["sqlite::memory:", "sqlite://c.db?mode=memory"] {
+        let refused = Inbox::open(memory).await.unwrap_err();
+        assert!(refused.to_string().contains("in memory"), "{memory}: {refused}");
+    }
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains('?')), "{names:?}");
+}
+
+/// A page as long as the list is read in steps, so that nobody waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_list_is_read_in_steps() {
+    const EVENTS: usize = 1_200;
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    number7_tests::store::fill(&store, EVENTS as u32).await;
+    let page = inbox.list(State::Done, &Filter::new(), None, u32::MAX).await.unwrap();
+    assert!(page.entries.len() == EVENTS && page.next.is_none());
+    let page = inbox.list(State::Done, &Filter::new(), None, 700).await.unwrap();
+    assert!(page.entries.len() == 700 && page.next.is_some());
+}
+
+/// The log is the whole process's, so it is looked at in a process of its own.
+#[test]
+fn the_log_says_once_that_the_file_was_replaced() {
+    let (store, folder) = (Store::sqlite(), tempfile::tempdir().unwrap());
+    let setup =
+        Setup::new(env!("CARGO_BIN_EXE_inbox-receiver"), &store, FRAMEWORKS[0], folder.path());
+    let log = folder.path().join("log");
+    let to_log = format!(r#"exec "$0" "$@" 2>{}"#, log.display());
+    let receiver = setup.start_under(&["sh", "-c", &to_log], "never");
+    let lines = |what: &str| {
+        let log = fs::read_to_string(&log).unwrap();
+        log.lines().filter(|line| line.contains(what)).count()
+    };
+    assert_eq!(receiver.deliver(&body("job.completed", "job_1")).unwrap(), 200);
+    assert_eq!(lines("ERROR") + lines("already exists"), 0);
+    fs::remove_file(path(&store, "")).unwrap();
+    let begun = Instant::now();
+    let statuses: Vec<io::Result<u16>> = (0..20)
+        .map(|number| receiver.deliver(&body("job.completed", &format!("job_{number}"))))
+        .collect();
+    assert!(
+        statuses.iter().filter(|status| matches!(status, Ok(200))).count() >= 18,
+        "{statuses:?}"
+    );
+    while lines("the file was opened again") == 0 {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    assert_eq!(lines("ERROR"), 1);
+}
+
+/// An inbox that is dropped leaves nothing behind: its thread and its connections end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inbox_that_is_dropped_lets_go_of_its_file() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let store = Arc::new(store);
+    drop(inbox);
+    // The last connection that is closed deletes it.
+    until(async || !path(&store, "-wal").exists()).await;
+}
