@@ -102,7 +102,7 @@ pub enum InboxErrorKind {
     Unreachable,
     /// The store did not answer within [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
     TooSlow,
-    /// SQLite: another writer took too long.
+    /// SQLite: another writer took too long. PostgreSQL: a statement collided with others again and again.
     Busy,
     /// The disk is full, or Redis is at its `maxmemory`.
     Full,

@@ -87,8 +87,9 @@ impl Inbox {
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
     ///
     /// It makes the schema `apalis` in that database, with the extensions `hstore` and `pgcrypto`.
-    /// The log has a warning if the server may lose what it confirms (`fsync` or
-    /// `synchronous_commit` off).
+    /// The log has a warning if the server may lose what it confirms (`fsync` off). What is set for the
+    /// database or the role, such as an isolation or a limit of time, does not count: each session sets what
+    /// it needs. Only `default_transaction_read_only` is obeyed.
     ///
     /// # Errors
     ///
@@ -122,7 +123,7 @@ impl Inbox {
     /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
     /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens up to 12 of its
+    /// It takes over the pool's options, but not its connections: the inbox opens up to 13 of its
     /// own, because its lease has to be renewed even while handlers use all connections of the
     /// pool.
     ///

@@ -131,6 +131,10 @@ impl Worker {
     /// After this time the handler's future is dropped at the await point where it is, and the
     /// attempt has failed. A handler that blocks its thread is not ended by this.
     ///
+    /// The await point may be in the middle of anything, such as a statement that the database then still
+    /// executes. Begin transactions by [`AcceptedEvent::begin`]: a `PgPool::begin` of sqlx 0.9.0 that is dropped
+    /// leaves its transaction open, and loses what is written on that connection next.
+    ///
     /// # Panics
     ///
     /// It is zero.
@@ -144,9 +148,9 @@ impl Worker {
     /// no limit unless it is set.
     ///
     /// After the limit it drops the futures of their handlers, and gives their events back: other workers
-    /// begin them at once, and the attempts that were given up do not count. Set it to less than your
-    /// service manager waits before it kills the process: Docker waits 10 seconds, Kubernetes 30,
-    /// systemd 90.
+    /// begin them at once, and the attempts that were given up do not count. What [`timeout`](Self::timeout)
+    /// says of a future that is dropped is true here as well. Set the limit to less than your service manager
+    /// waits before it kills the process: Docker waits 10 seconds, Kubernetes 30, systemd 90.
     pub fn shutdown_limit(mut self, limit: Duration) -> Self {
         self.job.settings.shutdown_limit = Some(limit);
         self

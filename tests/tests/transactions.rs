@@ -13,11 +13,13 @@ use std::{
 use futures_util::future::join_all;
 use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, State};
 use number7_tests::{
-    running::{PATIENCE, accept},
+    engine::{Engine, Server},
+    proxy::{Network, Proxy},
+    running::{PATIENCE, Running, accept},
     store::Store,
 };
-use sqlx::{PgPool, SqlitePool, query, query_scalar};
-use tokio::time::sleep;
+use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, query, query_scalar};
+use tokio::{task::block_in_place, time::sleep};
 
 /// Where a process aborts: after each step, and in the middle of the last.
 const STEPS: [&str; 5] = ["begin", "effect", "finish", "committing", "commit"];
@@ -177,4 +179,45 @@ async fn an_inbox_in_memory_is_refused() {
         "the store refused: an inbox in memory survives no crash: give it a file"
     );
     _ = Err::<(), BoxError>(error.into());
+}
+
+/// The network is so slow that the limit of an attempt is reached while it begins its transaction. What the next
+/// attempt writes on that connection must not be in that transaction, which nobody commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn a_handler_that_is_cut_while_it_begins_loses_no_effect() {
+    const EVENTS: u64 = 12;
+    let server = block_in_place(|| Server::start(Engine::Postgres));
+    let proxy = Arc::new(Proxy::start(server.port()).await);
+    let store = Store::postgres_on(&server, server.port()).await;
+    let inbox = store.open().await;
+    store.sql("CREATE TABLE effects (event TEXT NOT NULL)").await;
+    let through_proxy = store.url().replace(&server.port().to_string(), &proxy.port().to_string());
+    let pool = PgPoolOptions::new().max_connections(1).connect(&through_proxy).await.unwrap();
+    let (of_handler, network) = (pool.clone(), Arc::clone(&proxy));
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let (pool, network) = (of_handler.clone(), Arc::clone(&network));
+        async move {
+            if event.attempt() == 1 {
+                // From 40 ms on, which is before the transaction, to 95, which is in it.
+                let number: u64 = event.key().rsplit('_').next().unwrap().parse()?;
+                network.set(Network::Slow(Duration::from_millis(40 + 5 * number)));
+                let _transaction = event.begin(&pool).await?;
+                std::future::pending().await
+            }
+            network.set(Network::Good);
+            query("INSERT INTO effects VALUES ($1)").bind(event.key()).execute(&pool).await?;
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = worker.concurrency(1).timeout(Duration::from_millis(200));
+    let worker = Running::start(worker.backoff(Duration::ZERO, Duration::ZERO));
+    for event in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{event}")).await;
+        store.settled(PATIENCE).await;
+    }
+    worker.stop().await;
+    pool.close().await;
+    assert_eq!(inbox.stats().await.unwrap().done, EVENTS);
+    assert_eq!(effects(&store).await, [1; EVENTS as usize]);
 }

@@ -47,12 +47,12 @@ impl Crash {
 
 /// Begin, effect, end of the attempt, commit; by SQL that both databases know.
 macro_rules! handler {
-    ($pool:expr, $begin:expr, $crash:expr) => {{
+    ($pool:expr, $crash:expr) => {{
         let (pool, crash): (Pool<_>, &'static Crash) = ($pool, $crash);
         move |event: AcceptedEvent| {
             let pool = pool.clone();
             async move {
-                let mut transaction = pool.begin_with($begin).await?;
+                let mut transaction = event.begin(&pool).await?;
                 crash.passed("begin");
                 let effect = query("INSERT INTO effects (event) VALUES ($1)").bind(event.key());
                 effect.execute(&mut *transaction).await?;
@@ -85,12 +85,12 @@ async fn main() {
         Some(path) => {
             let pool = SqlitePoolOptions::new().connect(&format!("sqlite:{path}")).await.unwrap();
             let inbox = Inbox::sqlite_of(&pool).await.unwrap();
-            inbox.worker(handler!(pool, "BEGIN IMMEDIATE", crash))
+            inbox.worker(handler!(pool, crash))
         }
         None => {
             let pool = PgPool::connect(&store).await.unwrap();
             let inbox = Inbox::postgres_of(&pool).await.unwrap();
-            inbox.worker(handler!(pool, "BEGIN", crash))
+            inbox.worker(handler!(pool, crash))
         }
     };
     worker.lease(MIN_LEASE).attempts(1_000).run_until(pending()).await;
