@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -47,12 +47,39 @@ struct Lost {
     arrived: AtomicBool,
 }
 
+/// How many connections were opened, and how many are open now and were at most.
+#[derive(Default)]
+struct Count {
+    opened: AtomicUsize,
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One more connection, until it is dropped.
+struct Counted(Arc<Count>);
+
+impl Counted {
+    fn one(count: &Arc<Count>) -> Self {
+        count.opened.fetch_add(1, Ordering::Relaxed);
+        let open = count.open.fetch_add(1, Ordering::Relaxed) + 1;
+        count.most.fetch_max(open, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A proxy that ends with the test.
 pub struct Proxy {
     addr: SocketAddr,
     server: Arc<AtomicU16>,
     network: watch::Sender<Network>,
     lost: Arc<Lost>,
+    count: Arc<Count>,
     task: JoinHandle<()>,
 }
 
@@ -66,14 +93,20 @@ impl Proxy {
         let behind = Arc::clone(&server);
         let lost = Arc::new(Lost::default());
         let of_all = Arc::clone(&lost);
+        let count = Arc::new(Count::default());
+        let counts = Arc::clone(&count);
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let (port, lost) = (behind.load(Ordering::Relaxed), Arc::clone(&of_all));
-                tokio::spawn(carry(client, port, seen.clone(), lost));
+                let (counted, seen) = (Counted::one(&counts), seen.clone());
+                tokio::spawn(async move {
+                    _ = carry(client, port, seen, lost).await;
+                    drop(counted);
+                });
             }
         });
-        Self { addr, server, network, lost, task }
+        Self { addr, server, network, lost, count, task }
     }
 
     /// Carries new connections to another server; old ones stay where they are.
@@ -85,6 +118,12 @@ impl Proxy {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.addr.port()
+    }
+
+    /// How many connections were made through it since it started, and how many at most at a time.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        (self.count.opened.load(Ordering::Relaxed), self.count.most.load(Ordering::Relaxed))
     }
 
     /// Whether the server has answered the message whose answer nobody hears.

@@ -170,9 +170,14 @@ impl Redis {
         self.key("finished")
     }
 
-    /// The tasks that workers have claimed, by the time when these last renewed their leases.
+    /// The tasks that workers have claimed, by the time when they did.
     fn claims(&self) -> String {
         self.key("claims")
+    }
+
+    /// The same, by the time when their workers last renewed their leases.
+    fn leases(&self) -> String {
+        self.key("leases")
     }
 
     /// Where the events of a state are: the name of the place, its key, and the range of scores.
@@ -323,7 +328,7 @@ impl Engine for Redis {
             script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
             script.key(self.config.job_data_hash()).key(self.claimed(turn.worker));
             script.key(self.finished()).key(self.dead()).key(self.keys());
-            script.key(self.config.workers_set()).key(self.claims());
+            script.key(self.config.workers_set()).key(self.claims()).key(self.leases());
             script.arg(turn.worker).arg(self.meta("")).arg(SWEEP_STEP).arg(turn.most);
             script.arg(u8::from(turn.suspect)).arg(millis(turn.lease));
             for end in turn.ends {
@@ -362,7 +367,7 @@ impl Engine for Redis {
             loop {
                 let mut script = script!("fields", "keep_alive");
                 script.key(self.config.workers_set()).key(self.metadata(worker)).key(QUEUES);
-                script.key(self.claimed(worker)).key(self.claims());
+                script.key(self.claimed(worker)).key(self.claims()).key(self.leases());
                 script.arg(worker).arg(SERVICE).arg(self.meta("")).arg(cursor).arg(STEP / 2);
                 let (next, held): (u64, Vec<Held>) = self.server.call(&mut script).await?;
                 all.extend(held);
@@ -379,7 +384,7 @@ impl Engine for Redis {
             for held in held.chunks(STEP) {
                 let mut script = script!("fields", "release");
                 script.key(self.claimed(worker)).key(self.config.active_jobs_list());
-                script.key(self.claims()).arg(self.meta(""));
+                script.key(self.claims()).key(self.leases()).arg(self.meta(""));
                 for (task, since) in held {
                     script.arg(task).arg(since);
                 }
@@ -403,15 +408,11 @@ impl Engine for Redis {
             let mut reaped = 0;
             loop {
                 let mut script = script!("fields", "note", "reap");
-                script.key(self.claims()).key(self.config.workers_set());
+                script.key(self.claims()).key(self.leases()).key(self.config.workers_set());
                 script.key(self.config.active_jobs_list()).key(self.suspects());
                 script.arg(millis(lease)).arg(WORKER_PREFIX).arg(self.claimed(""));
-                script
-                    .arg(self.metadata(""))
-                    .arg(self.meta(""))
-                    .arg(suspect_after)
-                    .arg(LOST)
-                    .arg(STEP);
+                script.arg(self.metadata("")).arg(self.meta(""));
+                script.arg(suspect_after).arg(LOST).arg(STEP / 2);
                 let (some, is_more): (u64, bool) = self.server.call(&mut script).await?;
                 reaped += some;
                 if !is_more {

@@ -3,12 +3,13 @@
 -- and whether it is a suspect; of each damaged task its JSON or, where that is lost, its key; and whether the
 -- lease is live.
 -- KEYS: the active list, the suspects, the delayed tasks, the data, what the worker has claimed,
---     the finished tasks, the dead letters, the keys, the workers, all claims
+--     the finished tasks, the dead letters, the keys, the workers, all claims, their leases
 -- ARGV: the worker, the prefix of the metas, how many delayed tasks to put on the active list, how
 --     many tasks to claim, how many of them may be suspects, milliseconds of the lease; of each end task,
 --     which attempt, status, error or nothing, milliseconds until it is due, attempts, how many of them do
 --     not count, errors or nothing
-local active, suspects, delayed, data, claimed, finished, dead, keys, workers, held = unpack(KEYS)
+local active, suspects, delayed, data, claimed, finished, dead, keys, workers, held, leases =
+    unpack(KEYS)
 local worker, prefix = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -34,6 +35,7 @@ for i = 7, #ARGV, 8 do
             if error ~= '' then redis.call('HSET', meta, 'error', error) end
             redis.call('HDEL', meta, 'locked_by', 'locked_at')
             redis.call('ZREM', held, task)
+            redis.call('ZREM', leases, task)
             redis.call('ZREM', dead, task)
             -- It was given back, near the head of its list, and is over.
             if not is_held and known[3] ~= 'Killed' and redis.call('LREM', suspects, 1, task) == 0 then
@@ -93,6 +95,7 @@ local function claim(list, most, is_suspect)
                     'locked_at', now[1], 'claimed_at', now[1] .. '.' .. now[2])
                 redis.call('SADD', claimed, task)
                 redis.call('ZADD', held, millis, task)
+                redis.call('ZADD', leases, millis, task)
                 table.insert(claims, { task, attempts, count(known[7]) or 0, known[3], json, known[5],
                     known[6], is_suspect })
                 most = most - 1

@@ -1,0 +1,678 @@
+//! A Redis that changes under a receiver: its password, its settings, its role, what it has, and how long it
+//! takes.
+#![allow(clippy::unwrap_used)]
+#![cfg_attr(no_redis, allow(dead_code, unused_imports))]
+
+use std::{
+    error::Error,
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use number7_core::{Accept, Acceptance, Rejection};
+use number7_inbox::{
+    AcceptedEvent, BoxError, Filter, Inbox, InboxError, InboxErrorKind, MAX_LEASE, MIN_LEASE, State,
+};
+use number7_tests::{
+    delivery,
+    engine::{Engine, Server},
+    gate::Gate,
+    proxy::{Network, Proxy},
+    running::{Handled, PATIENCE, Running, dead_letters, until},
+    store::{Store, fill, redis_command, redis_script},
+};
+use tempfile::NamedTempFile;
+use tokio::{
+    runtime,
+    task::block_in_place,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tracing::instrument::WithSubscriber;
+
+/// How soon after the end of an outage it is over for a receiver, on a machine that is busy.
+const SOON: Duration = Duration::from_secs(10);
+
+async fn accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
+    inbox.accept(&delivery("job.completed", job)).await
+}
+
+fn source(rejection: &Rejection) -> &InboxError {
+    rejection.source().unwrap().downcast_ref().unwrap()
+}
+
+/// Waits until a job is accepted, and says how long that took.
+async fn accepted_at_last(inbox: &Inbox, job: &str) -> Duration {
+    let begun = Instant::now();
+    while let Err(refused) = accept(inbox, job).await {
+        assert!(begun.elapsed() < PATIENCE, "it is not accepted: {refused}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    begun.elapsed()
+}
+
+fn start(args: &[&str]) -> Server {
+    block_in_place(|| Server::start_with(Engine::Redis, args))
+}
+
+/// The URL of the first database, with the password that the tests use.
+fn with_password(port: u16) -> String {
+    format!("redis://:let-me-in@127.0.0.1:{port}/0")
+}
+
+/// What is logged in the course of a future, and later by what it has started.
+async fn logged<T>(future: impl Future<Output = T>) -> (T, impl Fn() -> String) {
+    // Otherwise what another test logs first, to nobody, is taken for what nobody ever reads.
+    _ = tracing_subscriber::fmt().with_writer(std::io::sink).try_init();
+    let log = NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    let done = future.with_subscriber(subscriber).await;
+    (done, move || fs::read_to_string(&log).unwrap())
+}
+
+// Runtimes.
+
+fn current_thread() -> runtime::Runtime {
+    runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// As in a test suite, where each test has a runtime of its own.
+#[test]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+fn an_inbox_in_a_static_serves_one_runtime_after_the_other_and_all_at_once() {
+    static INBOX: OnceLock<Inbox> = OnceLock::new();
+    let server = Server::start(Engine::Redis);
+    let opened = current_thread().block_on(Inbox::redis(server.url(server.port(), "0"))).unwrap();
+    let inbox = INBOX.get_or_init(|| opened);
+    for number in 0..24 {
+        let accepted = current_thread().block_on(accept(inbox, &format!("job_{number}")));
+        assert_eq!(accepted.unwrap(), Acceptance::New, "{number}");
+    }
+    let all_at_once = (24..48).map(|number| {
+        thread::spawn(move || {
+            current_thread().block_on(async {
+                let accepted = accept(inbox, &format!("job_{number}")).await;
+                (accepted.unwrap(), inbox.stats().await.unwrap().due)
+            })
+        })
+    });
+    for accepted in all_at_once.collect::<Vec<_>>() {
+        assert_eq!(accepted.join().unwrap().0, Acceptance::New);
+    }
+    assert_eq!(current_thread().block_on(inbox.stats()).unwrap().due, 48);
+}
+
+/// The first to use the inbox stands still in the middle of it, and so does the one that has opened it.
+#[test]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+fn runtimes_that_are_blocked_hold_up_nobody_else() {
+    const BLOCKED: Duration = Duration::from_secs(8);
+    let server = Server::start(Engine::Redis);
+    let url = server.url(server.port(), "0");
+    let (opened, inbox) = std::sync::mpsc::channel();
+    let opener = thread::spawn(move || {
+        current_thread().block_on(async {
+            let inbox = Inbox::redis(url).await.unwrap();
+            opened.send(inbox.clone()).unwrap();
+            let accepting = tokio::spawn(async move { accept(&inbox, "job_blocked").await });
+            tokio::task::yield_now().await;
+            thread::sleep(BLOCKED);
+            accepting.await.unwrap()
+        })
+    });
+    let inbox = inbox.recv().unwrap();
+    let mut others = Vec::new();
+    for caller in 0..4 {
+        let inbox = inbox.clone();
+        others.push(thread::spawn(move || {
+            let begun = Instant::now();
+            for number in 0..50 {
+                let job = format!("job_{caller}_{number}");
+                current_thread().block_on(accept(&inbox, &job)).unwrap();
+            }
+            begun.elapsed()
+        }));
+    }
+    for other in others {
+        let took = other.join().unwrap();
+        assert!(took < BLOCKED / 2, "held up for {took:?}");
+    }
+    assert_eq!(opener.join().unwrap().unwrap(), Acceptance::New);
+}
+
+// Passwords.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_password_that_is_changed_and_put_back_is_an_outage_and_no_more() {
+    let server = start(&["--requirepass", "let-me-in"]);
+    let (inbox, log) = logged(Inbox::redis(with_password(server.port()))).await;
+    let inbox = inbox.unwrap();
+    let handled = Handled::default();
+    let worker = Running::start(handled.worker(&inbox));
+    accept(&inbox, "job_1").await.unwrap();
+
+    let change = ["CONFIG", "SET", "requirepass", "another"];
+    redis_command(&with_password(server.port()), &change).await;
+    let changed = format!("redis://:another@127.0.0.1:{}/0", server.port());
+    redis_command(&changed, &["CLIENT", "KILL", "TYPE", "normal"]).await;
+    // What was on its way may say that the connection broke.
+    until(async || {
+        let Err(refused) = accept(&inbox, "job_2").await else { return false };
+        assert!(!refused.to_string().contains("let-me-in"), "{refused}");
+        source(&refused).to_string().contains("authentication failed")
+    })
+    .await;
+    redis_command(&changed, &["CONFIG", "SET", "requirepass", "let-me-in"]).await;
+    let took = accepted_at_last(&inbox, "job_2").await;
+    assert!(took < SOON, "{took:?}");
+    until(async || handled.events() == 2).await;
+    worker.stop().await;
+    let log = log();
+    assert_eq!(log.matches("cannot connect to Redis again").count(), 1, "{log}");
+    assert!(
+        log.contains("authentication failed") && log.contains("connected to Redis again"),
+        "{log}"
+    );
+    assert!(!log.contains("let-me-in"), "{log}");
+}
+
+/// Whatever gives it its password, an orchestrator or a person, comes a moment later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_redis_that_gets_its_password_after_its_restart_is_found_again() {
+    let mut server = start(&[]);
+    let open = server.url(server.port(), "0");
+    let set = ["CONFIG", "SET", "requirepass", "let-me-in"];
+    redis_command(&open, &set).await;
+    let inbox = Inbox::redis(with_password(server.port())).await.unwrap();
+    accept(&inbox, "job_1").await.unwrap();
+    block_in_place(|| server.kill());
+    block_in_place(|| server.restart());
+    until(async || {
+        let refused = accept(&inbox, "job_2").await.unwrap_err();
+        source(&refused).to_string().contains("authentication failed")
+    })
+    .await;
+    redis_command(&open, &set).await;
+    let took = accepted_at_last(&inbox, "job_2").await;
+    assert!(took < SOON, "{took:?}");
+}
+
+// Connections.
+
+/// A server may close connections that nobody uses, and so may whatever is between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn no_delivery_finds_out_that_an_idle_connection_was_closed() {
+    let server = start(&[]);
+    let url = server.url(server.port(), "0");
+    let inbox = Inbox::redis(&url).await.unwrap();
+    for number in 0..3 {
+        redis_command(&url, &["CLIENT", "KILL", "TYPE", "normal"]).await;
+        sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(accept(&inbox, &format!("job_{number}")).await.unwrap(), Acceptance::New);
+    }
+}
+
+/// Every delivery runs into the silence, and only one of them needs to say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_silent_redis_costs_one_connection_at_a_time() {
+    let server = start(&[]);
+    let proxy = Proxy::start(server.port()).await;
+    let inbox = Inbox::redis(server.url(proxy.port(), "0")).await.unwrap();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let (deliveries, count) = (inbox.clone(), Arc::clone(&refused));
+    let deliveries = tokio::spawn(async move {
+        let mut tick = interval(Duration::from_millis(5));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for number in 0_u64.. {
+            tick.tick().await;
+            let (inbox, count) = (deliveries.clone(), Arc::clone(&count));
+            tokio::spawn(async move {
+                if accept(&inbox, &format!("job_{number}")).await.is_err() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!((proxy.connections(), refused.load(Ordering::Relaxed)), ((1, 1), 0));
+    proxy.set(Network::Silent);
+    sleep(Duration::from_secs(8)).await;
+    proxy.set(Network::Good);
+    let took = accepted_at_last(&inbox, "job_after").await;
+    deliveries.abort();
+    assert!(refused.load(Ordering::Relaxed) > 100, "it was not silent");
+    assert!(took < SOON, "{took:?}");
+    let (opened, most) = proxy.connections();
+    assert!(opened <= 8, "{opened} connections");
+    // The one that is silent is left to those that still wait for it.
+    assert!(most <= 3, "{most} connections at a time");
+}
+
+/// Behind an address that stays the same may be a server that refuses whatever is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_redis_that_refuses_every_write_is_not_flooded_with_connections() {
+    let server = start(&[]);
+    let proxy = Proxy::start(server.port()).await;
+    let direct = server.url(server.port(), "0");
+    let inbox = Inbox::redis(server.url(proxy.port(), "0")).await.unwrap();
+    redis_command(&direct, &["REPLICAOF", "127.0.0.1", "1"]).await;
+    let begun = Instant::now();
+    let mut refused = 0;
+    while begun.elapsed() < Duration::from_secs(3) {
+        let error = accept(&inbox, "job_1").await.unwrap_err();
+        assert_eq!(source(&error).kind(), InboxErrorKind::ReadOnly, "{error}");
+        refused += 1;
+    }
+    redis_command(&direct, &["REPLICAOF", "NO", "ONE"]).await;
+    let took = accepted_at_last(&inbox, "job_1").await;
+    assert!(took < SOON, "{took:?}");
+    let (opened, most) = proxy.connections();
+    assert!(refused > 5 && opened <= 20 && most <= 3, "{refused}: {opened}, {most}");
+}
+
+// Opening.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn opening_fails_in_time_and_keeps_the_password_to_itself() {
+    const IN_TIME: Duration = Duration::from_secs(5 + 2);
+    let server = start(&["--requirepass", "another"]);
+    let silent = Proxy::start(server.port()).await;
+    silent.set(Network::Silent);
+    let mut loading =
+        start(&["--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024"]);
+    let url = loading.url(loading.port(), "0");
+    let some = "for n = 1, 50000 do redis.call('SET', n, 'value') end return 1";
+    assert_eq!(redis_script::<i64>(&url, some).await, 1);
+    block_in_place(|| {
+        loading.kill();
+        loading.restart();
+    });
+    for (url, kind, text) in [
+        (with_password(1), InboxErrorKind::Unreachable, ""),
+        (with_password(silent.port()), InboxErrorKind::TooSlow, ""),
+        (with_password(server.port()), InboxErrorKind::Refused, "authentication failed"),
+        (url, InboxErrorKind::Unreachable, "loading"),
+        ("redis://:let-me-in@no-such-host.invalid/".into(), InboxErrorKind::Unreachable, ""),
+        ("redis://:let-me-in@127.0.0.1:port/0".into(), InboxErrorKind::Refused, "URL"),
+        ("redis://:let-me-in@127.0.0.1/zero".into(), InboxErrorKind::Refused, "database"),
+        ("rediss://:let-me-in@127.0.0.1/0".into(), InboxErrorKind::Refused, "TLS"),
+        ("redis+unix:///no/socket?pass=let-me-in".into(), InboxErrorKind::Unreachable, ""),
+        (
+            "redis://:let-me-in@127.0.0.1/0?wait_replicas=x".into(),
+            InboxErrorKind::Invalid,
+            "wait_replicas",
+        ),
+    ] {
+        let begun = Instant::now();
+        let error = Inbox::open(&url).await.unwrap_err();
+        assert!(begun.elapsed() < IN_TIME, "{url}: {:?}", begun.elapsed());
+        let told = format!("{error} {error:?}");
+        assert!(error.kind() == kind && told.contains(text), "{url}: {:?} {told}", error.kind());
+        assert!(!told.contains("let-me-in"), "{told}");
+    }
+}
+
+// Replicas.
+
+/// The link between a server and its replica is cut, and then the replica is promoted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
+    let server = start(&["--repl-diskless-sync-delay", "0"]);
+    let link = Proxy::start(server.port()).await;
+    let replica = start(&["--replicaof", "127.0.0.1", &link.port().to_string()]);
+    let [url, of_replica] = [&server, &replica].map(|server| server.url(server.port(), "0"));
+    until(async || {
+        let is_linked = "return string.find(redis.call('INFO', 'replication'),
+            'master_link_status:up') and 1 or 0";
+        redis_script::<i64>(&of_replica, is_linked).await == 1
+    })
+    .await;
+
+    let (careless, log) = logged(Inbox::redis(&url)).await;
+    assert!(log().contains("this Redis has replicas, and nothing waits for them"), "{}", log());
+    let too_many = logged(Inbox::redis(format!("{url}?wait_replicas=2"))).await.1;
+    assert!(too_many().contains("fewer replicas than wait_replicas"), "{}", too_many());
+    let waiting = format!("{url}?wait_replicas=1&wait_ms=500");
+    let (inbox, log) = logged(Inbox::open(&waiting)).await;
+    let inbox = inbox.unwrap();
+    assert!(!log().contains("WARN"), "{}", log());
+
+    for number in 0..20 {
+        accepted_at_last(&inbox, &format!("job_{number}")).await;
+    }
+    until(async || inbox.expect("job_expected", PATIENCE).await.is_ok()).await;
+    link.set(Network::Silent);
+    // Without waiting, this is lost.
+    assert_eq!(accept(&careless.unwrap(), "job_careless").await.unwrap(), Acceptance::New);
+    for again in 0..2 {
+        for number in 20..23 {
+            let refused = accept(&inbox, &format!("job_{number}")).await.unwrap_err();
+            let error = source(&refused);
+            assert_eq!(error.kind(), InboxErrorKind::TooSlow, "{again}: {error}");
+            assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
+        }
+        // It is known, and may nevertheless not be at the replica.
+        let refused = accept(&inbox, "job_careless").await.unwrap_err();
+        assert_eq!(source(&refused).kind(), InboxErrorKind::TooSlow, "{refused}");
+    }
+    let unsafely = inbox.expect("job_unsafely", PATIENCE).await.unwrap_err();
+    assert_eq!(unsafely.kind(), InboxErrorKind::TooSlow, "{unsafely}");
+
+    redis_command(&of_replica, &["REPLICAOF", "NO", "ONE"]).await;
+    let promoted = Inbox::redis(&of_replica).await.unwrap();
+    for number in 0..20 {
+        let found = promoted.show(&format!("job.completed:job_{number}")).await.unwrap();
+        assert!(found.is_some(), "{number} was answered 200, and is lost");
+    }
+    assert!(promoted.show("job.completed:job_careless").await.unwrap().is_none());
+    assert!(promoted.forget("job_expected").await.unwrap());
+}
+
+/// Those that are accepted at the same time wait together, and go on when the replica is there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn acceptance_goes_on_when_the_replica_is_back() {
+    let server = start(&["--repl-diskless-sync-delay", "0"]);
+    let link = Proxy::start(server.port()).await;
+    let _replica = start(&["--replicaof", "127.0.0.1", &link.port().to_string()]);
+    let url = format!("{}?wait_replicas=1", server.url(server.port(), "0"));
+    let inbox = Inbox::open(&url).await.unwrap();
+    accepted_at_last(&inbox, "job_1").await;
+    let handled = Handled::default();
+    let worker = Running::start(handled.worker(&inbox));
+    let many = async |round: u32| {
+        let many = (0..200).map(|number| {
+            let inbox = inbox.clone();
+            tokio::spawn(async move { accept(&inbox, &format!("job_{round}_{number}")).await })
+        });
+        futures_util::future::join_all(many).await
+    };
+    assert!(many(0).await.into_iter().all(|accepted| accepted.unwrap().is_ok()));
+    link.set(Network::Down);
+    assert!(many(1).await.into_iter().all(|accepted| accepted.unwrap().is_err()));
+    link.set(Network::Good);
+    accepted_at_last(&inbox, "job_2").await;
+    // They were stored, and are confirmed now.
+    for accepted in many(1).await {
+        assert_eq!(accepted.unwrap().unwrap(), Acceptance::Duplicate);
+    }
+    until(async || handled.events() == 402).await;
+    worker.stop().await;
+}
+
+// Claims.
+
+/// Its lease is over, and others may be giving back what it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn nothing_is_claimed_under_a_lease_that_is_over() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, handled) = (store.open().await, Handled::default());
+    // It renews its lease every 15 seconds.
+    let worker = Running::start(handled.worker(&inbox).lease(MAX_LEASE));
+    until(async || inbox.stats().await.unwrap().workers == 1).await;
+    let over = "local worker = redis.call('ZRANGE', 'number7:workers', 0, 0)[1]
+        return redis.call('ZINCRBY', 'number7:workers', -3700, worker)";
+    redis_script::<String>(url, over).await;
+    accept(&inbox, "job_1").await.unwrap();
+    until(async || handled.events() == 1).await;
+    let age = "return redis.call('TIME')[1]
+        - redis.call('ZRANGE', 'number7:workers', 0, 0, 'WITHSCORES')[2]";
+    let age: i64 = redis_script(url, age).await;
+    assert!(age < 3_600, "it was claimed under a lease that was renewed {age} seconds ago");
+    worker.stop().await;
+}
+
+/// Somebody has deleted what the store knew of a worker, which then dies, or is restored without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn what_a_worker_held_that_nobody_knows_is_given_back() {
+    for forget in [
+        "return redis.call('DEL', 'number7:workers')",
+        "for _, key in ipairs(redis.call('KEYS', 'number7:workers*')) do redis.call('DEL', key) end return 1",
+        "for _, key in ipairs(redis.call('KEYS', 'number7:inflight*')) do redis.call('DEL', key) end return 1",
+        // As an older version leaves it.
+        "return redis.call('DEL', 'number7:claims', 'number7:leases') - 1",
+    ] {
+        let store = Store::redis().await;
+        let Store::Redis(url) = &store else { unreachable!() };
+        let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+        for number in 0..3 {
+            accept(&inbox, &format!("job_{number}")).await.unwrap();
+        }
+        let worker = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
+        until(async || inbox.stats().await.unwrap().in_hand == 3).await;
+        worker.crash().await;
+        assert_eq!(redis_script::<i64>(url, forget).await, 1);
+        if !forget.contains("claims") {
+            let listed = inbox.list(State::InHand, &Filter::new(), None, 100).await.unwrap();
+            assert_eq!((inbox.stats().await.unwrap().in_hand, listed.entries.len()), (3, 3));
+        }
+        let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+        until(async || handled.events() == 3).await;
+        worker.stop().await;
+        assert_eq!(inbox.stats().await.unwrap().in_hand, 0);
+    }
+}
+
+/// It is alive, and renews what it holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_worker_whose_registration_is_lost_is_not_robbed() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    accept(&inbox, "job_1").await.unwrap();
+    let holds = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
+    gate.begun().await;
+    let other = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+    let begun = Instant::now();
+    while begun.elapsed() < MIN_LEASE * 3 {
+        redis_script::<i64>(url, "return redis.call('DEL', 'number7:workers')").await;
+        sleep(Duration::from_millis(200)).await;
+    }
+    gate.open();
+    until(async || inbox.stats().await.unwrap().done == 1).await;
+    assert_eq!(handled.events(), 0, "another worker has taken it");
+    holds.stop().await;
+    other.stop().await;
+}
+
+// What is in it.
+
+/// Somebody has written into it, or a part of it is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn an_event_that_is_damaged_holds_up_no_other() {
+    const DAMAGE: &str = "
+        local function meta(job)
+            return 'number7:meta:' .. redis.call('HGET', 'number7:keys', 'job.completed:' .. job)
+        end
+        redis.call('HSET', meta('errors'), 'errors', '{broken')
+        redis.call('HSET', meta('object'), 'errors', '{\"trace\":1}')
+        redis.call('HSET', meta('attempts'), 'attempts', 'many')
+        redis.call('HSET', meta('uncounted'), 'uncounted', '-1', 'due_at', 'soon')
+        redis.call('SET', meta('replaced'), 'something else')
+        return 1";
+    const JOBS: [&str; 6] = ["errors", "object", "attempts", "uncounted", "replaced", "whole"];
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let inbox = store.open().await;
+    let states = async || {
+        let stats = inbox.stats().await.unwrap();
+        [stats.due, stats.in_hand, stats.done, stats.dead]
+    };
+    let damage = async || assert_eq!(redis_script::<i64>(url, DAMAGE).await, 1);
+    let lists = async || {
+        for state in State::ALL {
+            inbox.list(state, &Filter::new(), None, 100).await.unwrap();
+        }
+        for job in JOBS {
+            inbox.show(&format!("job.completed:{job}")).await.unwrap();
+        }
+    };
+    for job in JOBS {
+        accept(&inbox, job).await.unwrap();
+    }
+    // While they wait.
+    damage().await;
+    lists().await;
+    let failing = inbox.worker(async |_: AcceptedEvent| Err::<(), _>("broken")).attempts(1);
+    let worker = Running::start(failing);
+    until(async || states().await == [0, 0, 0, 6]).await;
+    worker.stop().await;
+
+    // As dead letters, which are put back to work.
+    damage().await;
+    lists().await;
+    assert_eq!(inbox.requeue_all(&Filter::new()).await.unwrap(), 5, "one cannot be listed");
+    assert!(inbox.requeue("job.completed:replaced").await.unwrap());
+
+    // While a worker has them, which dies.
+    let gate = Gate::default();
+    let worker = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
+    until(async || states().await == [0, 6, 0, 0]).await;
+    worker.crash().await;
+    damage().await;
+    lists().await;
+    let failing = inbox.worker(async |_: AcceptedEvent| Err::<(), _>("broken")).attempts(1);
+    let worker = Running::start(failing.lease(MIN_LEASE));
+    until(async || states().await == [0, 0, 0, 6]).await;
+    worker.stop().await;
+
+    damage().await;
+    for job in JOBS {
+        assert!(inbox.discard(&format!("job.completed:{job}")).await.unwrap(), "{job}");
+    }
+    assert_eq!(states().await, [0, 0, 6, 0]);
+    // They are forgotten as others are.
+    let worker = inbox.worker(async |_: AcceptedEvent| Ok::<_, BoxError>(()));
+    let worker = Running::start(worker.retention(Duration::ZERO));
+    until(async || states().await == [0, 0, 0, 0]).await;
+    worker.stop().await;
+    assert_eq!(store.keys().await, 0);
+    assert!(dead_letters(&inbox).await.is_empty());
+}
+
+// How long it takes.
+
+/// Counts what each script does, by what the server shows of it.
+struct Monitor(thread::JoinHandle<(u64, u64)>);
+
+impl Monitor {
+    async fn start(server: &Server) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        stream.write_all(b"MONITOR\r\n").unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "+OK");
+        Self(thread::spawn(move || {
+            let (mut all, mut most, mut now) = (0, 0, 0);
+            for line in lines {
+                now = if line.contains(" lua] ") { now + 1 } else { 0 };
+                all += u64::from(now > 0);
+                most = most.max(now);
+                if line.contains("\"no more\"") {
+                    break;
+                }
+            }
+            (all, most)
+        }))
+    }
+
+    /// How many commands all scripts ran, and one of them at most.
+    async fn stop(self, url: &str) -> (u64, u64) {
+        redis_command(url, &["ECHO", "no more"]).await;
+        block_in_place(|| self.0.join().unwrap())
+    }
+}
+
+/// While a script runs, Redis answers nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn no_script_takes_long_however_much_there_is() {
+    const EVENTS: u32 = 5_000;
+    /// What 500 events need, at most.
+    const MOST: u64 = 500 * 10;
+    let server = start(&["--appendfsync", "no"]);
+    let store = Store::Redis(server.url(server.port(), "0"));
+    let url = &store.url();
+    let inbox = store.open().await;
+    fill(&store, EVENTS).await;
+    let monitor = Monitor::start(&server).await;
+
+    let listed = async |state: State| {
+        let page = inbox.list(state, &Filter::new(), None, 10 * EVENTS).await.unwrap();
+        assert!(page.next.is_none());
+        let mut keys: Vec<_> = page.entries.iter().map(|entry| entry.key().to_owned()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        (page.entries.len(), keys.len())
+    };
+    let all = (EVENTS as usize, EVENTS as usize);
+    assert_eq!(listed(State::Done).await, all);
+    let page = inbox.list(State::Done, &Filter::new(), None, 777).await.unwrap();
+    let next = inbox.list(State::Done, &Filter::new(), page.next.as_ref(), EVENTS).await.unwrap();
+    assert_eq!((page.entries.len(), next.entries.len()), (777, EVENTS as usize - 777));
+
+    // All of them become dead letters, and are put back to work.
+    let dead = "local tasks = redis.call('ZRANGE', 'number7:finished', 0, 499, 'WITHSCORES')
+        for i = 1, #tasks, 2 do
+            redis.call('HSET', 'number7:meta:' .. tasks[i], 'status', 'Killed', 'done_at', 1)
+            redis.call('ZADD', 'number7:dead-letters', tasks[i + 1], tasks[i])
+            redis.call('ZREM', 'number7:finished', tasks[i])
+        end
+        return #tasks";
+    while redis_script::<i64>(url, dead).await > 0 {}
+    assert_eq!(listed(State::Dead).await, all);
+    assert_eq!(inbox.requeue_all(&Filter::new()).await.unwrap(), u64::from(EVENTS));
+    assert_eq!(listed(State::Due).await, all);
+
+    // A worker has very many, and renews its lease; it dies, and they are given back.
+    let gate = Gate::default();
+    let worker = gate.worker(&inbox).lease(MIN_LEASE).concurrency(EVENTS as usize);
+    let worker = Running::start(worker);
+    until(async || inbox.stats().await.unwrap().in_hand == u64::from(EVENTS)).await;
+    sleep(MIN_LEASE / 2).await;
+    assert_eq!(listed(State::InHand).await, all);
+    worker.crash().await;
+    let handled = Handled::default();
+    let worker = handled.worker(&inbox).lease(MIN_LEASE).retention(Duration::ZERO);
+    let worker = Running::start(worker.concurrency(256));
+    until(async || handled.events() == EVENTS as usize).await;
+    until(async || store.keys().await == 0).await;
+
+    let overdue = "for n = 1, 500 do
+            local job = 'job_' .. redis.call('ZCARD', 'number7:overdue')
+            redis.call('HSET', 'number7:expected:' .. job, 'completed', job, 'failed', job, 'due_at', 1)
+            redis.call('ZADD', 'number7:overdue', 1, job)
+        end
+        return redis.call('ZCARD', 'number7:overdue')";
+    while redis_script::<i64>(url, overdue).await < i64::from(EVENTS) {}
+    let jobs = inbox.overdue(None, 10 * EVENTS).await.unwrap();
+    assert!(jobs.entries.len() == EVENTS as usize && jobs.next.is_none());
+    let page = inbox.overdue(None, 777).await.unwrap();
+    let next = inbox.overdue(page.next.as_ref(), EVENTS).await.unwrap();
+    assert_eq!((page.entries.len(), next.entries.len()), (777, EVENTS as usize - 777));
+    assert_eq!(
+        page.entries.iter().chain(&next.entries).collect::<Vec<_>>(),
+        jobs.entries.iter().collect::<Vec<_>>()
+    );
+    worker.stop().await;
+    let (all, most) = monitor.stop(url).await;
+    assert!(all > u64::from(EVENTS) * 20 && most <= MOST, "{all} in all, {most} in one script");
+}
