@@ -8,14 +8,12 @@
 use std::{
     env,
     fs::File,
-    future::{Future, poll_fn},
+    future::pending,
     hash::{BuildHasher, RandomState},
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    pin::pin,
     process::abort,
-    task::Poll,
     time::Duration,
 };
 
@@ -173,20 +171,17 @@ impl Accept for Crashing {
         if *crash == Crash::BeforeInsert {
             abort();
         }
-        let mut store = pin!(inbox.store(record));
         if *crash == Crash::DuringInsert {
-            // Polled until it waits for its store for the third time, which is in the middle of it.
-            let mut polls = 0;
-            poll_fn(|cx| {
-                polls += 1;
-                match store.as_mut().poll(cx) {
-                    Poll::Pending if polls < 3 => Poll::Pending,
-                    _ => abort(),
-                }
-            })
-            .await
+            // Another thread writes it, so this one can only choose the moment: within a usual commit.
+            let after = Duration::from_micros(RandomState::new().hash_one(()) % 3_000);
+            std::thread::spawn(move || {
+                std::thread::sleep(after);
+                abort();
+            });
+            _ = inbox.store(record).await;
+            return pending().await;
         }
-        let stored = store.await;
+        let stored = inbox.store(record).await;
         if *crash == Crash::BeforeAnswer {
             abort();
         }
