@@ -82,7 +82,7 @@ async fn main() {
     };
     // Else it may have the effect in the moment between the insert and the crash.
     if !matches!(crash, Crash::DuringInsert | Crash::BeforeAnswer) {
-        tokio::spawn(worker.run_until(std::future::pending()));
+        tokio::spawn(worker.run_until(pending()));
     }
 
     let inbox = Crashing(inbox, crash);
