@@ -102,7 +102,8 @@ async fn every_event_is_counted_listed_and_shown_where_it_stands(store: Store) {
         }
         let (since, hour) = (shown.since(), Duration::from_secs(3_600));
         let (from, to) = match state {
-            State::Later => (begun + hour, SystemTime::now() + hour),
+            // The backoff, and up to a quarter more.
+            State::Later => (begun + hour, SystemTime::now() + hour * 5 / 4),
             _ => (begun, SystemTime::now()),
         };
         // Some have whole seconds, and SQLite rounds up what is to come.
