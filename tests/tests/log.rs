@@ -4,7 +4,7 @@
 use std::{fs::File, io, sync::Arc, time::Duration};
 
 use number7_core::{
-    Accept, Acceptance, Record, SIGNATURE_HEADER, Verifier,
+    Accept, Acceptance, REFUSAL_LOG_INTERVAL, Record, SIGNATURE_HEADER, Verifier,
     probe::{Answer, Probe},
 };
 use number7_tests::{
@@ -88,6 +88,27 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         assert!(all.contains(cause), "{cause}");
     }
 
+    assert!(all.contains("Verifier::diagnose finds out which"), "{all}");
+
+    // A stranger does not decide how large the log is: a flood is two lines, in either framework.
+    let unsigned = |probe: &&Probe| probe.name() == "no signature";
+    let table = probes().table();
+    let probe = table.iter().find(unsigned).unwrap();
+    let (of_axum, of_actix) = (verifier(), verifier());
+    for _ in 0..100 {
+        axum(of_axum.clone(), probe).await.unwrap();
+        actix(of_actix.clone(), probe).await.unwrap();
+    }
+    let flood = take(log);
+    assert_eq!(flood.matches("WARN number7: refused a request: ").count(), 2, "{flood}");
+    assert_eq!(flood.matches("WARN").count(), 2, "{flood}");
+    tokio::time::sleep(REFUSAL_LOG_INTERVAL + Duration::from_secs(1)).await;
+    let summaries = take(log);
+    let summary =
+        "number7: refused 99 more requests of this kind in 60 seconds kind=MissingSignature";
+    assert_eq!(summaries.matches(summary).count(), 2, "{summaries}");
+    assert_eq!(summaries.matches("WARN").count(), 2, "{summaries}");
+
     // Over sockets, with everything that the frameworks, hyper and tokio say at the finest level.
     let slow = || diagnosing().body_deadline(Duration::from_millis(50));
     for server in Server::both(slow) {
@@ -100,6 +121,12 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         let lines = take(log);
         assert!(lines.contains("kind=BodyTooSlow"), "{lines}");
         all += &lines;
+        // What is still to be said is said when the server ends.
+        let framework = server.framework;
+        drop(server);
+        let summaries = take(log);
+        assert!(summaries.contains("requests of this kind"), "{framework}: {summaries}");
+        all += &summaries;
     }
     assert_says_nothing(&all, "the whole run");
 

@@ -6,7 +6,7 @@ use std::{thread, time::Duration};
 use actix_web::{App, HttpResponse, test::init_service, web};
 use axum::{Router, routing::post};
 use number7_core::{
-    RejectionKind,
+    RejectionKind, SIGNATURE_HEADER,
     probe::{Answer, Ending, Probe, Probes, Step},
 };
 use number7_tests::{
@@ -106,6 +106,51 @@ fn a_connection_goes_on_after_a_good_delivery() {
             socket.write_request(&sign(COMPLETED), COMPLETED);
             assert_eq!(socket.answer().unwrap().status, 200, "{}", server.framework);
         }
+    }
+}
+
+/// Whether a connection goes on after a refusal.
+fn goes_on(server: &Server, request: &str) -> (u16, bool) {
+    let mut socket = Socket::connect(server.addr);
+    socket.write(request);
+    let status = socket.answer().unwrap().status;
+    socket.write_request(&sign(COMPLETED), COMPLETED);
+    (status, socket.answer().is_some_and(|answer| answer.status == 200))
+}
+
+#[test]
+fn a_connection_goes_on_after_a_refusal_in_both_frameworks_or_in_neither() {
+    let request = |headers: &str, body: &str| {
+        format!("POST /webhook HTTP/1.1\r\nhost: test\r\n{headers}\r\n\r\n{body}")
+    };
+    let signed = |headers: &str, body: &str| {
+        let signature = sign(body.replace("5\r\nhello\r\n0\r\n\r\n", "hello"));
+        request(&format!("{SIGNATURE_HEADER}: {signature}\r\n{headers}"), body)
+    };
+    let cases = [
+        ("unsigned", request("content-length: 2", "{}")),
+        ("unsigned, in chunks", request("transfer-encoding: chunked", "2\r\n{}\r\n0\r\n\r\n")),
+        ("unsigned, without its body", request("content-length: 2", "")),
+        ("malformed", request(&format!("{SIGNATURE_HEADER}: x\r\ncontent-length: 2"), "{}")),
+        (
+            "forged",
+            request(&format!("{SIGNATURE_HEADER}: {}\r\ncontent-length: 2", "0".repeat(64)), "{}"),
+        ),
+        ("encoded", signed("content-encoding: gzip\r\ncontent-length: 2", "{}")),
+        ("no event", signed("content-length: 2", "{}")),
+        ("declared too large", signed("content-length: 99999", "")),
+        (
+            "too large",
+            signed(
+                "transfer-encoding: chunked",
+                &format!("186a0\r\n{}\r\n0\r\n\r\n", "x".repeat(100_000)),
+            ),
+        ),
+        ("stalled", signed("content-length: 2", "{")),
+    ];
+    let servers = Server::both(|| verifier().body_deadline(Duration::from_millis(300)));
+    for (name, request) in cases {
+        println!("{name}: {:?}", servers.iter().map(|s| goes_on(s, &request)).collect::<Vec<_>>());
     }
 }
 
