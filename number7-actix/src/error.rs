@@ -1,4 +1,8 @@
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -9,21 +13,43 @@ use actix_web::{
 };
 use number7_core::{Rejection, metrics};
 
-use crate::log;
+use crate::log::Refusals;
 
 /// Why a request was refused, or a handler did not get its [`Verified`](crate::Verified) or could
 /// not accept it into an inbox, as an error of actix-web.
 ///
 /// Middleware around [`VerifyNumber7`](crate::VerifyNumber7) finds it in
 /// `response.response().error()`, and the [`Rejection`] in the extensions of the response.
-#[derive(Clone, Debug)]
-pub struct VerifiedError(Rejection);
+#[derive(Debug)]
+pub struct VerifiedError {
+    rejection: Rejection,
+    /// It is logged and counted, so whoever makes one more response of it is not.
+    is_noted: AtomicBool,
+}
 
 impl VerifiedError {
+    /// A refusal by the middleware, which logs and counts it.
+    pub(crate) fn noted(rejection: Rejection, log: &Refusals) -> Self {
+        note(&rejection, log);
+        Self { rejection, is_noted: true.into() }
+    }
+
     /// The reason.
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
-        &self.0
+        &self.rejection
+    }
+}
+
+fn note(rejection: &Rejection, log: &Refusals) {
+    log.log(rejection);
+    metrics::refused(rejection);
+}
+
+impl Clone for VerifiedError {
+    fn clone(&self) -> Self {
+        let is_noted = self.is_noted.load(Ordering::Relaxed).into();
+        Self { rejection: self.rejection.clone(), is_noted }
     }
 }
 
@@ -31,44 +57,48 @@ impl VerifiedError {
 /// `inbox.accept(&delivery).await?`.
 impl From<Rejection> for VerifiedError {
     fn from(rejection: Rejection) -> Self {
-        Self(rejection)
+        Self { rejection, is_noted: false.into() }
     }
 }
 
 impl ResponseError for VerifiedError {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.0.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.rejection.status_code())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The answer: status and headers for the sender, the reason for the receiver, in the log and
-    /// in the extensions.
+    /// The answer: status and headers for the sender, the reason for the receiver, in the extensions and, at
+    /// the first call, in the log.
     fn error_response(&self) -> HttpResponse {
-        log::refused(&self.0);
-        metrics::refused(&self.0);
+        if !self.is_noted.swap(true, Ordering::Relaxed) {
+            note(&self.rejection, &Refusals::behind());
+        }
         let mut response = HttpResponse::build(self.status_code());
-        // actix-web closes the connection if the body was not read. If every refusal does so, the sender
-        // cannot tell how far it came.
-        response.force_close();
-        if let Some(delay) = self.0.retry_after() {
+        if self.status_code() == StatusCode::UNAUTHORIZED {
+            // actix-web closes the connection if it has not read the body, and says so in a header. If
+            // every 401 does so, they are all alike.
+            response.force_close();
+        }
+        if let Some(delay) = self.rejection.retry_after() {
             response.insert_header((RETRY_AFTER, delay.as_secs()));
         }
-        let mut response = match self.0.response_text() {
+        let mut response = match self.rejection.response_text() {
             "" => response.finish(),
             text => response.insert_header(ContentType::plaintext()).body(text),
         };
-        response.extensions_mut().insert(self.0.clone());
+        response.extensions_mut().insert(self.rejection.clone());
         response
     }
 }
 
 impl fmt::Display for VerifiedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.rejection.fmt(f)
     }
 }
 
 impl Error for VerifiedError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
+        self.rejection.source()
     }
 }

@@ -1,5 +1,5 @@
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -8,13 +8,20 @@ use actix_web::{
     Error, HttpMessage,
     body::{EitherBody, MessageBody},
     dev::{Payload, Service, ServiceRequest, ServiceResponse},
-    rt::time::{Sleep, sleep},
+    error::PayloadError,
+    rt::{
+        task::yield_now,
+        time::{Sleep, sleep},
+    },
 };
 use futures_core::Stream;
-use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait, metrics};
+use number7_core::{Delivery, Intake, Refusal, Rejection, RejectionKind, Wait, metrics};
 use pin_project_lite::pin_project;
 
-use crate::{VerifiedError, log};
+use crate::{
+    VerifiedError, extractor_limit,
+    log::{self, Refusals},
+};
 
 pin_project! {
     /// The future of [`VerifyNumber7Middleware`](crate::VerifyNumber7Middleware).
@@ -40,9 +47,14 @@ pin_project! {
             future: F,
             span: log::Span,
         },
+        Refusing {
+            request: Option<ServiceRequest>,
+            refusal: Refusal,
+        },
         Refused {
             request: Option<ServiceRequest>,
             rejection: Option<Rejection>,
+            log: Refusals,
         },
     }
 }
@@ -67,8 +79,9 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         Self { state: State::Reading { body, then: Some((request, service)) } }
     }
 
-    pub(crate) fn refused(request: ServiceRequest, rejection: Rejection) -> Self {
-        Self { state: State::refused(request, rejection) }
+    pub(crate) fn refused(request: ServiceRequest, rejection: Rejection, log: Refusals) -> Self {
+        let (request, rejection) = (Some(request), Some(rejection));
+        Self { state: State::Refused { request, rejection, log } }
     }
 }
 
@@ -88,16 +101,29 @@ where
                     let (request, service) = then.take().expect(POLLED_AFTER_END);
                     match verified {
                         Ok(delivery) => State::serve(request, delivery, &*service),
-                        Err(rejection) => State::refused(request, rejection),
+                        Err(refusal) => State::Refusing { request: Some(request), refusal },
                     }
                 }
                 StateProj::Serving { future, span } => {
                     let response = ready!(span.in_scope(|| future.poll(cx)))?;
                     return Poll::Ready(Ok(response.map_into_left_body()));
                 }
-                StateProj::Refused { request, rejection } => {
+                StateProj::Refusing { request, refusal } => match refusal.step() {
+                    Some(rejection) => {
+                        let log = Refusals::of(refusal.verifier());
+                        State::Refused { request: request.take(), rejection: Some(rejection), log }
+                    }
+                    None => {
+                        // To be woken when the runtime has looked for I/O. Waking at once would come first,
+                        // again and again.
+                        _ = pin!(yield_now()).poll(cx);
+                        return Poll::Pending;
+                    }
+                },
+                StateProj::Refused { request, rejection, log } => {
                     let request = request.take().expect(POLLED_AFTER_END);
-                    let error = VerifiedError::from(rejection.take().expect(POLLED_AFTER_END));
+                    let rejection = rejection.take().expect(POLLED_AFTER_END);
+                    let error = VerifiedError::noted(rejection, log);
                     return Poll::Ready(Ok(request.error_response(error).map_into_right_body()));
                 }
             };
@@ -113,29 +139,38 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
         metrics::verified(&delivery);
         let span = log::verified(&delivery);
         request.set_payload(Payload::from(delivery.body().clone()));
+        extractor_limit::raise(&mut request, delivery.body().len());
         request.extensions_mut().insert(delivery);
         let future = span.in_scope(|| service.call(request));
         Self::Serving { future, span }
-    }
-
-    fn refused(request: ServiceRequest, rejection: Rejection) -> Self {
-        Self::Refused { request: Some(request), rejection: Some(rejection) }
     }
 }
 
 // The loop is the same in number7-tower. To share it, the core would take the body and the timer as closures,
 // which is more than it saves.
 impl Future for Reading {
-    type Output = Result<Delivery, Rejection>;
+    type Output = Result<Delivery, Refusal>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let read = ready!(self.as_mut().read(cx));
+        let intake = self.project().intake.take().expect(POLLED_AFTER_END);
+        Poll::Ready(match read {
+            Ok(()) => intake.conclude(),
+            Err(rejection) => Err(intake.refuse(rejection)),
+        })
+    }
+}
+
+impl Reading {
+    /// Reads to the end of the body.
+    fn read(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         let mut this = self.project();
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
             match chunk {
                 Some(Ok(chunk)) => intake.push(chunk)?,
-                Some(Err(_)) => return Poll::Ready(Err(RejectionKind::BodyBrokenOff.into())),
-                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).finish()),
+                Some(Err(error)) => return Poll::Ready(Err(kind_of(&error).into())),
+                None => return Poll::Ready(Ok(())),
             }
         }
         let deadline = match intake.wait()? {
@@ -152,5 +187,13 @@ impl Future for Reading {
             Some(deadline) => deadline.poll(cx).map(|()| Err(RejectionKind::BodyTooSlow.into())),
             None => Poll::Pending,
         }
+    }
+}
+
+/// What middleware in front that limits payloads says by an error is answered as our own limits are.
+fn kind_of(error: &PayloadError) -> RejectionKind {
+    match error {
+        PayloadError::Overflow => RejectionKind::BodyTooLarge,
+        error => RejectionKind::of_body_error(error),
     }
 }

@@ -4,6 +4,7 @@
 mod accept;
 mod error;
 mod extract;
+mod extractor_limit;
 mod future;
 #[cfg_attr(not(feature = "tracing"), path = "log_off.rs")]
 mod log;

@@ -1,14 +1,83 @@
 //! What the operator gets to see, with the feature `tracing`.
 
-use number7_core::{Acceptance, Delivery, Rejection};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use number7_core::{Acceptance, Delivery, Noted, RefusalLog, RefusalSummary, Rejection, Verifier};
+use tokio::{runtime::Handle, time::sleep};
 pub(crate) use tracing::Span;
 
-pub(crate) fn refused(rejection: &Rejection) {
+/// Where refusals are logged: in full, or as a summary.
+pub(crate) struct Refusals(RefusalLog);
+
+impl Refusals {
+    /// Those of a verifier.
+    pub(crate) fn of(verifier: &Verifier) -> Self {
+        Self(verifier.refusal_log().clone())
+    }
+
+    /// Those of what stands behind it, or should.
+    pub(crate) fn behind() -> Self {
+        static LOG: LazyLock<RefusalLog> = LazyLock::new(RefusalLog::new);
+        Self(LOG.clone())
+    }
+
+    pub(crate) fn log(&self, rejection: &Rejection) {
+        match self.0.note(rejection, now()) {
+            Noted::InFull { after } => {
+                after.iter().for_each(summary);
+                tracing::warn!(
+                    target: "number7", kind = ?rejection.kind(),
+                    diagnosis = rejection.diagnosis().map(tracing::field::display),
+                    "refused a request: {}", rejection.log_text()
+                );
+            }
+            Noted::Counted { summarize_in: Some(wait) } => summarize(&self.0, wait),
+            Noted::Counted { summarize_in: None } => {}
+        }
+    }
+}
+
+fn now() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
+fn summary(summary: &RefusalSummary) {
     tracing::warn!(
-        target: "number7", kind = ?rejection.kind(),
-        diagnosis = rejection.diagnosis().map(tracing::field::display),
-        "refused a request: {rejection}"
+        target: "number7", kind = ?summary.kind(),
+        diagnosis = summary.diagnosis().map(tracing::field::debug),
+        "{summary}"
     );
+}
+
+/// Logs the summaries when they are due. Without a runtime of tokio, they are logged with the next refusal
+/// of their kind.
+fn summarize(log: &RefusalLog, wait: Duration) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    let unsaid = Unsaid(log.clone());
+    runtime.spawn(async move {
+        let (mut now, mut wait) = (now(), Some(wait));
+        while let Some(more) = wait {
+            sleep(more).await;
+            // The clock of the runtime may be a test's.
+            now += more;
+            let (due, next) = unsaid.0.summarize(now);
+            due.iter().for_each(summary);
+            wait = next;
+        }
+    });
+}
+
+/// Says at the end of the runtime what would have been said later.
+struct Unsaid(RefusalLog);
+
+impl Drop for Unsaid {
+    fn drop(&mut self) {
+        self.0.finish().iter().for_each(summary);
+    }
 }
 
 pub(crate) fn accepted(acceptance: Acceptance) {

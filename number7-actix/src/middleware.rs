@@ -7,7 +7,7 @@ use actix_web::{
 };
 use number7_core::Verifier;
 
-use crate::future::ResponseFuture;
+use crate::{future::ResponseFuture, log::Refusals};
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
 #[derive(Debug)]
@@ -37,7 +37,9 @@ where
         let headers = request.headers().iter();
         match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
             Ok(intake) => ResponseFuture::reading(intake, request, Rc::clone(&self.service)),
-            Err(rejection) => ResponseFuture::refused(request, rejection),
+            Err(rejection) => {
+                ResponseFuture::refused(request, rejection, Refusals::of(&self.verifier))
+            }
         }
     }
 }

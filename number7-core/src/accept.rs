@@ -57,8 +57,8 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 /// # let _: Memory = Memory::default();
 /// ```
 pub trait Accept: Send + Sync {
-    /// Why a record could not be stored. The sender gets a 503. The receiver logs the text, so it should
-    /// say what to fix, and must not quote the record.
+    /// Why a record could not be stored. The sender gets a 503. The receiver logs the text, and those of its
+    /// sources, so they should say what to fix, and must not quote the record.
     type Error: Error + Send + Sync + 'static;
 
     /// Stores the record unless its key is known, in one atomic write.

@@ -1,4 +1,7 @@
 //! Why a signature does not match: a search for known causes. It changes no verdict.
+//!
+//! It is a future that is never woken: it is pending after each small step, and whoever polls it decides when
+//! to go on.
 
 use std::borrow::Cow;
 
@@ -10,6 +13,7 @@ mod finding;
 mod json;
 mod limit;
 mod looks;
+mod pace;
 mod percent;
 mod search;
 
@@ -19,7 +23,7 @@ pub use self::{
     finding::{Diagnosis, DiagnosisKind},
     limit::DIAGNOSES_PER_SECOND,
 };
-use crate::{Signature, named_secret::NamedSecret, secret::keyed};
+use crate::{Signature, named_secret::NamedSecret};
 
 /// The largest body whose mismatch is diagnosed: 64 KiB, the default body limit.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -39,7 +43,7 @@ const NO_SECRET: [&str; 9] = [
 ];
 
 /// Finds out why none of the accepted secrets made the signature.
-pub(crate) fn of_body(
+pub(crate) async fn of_body(
     signature: &Signature,
     accepted: Vec<&NamedSecret>,
     recognized: &[NamedSecret],
@@ -50,12 +54,12 @@ pub(crate) fn of_body(
         return Err(Undiagnosed::TooLarge);
     }
     let mut search = Search::new(signature, accepted, recognized);
-    search.recognized(body);
-    bodies::try_simple(&mut search, body);
+    search.recognized(body).await;
+    bodies::try_simple(&mut search, body).await;
     search.stage();
-    search.variants(body);
+    search.variants(body).await;
     for key in NO_SECRET {
-        search.foreign_key(keyed(key.as_bytes()), body, DiagnosisKind::SecretMissing);
+        search.foreign_key(key, body, DiagnosisKind::SecretMissing).await;
     }
     let hashes = [
         (Cow::from(body), DiagnosisKind::NotKeyed),
@@ -63,11 +67,13 @@ pub(crate) fn of_body(
         (Cow::from(&b""[..]), DiagnosisKind::SignedNothing),
     ];
     for (hashed, kind) in hashes {
-        if Sha256::digest(hashed).ct_eq(signature.as_bytes()).into() {
+        if Sha256::digest(&hashed).ct_eq(signature.as_bytes()).into() {
             search.note(Diagnosis::certain(kind, None));
         }
+        search.pace.spend(hashed.len()).await;
     }
-    bodies::try_others(&mut search, body);
+    bodies::try_others(&mut search, body).await;
+    search.pace.spend(body.len()).await;
     // Always, so that the time does not tell whether something was found.
     let likely = looks::body(body, is_encoded);
     let (found, is_complete) = search.finish();

@@ -2,6 +2,7 @@ use base64::{
     alphabet,
     engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig},
 };
+use zeroize::Zeroizing;
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -11,7 +12,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Decodes base64 as leniently as Node and Python do: of either alphabet, padded or not, and whatever
-/// is in between is passed over.
+/// is in between is passed over. What it returns is as secret as the text.
 pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: &u8| match byte {
         b'-' => Some(b'+'),
@@ -21,10 +22,12 @@ pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     };
     // What follows the padding is ignored.
     let text = text.split(|byte| *byte == b'=').next()?;
-    let mut digits: Vec<_> = text.iter().filter_map(digit).collect();
+    // It may be a secret, so it must not grow, which would leave a copy behind.
+    let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
+    digits.extend(text.iter().filter_map(digit));
     // A single digit left over is less than a byte.
-    digits.truncate(digits.len() - usize::from(digits.len() % 4 == 1));
-    LENIENT.decode(digits).ok().filter(|bytes| !bytes.is_empty())
+    let whole = digits.len() - usize::from(digits.len() % 4 == 1);
+    LENIENT.decode(&digits[..whole]).ok().filter(|bytes| !bytes.is_empty())
 }
 
 #[cfg(test)]

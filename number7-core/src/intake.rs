@@ -6,15 +6,15 @@ use bytes::Bytes;
 use hmac::Mac;
 
 use crate::{
-    Delivery, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks, held::HeldBody,
-    secret::HmacSha256,
+    Delivery, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
+    held::HeldBody, refusal::Reason, secret::HmacSha256,
 };
 
 /// An unverified body that is being read: it is hashed and kept in one pass.
 ///
 /// An adapter for a web framework is a loop around it: [`push`](Self::push) what comes,
-/// [`wait`](Self::wait) when nothing does, [`finish`](Self::finish) at the end. It drops the intake
-/// when the body breaks off or the clock runs out, and answers with
+/// [`wait`](Self::wait) when nothing does, [`conclude`](Self::conclude) at the end. When the body breaks
+/// off or the clock runs out, it calls [`refuse`](Self::refuse) with
 /// [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
 ///
 /// # Example
@@ -111,22 +111,46 @@ impl Intake {
     /// # Errors
     ///
     /// The body exceeds the limit, no accepted secret signed it, it is encoded, or, with a maximum age, it
-    /// is too old or has no readable timestamp.
+    /// is too old or has no readable timestamp. With [`Verifier::diagnose`], the cause of a mismatch is
+    /// looked for at once, which takes milliseconds: on a thread that others need, call
+    /// [`conclude`](Self::conclude) instead.
     pub fn finish(self) -> Result<Delivery, Rejection> {
-        self.refuse_large()?;
+        self.conclude().map_err(Refusal::finish)
+    }
+
+    /// The same, but the cause of a mismatch is looked for in small steps.
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`](Self::finish).
+    pub fn conclude(self) -> Result<Delivery, Refusal> {
+        if let Err(rejection) = self.refuse_large() {
+            return Err(self.refuse(rejection));
+        }
         let Self { verifier, signature, mac, chunks, encoded, .. } = self;
         let Some(signed_by) = signer(&verifier, &signature, mac, &chunks) else {
-            return Err(match verifier.diagnoses() {
-                None => RejectionKind::SignatureMismatch.into(),
-                Some(limit) => verifier.mismatch(limit, &signature, chunks, encoded),
-            });
+            let reason = match verifier.diagnoses() {
+                None => Reason::Known(RejectionKind::SignatureMismatch.into()),
+                Some(limit) => verifier.mismatch(limit, signature, chunks, encoded),
+            };
+            return Err(Refusal::new(verifier, reason));
         };
         if encoded {
-            return Err(RejectionKind::BodyEncoded.into());
+            let rejection = RejectionKind::BodyEncoded.into();
+            return Err(Refusal::new(verifier, Reason::Known(rejection)));
         }
         let delivery = Delivery::new(chunks.join(), signed_by);
-        verifier.refuse_old(&delivery)?;
-        Ok(delivery)
+        match verifier.refuse_old(&delivery) {
+            Ok(()) => Ok(delivery),
+            Err(rejection) => Err(Refusal::new(verifier, Reason::Known(rejection))),
+        }
+    }
+
+    /// Ends a body that will not be verified, because it broke off or came too late, or because
+    /// [`push`](Self::push) or [`wait`](Self::wait) refused it.
+    #[must_use]
+    pub fn refuse(self, rejection: impl Into<Rejection>) -> Refusal {
+        Refusal::new(self.verifier, Reason::Known(rejection.into()))
     }
 
     fn refuse_large(&self) -> Result<(), Rejection> {

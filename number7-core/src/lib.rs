@@ -21,6 +21,8 @@ mod named_secret;
 #[cfg(feature = "probe")]
 pub mod probe;
 mod record;
+mod refusal;
+mod refusal_log;
 mod rejection;
 mod secret;
 mod signature;
@@ -39,6 +41,8 @@ pub use self::{
     idempotency_key::IdempotencyKey,
     intake::{Intake, Wait},
     record::{MAX_KEY_LENGTH, Record},
+    refusal::Refusal,
+    refusal_log::{Noted, REFUSAL_LOG_INTERVAL, RefusalLog, RefusalSummary},
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
     secret::{Secret, SecretError, SecretErrorKind},
     signature::{SIGNATURE_HEADER, Signature, SignatureError},

@@ -1,6 +1,6 @@
 //! Why a request is refused, and with which status.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 use crate::{Diagnosis, EventError, diagnosis::Undiagnosed};
 
@@ -13,8 +13,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 ///
 /// Neither its [`Display`](fmt::Display) nor its [`Debug`] shows a byte of the request or of the
 /// secret, so it may be logged. Its [`source`](Error::source) is the exception: an error type of your
-/// own may quote the body. If an [inbox](crate::Accept) failed, the text includes the inbox's error. The
-/// sender gets only [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
+/// own may quote the body. [`log_text`](Self::log_text) has the causes that may be logged. The sender gets
+/// only [`status_code`](Self::status_code), [`retry_after`](Self::retry_after) and
 /// [`response_text`](Self::response_text).
 ///
 /// # Example
@@ -95,14 +95,33 @@ impl Rejection {
         }
     }
 
-    /// The source if it is ours or an inbox's. An error of the user's own type may quote the body.
-    fn shown(&self) -> Option<&dyn fmt::Display> {
-        let source = self.source.as_deref()?;
-        match self.kind {
-            RejectionKind::NotStored => Some(source),
-            RejectionKind::SignatureMismatch => Some(source.downcast_ref::<Undiagnosed>()?),
-            _ => Some(source.downcast_ref::<EventError>()?),
+    /// The text for a log: what [`Display`](fmt::Display) writes, and behind it the cause, with its own
+    /// causes, if it comes from this crate or from an [inbox](crate::Accept). An error of your own type may
+    /// quote the body, and is left out.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.loggable();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            // Some errors write their cause themselves.
+            if !text.ends_with(&more) {
+                text = text + ": " + &more;
+            }
+            cause = error.source();
         }
+        text
+    }
+
+    /// The source if it is ours or an inbox's.
+    fn loggable(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source()?;
+        (self.kind == RejectionKind::NotStored || source.is::<EventError>()).then_some(source)
+    }
+
+    /// Why no cause of a mismatch was found. It is no cause of the rejection, so it is part of its text.
+    fn undiagnosed(&self) -> Option<Undiagnosed> {
+        self.source.as_deref()?.downcast_ref().copied()
     }
 }
 
@@ -115,18 +134,23 @@ impl From<RejectionKind> for Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.text())?;
-        match self.shown() {
-            Some(error) => write!(f, ": {error}"),
-            None => Ok(()),
+        match (self.kind, &self.source, self.undiagnosed()) {
+            (_, _, Some(undiagnosed)) => write!(f, ": {undiagnosed}"),
+            (RejectionKind::SignatureMismatch, None, _) => {
+                f.write_str("; Verifier::diagnose finds out which")
+            }
+            _ => Ok(()),
         }
     }
 }
 
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let because = self.undiagnosed().map(|undiagnosed| undiagnosed.to_string());
+        let because = because.or_else(|| self.loggable().map(|cause| cause.to_string()));
         f.debug_struct("Rejection")
             .field("kind", &self.kind)
-            .field("because", &self.shown().map(|source| source.to_string()))
+            .field("because", &because)
             .field("diagnosis", &self.diagnosis())
             .finish_non_exhaustive()
     }
@@ -134,7 +158,8 @@ impl fmt::Debug for Rejection {
 
 impl Error for Rejection {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+        let source = self.source.as_deref().filter(|source| !source.is::<Undiagnosed>());
+        source.map(|source| source as &(dyn Error + 'static))
     }
 }
 
@@ -197,6 +222,22 @@ impl RejectionKind {
         }
     }
 
+    /// Which kind an error of a body's stream is: [`BodyTooSlow`](Self::BodyTooSlow) if something in front
+    /// of the receiver has run out of patience, as the kind of an I/O error or a text says, and otherwise
+    /// [`BodyBrokenOff`](Self::BodyBrokenOff). An adapter looks for limits on the size first, which have
+    /// types of their own.
+    #[must_use]
+    pub fn of_body_error(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if is_timeout(error) {
+                return Self::BodyTooSlow;
+            }
+            cause = error.source();
+        }
+        Self::BodyBrokenOff
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::MissingSignature => "there is no x-number7ai-signature header",
@@ -221,5 +262,51 @@ impl RejectionKind {
                  .wrap(VerifyNumber7::new(secret)) in actix-web"
             }
         }
+    }
+}
+
+/// There is no type that all timeouts share, so some are known by their text only.
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.kind() == io::ErrorKind::TimedOut,
+        None => {
+            let text = error.to_string().to_ascii_lowercase();
+            ["timeout", "timed out", "time out", "deadline has elapsed"]
+                .iter()
+                .any(|words| text.contains(words))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_body_is_a_timeout_or_an_early_end() {
+        #[derive(Debug)]
+        struct Around(Box<dyn Error>);
+        impl fmt::Display for Around {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("error reading a body")
+            }
+        }
+        impl Error for Around {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&*self.0)
+            }
+        }
+        let kind = |error: Box<dyn Error>| RejectionKind::of_body_error(&Around(error));
+        for timeout in [
+            Box::from(io::Error::from(io::ErrorKind::TimedOut)),
+            Box::from("data was not received within the designated timeout"),
+            "deadline has elapsed".into(),
+        ] {
+            assert_eq!(kind(timeout), RejectionKind::BodyTooSlow);
+        }
+        for other in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
+            assert_eq!(kind(io::Error::from(other).into()), RejectionKind::BodyBrokenOff);
+        }
+        assert_eq!(kind("the connection is gone".into()), RejectionKind::BodyBrokenOff);
     }
 }

@@ -15,11 +15,14 @@ pub(crate) type HmacSha256 = Hmac<Sha256>;
 
 /// A webhook secret, ready to sign and to verify.
 ///
-/// The text itself is not kept: the key is scheduled into the HMAC state once, each delivery works
-/// on a copy of that state, and every copy is overwritten with zeros when it is dropped. The same is
-/// done with the keys that a sender may use by mistake, such as the secret with a newline behind it,
-/// so that [`Verifier::diagnose`](crate::Verifier::diagnose) can tell them. A secret prints as
-/// `Secret(..)`, cannot be serialized and cannot be read back.
+/// The key is scheduled into an HMAC state once, and each delivery works on a copy of that state. The text
+/// is kept in one place, which all clones share. Only [`Verifier::diagnose`](crate::Verifier::diagnose)
+/// reads it: from it, a diagnosis makes the keys that a sender may use by mistake, such as the secret with
+/// a newline behind it, and drops them at its end. Everything is overwritten with zeros when it is dropped,
+/// so no memory is freed with the text in it. A `String` that you pass by value is freed as it is: pass a
+/// reference, and overwrite your own copy.
+///
+/// A secret prints as `Secret(..)`, cannot be serialized and cannot be read back.
 ///
 /// # Example
 ///
@@ -37,12 +40,11 @@ pub(crate) type HmacSha256 = Hmac<Sha256>;
 #[derive(Clone)]
 pub struct Secret {
     keyed: HmacSha256,
-    /// What a sender may sign with in the place of this secret, and its mistake.
-    variants: Arc<[(DiagnosisKind, HmacSha256)]>,
+    text: Arc<Zeroizing<Vec<u8>>>,
 }
 
-/// Compiles only while the HMAC state, all that a [`Secret`] holds, is zeroized on drop: it consists
-/// of two SHA-256 cores and their buffer, and has no marker of its own.
+/// Compiles only while the HMAC state is zeroized on drop: it consists of two SHA-256 cores and their
+/// buffer, and has no marker of its own.
 const _: fn() = || {
     fn zeroized_on_drop<T: ZeroizeOnDrop>() {}
     zeroized_on_drop::<Sha256>();
@@ -58,9 +60,7 @@ impl Secret {
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = secret.as_ref();
         refuse_malformed(secret).map_err(|kind| SecretError { kind, variable: None })?;
-        let variants = variants::variants(secret).into_iter();
-        let variants = variants.map(|(kind, key)| (kind, keyed(&key))).collect();
-        Ok(Self { keyed: keyed(secret), variants })
+        Ok(Self { keyed: keyed(secret), text: Arc::new(Zeroizing::new(secret.to_vec())) })
     }
 
     /// Reads the secret from an environment variable, `WEBHOOK_SECRET` by the vendor's convention.
@@ -75,7 +75,10 @@ impl Secret {
         let in_variable = |kind| SecretError { kind, variable: Some(name.into()) };
         let value = env::var(name).map_err(|error| match error {
             env::VarError::NotPresent => in_variable(SecretErrorKind::NotSet),
-            env::VarError::NotUnicode(_) => in_variable(SecretErrorKind::NotUnicode),
+            env::VarError::NotUnicode(value) => {
+                drop(Zeroizing::new(value.into_encoded_bytes()));
+                in_variable(SecretErrorKind::NotUnicode)
+            }
         })?;
         Self::new(Zeroizing::new(value).as_bytes()).map_err(|error| in_variable(error.kind))
     }
@@ -104,9 +107,9 @@ impl Secret {
         self.keyed.clone()
     }
 
-    /// HMAC states under the keys that a sender may use by mistake.
-    pub(crate) fn variants(&self) -> &[(DiagnosisKind, HmacSha256)] {
-        &self.variants
+    /// The keys that a sender may use by mistake, and the mistake.
+    pub(crate) fn variants(&self) -> Vec<(DiagnosisKind, Zeroizing<Vec<u8>>)> {
+        variants::variants(&self.text)
     }
 }
 

@@ -9,12 +9,13 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Delivery, Intake, Rejection, RejectionKind, SIGNATURE_HEADER, Secret, Signature,
+    Delivery, Intake, RefusalLog, Rejection, RejectionKind, SIGNATURE_HEADER, Secret, Signature,
     chunks::Chunks,
     diagnosis::{self, Limit, Undiagnosed},
     head::Head,
     held::HeldBody,
     named_secret::NamedSecret,
+    refusal::Reason,
 };
 
 /// The name of the first secret when it is given none.
@@ -41,7 +42,8 @@ pub const DEFAULT_MAX_HELD_BODIES: usize = 1024;
 /// The policy by which requests are accepted: the secrets, and the limits on bodies whose sender
 /// is not known yet.
 ///
-/// It is cheap to clone, and the clones share the count of bodies that are waited for: build one,
+/// It is cheap to clone, and the clones share the count of bodies that are waited for and of refusals
+/// that are not logged: build one,
 /// and give clones to all apps, workers and routes of a process.
 ///
 /// # Example
@@ -92,6 +94,7 @@ struct Policy {
     max_age: Option<MaxAge>,
     recognized: Vec<NamedSecret>,
     diagnoses: Option<Limit>,
+    refusal_log: RefusalLog,
 }
 
 #[derive(Clone)]
@@ -120,6 +123,7 @@ impl Verifier {
             max_age: None,
             recognized: Vec::new(),
             diagnoses: None,
+            refusal_log: RefusalLog::new(),
         }))
     }
 
@@ -133,7 +137,7 @@ impl Verifier {
     #[track_caller]
     pub fn also_accept(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
         let named = NamedSecret { name: self.new_name(name.into()), secret };
-        self.with(|policy| policy.further.push(named))
+        self.with(|policy| push(&mut policy.further, named))
     }
 
     /// Accepts bodies of at most `bytes` bytes. Default: [`DEFAULT_BODY_LIMIT`].
@@ -278,7 +282,7 @@ impl Verifier {
     #[track_caller]
     pub fn recognize(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
         let named = NamedSecret { name: self.new_name(name.into()), secret };
-        self.with(|policy| policy.recognized.push(named))
+        self.with(|policy| push(&mut policy.recognized, named))
     }
 
     /// Verifies a body that is there as a whole, against the value of its signature header.
@@ -321,6 +325,12 @@ impl Verifier {
         Ok(Intake::new(self.clone(), signature, head.encoded))
     }
 
+    /// What an adapter asks before it logs a refusal. All clones of a verifier share it.
+    #[must_use]
+    pub fn refusal_log(&self) -> &RefusalLog {
+        &self.0.refusal_log
+    }
+
     /// The first secret, and the further ones.
     pub(crate) fn secrets(&self) -> (&NamedSecret, slice::Iter<'_, NamedSecret>) {
         (&self.0.first, self.0.further.iter())
@@ -348,20 +358,22 @@ impl Verifier {
     pub(crate) fn mismatch(
         &self,
         limit: &Limit,
-        signature: &Signature,
+        signature: Signature,
         chunks: Chunks,
         is_encoded: bool,
-    ) -> Rejection {
+    ) -> Reason {
         let kind = RejectionKind::SignatureMismatch;
         if !limit.take() {
-            return Rejection::because(kind, Undiagnosed::TooMany.into());
+            return Reason::Known(Rejection::because(kind, Undiagnosed::TooMany.into()));
         }
-        let (accepted, recognized) = (self.accepted().collect(), &self.0.recognized);
-        let body = chunks.join();
-        match diagnosis::of_body(signature, accepted, recognized, &body, is_encoded) {
-            Ok(diagnosis) => Rejection::because(kind, diagnosis.into()),
-            Err(undiagnosed) => Rejection::because(kind, undiagnosed.into()),
-        }
+        let (verifier, body) = (self.clone(), chunks.join());
+        Reason::Sought(Box::pin(async move {
+            let (accepted, recognized) = (verifier.accepted().collect(), &verifier.0.recognized);
+            match diagnosis::of_body(&signature, accepted, recognized, &body, is_encoded).await {
+                Ok(diagnosis) => Rejection::because(kind, diagnosis.into()),
+                Err(undiagnosed) => Rejection::because(kind, undiagnosed.into()),
+            }
+        }))
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -426,6 +438,14 @@ fn bad_header(head: &Head<'_>, rejection: Rejection) -> Rejection {
         }
         _ => rejection,
     }
+}
+
+/// Adds a secret without moving the others: what is moved leaves a copy of its key behind.
+fn push(secrets: &mut Vec<NamedSecret>, named: NamedSecret) {
+    let mut all = Vec::with_capacity(secrets.len() + 1);
+    all.extend_from_slice(secrets);
+    all.push(named);
+    *secrets = all;
 }
 
 fn names<'a>(known: &mut dyn Iterator<Item = &'a NamedSecret>) -> Vec<&'a str> {

@@ -1,18 +1,27 @@
 use std::{
+    error::Error,
     mem,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use http::{Request, Response, request::Parts};
 use http_body::Body;
-use number7_core::{Delivery, Intake, Rejection, RejectionKind, Wait, metrics};
+use number7_core::{Delivery, Intake, Refusal, Rejection, RejectionKind, Wait, metrics};
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    task::yield_now,
+    time::{Sleep, sleep},
+};
 use tower_service::Service;
 
-use crate::{log, response::refusal};
+use crate::{
+    body_error::kind_of,
+    extractor_limit,
+    log::{self, Refusals},
+    response::refusal,
+};
 
 pin_project! {
     /// The future of [`VerifyNumber7Service`](crate::VerifyNumber7Service).
@@ -41,8 +50,12 @@ pin_project! {
             future: F,
             span: log::Span,
         },
+        Refusing {
+            refusal: Refusal,
+        },
         Refused {
             rejection: Option<Rejection>,
+            log: Refusals,
         },
     }
 }
@@ -78,8 +91,8 @@ where
         Self { state: State::Reading { body, then } }
     }
 
-    pub(crate) fn refused(rejection: Rejection) -> Self {
-        Self { state: State::Refused { rejection: Some(rejection) } }
+    pub(crate) fn refused(rejection: Rejection, log: Refusals) -> Self {
+        Self { state: State::Refused { rejection: Some(rejection), log } }
     }
 }
 
@@ -87,6 +100,7 @@ impl<S, B, ResBody> Future for ResponseFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<ResBody>> + Clone,
     B: Body + From<Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
     ResBody: Default,
 {
     type Output = Result<S::Response, S::Error>;
@@ -105,7 +119,7 @@ where
                             false => State::Verified { then: Some((then, delivery)) },
                         }
                     }
-                    Poll::Ready(Err(rejection)) => State::Refused { rejection: Some(rejection) },
+                    Poll::Ready(Err(refusal)) => State::Refusing { refusal },
                     Poll::Pending => {
                         if let (true, Some(then)) = (body.is_waited_for(), then) {
                             then.release();
@@ -121,8 +135,21 @@ where
                     then.serve(delivery)
                 }
                 StateProj::Serving { future, span } => return span.in_scope(|| future.poll(cx)),
-                StateProj::Refused { rejection } => {
-                    return Poll::Ready(Ok(refusal(rejection.take().expect(POLLED_AFTER_END))));
+                StateProj::Refusing { refusal } => match refusal.step() {
+                    Some(rejection) => {
+                        let (rejection, log) = (Some(rejection), Refusals::of(refusal.verifier()));
+                        State::Refused { rejection, log }
+                    }
+                    None => {
+                        // To be woken when the runtime has looked for I/O. Waking at once would come first,
+                        // again and again.
+                        _ = pin!(yield_now()).poll(cx);
+                        return Poll::Pending;
+                    }
+                },
+                StateProj::Refused { rejection, log } => {
+                    let rejection = rejection.take().expect(POLLED_AFTER_END);
+                    return Poll::Ready(Ok(refusal(rejection, log)));
                 }
             };
             state.set(next);
@@ -149,6 +176,7 @@ impl<S> Then<S> {
     {
         let span = log::verified(&delivery);
         let mut request = Request::from_parts(self.parts, B::from(delivery.body().clone()));
+        extractor_limit::raise(&mut request, delivery.body().len());
         request.extensions_mut().insert(delivery);
         let future = span.in_scope(|| self.service.call(request));
         State::Serving { future, span }
@@ -163,10 +191,28 @@ impl<B> Reading<B> {
 
 // The loop is the same in number7-actix. To share it, the core would take the body and the timer as closures,
 // which is more than it saves.
-impl<B: Body> Future for Reading<B> {
-    type Output = Result<Delivery, Rejection>;
+impl<B: Body> Future for Reading<B>
+where
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<Delivery, Refusal>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let read = ready!(self.as_mut().read(cx));
+        let intake = self.project().intake.take().expect(POLLED_AFTER_END);
+        Poll::Ready(match read {
+            Ok(()) => intake.conclude(),
+            Err(rejection) => Err(intake.refuse(rejection)),
+        })
+    }
+}
+
+impl<B: Body> Reading<B>
+where
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Reads to the end of the body.
+    fn read(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         let mut this = self.project();
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         // Frames until there are none: only that tells the end of a chunked body.
@@ -178,8 +224,8 @@ impl<B: Body> Future for Reading<B> {
                         intake.push(data.copy_to_bytes(data.remaining()))?;
                     }
                 }
-                Some(Err(_)) => return Poll::Ready(Err(RejectionKind::BodyBrokenOff.into())),
-                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).finish()),
+                Some(Err(error)) => return Poll::Ready(Err(kind_of(&*error.into()).into())),
+                None => return Poll::Ready(Ok(())),
             }
         }
         let deadline = match intake.wait()? {

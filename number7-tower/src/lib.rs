@@ -2,8 +2,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
+mod body_error;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg_attr(not(feature = "axum"), path = "extractor_limit_off.rs")]
+mod extractor_limit;
 mod future;
 mod layer;
 #[cfg_attr(not(feature = "tracing"), path = "log_off.rs")]

@@ -1,6 +1,6 @@
 //! What `log.rs` does, without the feature `tracing`: nothing.
 
-use number7_core::{Acceptance, Delivery, Rejection};
+use number7_core::{Acceptance, Delivery, Rejection, Verifier};
 
 pub(crate) struct Span;
 
@@ -10,7 +10,19 @@ impl Span {
     }
 }
 
-pub(crate) fn refused(_: &Rejection) {}
+pub(crate) struct Refusals;
+
+impl Refusals {
+    pub(crate) fn of(_: &Verifier) -> Self {
+        Self
+    }
+
+    pub(crate) fn behind() -> Self {
+        Self
+    }
+
+    pub(crate) fn log(&self, _: &Rejection) {}
+}
 
 pub(crate) fn accepted(_: Acceptance) {}
 

@@ -4,12 +4,12 @@ use http::{
 };
 use number7_core::{Rejection, metrics};
 
-use crate::log;
+use crate::log::Refusals;
 
 /// The answer to a refused request: status and headers for the sender, the reason for the receiver,
 /// in the log and in the extensions.
-pub(crate) fn refusal<B: Default>(rejection: Rejection) -> Response<B> {
-    log::refused(&rejection);
+pub(crate) fn refusal<B: Default>(rejection: Rejection, log: &Refusals) -> Response<B> {
+    log.log(&rejection);
     metrics::refused(&rejection);
     let mut response = Response::new(B::default());
     *response.status_mut() =
@@ -21,12 +21,12 @@ pub(crate) fn refusal<B: Default>(rejection: Rejection) -> Response<B> {
     response
 }
 
-/// The same, with the text that the rejection has if it is a developer's mistake.
+/// The same behind the layer, with the text that the rejection has if it is a developer's mistake.
 pub(crate) fn refusal_with_text<B: Default + From<&'static str>>(
     rejection: Rejection,
 ) -> Response<B> {
     let text = rejection.response_text();
-    let mut response = refusal::<B>(rejection);
+    let mut response = refusal::<B>(rejection, &Refusals::behind());
     if !text.is_empty() {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, plain);

@@ -1,4 +1,5 @@
 use std::{
+    error::Error,
     mem,
     task::{Context, Poll},
 };
@@ -9,7 +10,7 @@ use http_body::Body;
 use number7_core::Verifier;
 use tower_service::Service;
 
-use crate::ResponseFuture;
+use crate::{ResponseFuture, log::Refusals};
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
 #[derive(Clone, Debug)]
@@ -29,6 +30,7 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for VerifyNumber7Service<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ReqBody: Body + From<Bytes>,
+    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
     ResBody: Default,
 {
     type Response = S::Response;
@@ -47,7 +49,7 @@ where
         let headers = request.headers().iter();
         match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
             Ok(intake) => ResponseFuture::reading(intake, request, ready),
-            Err(rejection) => ResponseFuture::refused(rejection),
+            Err(rejection) => ResponseFuture::refused(rejection, Refusals::of(&self.verifier)),
         }
     }
 }

@@ -3,17 +3,27 @@
 //!
 //! `cargo bench -p number7-tests --bench diagnosis` prints, for each kind of body, the time of a
 //! request without and with the diagnosis, and the ratio. Both are measured in turn, and the smallest
-//! time of each counts.
+//! time of each counts. Then it prints the latency of a neighbour's good requests on the same thread, while
+//! somebody sends forged ones: without a diagnosis, with one, and with one that is made at once, as
+//! `Intake::finish` does it.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
 use std::{
     hint::black_box,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use axum::{Router, body::Body, http::Request};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode},
+    routing::post,
+};
+use bytes::Bytes;
 use number7_core::{SIGNATURE_HEADER, Secret, Verifier};
-use number7_tests::{COMPLETED, in_process::axum_app, verifier};
+use number7_tests::{COMPLETED, in_process::axum_app, sign, socket::Socket, verifier};
 use tower::ServiceExt;
 
 /// How long each is measured in each round: some seconds' worth of diagnoses.
@@ -27,6 +37,9 @@ fn diagnosing() -> Verifier {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    if std::env::args().any(|arg| arg == "--neighbours") {
+        return neighbours(&COMPLETED.replace("job_abc123", &"é/".repeat(20_000)));
+    }
     let fill = |item: &str| {
         let start = format!("{},\"pages\":[", COMPLETED.trim_end_matches('}'));
         let items = (64 * 1024 - start.len() - 4) / item.len();
@@ -63,6 +76,74 @@ async fn main() {
         worst = worst.max(begun.elapsed());
     }
     println!("the longest diagnosis took {worst:.1?}");
+    neighbours(&body);
+}
+
+/// How long a neighbour's requests take while forged ones come.
+fn neighbours(forged: &str) {
+    println!("{:36} {:>12} {:>12} {:>12}", "a neighbour's request takes", "p50", "p99", "at most");
+    let at_once = || {
+        let verifier = diagnosing();
+        let verify = move |headers: HeaderMap, body: Bytes| {
+            let signature = headers[SIGNATURE_HEADER].as_bytes().to_vec();
+            let verified = verifier.verify(signature, body);
+            async move { StatusCode::from_u16(verified.map_or(401, |_| 200)).unwrap() }
+        };
+        Router::new().route("/webhook", post(verify))
+    };
+    let apps: [(&str, &dyn Fn() -> Router); 3] = [
+        ("without a diagnosis", &|| axum_app(verifier())),
+        ("with a diagnosis", &|| axum_app(diagnosing())),
+        ("with a diagnosis that is made at once", &at_once),
+    ];
+    for (name, app) in apps {
+        let mut times = latencies(app(), forged);
+        times.sort_unstable();
+        let at = |percent: usize| times[times.len() * percent / 100];
+        let most = times[times.len() - 1];
+        println!("{name:36} {:>12.2?} {:>12.2?} {most:>12.2?}", at(50), at(99));
+    }
+}
+
+/// Of requests that are sent one after another, while 50 forged ones are sent in each second.
+fn latencies(app: Router, forged: &str) -> Vec<Duration> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let server = async { axum::serve(listener, app).await };
+            tokio::select! { _ = server => {}, _ = stopped => {} }
+        });
+    });
+    let is_over = AtomicBool::new(false);
+    let times = thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut socket = Socket::connect(addr);
+            while !is_over.load(Ordering::Relaxed) {
+                socket.write_request(&"0".repeat(64), forged);
+                assert_eq!(socket.answer().unwrap().status, 401);
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let (mut socket, begun, mut times) = (Socket::connect(addr), Instant::now(), Vec::new());
+        let signature = sign(COMPLETED);
+        while begun.elapsed() < 2 * SPAN {
+            let sent = Instant::now();
+            socket.write_request(&signature, COMPLETED);
+            assert_eq!(socket.answer().unwrap().status, 200);
+            times.push(sent.elapsed());
+            thread::sleep(Duration::from_micros(500));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        times
+    });
+    stop.send(()).unwrap();
+    server.join().unwrap();
+    times
 }
 
 /// The time that one request takes.

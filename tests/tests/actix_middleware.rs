@@ -175,10 +175,48 @@ async fn a_payload_error_is_a_400_and_a_stalled_payload_a_408() {
         Box::pin(stream::iter([Ok(Bytes::from(COMPLETED)), Err(PayloadError::Incomplete(None))]));
     assert_eq!(with_payload(verifier(), broken).await, Some(RejectionKind::BodyBrokenOff));
 
+    let limited: Stalling = Box::pin(stream::iter([Err(PayloadError::Overflow)]));
+    assert_eq!(with_payload(verifier(), limited).await, Some(RejectionKind::BodyTooLarge));
+    let late = PayloadError::Io(std::io::ErrorKind::TimedOut.into());
+    let late: Stalling = Box::pin(stream::iter([Err(late)]));
+    assert_eq!(with_payload(verifier(), late).await, Some(RejectionKind::BodyTooSlow));
+
     let impatient = verifier().body_deadline(Duration::from_millis(50));
     let stalled = with_payload(impatient, Box::pin(stream::pending()));
     let rejection = timeout(Duration::from_secs(30), stalled).await.unwrap();
     assert_eq!(rejection, Some(RejectionKind::BodyTooSlow));
+}
+
+#[actix_web::test]
+async fn actix_webs_own_extractors_take_what_the_verifier_takes() {
+    let body = COMPLETED.replace("job_abc123", &"x".repeat(3 * 1024 * 1024));
+    let verify = || VerifyNumber7::new(verifier().body_limit(4 * 1024 * 1024));
+    macro_rules! send {
+        ($resource:expr) => {{
+            let app = init_service(App::new().service($resource)).await;
+            let request = TestRequest::post().uri("/webhook").set_payload(body.clone());
+            let request = request.insert_header((SIGNATURE_HEADER, sign(&body)));
+            let request = request.insert_header(header::ContentType::json());
+            call_service(&app, request.to_request()).await.status().as_u16()
+        }};
+    }
+    async fn bytes(_: Bytes) -> HttpResponse {
+        HttpResponse::Ok().finish()
+    }
+    async fn text(_: String) -> HttpResponse {
+        HttpResponse::Ok().finish()
+    }
+    async fn json(_: web::Json<serde_json::Value>) -> HttpResponse {
+        HttpResponse::Ok().finish()
+    }
+    let resource = || web::resource("/webhook").wrap(verify());
+    assert_eq!(send!(resource().route(web::post().to(bytes))), 200);
+    assert_eq!(send!(resource().route(web::post().to(text))), 200);
+    assert_eq!(send!(resource().route(web::post().to(json))), 200);
+    let limited = resource().app_data(web::PayloadConfig::new(1_000));
+    assert_eq!(send!(limited.route(web::post().to(bytes))), 413, "the app has a limit of its own");
+    let limited = resource().app_data(web::JsonConfig::default().limit(1_000));
+    assert_eq!(send!(limited.route(web::post().to(json))), 413, "and one for JSON");
 }
 
 #[actix_web::test]

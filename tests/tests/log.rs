@@ -1,10 +1,16 @@
 //! What the operator reads, and what nobody may read. The log is the whole process's: one test.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs::File, io, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use number7_core::{
-    Accept, Acceptance, Record, SIGNATURE_HEADER, Verifier,
+    Accept, Acceptance, REFUSAL_LOG_INTERVAL, Record, SIGNATURE_HEADER, Verifier,
     probe::{Answer, Probe},
 };
 use number7_tests::{
@@ -21,6 +27,18 @@ use tempfile::NamedTempFile;
 /// The lines that were logged since the last call.
 fn take(log: &File) -> String {
     io::read_to_string(log).unwrap()
+}
+
+/// The lines since the last call, once there is one that says so.
+#[track_caller]
+fn take_until(log: &File, words: &str) -> String {
+    let (begun, mut lines) = (Instant::now(), take(log));
+    while !lines.contains(words) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{words}: {lines}");
+        thread::sleep(Duration::from_millis(10));
+        lines += &take(log);
+    }
+    lines
 }
 
 #[track_caller]
@@ -88,6 +106,27 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         assert!(all.contains(cause), "{cause}");
     }
 
+    assert!(all.contains("Verifier::diagnose finds out which"), "{all}");
+
+    // A stranger does not decide how large the log is: a flood is two lines, in either framework.
+    let unsigned = |probe: &&Probe| probe.name() == "no signature";
+    let table = probes().table();
+    let probe = table.iter().find(unsigned).unwrap();
+    let (of_axum, of_actix) = (verifier(), verifier());
+    for _ in 0..100 {
+        axum(of_axum.clone(), probe).await.unwrap();
+        actix(of_actix.clone(), probe).await.unwrap();
+    }
+    let flood = take(log);
+    assert_eq!(flood.matches("WARN number7: refused a request: ").count(), 2, "{flood}");
+    assert_eq!(flood.matches("WARN").count(), 2, "{flood}");
+    tokio::time::sleep(REFUSAL_LOG_INTERVAL + Duration::from_secs(1)).await;
+    let summaries = take(log);
+    let summary =
+        "number7: refused 99 more requests of this kind in 60 seconds kind=MissingSignature";
+    assert_eq!(summaries.matches(summary).count(), 2, "{summaries}");
+    assert_eq!(summaries.matches("WARN").count(), 2, "{summaries}");
+
     // Over sockets, with everything that the frameworks, hyper and tokio say at the finest level.
     let slow = || diagnosing().body_deadline(Duration::from_millis(50));
     for server in Server::both(slow) {
@@ -100,6 +139,9 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         let lines = take(log);
         assert!(lines.contains("kind=BodyTooSlow"), "{lines}");
         all += &lines;
+        // What is still to be said is said when the server ends.
+        drop(server);
+        all += &take_until(log, "requests of this kind");
     }
     assert_says_nothing(&all, "the whole run");
 

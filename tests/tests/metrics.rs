@@ -83,6 +83,46 @@ async fn actix_counts_every_request_once() {
     counts!(actix);
 }
 
+#[actix_web::test]
+async fn actix_counts_a_refusal_once_however_often_it_is_rendered() {
+    use actix_web::{
+        App, Error,
+        body::MessageBody,
+        dev::{Service, ServiceRequest, ServiceResponse},
+        middleware::{Next, from_fn},
+        test::{TestRequest, init_service},
+    };
+    use number7_tests::{in_process::actix_app, sign};
+
+    async fn render_again(
+        request: ServiceRequest,
+        next: Next<impl MessageBody>,
+    ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+        let response = next.call(request).await?;
+        let error = response.response().error().unwrap();
+        for _ in 0..3 {
+            assert_eq!(error.as_response_error().error_response().status(), response.status());
+        }
+        Ok(response)
+    }
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let app = App::new().configure(actix_app(verifier())).wrap(from_fn(render_again));
+    let app = init_service(app).await;
+    let post = || TestRequest::post().uri("/webhook").set_payload("{}");
+    let untypable = post().insert_header((number7_core::SIGNATURE_HEADER, sign("{}")));
+    assert_eq!(app.call(post().to_request()).await.unwrap().status(), 401);
+    assert_eq!(app.call(untypable.to_request()).await.unwrap().status(), 400);
+    let rendered = recorder.handle().render();
+    for line in [
+        r#"number7_deliveries_total{outcome="refused",kind="missing_signature",secret=""} 1"#,
+        r#"number7_deliveries_total{outcome="verified",kind="",secret="primary"} 1"#,
+        r#"number7_answers_refused_total{kind="untypable"} 1"#,
+    ] {
+        assert!(rendered.lines().any(|rendered| rendered == line), "{line}: {rendered}");
+    }
+}
+
 #[tokio::test]
 async fn each_attempt_is_counted_by_its_outcome_and_the_first_one_once() {
     let recorder = PrometheusBuilder::new().build_recorder();

@@ -6,7 +6,7 @@ use std::{thread, time::Duration};
 use actix_web::{App, HttpResponse, test::init_service, web};
 use axum::{Router, routing::post};
 use number7_core::{
-    RejectionKind,
+    RejectionKind, SIGNATURE_HEADER,
     probe::{Answer, Ending, Probe, Probes, Step},
 };
 use number7_tests::{
@@ -105,6 +105,46 @@ fn a_connection_goes_on_after_a_good_delivery() {
         for _ in 0..3 {
             socket.write_request(&sign(COMPLETED), COMPLETED);
             assert_eq!(socket.answer().unwrap().status, 200, "{}", server.framework);
+        }
+    }
+}
+
+/// The status of a refusal, and whether the connection goes on after it.
+fn refused(server: &Server, headers: &str, body: &str) -> (u16, bool) {
+    let mut socket = Socket::connect(server.addr);
+    socket.write(format!("POST /webhook HTTP/1.1\r\nhost: test\r\n{headers}\r\n\r\n{body}"));
+    let status = socket.answer().unwrap().status;
+    socket.write_request(&sign(COMPLETED), COMPLETED);
+    (status, socket.answer().is_some_and(|answer| answer.status == 200))
+}
+
+/// A connection goes on if the whole request has arrived. But actix-web announces it in a header where it will
+/// close one, so there every 401 closes it: all of them are to be alike.
+#[test]
+fn a_connection_goes_on_after_a_refusal_whose_body_has_arrived() {
+    let signature = |body: &str| format!("{SIGNATURE_HEADER}: {}\r\n", sign(body));
+    let (length, chunked) = ("content-length: 2", "transfer-encoding: chunked");
+    let forged = format!("{SIGNATURE_HEADER}: {}\r\n{length}", "0".repeat(64));
+    let malformed = format!("{SIGNATURE_HEADER}: x\r\n{length}");
+    let encoded = signature("{}") + "content-encoding: gzip\r\n" + length;
+    let large = format!("186a0\r\n{}\r\n0\r\n\r\n", "x".repeat(100_000));
+    let servers = Server::both(|| verifier().body_deadline(Duration::from_millis(300)));
+    for (name, headers, body, status, goes_on) in [
+        ("unsigned", length, "{}", 401, true),
+        ("unsigned, in chunks", chunked, "2\r\n{}\r\n0\r\n\r\n", 401, true),
+        ("unsigned, without its body", length, "", 401, false),
+        ("malformed", &malformed, "{}", 401, true),
+        ("forged", &forged, "{}", 401, true),
+        ("encoded", &encoded, "{}", 415, true),
+        ("no event", &(signature("{}") + length), "{}", 400, true),
+        ("declared too large", &(signature("") + "content-length: 99999"), "", 413, false),
+        ("too large", &(signature("") + chunked), &large, 413, true),
+        ("stalled", &(signature("") + length), "{", 408, false),
+    ] {
+        for server in &servers {
+            let goes_on = goes_on && (status != 401 || server.framework == "axum");
+            let answer = refused(server, headers, body);
+            assert_eq!(answer, (status, goes_on), "{}: {name}", server.framework);
         }
     }
 }

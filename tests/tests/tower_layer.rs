@@ -35,7 +35,9 @@ use tower::{
     Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn,
     util::BoxCloneService,
 };
-use tower_http::trace::TraceLayer;
+use tower_http::{
+    limit::RequestBodyLimitLayer, timeout::RequestBodyTimeoutLayer, trace::TraceLayer,
+};
 
 fn signed<B>(body: B) -> Request<B> {
     let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign(COMPLETED));
@@ -216,6 +218,48 @@ async fn a_body_error_is_a_400_with_its_reason() {
     let request = signed(Body::from_stream(stream::iter(frames)));
     let response = axum_response(app.oneshot(request).await.unwrap()).await;
     assert_eq!((response.status, response.rejection), (400, Some(RejectionKind::BodyBrokenOff)));
+}
+
+#[tokio::test]
+async fn a_limit_in_front_is_answered_as_our_own() {
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let app = app.layer(RequestBodyLimitLayer::new(100));
+    let chunks = COMPLETED.as_bytes().chunks(20).map(|chunk| Ok::<_, Infallible>(chunk.into()));
+    let chunks: Vec<Result<Bytes, _>> = chunks.collect();
+    let request = signed(Body::from_stream(stream::iter(chunks)));
+    let response = axum_response(app.oneshot(request).await.unwrap()).await;
+    let expected = (413, Some(RejectionKind::BodyTooLarge), 0);
+    assert_eq!((response.status, response.rejection, response.body.len()), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_in_front_is_answered_as_our_own() {
+    let start = tokio::time::Instant::now();
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let app = app.layer(RequestBodyTimeoutLayer::new(Duration::from_secs(1)));
+    let response = axum_response(app.oneshot(signed(stalled())).await.unwrap()).await;
+    let expected = (408, Some(RejectionKind::BodyTooSlow), 0);
+    assert_eq!((response.status, response.rejection, response.body.len()), expected);
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn axums_own_extractors_take_what_the_verifier_takes() {
+    let body = COMPLETED.replace("job_abc123", &"x".repeat(3 * 1024 * 1024));
+    let verify = || VerifyNumber7::new(verifier().body_limit(4 * 1024 * 1024));
+    let send = async |route: MethodRouter| {
+        let request = Request::post("/webhook")
+            .header(SIGNATURE_HEADER, sign(&body))
+            .header("content-type", "application/json");
+        let request = request.body(Body::from(body.clone())).unwrap();
+        let app = Router::new().route("/webhook", route).layer(verify());
+        app.oneshot(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(send(post(async |_: Bytes| ())).await, 200);
+    assert_eq!(send(post(async |_: String| ())).await, 200);
+    assert_eq!(send(post(async |_: Json<serde_json::Value>| ())).await, 200);
+    let limited = post(async |_: Bytes| ()).layer(axum::extract::DefaultBodyLimit::max(1_000));
+    assert_eq!(send(limited).await, 413, "a limit behind the layer is the app's own");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,11 +4,22 @@ use std::{borrow::Cow, str};
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 
-use super::{DiagnosisKind as Kind, json, percent, search::Search};
+use super::{
+    DiagnosisKind as Kind, json,
+    pace::EACH,
+    percent::{STYLES, encode},
+    search::Search,
+};
 use crate::{
     byte_order_mark::{BYTE_ORDER_MARK, without_mark},
     from_base64::from_base64,
 };
+
+/// How many fields a form may have. An event has six.
+const MOST_PAIRS: usize = 1_000;
+
+/// How many bytes are hashed in the time that it takes to look for something at a byte, and to replace it.
+const REPLACED: usize = 2;
 
 /// What a sender signs before it has a body, or if it makes a text of an object.
 const PLACEHOLDERS: [&str; 10] = [
@@ -25,127 +36,148 @@ const PLACEHOLDERS: [&str; 10] = [
 ];
 
 /// Tries what happens to a body that nobody parses.
-pub(super) fn try_simple(search: &mut Search<'_>, body: &[u8]) {
-    ends(search, body);
-    lines(search, body);
-    encodings(search, body);
+pub(super) async fn try_simple(search: &mut Search<'_>, body: &[u8]) {
+    ends(search, body).await;
+    lines(search, body).await;
+    encodings(search, body).await;
 }
 
 /// Tries what programs make of a body, and of each other's JSON.
-pub(super) fn try_others(search: &mut Search<'_>, body: &[u8]) {
+pub(super) async fn try_others(search: &mut Search<'_>, body: &[u8]) {
     for placeholder in PLACEHOLDERS {
-        search.text(placeholder.as_bytes(), Kind::SignedNothing, || None);
+        search.text(placeholder.as_bytes(), Kind::SignedNothing).await;
     }
     search.stage();
-    base64(search, body);
+    base64(search, body).await;
     let Some(text) = text(without_mark(body)).filter(|text| !text.trim_ascii().is_empty()) else {
         return;
     };
     for end in ["}", "\"}"] {
-        search.text(&[text, end].concat().into_bytes(), Kind::CutOff, || None);
+        search.text(&[text, end].concat().into_bytes(), Kind::CutOff).await;
     }
     search.stage();
-    rewritings(search, text, Kind::Reserialized);
+    json::try_rewritings(search, text, Kind::Reserialized).await;
     search.stage();
-    json_in_text(search, text);
+    json_in_text(search, text).await;
     search.stage();
-    forms(search, text);
+    forms(search, text).await;
     search.stage();
-    odd_json(search, text);
+    odd_json(search, text).await;
 }
 
 /// What is almost JSON.
-fn odd_json(search: &mut Search<'_>, text: &str) {
+async fn odd_json(search: &mut Search<'_>, text: &str) {
     // PHP has one kind of empty array.
     for [from, to] in [["{}", "[]"], ["[]", "{}"]] {
         if text.contains(from) {
-            rewritings(search, &text.replace(from, to), Kind::Reserialized);
+            search.pace.spend(text.len()).await;
+            let other = text.replace(from, to);
+            json::try_rewritings(search, &other, Kind::Reserialized).await;
         }
     }
     // The str() of a Python dict.
     if text.starts_with("{'") {
         let json = text.replace('\'', "\"");
-        rewritings(search, &json, Kind::Reserialized);
+        json::try_rewritings(search, &json, Kind::Reserialized).await;
         let words = [("None", "null"), ("True", "true"), ("False", "false")];
         let json = words.iter().fold(json, |json, (from, to)| json.replace(from, to));
-        rewritings(search, &json, Kind::Reserialized);
+        search.pace.spend(text.len()).await;
+        json::try_rewritings(search, &json, Kind::Reserialized).await;
     }
 }
 
-fn rewritings(search: &mut Search<'_>, json: &str, kind: Kind) {
-    if search.is_spent() {
-        return;
-    }
-    json::rewritings(json, |form, json| {
-        search.text(json, kind, || Some(Cow::Owned(form.to_owned())));
-        !search.is_spent()
-    });
-}
-
-fn ends(search: &mut Search<'_>, body: &[u8]) {
+async fn ends(search: &mut Search<'_>, body: &[u8]) {
     let one_less = body.strip_suffix(b"\n").map(|body| body.strip_suffix(b"\r").unwrap_or(body));
     for shorter in one_less.into_iter().chain([body.trim_ascii_end()]) {
-        search.text(shorter, Kind::FinalNewlineAdded, || None);
+        search.text(shorter, Kind::FinalNewlineAdded).await;
     }
     for end in ["\n", "\r\n", "\n\n"] {
-        search.text(&[body, end.as_bytes()].concat(), Kind::FinalNewlineLost, || None);
+        search.text(&[body, end.as_bytes()].concat(), Kind::FinalNewlineLost).await;
     }
     for inner in [body.trim_ascii(), body.trim_ascii_start()] {
-        search.text(inner, Kind::OuterWhiteSpace, || None);
+        search.text(inner, Kind::OuterWhiteSpace).await;
     }
     let bare = without_mark(body);
     for end in [&b""[..], b"\n", b"\r\n"] {
-        search.text(&[BYTE_ORDER_MARK, body, end].concat(), Kind::ByteOrderMark, || None);
-        search.text(&[bare, end].concat(), Kind::ByteOrderMark, || None);
+        search.text(&[BYTE_ORDER_MARK, body, end].concat(), Kind::ByteOrderMark).await;
+        search.text(&[bare, end].concat(), Kind::ByteOrderMark).await;
     }
-    search.text(bare.trim_ascii_end(), Kind::ByteOrderMark, || None);
+    search.text(bare.trim_ascii_end(), Kind::ByteOrderMark).await;
 }
 
-fn lines(search: &mut Search<'_>, body: &[u8]) {
+async fn lines(search: &mut Search<'_>, body: &[u8]) {
     let Some(text) = text(body).filter(|text| text.contains('\n')) else { return };
-    let unix = text.replace("\r\n", "\n");
-    let windows = unix.replace('\n', "\r\n");
-    for lines in [unix.clone(), windows.clone(), unix + "\n", windows + "\r\n"] {
-        search.text(lines.as_bytes(), Kind::LineEndings, || None);
+    let to_unix = |c: char, out: &mut Vec<u8>| {
+        if c == '\n' && out.last() == Some(&b'\r') {
+            out.pop();
+        }
+        push(c, out);
+    };
+    let to_windows = |c: char, out: &mut Vec<u8>| {
+        if c == '\n' && out.last() != Some(&b'\r') {
+            out.push(b'\r');
+        }
+        push(c, out);
+    };
+    let unix = search.pace.rewrite(text.chars(), to_unix).await;
+    let windows = search.pace.rewrite(text.chars(), to_windows).await;
+    for lines in [&unix, &windows] {
+        search.text(lines, Kind::LineEndings).await;
+    }
+    for (lines, end) in [(unix, &b"\n"[..]), (windows, b"\r\n")] {
+        search.text(&[&*lines, end].concat(), Kind::LineEndings).await;
     }
 }
 
 /// Latin-1 has the first 256 characters of Unicode as its bytes. Windows-1252 has others in the place
 /// of its control characters.
-fn encodings(search: &mut Search<'_>, body: &[u8]) {
-    let units = [u16::from_le_bytes, u16::from_be_bytes];
-    for text in units.into_iter().filter_map(|unit| from_utf16(body, unit)) {
-        search.text(text.as_bytes(), Kind::TextEncoding, || None);
+async fn encodings(search: &mut Search<'_>, body: &[u8]) {
+    for unit in [u16::from_le_bytes, u16::from_be_bytes] {
+        search.pace.spend(body.len()).await;
+        if let Some(text) = from_utf16(body, unit) {
+            search.text(text.as_bytes(), Kind::TextEncoding).await;
+        }
     }
     if let Some(text) = text(body) {
-        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        search.text(&little, Kind::TextEncoding, || None);
-        search.text(&[b"\xff\xfe", &*little].concat(), Kind::TextEncoding, || None);
+        let little = |c: char, out: &mut Vec<u8>| {
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().flat_map(|unit| unit.to_le_bytes()));
+        };
+        let little = search.pace.rewrite(text.chars(), little).await;
+        search.text(&little, Kind::TextEncoding).await;
+        search.text(&[b"\xff\xfe", &*little].concat(), Kind::TextEncoding).await;
     }
     if body.is_ascii() {
         return;
     }
-    let decoded_by = |decode: fn(u8) -> char| body.iter().copied().map(decode).collect::<String>();
-    for decoded in [decoded_by(char::from), decoded_by(windows)] {
-        search.text(decoded.as_bytes(), Kind::TextEncoding, || None);
+    for decode in [char::from, windows] {
+        let characters = body.iter().copied().map(decode);
+        let decoded = search.pace.rewrite(characters, push).await;
+        search.text(&decoded, Kind::TextEncoding).await;
     }
     let Some(text) = text(body) else { return };
-    let latin1 = |c: char| u8::try_from(c).ok();
-    let encoded_by =
-        |encode: &dyn Fn(char) -> Option<u8>| text.chars().map(encode).collect::<Vec<_>>();
-    for encoded in [encoded_by(&latin1), encoded_by(&to_windows)] {
-        let lossy: Vec<u8> = encoded.iter().map(|byte| byte.unwrap_or(b'?')).collect();
-        search.text(&lossy, Kind::TextEncoding, || None);
+    for encode in [|c| u8::try_from(c).ok(), to_windows] {
+        let encode = |c, out: &mut Vec<u8>| out.push(encode(c).unwrap_or(b'?'));
+        let lossy = search.pace.rewrite(text.chars(), encode).await;
+        search.text(&lossy, Kind::TextEncoding).await;
     }
-    let ascii = |replacement: &str| -> String {
-        let character = |c: char| if c.is_ascii() { c.to_string() } else { replacement.into() };
-        text.chars().map(character).collect()
-    };
-    search.text(ascii("?").as_bytes(), Kind::TextEncoding, || None);
-    search.text(ascii("").as_bytes(), Kind::TextEncoding, || None);
+    for replacement in [&b"?"[..], b""] {
+        let write = |c: char, out: &mut Vec<u8>| match c.is_ascii() {
+            true => push(c, out),
+            false => out.extend_from_slice(replacement),
+        };
+        let ascii = search.pace.rewrite(text.chars(), write).await;
+        search.text(&ascii, Kind::TextEncoding).await;
+    }
     // Node's `latin1` keeps the lower half of what does not fit.
-    let halves: Vec<u8> = text.encode_utf16().map(|unit| unit.to_le_bytes()[0]).collect();
-    search.text(&halves, Kind::TextEncoding, || None);
+    let halves = |c: char, out: &mut Vec<u8>| {
+        out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| unit.to_le_bytes()[0]));
+    };
+    let halves = search.pace.rewrite(text.chars(), halves).await;
+    search.text(&halves, Kind::TextEncoding).await;
+}
+
+fn push(c: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// Without a byte order mark. `None` if it is not UTF-16, or no event.
@@ -170,90 +202,111 @@ fn windows(byte: u8) -> char {
 }
 
 fn to_windows(c: char) -> Option<u8> {
+    if c.is_ascii() {
+        return u8::try_from(c).ok();
+    }
     match WINDOWS.iter().zip(0x80..).find(|(known, _)| **known == c) {
         Some((_, byte)) => Some(byte),
         None => u8::try_from(c).ok(),
     }
 }
 
-fn base64(search: &mut Search<'_>, body: &[u8]) {
+async fn base64(search: &mut Search<'_>, body: &[u8]) {
     let bare = body.trim_ascii();
     let unquoted = bare.strip_prefix(b"\"").and_then(|bare| bare.strip_suffix(b"\""));
     let marker = b";base64,";
-    let data = bare.windows(marker.len()).position(|window| window == marker);
-    let data = data.map(|at| &bare[at + marker.len()..]);
+    let data = (0..bare.len()).find_map(|at| bare[at..].strip_prefix(marker));
+    search.pace.spend(REPLACED * body.len()).await;
     for text in [Some(bare), unquoted, data].into_iter().flatten() {
         if let Some(inner) = from_base64(text) {
-            search.text(&inner, Kind::Base64Body, || None);
+            search.pace.spend(REPLACED * body.len()).await;
+            search.text(&inner, Kind::Base64Body).await;
         }
     }
     let encoded = BASE64_STANDARD.encode(body);
     for width in [encoded.len().max(1), 76, 64] {
         let lines: Vec<&[u8]> = encoded.as_bytes().chunks(width).collect();
         let lines = lines.join(&b'\n');
-        search.text(&lines, Kind::Base64Body, || None);
-        search.text(&[&*lines, b"\n"].concat(), Kind::Base64Body, || None);
+        search.text(&lines, Kind::Base64Body).await;
+        search.text(&[&*lines, b"\n"].concat(), Kind::Base64Body).await;
     }
-    search.text(BASE64_URL_SAFE_NO_PAD.encode(body).as_bytes(), Kind::Base64Body, || None);
+    search.text(BASE64_URL_SAFE_NO_PAD.encode(body).as_bytes(), Kind::Base64Body).await;
 }
 
-fn json_in_text(search: &mut Search<'_>, text: &str) {
+async fn json_in_text(search: &mut Search<'_>, text: &str) {
     let mut inner = Cow::from(text);
     for _ in 0..3 {
         let Ok(next) = serde_json::from_str::<String>(&inner) else { break };
-        search.text(next.as_bytes(), Kind::JsonInText, || None);
-        rewritings(search, &next, Kind::JsonInText);
+        search.text(next.as_bytes(), Kind::JsonInText).await;
+        json::try_rewritings(search, &next, Kind::JsonInText).await;
         inner = next.into();
     }
-    for quoted in json::quotings(text) {
-        search.text(quoted.as_bytes(), Kind::JsonInText, || None);
-    }
+    json::try_quotings(search, text, Kind::JsonInText).await;
 }
 
-fn forms(search: &mut Search<'_>, text: &str) {
-    let mut form = |form: &str| search.text(form.as_bytes(), Kind::FormEncoded, || None);
-    for encode in percent::STYLES {
-        let encoded = encode(text);
-        form(&encoded);
-        form(&format!("{encoded}="));
-        for name in ["payload", "data", "body", "json"] {
-            form(&format!("{name}={encoded}"));
+async fn forms(search: &mut Search<'_>, text: &str) {
+    for style in &STYLES {
+        if search.is_spent() {
+            return search.cut_short();
+        }
+        let encoded = encode(&mut search.pace, text, style).await;
+        search.text(&encoded, Kind::FormEncoded).await;
+        search.text(&[&*encoded, b"="].concat(), Kind::FormEncoded).await;
+        for name in ["payload=", "data=", "body=", "json="] {
+            search.text(&[name.as_bytes(), &encoded].concat(), Kind::FormEncoded).await;
         }
     }
-    let Some(pairs) = json::pairs(text) else { return from_form(search, text) };
+    let Some(pairs) = json::pairs(text) else { return from_form(search, text).await };
+    search.pace.spend(REPLACED * text.len()).await;
     let mut sorted = pairs.clone();
     sorted.sort_unstable();
     for pairs in [&pairs, &sorted] {
-        for encode in percent::STYLES {
-            let pair =
-                |(name, value): &(String, String)| format!("{}={}", encode(name), encode(value));
-            form(&pairs.iter().map(pair).collect::<Vec<_>>().join("&"));
+        for style in &STYLES {
+            if search.is_spent() {
+                return search.cut_short();
+            }
+            let mut form = Vec::new();
+            for (name, value) in pairs {
+                if !form.is_empty() {
+                    form.push(b'&');
+                }
+                form.extend(encode(&mut search.pace, name, style).await);
+                form.push(b'=');
+                form.extend(encode(&mut search.pace, value, style).await);
+                search.pace.spend(EACH).await;
+            }
+            search.text(&form, Kind::FormEncoded).await;
         }
     }
     // A form parser took the JSON for a field's name, and passed its result on. Or a queue put it
     // into a field of its own.
     if let [(name, value)] = &*pairs {
-        form(name);
-        search.text(value.as_bytes(), Kind::JsonInText, || None);
+        search.text(name.as_bytes(), Kind::FormEncoded).await;
+        search.text(value.as_bytes(), Kind::JsonInText).await;
     }
 }
 
-fn from_form(search: &mut Search<'_>, text: &str) {
+async fn from_form(search: &mut Search<'_>, text: &str) {
     for part in parts(text) {
-        search.text(part.as_bytes(), Kind::FormEncoded, || None);
+        search.text(part.as_bytes(), Kind::FormEncoded).await;
     }
-    let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).collect();
+    let pairs = form_urlencoded::parse(text.as_bytes()).take(MOST_PAIRS + 1).collect::<Vec<_>>();
+    search.pace.spend(REPLACED * text.len()).await;
+    if pairs.len() > MOST_PAIRS {
+        return search.cut_short();
+    }
+    let mut object = String::from("{");
     for (name, value) in &pairs {
         // One field that is the JSON, or a JSON that was taken for the name of a field.
         let whole = if value.is_empty() { name } else { value };
-        search.text(whole.as_bytes(), Kind::FormEncoded, || None);
+        search.text(whole.as_bytes(), Kind::FormEncoded).await;
     }
-    let fields = pairs.iter().map(|(name, value)| {
+    for (name, value) in &pairs {
         let [name, value] = [name, value].map(|text| serde_json::Value::from(&**text).to_string());
-        format!("{name}:{value}")
-    });
-    let object = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
-    rewritings(search, &object, Kind::FormEncoded);
+        object += &format!("{}{name}:{value}", if object.len() > 1 { "," } else { "" });
+        search.pace.spend(EACH + REPLACED * value.len()).await;
+    }
+    json::try_rewritings(search, &(object + "}"), Kind::FormEncoded).await;
 }
 
 /// The contents of the parts of a multipart form.

@@ -2,15 +2,18 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
+use serde::de::IgnoredAny;
+
 mod forms;
 mod read;
 mod write;
 
 use self::{
     forms::{ESCAPES, LAYOUTS, PYTHON},
-    read::read,
+    read::{Unread, read},
     write::{python, write},
 };
+use super::{DiagnosisKind, search::Search};
 
 /// In which order the vendor's published payload has its fields.
 const PUBLISHED: [&str; 6] = ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"];
@@ -49,44 +52,61 @@ struct Text<'a> {
     decoded: Cow<'a, str>,
 }
 
-/// Gives `each` the JSON in all forms in which it may have been signed, and says which form it is,
-/// for as long as `each` wants more.
-pub(super) fn rewritings(json: &str, mut each: impl FnMut(&str, &[u8]) -> bool) {
-    let Some(value) = read(json) else { return };
+/// Tries the JSON in all forms in which it may have been signed, as far as the stage of the search goes.
+pub(super) async fn try_rewritings(search: &mut Search<'_>, json: &str, kind: DiagnosisKind) {
+    if search.is_spent() {
+        return;
+    }
+    let value = match read(json) {
+        Ok(value) => value,
+        Err(Unread::TooMuch) => return search.cut_short(),
+        Err(Unread::NoJson) => return,
+    };
     let (mut tried, mut budget) = (HashSet::new(), Budget(MOST_WRITTEN));
     for (change, changed) in CHANGES {
+        search.pace.spend(json.len()).await;
         let changed = changed(&value);
         for escapes in &ESCAPES {
             // Two escapings that agree in this layout agree in all of them.
-            let Some(compact) = budget.spend(write(&changed, &LAYOUTS[0], escapes)) else { return };
+            let compact = write(&mut search.pace, &changed, &LAYOUTS[0], escapes).await;
+            let Some(compact) = budget.spend(compact) else { return };
             if !tried.insert(compact) {
                 continue;
             }
             for layout in &LAYOUTS {
-                let Some(text) = budget.spend(write(&changed, layout, escapes)) else { return };
+                let text = write(&mut search.pace, &changed, layout, escapes).await;
+                let Some(text) = budget.spend(text) else { return };
                 let form = [layout.name, change, escapes.name].join("");
                 let end = if text.contains('\r') { "\r\n" } else { "\n" };
-                if !each(&form, text.as_bytes()) || !each(&form, (text + end).as_bytes()) {
+                search.form(text.as_bytes(), kind, Some(&form)).await;
+                if search.is_spent() {
+                    return;
+                }
+                search.form((text + end).as_bytes(), kind, Some(&form)).await;
+                if search.is_spent() {
                     return;
                 }
             }
         }
-        if let Some(repr) = python(&changed) {
-            each(PYTHON, repr.as_bytes());
+        if let Some(repr) = python(&mut search.pace, &changed).await {
+            search.form(repr.as_bytes(), kind, Some(PYTHON)).await;
         }
     }
 }
 
-/// The text as a JSON string, in every way of escaping it.
-pub(super) fn quotings(text: &str) -> Vec<String> {
+/// Tries the text as a JSON string, in every way of escaping it.
+pub(super) async fn try_quotings(search: &mut Search<'_>, text: &str, kind: DiagnosisKind) {
     let value = Value::Text(Text { raw: "", decoded: text.into() });
-    let written = ESCAPES.iter().filter(|escapes| escapes.needs.is_some());
-    written.filter_map(|escapes| write(&value, &LAYOUTS[0], escapes)).collect()
+    for escapes in ESCAPES.iter().filter(|escapes| escapes.needs.is_some()) {
+        if let Some(quoted) = write(&mut search.pace, &value, &LAYOUTS[0], escapes).await {
+            search.text(quoted.as_bytes(), kind).await;
+        }
+    }
 }
 
 /// The members of a flat object, such as an event is.
 pub(super) fn pairs(json: &str) -> Option<Vec<(String, String)>> {
-    let Value::Map(members) = read(json)? else { return None };
+    let Value::Map(members) = read(json).ok()? else { return None };
     let pair = |(name, value): (Text<'_>, Value<'_>)| match value {
         Value::Text(text) => Some((name.decoded.into(), text.decoded.into())),
         Value::Word(word) => Some((name.decoded.into(), word.into())),
@@ -97,7 +117,7 @@ pub(super) fn pairs(json: &str) -> Option<Vec<(String, String)>> {
 
 /// Whether the text is JSON.
 pub(super) fn is_whole(json: &str) -> bool {
-    read(json).is_some()
+    serde_json::from_str::<IgnoredAny>(json).is_ok()
 }
 
 /// What others do to the fields of an object, and how to say it.

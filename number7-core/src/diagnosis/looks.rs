@@ -101,7 +101,7 @@ pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
         (_, Err(_)) => Kind::Compressed,
         ([b'{', ..], _) if is_encoded => Kind::Decompressed,
         ([b'{', ..], Ok(text)) if text.contains('\u{fffd}') => Kind::TextEncoding,
-        ([b'{', ..], Ok(text)) if !json::is_whole(text) && is_open(text) => Kind::CutOff,
+        ([b'{', ..], Ok(text)) if is_open(text) && !json::is_whole(text) => Kind::CutOff,
         (_, Ok(text)) if is_form(text.trim_ascii()) => Kind::FormEncoded,
         _ => return None,
     };

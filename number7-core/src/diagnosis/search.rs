@@ -1,27 +1,37 @@
-use std::borrow::Cow;
-
 use hmac::Mac;
 
-use super::{Diagnosis, DiagnosisKind};
-use crate::{Signature, named_secret::NamedSecret, secret::HmacSha256};
+use super::{
+    Diagnosis, DiagnosisKind,
+    pace::{EACH, Pace},
+};
+use crate::{
+    Signature,
+    named_secret::NamedSecret,
+    secret::{HmacSha256, keyed},
+};
 
 /// How many bytes one stage of a search hashes at most. An event of some hundred bytes needs less
 /// than half of it in every stage.
 const MOST_BYTES: usize = 1024 * 1024;
 
+/// How many bytes are hashed at once.
+const AT_ONCE: usize = 8 * 1024;
+
 /// A search for the key and the text that a signature is of. It goes in stages, so that none uses up
-/// what another needs.
+/// what another needs, and in small steps, so that it does not keep a thread from others.
 ///
 /// It does not stop when something is found, so its time depends on the body and the number of secrets,
 /// not on what is found.
 pub(super) struct Search<'a> {
     signature: &'a Signature,
-    accepted: Vec<&'a NamedSecret>,
-    recognized: &'a [NamedSecret],
+    /// First those that are accepted, and then those that are recognized.
+    known: Vec<&'a NamedSecret>,
+    accepted: usize,
     /// How many bytes are left in this stage.
     left: usize,
     was_cut_short: bool,
     found: Option<Diagnosis>,
+    pub(super) pace: Pace,
 }
 
 impl<'a> Search<'a> {
@@ -30,8 +40,10 @@ impl<'a> Search<'a> {
         accepted: Vec<&'a NamedSecret>,
         recognized: &'a [NamedSecret],
     ) -> Self {
-        let left = MOST_BYTES;
-        Self { signature, accepted, recognized, left, was_cut_short: false, found: None }
+        let (accepted, mut known) = (accepted.len(), accepted);
+        known.extend(recognized);
+        let (left, pace) = (MOST_BYTES, Pace::new());
+        Self { signature, known, accepted, left, was_cut_short: false, found: None, pace }
     }
 
     /// Begins the next stage.
@@ -40,39 +52,37 @@ impl<'a> Search<'a> {
     }
 
     /// Tries the body under the secrets that are only recognized.
-    pub(super) fn recognized(&mut self, body: &[u8]) {
-        for known in self.recognized {
-            self.attempt(known.secret.keyed(), body, Some(known), || {
-                Diagnosis::certain(DiagnosisKind::RecognizedSecret, None)
-            });
+    pub(super) async fn recognized(&mut self, body: &[u8]) {
+        for number in self.accepted..self.known.len() {
+            let mac = self.known[number].secret.keyed();
+            self.attempt(mac, body, Some(number), DiagnosisKind::RecognizedSecret, None).await;
         }
     }
 
     /// Tries the body under what senders make of the secrets.
-    pub(super) fn variants(&mut self, body: &[u8]) {
-        for known in self.known() {
-            for (kind, keyed) in known.secret.variants() {
-                let finding = || Diagnosis::certain(*kind, None);
-                self.attempt(keyed.clone(), body, Some(known), finding);
+    pub(super) async fn variants(&mut self, body: &[u8]) {
+        for number in 0..self.known.len() {
+            for (kind, key) in self.known[number].secret.variants() {
+                self.attempt(keyed(&key), body, Some(number), kind, None).await;
             }
         }
     }
 
     /// Tries the body under a key that is nobody's.
-    pub(super) fn foreign_key(&mut self, keyed: HmacSha256, body: &[u8], kind: DiagnosisKind) {
-        self.attempt(keyed, body, None, || Diagnosis::certain(kind, None));
+    pub(super) async fn foreign_key(&mut self, key: &str, body: &[u8], kind: DiagnosisKind) {
+        self.attempt(keyed(key.as_bytes()), body, None, kind, None).await;
     }
 
     /// Tries another text than the body, under every known secret.
-    pub(super) fn text(
-        &mut self,
-        text: &[u8],
-        kind: DiagnosisKind,
-        detail: impl Fn() -> Option<Cow<'static, str>>,
-    ) {
-        for known in self.known() {
-            let finding = || Diagnosis::certain(kind, detail());
-            self.attempt(known.secret.keyed(), text, Some(known), finding);
+    pub(super) async fn text(&mut self, text: &[u8], kind: DiagnosisKind) {
+        self.form(text, kind, None).await;
+    }
+
+    /// The same, for a text that has a form to tell of.
+    pub(super) async fn form(&mut self, text: &[u8], kind: DiagnosisKind, form: Option<&str>) {
+        for number in 0..self.known.len() {
+            let mac = self.known[number].secret.keyed();
+            self.attempt(mac, text, Some(number), kind, form).await;
         }
     }
 
@@ -86,25 +96,23 @@ impl<'a> Search<'a> {
         self.found.get_or_insert(finding);
     }
 
+    /// Notes that not everything is tried.
+    pub(super) fn cut_short(&mut self) {
+        self.was_cut_short = true;
+    }
+
     /// Whether this stage has used up what it may use.
     pub(super) fn is_spent(&self) -> bool {
         self.left == 0
     }
 
-    fn known(&self) -> Vec<&'a NamedSecret> {
-        self.accepted.iter().copied().chain(self.recognized).collect()
-    }
-
-    fn is_accepted(&self, secret: &NamedSecret) -> bool {
-        self.accepted.iter().any(|known| known.name == secret.name)
-    }
-
-    fn attempt(
+    async fn attempt(
         &mut self,
         mut mac: HmacSha256,
         text: &[u8],
-        secret: Option<&NamedSecret>,
-        finding: impl FnOnce() -> Diagnosis,
+        number: Option<usize>,
+        kind: DiagnosisKind,
+        form: Option<&str>,
     ) {
         if self.left < text.len() {
             self.left = 0;
@@ -113,11 +121,18 @@ impl<'a> Search<'a> {
         }
         // Even a short text costs one block of the hash.
         self.left = self.left.saturating_sub(text.len().max(64));
-        mac.update(text);
+        for piece in text.chunks(AT_ONCE) {
+            mac.update(piece);
+            self.pace.spend(piece.len()).await;
+        }
+        self.pace.spend(EACH).await;
         if mac.verify_slice(self.signature.as_bytes()).is_ok() && self.found.is_none() {
-            let finding = finding();
-            self.found = Some(match secret {
-                Some(known) => finding.with_secret(known.name.clone(), self.is_accepted(known)),
+            let finding = Diagnosis::certain(kind, form.map(|form| form.to_owned().into()));
+            self.found = Some(match number {
+                Some(number) => {
+                    let name = self.known[number].name.clone();
+                    finding.with_secret(name, number < self.accepted)
+                }
                 None => finding,
             });
         }
@@ -126,8 +141,24 @@ impl<'a> Search<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
     use super::*;
     use crate::Secret;
+
+    /// What a search comes to, and in how many steps.
+    fn run<T>(search: impl Future<Output = T>) -> (T, usize) {
+        let (mut search, mut steps) = (pin!(search), 1);
+        loop {
+            match search.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                std::task::Poll::Ready(value) => return (value, steps),
+                std::task::Poll::Pending => steps += 1,
+            }
+        }
+    }
 
     #[test]
     fn a_stage_hashes_so_much_and_no_more() {
@@ -135,19 +166,22 @@ mod tests {
         let signed = vec![b'x'; MOST_BYTES / 2];
         let signature = secret.sign(&signed);
         let known = NamedSecret { name: "primary".into(), secret };
-        let search = |others: usize| {
+        let search = async |others: usize| {
             let mut search = Search::new(&signature, vec![&known], &[]);
-            let mut text = |text: &[u8]| search.text(text, DiagnosisKind::CutOff, || None);
-            (0..others).for_each(|_| text(&vec![b'y'; MOST_BYTES / 2]));
-            text(&signed);
+            for _ in 0..others {
+                search.text(&vec![b'y'; MOST_BYTES / 2], DiagnosisKind::CutOff).await;
+            }
+            search.text(&signed, DiagnosisKind::CutOff).await;
             let was_spent = search.is_spent();
             search.stage();
-            search.text(b"", DiagnosisKind::CutOff, || None);
+            search.text(b"", DiagnosisKind::CutOff).await;
             let (found, is_complete) = search.finish();
             (found.is_some(), was_spent, is_complete)
         };
-        assert_eq!(search(0), (true, false, true));
-        assert_eq!(search(1), (true, true, true));
-        assert_eq!(search(2), (false, true, false));
+        let (found, steps) = run(search(0));
+        assert_eq!(found, (true, false, true));
+        assert!(steps > MOST_BYTES / 2 / (16 * 1024), "{steps}");
+        assert_eq!(run(search(1)).0, (true, true, true));
+        assert_eq!(run(search(2)).0, (false, true, false));
     }
 }

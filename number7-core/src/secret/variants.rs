@@ -1,4 +1,7 @@
 //! The keys that a sender uses by mistake, made of the right one.
+//!
+//! They are as secret as it is: each is made in memory that is overwritten before it is freed, and none of it
+//! grows by being moved.
 
 use base64::prelude::{
     BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD, Engine,
@@ -42,33 +45,40 @@ const AROUND: [(Kind, &str, &str); 26] = [
 /// Each key, and the mistake that makes it.
 pub(super) fn variants(secret: &[u8]) -> Vec<(Kind, Key)> {
     let around = |(kind, before, behind): (Kind, &str, &str)| {
-        (kind, [before.as_bytes(), secret, behind.as_bytes()].concat().into())
+        (kind, joined(&[before.as_bytes(), secret, behind.as_bytes()]))
     };
     let mut keys: Vec<(Kind, Key)> = AROUND.map(around).into();
-    let mut push = |kind, key: Option<Vec<u8>>| keys.extend(key.map(|key| (kind, key.into())));
+    let mut push = |kind, key: Option<Key>| keys.extend(key.map(|key| (kind, key)));
     push(Kind::SecretUnquoted, unquoted(secret));
     let bare = secret.strip_prefix(b"whsec_").unwrap_or(secret);
     for text in [secret, bare] {
         push(Kind::SecretDecoded, from_hex(text));
-        push(Kind::SecretDecoded, from_base64(text));
+        push(Kind::SecretDecoded, from_base64(text).map(Key::new));
     }
     push(Kind::SecretEncoded, Some(hex(secret, b"0123456789abcdef")));
     push(Kind::SecretEncoded, Some(hex(secret, b"0123456789ABCDEF")));
-    let encoded = [
-        BASE64_STANDARD.encode(secret),
-        BASE64_STANDARD.encode(secret) + "\n",
-        BASE64_STANDARD_NO_PAD.encode(secret),
-        BASE64_URL_SAFE.encode(secret),
-        BASE64_URL_SAFE_NO_PAD.encode(secret),
-    ];
-    encoded.into_iter().for_each(|key| push(Kind::SecretEncoded, Some(key.into())));
+    for (engine, end) in [
+        (&BASE64_STANDARD, ""),
+        (&BASE64_STANDARD, "\n"),
+        (&BASE64_STANDARD_NO_PAD, ""),
+        (&BASE64_URL_SAFE, ""),
+        (&BASE64_URL_SAFE_NO_PAD, ""),
+    ] {
+        let encoded = Zeroizing::new(engine.encode(secret));
+        push(Kind::SecretEncoded, Some(joined(&[encoded.as_bytes(), end.as_bytes()])));
+    }
     keys
 }
 
-fn unquoted(secret: &[u8]) -> Option<Vec<u8>> {
+/// Allocates once.
+fn joined(parts: &[&[u8]]) -> Key {
+    Key::new(parts.concat())
+}
+
+fn unquoted(secret: &[u8]) -> Option<Key> {
     let (first, rest) = secret.split_first()?;
     let (last, inner) = rest.split_last()?;
-    (first == last && b"\"'`".contains(first)).then(|| inner.to_vec())
+    (first == last && b"\"'`".contains(first)).then(|| joined(&[inner]))
 }
 
 /// The fewest bytes that a key decoded from a part of the secret may have. Anybody could guess a
@@ -77,16 +87,24 @@ const SHORTEST: usize = 8;
 
 /// As leniently as Node does it: up to the first that is no digit. Dashes, as in a UUID, are passed
 /// over.
-fn from_hex(secret: &[u8]) -> Option<Vec<u8>> {
+fn from_hex(secret: &[u8]) -> Option<Key> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let digits: Vec<_> = secret.iter().copied().filter(|byte| *byte != b'-').collect();
-    let pairs =
-        digits.chunks_exact(2).map_while(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?));
-    let bytes: Vec<_> = pairs.collect();
+    let mut digits = with_room_for(secret.len());
+    digits.extend(secret.iter().copied().filter(|byte| *byte != b'-'));
+    let mut bytes = with_room_for(digits.len() / 2);
+    let pairs = digits.chunks_exact(2);
+    bytes.extend(pairs.map_while(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)));
     (bytes.len() >= SHORTEST || bytes.len() * 2 == digits.len()).then_some(bytes)
 }
 
-fn hex(secret: &[u8], digits: &[u8; 16]) -> Vec<u8> {
+fn hex(secret: &[u8], digits: &[u8; 16]) -> Key {
+    let mut hex = with_room_for(2 * secret.len());
     let digits = |byte: &u8| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 0xf)]];
-    secret.iter().flat_map(digits).collect()
+    hex.extend(secret.iter().flat_map(digits));
+    hex
+}
+
+/// Memory that grows would leave what it had behind.
+fn with_room_for(bytes: usize) -> Key {
+    Key::new(Vec::with_capacity(bytes))
 }

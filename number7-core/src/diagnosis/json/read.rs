@@ -3,24 +3,42 @@ use super::{Text, Value};
 /// How deep JSON may be nested. An event is flat.
 const DEEPEST: usize = 32;
 
-/// Reads JSON as it is written. It takes a little more than JSON, such as Python's `NaN`.
-pub(super) fn read(json: &str) -> Option<Value<'_>> {
-    let mut reader = Reader(json);
-    let value = reader.value(0)?;
-    reader.skip_white_space();
-    reader.0.is_empty().then_some(value)
+/// How many values JSON may have. An event has six.
+const MOST_VALUES: usize = 2_000;
+
+/// Why JSON is not read.
+pub(super) enum Unread {
+    NoJson,
+    /// It has so many values that each step with them would be a long one.
+    TooMuch,
 }
 
-/// What is left to read.
-struct Reader<'a>(&'a str);
+/// Reads JSON as it is written. It takes a little more than JSON, such as Python's `NaN`.
+pub(super) fn read(json: &str) -> Result<Value<'_>, Unread> {
+    let mut reader = Reader { json, values: 0 };
+    let value = reader.value(0);
+    reader.skip_white_space();
+    match value {
+        Some(value) if reader.json.is_empty() => Ok(value),
+        _ if reader.values > MOST_VALUES => Err(Unread::TooMuch),
+        _ => Err(Unread::NoJson),
+    }
+}
+
+/// What is left to read, and how many values were.
+struct Reader<'a> {
+    json: &'a str,
+    values: usize,
+}
 
 impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Option<Value<'a>> {
-        if depth > DEEPEST {
+        self.values += 1;
+        if depth > DEEPEST || self.values > MOST_VALUES {
             return None;
         }
         self.skip_white_space();
-        match self.0.as_bytes().first()? {
+        match self.json.as_bytes().first()? {
             b'"' => Some(Value::Text(self.text()?)),
             b'[' => self.items(b']', |reader| reader.value(depth + 1)).map(Value::List),
             b'{' => {
@@ -35,7 +53,7 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let is_over = |c: char| c.is_ascii_whitespace() || ",]}".contains(c);
-                let word = self.split(self.0.find(is_over).unwrap_or(self.0.len()));
+                let word = self.split(self.json.find(is_over).unwrap_or(self.json.len()));
                 (!word.is_empty()).then_some(Value::Word(word))
             }
         }
@@ -62,10 +80,10 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Option<Text<'a>> {
-        let json = self.0;
+        let json = self.json;
         self.take(b'"')?;
         let mut is_escaped = false;
-        let end = self.0.bytes().position(|byte| {
+        let end = self.json.bytes().position(|byte| {
             let ends = byte == b'"' && !is_escaped;
             is_escaped = byte == b'\\' && !is_escaped;
             ends
@@ -80,17 +98,17 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_white_space(&mut self) {
-        self.0 = self.0.trim_ascii_start();
+        self.json = self.json.trim_ascii_start();
     }
 
     fn take(&mut self, byte: u8) -> Option<()> {
-        self.0 = self.0.strip_prefix(char::from(byte))?;
+        self.json = self.json.strip_prefix(char::from(byte))?;
         Some(())
     }
 
     fn split(&mut self, at: usize) -> &'a str {
-        let (before, after) = self.0.split_at(at);
-        self.0 = after;
+        let (before, after) = self.json.split_at(at);
+        self.json = after;
         before
     }
 }

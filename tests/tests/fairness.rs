@@ -1,0 +1,89 @@
+//! While the cause of a mismatch is looked for, the thread serves others.
+#![allow(clippy::unwrap_used)]
+
+use std::{cell::Cell, rc::Rc, time::SystemTime};
+
+use actix_web::{App, dev::Service, test as actix_test};
+use axum::{body::Body, http::Request};
+use number7_core::{SIGNATURE_HEADER, Verifier};
+use number7_tests::{
+    COMPLETED,
+    in_process::{actix_app, axum_app},
+    sign, verifier,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::{LocalSet, spawn_local},
+};
+use tower::ServiceExt;
+
+/// How often a neighbour's bytes go to and fro during one diagnosis: far less often than it has steps.
+const ROUND_TRIPS: u32 = 50;
+
+fn diagnosing() -> Verifier {
+    verifier().diagnose(|| SystemTime::UNIX_EPOCH)
+}
+
+/// As much work as a diagnosis can be.
+fn large_body() -> String {
+    COMPLETED.replace("job_abc123", &"x".repeat(60_000))
+}
+
+/// Counts the round trips of a connection on this thread, until it is dropped.
+async fn neighbour() -> Rc<Cell<u32>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let server = listener.accept().await.unwrap().0;
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).unwrap();
+    }
+    let trips = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&trips);
+    spawn_local(echo(server, || ()));
+    spawn_local(async move {
+        let mut client = client;
+        client.write_all(b"x").await.unwrap();
+        echo(client, || counted.set(counted.get() + 1)).await;
+    });
+    trips
+}
+
+async fn echo(mut stream: TcpStream, mut each: impl FnMut()) {
+    while let Ok(byte) = stream.read_u8().await {
+        each();
+        stream.write_u8(byte).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn axum_serves_others_during_a_diagnosis() {
+    let serve = async |verifier: Verifier| {
+        let trips = neighbour().await;
+        let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign("{}"));
+        let request = request.body(Body::from(large_body())).unwrap();
+        let response = axum_app(verifier).oneshot(request).await.unwrap();
+        (response.status().as_u16(), trips.get())
+    };
+    let local = LocalSet::new();
+    let (status, trips) = local.run_until(serve(diagnosing())).await;
+    assert_eq!(status, 401);
+    assert!(trips >= ROUND_TRIPS, "{trips} round trips");
+    assert_eq!(local.run_until(serve(verifier())).await, (401, 0), "there is nothing to wait for");
+}
+
+#[actix_web::test]
+async fn actix_serves_others_during_a_diagnosis() {
+    let serve = async |verifier: Verifier| {
+        let app = actix_test::init_service(App::new().configure(actix_app(verifier))).await;
+        let trips = neighbour().await;
+        let request = actix_test::TestRequest::post().uri("/webhook").set_payload(large_body());
+        let request = request.insert_header((SIGNATURE_HEADER, sign("{}"))).to_request();
+        let response = app.call(request).await.unwrap();
+        (response.status().as_u16(), trips.get())
+    };
+    let (status, trips) = serve(diagnosing()).await;
+    assert_eq!(status, 401);
+    assert!(trips >= ROUND_TRIPS, "{trips} round trips");
+    assert_eq!(serve(verifier()).await, (401, 0), "there is nothing to wait for");
+}

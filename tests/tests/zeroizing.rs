@@ -1,0 +1,100 @@
+//! No memory is freed with a secret in it, in whatever form. One test, since the allocator is the whole
+//! process's.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, SystemTime};
+
+use number7_core::{DiagnosisKind, SIGNATURE_HEADER, Secret, SecretErrorKind, Verifier};
+use number7_tests_allocator::Watch;
+
+const SECRET: &str = "whsec_bnVtYmVyNy1rZXktb2YtdGhlLXRlc3Q";
+
+/// The value of this variable, which cargo sets, is a secret as well.
+const VARIABLE: &str = "CARGO_MANIFEST_DIR";
+
+#[global_allocator]
+static ALLOCATOR: Watch = Watch::new(&[
+    // The secret, as it is and without its prefix.
+    b"bnVtYmVyNy1rZXktb2YtdGhlLXRlc3Q",
+    // What it decodes to.
+    b"number7-key-of-the-test",
+    // Its base64, in which nothing depends on padding or alphabet.
+    b"d2hzZWNfYm5WdFltVnlOeTFyWlhrdGIyWXRkR2hsTFhSbGMzU",
+    // Its hex, in either case.
+    b"77687365635f626e5674596d56794e7931725a586b74623259746447686c4c58526c633351",
+    b"77687365635F626E5674596D56794E7931725A586B74623259746447686C4C58526C633351",
+    env!("CARGO_MANIFEST_DIR").as_bytes(),
+]);
+
+/// How many blocks with the secret in them a call frees.
+fn freed<T>(call: impl FnOnce() -> T) -> usize {
+    let before = ALLOCATOR.found();
+    drop(call());
+    ALLOCATOR.found() - before
+}
+
+fn secret() -> Secret {
+    Secret::new(SECRET).unwrap()
+}
+
+/// Diagnoses every mismatch.
+fn diagnosing() -> Verifier {
+    Verifier::new(secret()).recognize("also", secret()).diagnose(|| SystemTime::UNIX_EPOCH)
+}
+
+#[test]
+fn nothing_of_a_secret_is_in_memory_that_is_freed() {
+    assert_eq!(freed(|| SECRET.to_owned()), 1, "the allocator looks");
+    assert_eq!(freed(|| SECRET.to_owned() + " "), 2, "it looks at what is left behind by growing");
+
+    assert_eq!(freed(secret), 0, "a secret");
+    assert_eq!(freed(|| secret().clone()), 0, "a clone");
+    assert_eq!(freed(|| Secret::from_env(VARIABLE).unwrap()), 0, "a variable");
+    let refused = |text: &'static str| freed(|| Secret::new(text).unwrap_err());
+    assert_eq!(refused("whsec_bnVtYmVyNy1rZXktb2YtdGhlLXRlc3Q\n"), 0, "a secret that is refused");
+    let long = || Secret::new(SECRET.repeat(10).as_bytes()).unwrap();
+    assert_eq!(freed(long), 1, "only the test's own copy of a long one");
+
+    let rotating = || {
+        let names = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
+        let accept = |verifier: Verifier, name: &'static str| verifier.also_accept(name, secret());
+        let verifier = names.into_iter().fold(Verifier::new(secret()), accept);
+        let shared = verifier.clone();
+        (verifier.recognize("staging", secret()).max_age(Duration::MAX, SystemTime::now), shared)
+    };
+    assert_eq!(freed(rotating), 0, "a verifier with many secrets");
+
+    let signed = || {
+        let signature = secret().sign("{}").to_string();
+        let verifier = Verifier::new(secret());
+        assert!(verifier.verify(&signature, "{}").is_ok());
+        assert!(verifier.verify(&signature, "{}\n").is_err());
+        // A body that breaks off.
+        let mut intake = verifier.begin([(SIGNATURE_HEADER, signature.as_bytes())]).unwrap();
+        intake.push("{".into()).unwrap();
+    };
+    assert_eq!(freed(signed), 0, "signing and verifying");
+
+    let diagnosed = |key: &'static str, kind| {
+        freed(|| {
+            let signature = Secret::new(key).unwrap().sign("{}").to_string();
+            let rejection = diagnosing().verify(signature, "{}").unwrap_err();
+            assert_eq!(rejection.diagnosis().unwrap().kind(), kind);
+        })
+    };
+    assert_eq!(diagnosed("number7-key-of-the-test", DiagnosisKind::SecretDecoded), 0);
+    let encoded = "d2hzZWNfYm5WdFltVnlOeTFyWlhrdGIyWXRkR2hsTFhSbGMzUQ==";
+    assert_eq!(diagnosed(encoded, DiagnosisKind::SecretEncoded), 0);
+    let abandoned = || {
+        let verifier = diagnosing();
+        let mut intake = verifier.begin([(SIGNATURE_HEADER, &[b'0'; 64][..])]).unwrap();
+        intake.push("{\"event\":\"job.completed\"}".into()).unwrap();
+        let mut refusal = intake.conclude().unwrap_err();
+        assert!((0..5).all(|_| refusal.step().is_none()));
+        refusal
+    };
+    assert_eq!(freed(abandoned), 0, "a diagnosis that is given up");
+
+    let unset = Secret::from_env("NUMBER7_TEST_NEVER_SET").unwrap_err();
+    assert_eq!(unset.kind(), SecretErrorKind::NotSet);
+}
