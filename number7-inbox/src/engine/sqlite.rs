@@ -993,7 +993,7 @@ mod tests {
         // One is claimed, another rests for a minute.
         let mut claims = worker(&sqlite, WORKER, 2).await;
         let after = Duration::from_secs(60);
-        let rests = end(claims.pop().unwrap(), Outcome::Later { after });
+        let rests = end(claims.pop().unwrap(), Outcome::Snoozed { after });
         turn(&sqlite, WORKER, LEASE, &[rests], 0).await;
 
         fake.set(-3_600);
