@@ -326,4 +326,18 @@ mod tests {
         }
         assert_eq!(open(InboxErrorKind::Refused, 3).await, (false, Duration::ZERO));
     }
+
+    /// Not as long again as the last try takes.
+    #[tokio::test(start_paused = true)]
+    async fn opening_takes_no_longer_than_an_operation_in_all() {
+        let (begun, almost) = (Instant::now(), STORE_TIMEOUT - OPEN_PAUSE * 2);
+        let opened = open(async || {
+            tokio::time::sleep(almost).await;
+            Err::<(), _>(InboxErrorKind::Busy.into())
+        });
+        assert_eq!(opened.await.unwrap_err().kind(), InboxErrorKind::Busy);
+        assert_eq!(begun.elapsed(), STORE_TIMEOUT);
+        let silent = open(async || std::future::pending::<Result<(), _>>().await);
+        assert_eq!(silent.await.unwrap_err().kind(), InboxErrorKind::TooSlow);
+    }
 }

@@ -711,9 +711,10 @@ mod tests {
 
     use sqlx::{AssertSqlSafe, Row};
 
-    use super::*;
+    use super::{clock::tests::Fake, *};
     use crate::engine::Outcome;
 
+    const LEASE: Duration = Duration::from_secs(20);
     const WORKER: &str = "number7-worker";
 
     /// The lease of every worker is over, and what they have claimed was claimed before.
@@ -865,6 +866,238 @@ mod tests {
         assert_eq!(claimed(1, false).await, [false]);
         assert_eq!(claimed(1, true).await, [true]);
         assert_eq!(claimed(2, true).await, [true, false]);
+    }
+
+    /// An inbox in a new file, opened by a clock of the test's.
+    async fn at(folder: &tempfile::TempDir, fake: &Fake) -> Sqlite {
+        let options = SqliteConnectOptions::new().filename(folder.path().join("inbox.db"));
+        Sqlite::open_by(options.create_if_missing(true), "q".into(), fake.clock()).await.unwrap()
+    }
+
+    async fn insert(sqlite: &Sqlite, key: &str) -> Acceptance {
+        let event = NewEvent { key: key.into(), json: "{}".into(), origin: Origin::Signed };
+        sqlite.insert(event).await.unwrap()
+    }
+
+    /// Records ends, and claims at most so many.
+    async fn turn(
+        sqlite: &Sqlite,
+        worker: &str,
+        lease: Duration,
+        ends: &[End],
+        most: usize,
+    ) -> Turned {
+        sqlite.turn(Turn { worker, lease, ends, most, suspect: true }).await.unwrap()
+    }
+
+    fn end(claim: Claim, outcome: Outcome) -> End {
+        End { task: claim.task, number: claim.number, outcome, history: None }
+    }
+
+    #[tokio::test]
+    async fn only_a_worker_whose_lease_is_live_claims() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        let lease = Duration::from_millis(4_900);
+        for key in ["a", "b", "c"] {
+            insert(&sqlite, key).await;
+        }
+        let nobody = turn(&sqlite, WORKER, lease, &[], 1).await;
+        assert!(nobody.is_lapsed && nobody.claimed.is_empty(), "it is not registered");
+        sqlite.keep_alive(WORKER).await.unwrap();
+        fake.pass(3);
+        let live = turn(&sqlite, WORKER, lease, &[], 1).await;
+        assert!(!live.is_lapsed && live.claimed.len() == 1);
+        fake.pass(2);
+        let ends: Vec<_> =
+            live.claimed.into_iter().map(|claim| end(claim, Outcome::Done)).collect();
+        let lapsed = turn(&sqlite, WORKER, lease, &ends, 1).await;
+        assert!(lapsed.is_lapsed && lapsed.claimed.is_empty());
+        assert_eq!(lapsed.ended.len(), 1, "an end is recorded all the same");
+        assert!(!turn(&sqlite, WORKER, lease, &ends, 0).await.is_lapsed, "it has not asked");
+        // A worker of another inbox is none of this one.
+        sqlite.named("other".into()).keep_alive("number7-other").await.unwrap();
+        assert!(turn(&sqlite, "number7-other", lease, &[], 1).await.is_lapsed);
+        sqlite.keep_alive(WORKER).await.unwrap();
+        assert_eq!(turn(&sqlite, WORKER, lease, &[], 9).await.claimed.len(), 2);
+    }
+
+    /// However few its seconds: the columns have whole ones.
+    #[tokio::test]
+    async fn no_claim_is_rescued_before_a_lease_is_over() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        let lease = Duration::from_millis(4_900);
+        insert(&sqlite, "a").await;
+        sqlite.keep_alive(WORKER).await.unwrap();
+        assert_eq!(turn(&sqlite, WORKER, lease, &[], 1).await.claimed.len(), 1);
+        // It may have been the end of a second.
+        fake.pass(5);
+        assert_eq!(sqlite.reap(lease, 9).await.unwrap(), 0);
+        fake.pass(1);
+        assert_eq!(sqlite.reap(lease, 9).await.unwrap(), 1);
+    }
+
+    /// Its registration may have been deleted, and then nothing says when its lease ends but the claim.
+    #[tokio::test]
+    async fn a_claim_is_rescued_by_its_own_data() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        for key in ["a", "b", "c"] {
+            insert(&sqlite, key).await;
+        }
+        let file = sqlite.file.writer();
+        for worker in [WORKER, "number7-live", "apalis"] {
+            sqlite.keep_alive(worker).await.unwrap();
+            assert_eq!(turn(&sqlite, worker, LEASE, &[], 1).await.claimed.len(), 1);
+        }
+        // As from a shell, where foreign keys are not checked.
+        let mut connection = file.acquire().await.unwrap();
+        for sql in [
+            "PRAGMA foreign_keys = OFF",
+            "DELETE FROM Workers WHERE id <> 'number7-live'",
+            "PRAGMA foreign_keys = ON",
+        ] {
+            query(sql).execute(&mut *connection).await.unwrap();
+        }
+        drop(connection);
+        fake.pass(20);
+        sqlite.keep_alive("number7-live").await.unwrap();
+        assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), 0, "it may have been claimed just now");
+        fake.pass(1);
+        assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), 1);
+        let lost: String = query_scalar("SELECT id FROM Jobs WHERE status = 'Pending'")
+            .fetch_one(&file)
+            .await
+            .unwrap();
+        assert!(!lost.is_empty());
+        let held: Vec<String> =
+            query_scalar("SELECT lock_by FROM Jobs WHERE status = 'Running' ORDER BY 1")
+                .fetch_all(&file)
+                .await
+                .unwrap();
+        assert_eq!(held, ["apalis", "number7-live"], "apalis' own workers keep other promises");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_stops_no_work() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        for key in ["due", "later", "held"] {
+            insert(&sqlite, key).await;
+        }
+        let worker = async |sqlite: &Sqlite, name, most| {
+            sqlite.keep_alive(name).await.unwrap();
+            turn(sqlite, name, LEASE, &[], most).await.claimed
+        };
+        // One is claimed, another rests for a minute.
+        let mut claims = worker(&sqlite, WORKER, 2).await;
+        let after = Duration::from_secs(60);
+        let rests = end(claims.pop().unwrap(), Outcome::Snoozed { after });
+        turn(&sqlite, WORKER, LEASE, &[rests], 0).await;
+
+        fake.set(-3_600);
+        insert(&sqlite, "new").await;
+        // In a process that goes on, and in one that is started now.
+        for (sqlite, name) in [(&sqlite, "number7-a"), (&at(&folder, &fake).await, "number7-b")] {
+            assert_eq!(worker(sqlite, name, 1).await.len(), 1, "{name}: what was due is due");
+            assert_eq!(worker(sqlite, name, 0).await.len(), 0);
+        }
+        let started = at(&folder, &fake).await;
+        assert_eq!(started.stats().await.unwrap().due, 0);
+        // What rests is due, and what was held by a dead worker is free, at half the speed. Each start has
+        // gone on by ten seconds, because the file is not told everything.
+        fake.pass(70);
+        assert_eq!(started.stats().await.unwrap().due, 0);
+        fake.pass(20);
+        assert_eq!(started.stats().await.unwrap().due, 1);
+        started.keep_alive("number7-c").await.unwrap();
+        assert_eq!(started.reap(LEASE, 9).await.unwrap(), 3);
+        assert_eq!(worker(&started, "number7-c", 9).await.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_start_by_a_clock_that_is_ahead_forgets_nothing_and_leaves_nothing_for_later() {
+        const EIGHT_DAYS: i64 = 8 * 24 * 3_600;
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let week = Duration::from_hours(7 * 24);
+        let first = at(&folder, &fake).await;
+        insert(&first, "done").await;
+        first.keep_alive(WORKER).await.unwrap();
+        let claim = turn(&first, WORKER, LEASE, &[], 1).await.claimed.pop().unwrap();
+        turn(&first, WORKER, LEASE, &[end(claim, Outcome::Done)], 0).await;
+        drop(first);
+
+        fake.set(EIGHT_DAYS);
+        let ahead = at(&folder, &fake).await;
+        for _ in 0..3 {
+            ahead.keep_alive(WORKER).await.unwrap();
+            assert_eq!(ahead.sweep(week, Some(week)).await.unwrap(), 0);
+            fake.pass(1);
+        }
+        insert(&ahead, "ahead").await;
+        drop(ahead);
+
+        fake.set(-EIGHT_DAYS);
+        let right = at(&folder, &fake).await;
+        right.keep_alive(WORKER).await.unwrap();
+        assert_eq!(right.sweep(week, Some(week)).await.unwrap(), 0);
+        assert_eq!(insert(&right, "done").await, Acceptance::Duplicate);
+        assert_eq!(turn(&right, WORKER, LEASE, &[], 9).await.claimed.len(), 1, "it is due now");
+
+        // Eight days that somebody lives through count.
+        for _ in 0..8 {
+            fake.pass(24 * 3_600);
+            right.keep_alive(WORKER).await.unwrap();
+        }
+        assert_eq!(right.sweep(week, Some(week)).await.unwrap(), 1);
+        drop(right);
+
+        // And so do those in which nobody was there, once the clock has been steady for an hour.
+        let holiday = at(&folder, &fake).await;
+        insert(&holiday, "done").await;
+        holiday.keep_alive("number7-d").await.unwrap();
+        let claim = turn(&holiday, "number7-d", LEASE, &[], 1).await.claimed.pop().unwrap();
+        turn(&holiday, "number7-d", LEASE, &[end(claim, Outcome::Done)], 0).await;
+        drop(holiday);
+        fake.set(30 * 24 * 3_600);
+        let back = at(&folder, &fake).await;
+        assert_eq!(back.sweep(week, None).await.unwrap(), 0);
+        fake.pass(3_600);
+        assert_eq!(back.sweep(week, None).await.unwrap(), 1);
+    }
+
+    /// Nobody knows how it ended, so its connection must not be used again, nor keep the lock.
+    #[tokio::test]
+    async fn a_transaction_that_did_not_end_takes_its_connection_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inbox.db");
+        let sqlite = Sqlite::open(&path, "q".into()).await.unwrap();
+        let other = Sqlite::open(&path, "q".into()).await.unwrap();
+        // It fails in its commit, and leaves the transaction open.
+        for sql in [
+            "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+            "CREATE TRIGGER fails AFTER INSERT ON Workers BEGIN INSERT INTO children VALUES (1); END",
+        ] {
+            query(sql).execute(&sqlite.file.writer()).await.unwrap();
+        }
+        sqlite.keep_alive(WORKER).await.unwrap_err();
+        assert_eq!(insert(&other, "a").await, Acceptance::New, "the lock was not given back");
+        query("DROP TRIGGER fails").execute(&other.file.writer()).await.unwrap();
+        sqlite.keep_alive(WORKER).await.unwrap();
+        // It is dropped in the middle.
+        let writing = sqlite.file.begin().await.unwrap();
+        drop(writing);
+        assert_eq!(insert(&other, "b").await, Acceptance::New);
+        assert_eq!(turn(&sqlite, WORKER, LEASE, &[], 9).await.claimed.len(), 2);
+        let mut waits =
+            sqlite.turn(Turn { worker: WORKER, lease: LEASE, ends: &[], most: 9, suspect: true });
+        insert(&other, "c").await;
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        drop(waits);
+        assert_eq!(insert(&other, "d").await, Acceptance::New);
+        sqlite.ping().await.unwrap();
     }
 
     /// Without statistics, as in a file that nobody has analysed.

@@ -76,7 +76,10 @@ impl Clock {
 
     /// What the last process noted in the file.
     pub(super) fn learn(&self, latest: i64, believed: i64) {
-        self.heard_of(latest);
+        if duration(latest) > self.now() {
+            // It went on for a while after that.
+            self.heard_of(latest.saturating_add(seconds(NOTED_EVERY)));
+        }
         let mut state = self.lock();
         state.believed.time = duration(believed);
         state.is_believed((self.clocks)());
@@ -244,8 +247,12 @@ pub(super) mod tests {
         fake.set(-(HOUR as i64));
         let clock = fake.clock();
         clock.learn(noted.latest, noted.believed.unwrap());
-        assert_eq!(clock.seconds(), noted.latest);
+        assert_eq!(clock.seconds(), noted.latest + 10, "it was not told everything");
         assert_eq!(clock.believed(), Some(fake.system()));
+        fake.set(HOUR as i64);
+        let clock = fake.clock();
+        clock.learn(noted.latest, noted.believed.unwrap());
+        assert_eq!(clock.seconds(), fake.system());
     }
 
     #[test]
@@ -289,7 +296,7 @@ pub(super) mod tests {
         clock.learn(of_ahead.latest, noted.believed.unwrap());
         assert_eq!(
             clock.seconds(),
-            of_ahead.latest,
+            of_ahead.latest + 10,
             "what was written by the other is not to come"
         );
         assert_eq!(clock.believed(), Some(fake.system()));

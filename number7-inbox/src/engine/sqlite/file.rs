@@ -118,7 +118,7 @@ impl File {
         let opens = options.clone();
         let opened = engine::open(move || {
             let options = opens.clone();
-            async move { Opened::new(&options).await }
+            async move { Opened::instead_of(None, &options).await }
         });
         let opened = driver.run(opened).await?;
         if let Some((latest, believed)) = opened.noted {
@@ -175,8 +175,8 @@ impl File {
         if !replaced.is_replaced() {
             return Ok(replaced);
         }
-        replaced.close().await;
-        let opened = Arc::new(Opened::new(&self.options).await?);
+        let opened = Opened::instead_of(Some(&replaced), &self.options).await?;
+        let opened = Arc::new(opened);
         *self.lock() = Arc::clone(&opened);
         tracing::info!(target: "number7", path = %self.path().display(), "the file was opened again");
         Ok(opened)
@@ -201,15 +201,22 @@ impl File {
 }
 
 impl Opened {
-    /// Has to be called on the driver.
-    async fn new(options: &SqliteConnectOptions) -> Result<Self, InboxError> {
+    /// Leaves a file that was replaced, if there is one, and opens the one at the path. Has to be called on the
+    /// driver.
+    async fn instead_of(
+        replaced: Option<&Self>,
+        options: &SqliteConnectOptions,
+    ) -> Result<Self, InboxError> {
         let path = options.get_filename();
         let at = |error: InboxError| error.at(path);
+        // One process after the other, because each has to know what those before it have done.
         let turnstile = Turnstile::beside(path);
         let turn = turnstile.turn().await;
+        if let Some(replaced) = replaced {
+            replaced.close().await.map_err(at)?;
+        }
         let mut connection = options.connect().await.map_err(|error| at(error.into()))?;
         make_tables(&mut connection).await.map_err(at)?;
-        drop(turn);
         let pool = |connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -242,6 +249,7 @@ impl Opened {
             place.map_err(|error| at(InboxError::new(InboxErrorKind::Unreachable, error)))?;
         // It has kept the files in their place until now.
         _ = connection.close().await;
+        drop(turn);
         Ok(Self { writer, readers, turnstile, place, noted, is_replaced: AtomicBool::new(false) })
     }
 
@@ -254,8 +262,8 @@ impl Opened {
             let path = self.writer.connect_options();
             tracing::error!(
                 target: "number7", path = %path.get_filename().display(),
-                "{what} was deleted or replaced while it was open: it is opened again, and what was only in \
-                the old file is lost"
+                "{what} was deleted or replaced while it was open: what is at the path now is opened; what was \
+                only in a deleted database is lost"
             );
         }
         match self.is_replaced() {
@@ -271,24 +279,33 @@ impl Opened {
         self.is_replaced.load(Ordering::Acquire)
     }
 
-    /// Leaves a file that was replaced. All that was committed goes into it: if only its `-wal` was deleted,
-    /// nothing is lost.
-    async fn close(&self) {
-        // Not a new connection: that would be to another file.
-        let mut reader = self.readers.try_acquire();
-        for _ in 0..LAST_TRIES {
-            if reader.is_some() {
-                break;
+    /// Closes all connections. What was committed is copied from the `-wal` into the database first. If only
+    /// the files beside it were deleted, that is all that there was.
+    async fn close(&self) -> Result<(), InboxError> {
+        if self.place.can_be_completed()
+            && let Some(mut reader) = self.idle_reader().await
+        {
+            let copied = query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *reader);
+            let (is_busy, _, _): (bool, i64, i64) = copied.await?;
+            if is_busy {
+                return Err(InboxErrorKind::Busy.into());
             }
-            sleep(LAST_PAUSE).await;
-            reader = self.readers.try_acquire();
-        }
-        if let Some(mut reader) = reader {
-            _ = raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *reader).await;
         }
         self.writer.close().await;
         self.readers.close().await;
         self.place.clear();
+        Ok(())
+    }
+
+    /// A connection that is open. A new one would be to another file.
+    async fn idle_reader(&self) -> Option<PoolConnection<Db>> {
+        for _ in 0..LAST_TRIES {
+            if let Some(reader) = self.readers.try_acquire() {
+                return Some(reader);
+            }
+            sleep(LAST_PAUSE).await;
+        }
+        None
     }
 }
 

@@ -50,6 +50,13 @@ impl Place {
         self.0.iter().find(|part| part.is_other()).map(|part| part.name)
     }
 
+    /// Whether what is only in the `-wal` can be copied into the database. Not if another process has gone on
+    /// with new files beside it, because the two would not see each other's locks.
+    pub(super) fn can_be_completed(&self) -> bool {
+        let [database, beside @ ..] = &*self.0 else { return false };
+        database.is_other() || beside.iter().all(|part| !part.is_other() || !part.path.exists())
+    }
+
     /// Deletes the files beside a database that has gone: SQLite would apply them to the next one.
     pub(super) fn clear(&self) {
         let [database, beside @ ..] = &*self.0 else { return };
@@ -110,6 +117,11 @@ mod tests {
         {
             fs::rename(path(name), path("away")).unwrap();
             assert_eq!(place.changed(), Some(what));
+            assert!(place.can_be_completed());
+            if cfg!(unix) && what != "the database" {
+                fs::write(path(name), "by another process").unwrap();
+                assert!(!place.can_be_completed());
+            }
             fs::rename(path("away"), path(name)).unwrap();
             assert_eq!(place.changed(), None);
         }
