@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{OnceLock, mpsc},
+    sync::{Arc, LazyLock, OnceLock, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +26,7 @@ use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool, postgres::PgConnectOptions, query_scalar,
     raw_sql,
 };
+use tempfile::NamedTempFile;
 use tokio::{
     runtime::Builder,
     task::block_in_place,
@@ -36,6 +38,17 @@ const BACK: Duration = Duration::from_secs(10);
 
 /// How much later anything may be on a machine that is busy.
 const SLACK: Duration = Duration::from_secs(5);
+
+/// What all tests of this program have logged since the first call.
+fn log() -> String {
+    static LOG: LazyLock<NamedTempFile> = LazyLock::new(|| {
+        let log = NamedTempFile::new().unwrap();
+        let writer = Arc::new(log.reopen().unwrap());
+        tracing_subscriber::fmt().with_ansi(false).with_writer(writer).init();
+        log
+    });
+    fs::read_to_string(&*LOG).unwrap()
+}
 
 async fn try_accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
     inbox.accept(&delivery("job.completed", job)).await
@@ -110,6 +123,7 @@ fn an_inbox_serves_many_runtimes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
+    log();
     let primary = block_in_place(|| Server::start(Engine::Postgres));
     let proxy = Proxy::start(primary.port()).await;
     let store = Store::postgres_on(&primary, proxy.port()).await;
@@ -127,6 +141,11 @@ async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
     let mut new = postgres(&standby.url(standby.port(), &database)).await;
     let done = "SELECT count(*) FROM apalis.jobs WHERE status = 'Done'";
     until(async || count(&mut new, done).await == 20).await;
+
+    // Who stands on a standby can only read.
+    let reader = Inbox::open(&standby.url(standby.port(), &database)).await.unwrap();
+    assert_eq!(reader.ping().await.unwrap_err().kind(), InboxErrorKind::ReadOnly);
+    assert_eq!(reader.stats().await.unwrap().done, 20);
 
     proxy.redirect(standby.port());
     let mut old = postgres(&primary.url(primary.port(), &database)).await;
@@ -147,7 +166,27 @@ async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
     until(async || handled.events() == 80 - refused).await;
     assert!(begun.elapsed() < BACK + SLACK, "{:?}", begun.elapsed());
     assert_eq!(count(&mut new, done).await, 80 - i64::try_from(refused).unwrap());
+    until(async || reader.ping().await.is_ok()).await;
+    inbox.ping().await.unwrap();
     worker.stop().await;
+    let log = log();
+    let told = |line: &str| {
+        line.contains("leaves its connections to PostgreSQL") && line.contains("read-only")
+    };
+    assert!(log.lines().any(told), "{log}");
+}
+
+/// What PostgreSQL has to say of tables that are there already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn opening_logs_nothing_of_what_is_there() {
+    log();
+    let store = Store::postgres().await;
+    for _ in 0..3 {
+        drop(store.open().await);
+    }
+    let log = log();
+    assert!(!log.contains("already exists"), "{log}");
 }
 
 /// What a connection has prepared does not outlive the table, nor what it knows of where a type is.
@@ -575,12 +614,13 @@ async fn sessions_that_were_ended_cost_no_delivery() {
     let store = Store::postgres().await;
     let inbox = store.open().await;
     let mut admin = postgres(&store.url()).await;
-    for round in 0..3 {
+    // They are idle for long, or were used just now.
+    for (round, idle) in [1_100, 0, 1_100, 0].into_iter().enumerate() {
         let deliveries = (0..20).map(async |number| {
             accept(&inbox, "job.completed", &format!("job_{round}_{number}")).await
         });
         join_all(deliveries).await;
-        sleep(Duration::from_millis(1_100)).await;
+        sleep(Duration::from_millis(idle)).await;
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE datname = current_database() AND pid <> pg_backend_pid()";
         execute(&mut admin, end).await;

@@ -1,6 +1,7 @@
 //! A bounded number of connections, which the thread of the inbox drives.
 
 use std::{
+    fmt,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -84,6 +85,7 @@ struct Live {
 struct Answered {
     rows: Vec<PgRow>,
     affected: u64,
+    is_complete: bool,
 }
 
 /// It can be run again.
@@ -179,9 +181,15 @@ impl Server {
         Self { options, left: Mutex::default() }
     }
 
-    /// Leaves all connections that there are. Those that are busy are not taken back.
-    fn leave(&self) {
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Leaves all connections that there are. Those that are busy are not taken back. The log has one line
+    /// for all that find it out together.
+    fn leave(&self, why: &dyn fmt::Display) {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        if left.is_none_or(|left| left.elapsed() > YOUNG) {
+            tracing::warn!(
+                target: "number7", "leaves its connections to PostgreSQL, and opens others: {why}"
+            );
+        }
     }
 
     fn has_left(&self, connection: &Live) -> bool {
@@ -229,15 +237,17 @@ impl Pool {
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
         let (mut live, mut is_first) = (self.take().await?, true);
         loop {
-            let error = match timeout(STORE_TIMEOUT, statement.run(&mut live.connection)).await {
-                Ok(Ok(answered)) => {
+            let mut answered = Answered::default();
+            let run = statement.run(&mut live.connection, &mut answered);
+            let error = match timeout(STORE_TIMEOUT, run).await {
+                Ok(Ok(())) => {
                     self.give_back(live);
                     return Ok(answered);
                 }
                 Ok(Err(error)) => error,
                 // A server that is there would have given up before.
                 Err(_) => {
-                    self.leave();
+                    self.leave(&"a statement was not answered");
                     return Err(InboxErrorKind::TooSlow.into());
                 }
             };
@@ -255,14 +265,14 @@ impl Pool {
                     (live, is_first) = (self.server.connect().await?, false);
                     continue;
                 }
-                Fault::OfServer if is_first => {
+                Fault::OfServer | Fault::Ended if is_first && !answered.is_complete => {
                     drop(live);
-                    self.leave();
+                    self.leave(&error);
                     (live, is_first) = (self.server.connect().await?, false);
                     continue;
                 }
                 Fault::OfSession => {}
-                Fault::OfServer | Fault::Broken => self.leave(),
+                Fault::OfServer | Fault::Ended | Fault::Broken => self.leave(&error),
             }
             return Err(error.into());
         }
@@ -281,7 +291,8 @@ impl Pool {
             }
             match timeout(PING_TIMEOUT, live.connection.ping()).await {
                 Ok(Ok(())) => return Ok(live),
-                _ => self.leave(),
+                Ok(Err(error)) => self.leave(&error),
+                Err(_) => self.leave(&"one of them does not answer"),
             }
         }
     }
@@ -293,8 +304,8 @@ impl Pool {
         }
     }
 
-    fn leave(&self) {
-        self.server.leave();
+    fn leave(&self, why: &dyn fmt::Display) {
+        self.server.leave(why);
         self.idle().clear();
     }
 
@@ -304,17 +315,23 @@ impl Pool {
 }
 
 impl Statement {
-    async fn run(&self, connection: &mut PgConnection) -> Result<Answered, sqlx::Error> {
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        answered: &mut Answered,
+    ) -> Result<(), sqlx::Error> {
         let query = query_with(self.sql.clone(), self.arguments.clone());
         let mut answer = connection.fetch_many(query);
-        let mut answered = Answered::default();
         while let Some(part) = answer.try_next().await? {
             match part {
-                Either::Left(done) => answered.affected += done.rows_affected(),
+                Either::Left(done) => {
+                    answered.affected = done.rows_affected();
+                    answered.is_complete = true;
+                }
                 Either::Right(row) => answered.rows.push(row),
             }
         }
-        Ok(answered)
+        Ok(())
     }
 }
 

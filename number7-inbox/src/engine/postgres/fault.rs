@@ -14,6 +14,9 @@ pub(super) enum Fault {
     /// The server at the other end will not serve, and there may be another one at its address by now. The
     /// statement had no effect.
     OfServer,
+    /// The server has ended the session. The statement had no effect, unless the server has said that it is
+    /// complete: it is committed only after that.
+    Ended,
     /// The connection is gone, or in no known state. The statement may have had its effect.
     Broken,
 }
@@ -23,6 +26,7 @@ impl Fault {
         let sqlx::Error::Database(error) = error else { return Self::Broken };
         let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return Self::Broken };
         match error.severity() {
+            PgSeverity::Fatal if ["57P01", "57P05"].contains(&error.code()) => Self::Ended,
             PgSeverity::Fatal | PgSeverity::Panic => Self::Broken,
             _ => Self::of_code(error.code()),
         }
