@@ -208,18 +208,25 @@ async fn a_redis_that_gets_its_password_after_its_restart_is_found_again() {
 
 // Connections.
 
-/// A server may close connections that nobody uses, and so may whatever is between.
+/// A server may close connections that nobody uses, and so may whatever is between; or it closes one in the
+/// middle of a delivery, before or after it has stored the event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
-async fn no_delivery_finds_out_that_an_idle_connection_was_closed() {
+async fn no_delivery_is_refused_because_a_connection_was_closed() {
     let server = start(&[]);
-    let url = server.url(server.port(), "0");
-    let inbox = Inbox::redis(&url).await.unwrap();
+    let proxy = Proxy::start(server.port()).await;
+    let direct = server.url(server.port(), "0");
+    let inbox = Inbox::redis(server.url(proxy.port(), "0")).await.unwrap();
     for number in 0..3 {
-        redis_command(&url, &["CLIENT", "KILL", "TYPE", "normal"]).await;
-        sleep(Duration::from_millis(2_500)).await;
+        redis_command(&direct, &["CLIENT", "KILL", "TYPE", "normal"]).await;
         assert_eq!(accept(&inbox, &format!("job_{number}")).await.unwrap(), Acceptance::New);
     }
+    proxy.set(Network::Unanswered("job_unanswered"));
+    assert_eq!(accept(&inbox, "job_unanswered").await.unwrap(), Acceptance::New);
+    assert!(proxy.has_lost_an_answer());
+    proxy.set(Network::Good);
+    assert_eq!(accept(&inbox, "job_unanswered").await.unwrap(), Acceptance::Duplicate);
+    assert_eq!(inbox.stats().await.unwrap().due, 4);
 }
 
 /// Every delivery runs into the silence, and only one of them needs to say so.
