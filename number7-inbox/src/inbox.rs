@@ -144,9 +144,17 @@ impl Inbox {
     /// `appendfsync always` and `maxmemory-policy noeviction`; if it is set otherwise, the log has
     /// a warning.
     ///
+    /// Redis also confirms what its replicas do not have yet, which a failover loses. With
+    /// `?wait_replicas=1` in the URL, [`accept`](Accept) and [`expect`](Self::expect) succeed only when so
+    /// many replicas have the write, and otherwise fail after a second, or after `wait_ms`: from 1 to 2,000
+    /// milliseconds. The write may have happened although they fail. For example:
+    /// `redis://host/0?wait_replicas=1&wait_ms=500`. If replicas are connected and nothing waits for them,
+    /// the log has a warning.
+    ///
     /// # Errors
     ///
-    /// It is not a URL, the server cannot be reached, or it is a Redis Cluster.
+    /// It is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, it refuses the
+    /// password, or it is a Redis Cluster.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let redis = engine::redis::Redis::open(url.as_ref(), QUEUE.into()).await?;
@@ -545,7 +553,7 @@ impl Inbox {
     }
 
     /// The storage of apalis' under an inbox of [`Inbox::redis`]; see
-    /// [`sqlite_storage`](Self::sqlite_storage).
+    /// [`sqlite_storage`](Self::sqlite_storage). It has a connection of its own.
     #[cfg(feature = "redis")]
     #[must_use]
     pub fn redis_storage(&self) -> Option<apalis_redis::RedisStorage<crate::StoredEvent>> {

@@ -208,18 +208,25 @@ async fn a_redis_that_gets_its_password_after_its_restart_is_found_again() {
 
 // Connections.
 
-/// A server may close connections that nobody uses, and so may whatever is between.
+/// A server may close connections that nobody uses, and so may whatever is between; or it closes one in the
+/// middle of a delivery, before or after it has stored the event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
-async fn no_delivery_finds_out_that_an_idle_connection_was_closed() {
+async fn no_delivery_is_refused_because_a_connection_was_closed() {
     let server = start(&[]);
-    let url = server.url(server.port(), "0");
-    let inbox = Inbox::redis(&url).await.unwrap();
+    let proxy = Proxy::start(server.port()).await;
+    let direct = server.url(server.port(), "0");
+    let inbox = Inbox::redis(server.url(proxy.port(), "0")).await.unwrap();
     for number in 0..3 {
-        redis_command(&url, &["CLIENT", "KILL", "TYPE", "normal"]).await;
-        sleep(Duration::from_millis(2_500)).await;
+        redis_command(&direct, &["CLIENT", "KILL", "TYPE", "normal"]).await;
         assert_eq!(accept(&inbox, &format!("job_{number}")).await.unwrap(), Acceptance::New);
     }
+    proxy.set(Network::Unanswered("job_unanswered"));
+    assert_eq!(accept(&inbox, "job_unanswered").await.unwrap(), Acceptance::New);
+    assert!(proxy.has_lost_an_answer());
+    proxy.set(Network::Good);
+    assert_eq!(accept(&inbox, "job_unanswered").await.unwrap(), Acceptance::Duplicate);
+    assert_eq!(inbox.stats().await.unwrap().due, 4);
 }
 
 /// Every delivery runs into the silence, and only one of them needs to say so.
@@ -442,32 +449,39 @@ async fn nothing_is_claimed_under_a_lease_that_is_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn what_a_worker_held_that_nobody_knows_is_given_back() {
-    for forget in [
-        "return redis.call('DEL', 'number7:workers')",
-        "for _, key in ipairs(redis.call('KEYS', 'number7:workers*')) do redis.call('DEL', key) end return 1",
-        "for _, key in ipairs(redis.call('KEYS', 'number7:inflight*')) do redis.call('DEL', key) end return 1",
+    let of_workers = "for _, key in ipairs(redis.call('KEYS', 'number7:workers*')) do
+            redis.call('DEL', key)
+        end
+        return 1";
+    let of_claims = of_workers.replace("workers", "inflight");
+    tokio::join!(
+        is_given_back_after("return redis.call('DEL', 'number7:workers')"),
+        is_given_back_after(of_workers),
+        is_given_back_after(&of_claims),
         // As an older version leaves it.
-        "return redis.call('DEL', 'number7:claims', 'number7:leases') - 1",
-    ] {
-        let store = Store::redis().await;
-        let Store::Redis(url) = &store else { unreachable!() };
-        let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
-        for number in 0..3 {
-            accept(&inbox, &format!("job_{number}")).await.unwrap();
-        }
-        let worker = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
-        until(async || inbox.stats().await.unwrap().in_hand == 3).await;
-        worker.crash().await;
-        assert_eq!(redis_script::<i64>(url, forget).await, 1);
-        if !forget.contains("claims") {
-            let listed = inbox.list(State::InHand, &Filter::new(), None, 100).await.unwrap();
-            assert_eq!((inbox.stats().await.unwrap().in_hand, listed.entries.len()), (3, 3));
-        }
-        let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
-        until(async || handled.events() == 3).await;
-        worker.stop().await;
-        assert_eq!(inbox.stats().await.unwrap().in_hand, 0);
+        is_given_back_after("return redis.call('DEL', 'number7:claims', 'number7:leases') - 1"),
+    );
+}
+
+async fn is_given_back_after(forget: &str) {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    for number in 0..3 {
+        accept(&inbox, &format!("job_{number}")).await.unwrap();
     }
+    let worker = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
+    until(async || inbox.stats().await.unwrap().in_hand == 3).await;
+    worker.crash().await;
+    assert_eq!(redis_script::<i64>(url, forget).await, 1);
+    if !forget.contains("claims") {
+        let listed = inbox.list(State::InHand, &Filter::new(), None, 100).await.unwrap();
+        assert_eq!((inbox.stats().await.unwrap().in_hand, listed.entries.len()), (3, 3));
+    }
+    let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+    until(async || handled.events() == 3).await;
+    worker.stop().await;
+    assert_eq!(inbox.stats().await.unwrap().in_hand, 0);
 }
 
 /// It is alive, and renews what it holds.

@@ -214,10 +214,15 @@ impl Server {
         read(called.await?)
     }
 
-    /// Calls a script whose writes are confirmed only when the replicas have them, if there are to be any.
+    /// Calls a script that may run twice, and whose writes are confirmed only when the replicas have them, if
+    /// there are to be any.
     async fn call_safely<T: FromRedisValue>(&self, call: &mut Call) -> Result<T, InboxError> {
-        let Some(replicated) = self.replicated.clone() else { return self.call(call).await };
         let call = call.take();
+        let Some(replicated) = self.replicated.clone() else {
+            let link = self.link.clone();
+            let called = async move { link.run_again(|to| call.make(to)).await };
+            return read(self.driver.run(called).await?);
+        };
         read(self.driver.run(async move { in_time(replicated.write(call)).await }).await?)
     }
 

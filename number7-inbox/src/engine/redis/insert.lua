@@ -1,13 +1,13 @@
--- Stores an event unless its key is known. Returns 1 if it was new, else 0.
+-- Stores an event unless its key is known. Returns 1 if it was new, else 0. It may run again for one whose
+-- answer was lost.
 -- KEYS: the keys, the data, the meta of the task, the active list
 -- ARGV: key, task, JSON, attempts, origin, whether replicas are waited for
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
     -- A write again, because Redis waits for replicas only until they have what this connection has written:
     -- they may not have the first one yet.
-    if ARGV[6] == '1' then
-        redis.call('HSET', KEYS[1], ARGV[1], redis.call('HGET', KEYS[1], ARGV[1]))
-    end
-    return 0
+    local task = redis.call('HGET', KEYS[1], ARGV[1])
+    if ARGV[6] == '1' then redis.call('HSET', KEYS[1], ARGV[1], task) end
+    return task == ARGV[2] and 1 or 0
 end
 local now = redis.call('TIME')
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])

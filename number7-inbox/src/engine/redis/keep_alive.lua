@@ -5,8 +5,9 @@
 -- ARGV: the worker, the service, the prefix of the metas, the cursor or 0, how many at once
 local now = redis.call('TIME')
 redis.call('ZADD', KEYS[1], now[1], ARGV[1])
-redis.call('HSET', KEYS[2], 'backend_name', 'RedisStorage', 'service', ARGV[2])
-redis.call('ZADD', KEYS[3], 'GT', now[1], KEYS[1])
+-- Only those tools need this.
+redis.pcall('HSET', KEYS[2], 'backend_name', 'RedisStorage', 'service', ARGV[2])
+redis.pcall('ZADD', KEYS[3], 'GT', now[1], KEYS[1])
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 local page = redis.call('SSCAN', KEYS[4], ARGV[4], 'COUNT', ARGV[5])
 local held, leases = {}, {}

@@ -81,20 +81,44 @@ impl Link {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
+        self.try_once(Instant::now() + STORE_TIMEOUT, operation).await?.map_err(Into::into)
+    }
+
+    /// Runs an operation that may happen twice: if the connection serves no more, it is repeated on the next
+    /// one.
+    pub(super) async fn run_again<T, F>(
+        &self,
+        operation: impl Fn(MultiplexedConnection) -> F,
+    ) -> Result<T, InboxError>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
         let deadline = Instant::now() + STORE_TIMEOUT;
-        let is_connected = |state: &State| matches!(state, State::Connected(_));
-        let Connection { number, connection } =
-            self.wait_for(CONNECT_TIMEOUT, is_connected).await?;
-        let answer = match timeout_at(deadline, operation(connection)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(timed_out()),
-        };
-        answer.map_err(|error| {
-            if serves_no_more(&error) {
-                self.0.leave(number);
+        match self.try_once(deadline, &operation).await? {
+            Err(error) if serves_no_more(&error) && !error.is_timeout() => {
+                self.try_once(deadline, operation).await?.map_err(Into::into)
             }
-            error.into()
-        })
+            answer => answer.map_err(Into::into),
+        }
+    }
+
+    async fn try_once<T, F>(
+        &self,
+        deadline: Instant,
+        operation: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<Result<T, RedisError>, InboxError>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let patience = CONNECT_TIMEOUT.min(deadline - Instant::now());
+        let is_connected = |state: &State| matches!(state, State::Connected(_));
+        let Connection { number, connection } = self.wait_for(patience, is_connected).await?;
+        let answer = timeout_at(deadline, operation(connection)).await;
+        let answer = answer.unwrap_or_else(|_| Err(timed_out()));
+        if answer.as_ref().is_err_and(serves_no_more) {
+            self.0.leave(number);
+        }
+        Ok(answer)
     }
 
     async fn wait_for(
@@ -248,7 +272,14 @@ impl From<RedisError> for InboxError {
             // What is said of the choice of a database.
             || error.detail().is_some_and(|detail| detail.contains("Authentication required"));
         if is_authentication {
-            return Self::new(InboxErrorKind::Refused, format!("authentication failed: {error}"));
+            let said = match error.kind() {
+                // The rest of its text says nothing more.
+                ErrorKind::AuthenticationFailed => {
+                    "Redis refused the user or the password".to_owned()
+                }
+                _ => error.to_string(),
+            };
+            return Self::new(InboxErrorKind::Refused, format!("authentication failed: {said}"));
         }
         let kind = match code(&error) {
             Some("READONLY" | "NOREPLICAS") => InboxErrorKind::ReadOnly,

@@ -141,14 +141,14 @@ async fn write(
     }
     pipeline.cmd("WAIT").arg(replicas.count).arg(millis(replicas.time));
     pipeline.ignore_errors();
+    let pipeline = &pipeline;
     let mut values = link
-        .run(async |mut connection| {
+        .run_again(async |mut connection| {
             let values: Vec<Result<Value, RedisError>> =
                 pipeline.query_async(&mut connection).await?;
-            let useless = values
-                .iter()
-                .find_map(|value| value.as_ref().err().filter(|error| serves_no_more(error)));
-            useless.cloned().map_or(Ok(values), Err)
+            let mut errors = values.iter().filter_map(|value| value.as_ref().err());
+            let useless = errors.find(|error| serves_no_more(error)).cloned();
+            useless.map_or(Ok(values), Err)
         })
         .await?;
     let confirmed = values.pop().transpose()?.unwrap_or(Value::Int(0));

@@ -65,7 +65,7 @@ impl Call {
     }
 
     pub(super) async fn make(
-        self,
+        &self,
         mut connection: MultiplexedConnection,
     ) -> Result<Value, RedisError> {
         match self.by_digest().query_async(&mut connection).await {
