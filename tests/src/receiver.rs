@@ -162,10 +162,16 @@ impl Receiver {
         deliver(self.addr, body)
     }
 
-    /// Delivers, and resets the connection before there can be an answer.
-    pub fn deliver_and_reset(&self, body: &str) {
+    /// Delivers, and does not wait for the answer: it comes on this connection.
+    pub fn send(&self, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream.write_all(request(body).as_bytes()).unwrap();
+        stream
+    }
+
+    /// Delivers, and resets the connection before there can be an answer.
+    pub fn deliver_and_reset(&self, body: &str) {
+        let stream = self.send(body);
         stream.set_nonblocking(true).unwrap();
         // Without this it would be closed in good order.
         tokio::net::TcpStream::from_std(stream).unwrap().set_zero_linger().unwrap();

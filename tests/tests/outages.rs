@@ -432,7 +432,7 @@ fn reason(refused: &Result<Acceptance, Rejection>) -> InboxErrorKind {
     let rejection = refused.as_ref().unwrap_err();
     assert_eq!((rejection.kind(), rejection.status_code()), (RejectionKind::NotStored, 503));
     let source = rejection.source().unwrap().downcast_ref::<InboxError>().unwrap();
-    assert!(rejection.to_string().contains(&source.to_string()), "the log does not say why");
+    assert!(rejection.log_text().contains(&source.to_string()), "the log does not say why");
     source.kind()
 }
 
@@ -514,6 +514,34 @@ async fn a_file_that_is_full_or_read_only_says_so() {
     sqlx::query("PRAGMA query_only = 0").execute(storage.pool()).await.unwrap();
     sqlx::query("PRAGMA max_page_count = 1000000").fetch_all(storage.pool()).await.unwrap();
     assert_eq!(accept(&inbox, "job_last").await.unwrap(), Acceptance::New);
+}
+
+/// Nobody gets the answer, and an alert has to fire all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn senders_that_give_up_are_in_the_log() {
+    const SENDERS: usize = 5;
+    let server = block_in_place(|| Server::start(Engine::Postgres));
+    let store = Store::postgres_on(&server, server.port()).await;
+    let folder = tempfile::tempdir().unwrap();
+    for framework in FRAMEWORKS {
+        let receiver = block_in_place(|| setup(&store, framework, &folder).start("never"));
+        assert_eq!(receiver.deliver(&body("job.completed", framework)).unwrap(), 200);
+        server.signal("STOP");
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|job| receiver.send(&body("job.completed", &format!("job_{job}_{framework}"))))
+            .collect();
+        sleep(Duration::from_secs(1)).await;
+        drop(senders);
+        // hyper notices that they have gone. actix-web does not, and answers.
+        let told = ["an acceptance is abandoned before the store has answered", "kind=NotStored"];
+        let lines = async || {
+            let log = receiver.log();
+            told.iter().map(|text| log.matches(text).count()).sum::<usize>() == SENDERS
+        };
+        until(lines).await;
+        server.signal("CONT");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
