@@ -144,7 +144,13 @@ impl File {
     pub(super) async fn begin(&self) -> Result<Writing, InboxError> {
         let opened = self.current().await?;
         opened.check()?;
-        let connection = opened.writer.acquire().await?;
+        // Who has the connection waits for the lock.
+        let connection = opened.writer.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => {
+                InboxError::new(InboxErrorKind::Busy, "others of this process wait for it as well")
+            }
+            error => error.into(),
+        })?;
         let turn = opened.turnstile.turn().await;
         let mut writing = Writing { connection, has_ended: false, opened, now: 0, _turn: turn };
         query("BEGIN IMMEDIATE").execute(&mut *writing).await?;
