@@ -275,14 +275,38 @@ async fn a_file_that_is_replaced_is_the_one_that_is_used() {
     assert_eq!(stored[0], "job.completed:job_of_the_backup");
 }
 
-/// All that was committed goes into the database before the files beside it are left.
+/// All that was committed goes into the database before the files beside it are left, so not even a kill loses
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_with_the_files_beside_it() {
     for suffix in ["-wal", "-shm"] {
-        let stored =
-            while_it_is_open(async |store| fs::remove_file(path(store, suffix)).unwrap()).await;
-        assert_eq!(stored.len(), 21, "without its {suffix}");
-        assert_eq!(stored[0], "job.completed:job_before");
+        let (store, folder) = (Store::sqlite(), tempfile::tempdir().unwrap());
+        let program = env!("CARGO_BIN_EXE_inbox-receiver");
+        let setups =
+            FRAMEWORKS.map(|framework| Setup::new(program, &store, framework, folder.path()));
+        let mut receivers = setups.each_ref().map(|setup| block_in_place(|| setup.start("never")));
+        let mut accepted = 0;
+        for round in 0..3 {
+            for number in 0..10 {
+                for (framework, receiver) in receivers.iter().enumerate() {
+                    let job = body("job.completed", &format!("job_{round}_{number}_{framework}"));
+                    let begun = Instant::now();
+                    while block_in_place(|| receiver.deliver(&job).unwrap()) != 200 {
+                        assert!(begun.elapsed() < BACK_IN, "it is not accepted");
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                    accepted += 1;
+                }
+            }
+            if round < 2 {
+                fs::remove_file(path(&store, suffix)).unwrap();
+            }
+        }
+        receivers.iter_mut().for_each(Receiver::kill);
+        assert_eq!(keys(&store).await.len(), accepted, "without its {suffix}");
+        let mut connection = store.sqlite_connection().await;
+        let check = connection.fetch_one("PRAGMA integrity_check").await.unwrap();
+        assert_eq!(check.get::<String, _>(0), "ok", "without its {suffix}");
     }
 }
 

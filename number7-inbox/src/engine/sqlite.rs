@@ -1067,6 +1067,19 @@ mod tests {
         assert_eq!(back.sweep(week, None).await.unwrap(), 1);
     }
 
+    #[tokio::test]
+    async fn one_step_lists_no_more_than_others_can_wait_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        let events =
+            (0..=MOST_AT_ONCE).map(async |number| insert(&sqlite, &number.to_string()).await);
+        futures_util::future::join_all(events).await;
+        let (listed, next) = sqlite.list(State::Due, None, u32::MAX).await.unwrap();
+        assert_eq!(listed.len(), MOST_AT_ONCE as usize);
+        let (listed, next) = sqlite.list(State::Due, next.as_deref(), u32::MAX).await.unwrap();
+        assert_eq!((listed.len(), next), (1, None));
+    }
+
     /// Nobody knows how it ended, so its connection must not be used again, nor keep the lock.
     #[tokio::test]
     async fn a_transaction_that_did_not_end_takes_its_connection_with_it() {
