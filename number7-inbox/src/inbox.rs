@@ -74,6 +74,9 @@ impl Inbox {
     /// the disk. Beside it are `…-wal`, `…-shm`, and `…-turn`, where processes queue to write. It
     /// must not lie on a network share.
     ///
+    /// If the file is deleted or replaced, one call fails, and the inbox then opens what is at the path, or
+    /// makes a new file. The path is that of now: the process may change its folder later.
+    ///
     /// # Errors
     ///
     /// The folder does not exist, the file cannot be written or is no database, or another process
@@ -164,7 +167,13 @@ impl Inbox {
     /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for apps that read it from a
     /// setting.
     ///
+    /// A URL of SQLite is read as `sqlx` reads it: `%20` is a space, and `?` begins parameters. The file is made
+    /// if it is not there, unless the URL says `mode=rw`.
+    ///
     /// # Errors
+    ///
+    /// A URL of SQLite has `mode=ro`, `mode=memory`, `cache=shared`, `immutable`, or a parameter that `sqlx`
+    /// does not know.
     ///
     /// The URL is of none of these, or of one whose feature is not enabled, and all that
     /// [`sqlite`](Self::sqlite), [`postgres`](Self::postgres) and [`redis`](Self::redis) refuse.
@@ -529,7 +538,7 @@ impl Inbox {
     /// writes with. For a busy tool, such as a dashboard, open the inbox a second time and use that
     /// storage. Do not call its `vacuum`: it deletes all finished events with their keys, all dead
     /// letters, and events that are due again after their worker died, if they have used many
-    /// attempts.
+    /// attempts. If the file is replaced while it is open, its pool is closed: get a new storage.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {
