@@ -306,8 +306,9 @@ impl Opened {
     /// A connection that is open. A new one would be to another file.
     async fn idle_reader(&self) -> Option<PoolConnection<Db>> {
         for _ in 0..LAST_TRIES {
-            if let Some(reader) = self.readers.try_acquire() {
-                return Some(reader);
+            let reader = self.readers.try_acquire();
+            if reader.is_some() || self.readers.is_closed() {
+                return reader;
             }
             sleep(LAST_PAUSE).await;
         }
