@@ -49,7 +49,7 @@ async fn accepted_at_last(inbox: &Inbox, job: &str) -> Acceptance {
     loop {
         match try_accept(inbox, job).await {
             Ok(accepted) => return accepted,
-            Err(refused) => assert!(begun.elapsed() < BACK_IN, "{refused}"),
+            Err(refused) => assert!(begun.elapsed() < BACK_IN, "{}", refused.log_text()),
         }
         sleep(Duration::from_millis(50)).await;
     }
@@ -229,7 +229,8 @@ async fn while_it_is_open(change: impl AsyncFn(&Store)) -> Vec<String> {
             Ok(accepted) => assert_eq!(accepted, Acceptance::New),
             Err(error) => {
                 assert!(refused.is_none(), "{error}");
-                assert!(error.to_string().contains("deleted or replaced"), "{error}");
+                let reason = error.log_text();
+                assert!(reason.contains("deleted or replaced"), "{reason}");
                 refused = Some(job);
             }
         }
