@@ -37,9 +37,9 @@ const ACCEPTING: u32 = 10;
 /// dead worker had.
 const WORKING: u32 = 2;
 
-/// How many connections leases are renewed on. Nothing else uses it, so however many workers look for events,
-/// a lease is renewed in time.
-const RENEWING: u32 = 1;
+/// How many connections leases are renewed on: two, so that one renewal that waits for a lock holds up no other.
+/// Nothing else uses them. So however many workers look for events, a lease is renewed in time.
+const RENEWING: u32 = 2;
 
 /// How many rows of a list are read at a time: each may have 64 KiB.
 const LIST_STEP: u32 = 500;

@@ -177,7 +177,7 @@ impl Connections {
                 place = place => place,
             };
             let Ok(Ok(_place)) = place else {
-                let text = format!("all {} connections are busy", pool.most);
+                let text = format!("no connection was free in time, of {}", pool.most);
                 _ = caller.send(Err(InboxError::new(InboxErrorKind::TooSlow, text)));
                 return;
             };
