@@ -126,7 +126,7 @@ impl Inbox {
     /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
     /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens up to 13 of its
+    /// It takes over the pool's options, but not its connections: the inbox opens up to 14 of its
     /// own, because its lease has to be renewed even while handlers use all connections of the
     /// pool.
     ///

@@ -369,7 +369,7 @@ async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
 /// it when nobody hears the answer.
 async fn cut_off_in_mid_statement(engine: Engine) {
     let server = block_in_place(|| Server::start(engine));
-    let proxy = Proxy::start(server.port()).await;
+    let proxy = Arc::new(Proxy::start(server.port()).await);
     let folder = tempfile::tempdir().unwrap();
     let store = store_on(engine, &server, proxy.port()).await;
     let setup = setup(&store, FRAMEWORKS[0], &folder);
@@ -380,9 +380,15 @@ async fn cut_off_in_mid_statement(engine: Engine) {
             jobs.push(format!("job_{bytes}_{again}"));
             proxy.set(Network::CutAfter(bytes));
             let job = jobs.last().unwrap();
+            // While it is cut, so are the connections that the receiver opens instead.
+            let network = Arc::clone(&proxy);
+            let is_good = tokio::spawn(async move {
+                sleep(Duration::from_millis(100)).await;
+                network.set(Network::Good);
+            });
             let status = block_in_place(|| receiver.deliver(&body("job.completed", job)).unwrap());
             assert!(status == 503 || status == 200, "{status}");
-            proxy.set(Network::Good);
+            is_good.await.unwrap();
             accepted_at_last(&receiver, job).await;
         }
     }

@@ -607,6 +607,23 @@ async fn too_many_connections_are_told_and_end() {
     until(async || try_accept(&inbox, "job_1").await.is_ok()).await;
 }
 
+/// It is sent again on another connection, and the store knows whose event it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_acceptance_whose_answer_is_lost_is_repeated() {
+    let server = block_in_place(|| Server::start(Engine::Postgres));
+    let proxy = Proxy::start(server.port()).await;
+    let store = Store::postgres_on(&server, proxy.port()).await;
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    proxy.set(Network::Unanswered("job.completed:job_2"));
+    assert_eq!(accept(&inbox, "job.completed", "job_2").await, Acceptance::New);
+    assert!(proxy.has_lost_an_answer());
+    proxy.set(Network::Good);
+    assert_eq!(accept(&inbox, "job.completed", "job_2").await, Acceptance::Duplicate);
+    assert_eq!(inbox.stats().await.unwrap().due, 2);
+}
+
 /// Sessions that the server ends while nothing is asked cost no delivery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]

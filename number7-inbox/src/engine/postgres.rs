@@ -37,9 +37,9 @@ const ACCEPTING: u32 = 10;
 /// dead worker had.
 const WORKING: u32 = 2;
 
-/// How many connections leases are renewed on. Nothing else uses it, so however many workers look for events,
-/// a lease is renewed in time.
-const RENEWING: u32 = 1;
+/// How many connections leases are renewed on: two, so that one renewal that waits for a lock holds up no other.
+/// Nothing else uses them. So however many workers look for events, a lease is renewed in time.
+const RENEWING: u32 = 2;
 
 /// How many rows of a list are read at a time: each may have 64 KiB.
 const LIST_STEP: u32 = 500;
@@ -54,6 +54,9 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, 'Pending', 0, $4, now() + interval '1 microsecond', 0, $5,
         CASE WHEN $6 THEN hstore('number7.origin', 'fetched') END)
     ON CONFLICT (job_type, idempotency_key) DO NOTHING";
+
+/// Whether an insert whose answer was lost had stored the event.
+const IS_THERE: &str = "SELECT EXISTS (SELECT FROM apalis.jobs WHERE id = $1)";
 
 /// How many attempts do not count. What is no number is somebody else's, and must not stop the queue.
 macro_rules! uncounted {
@@ -394,15 +397,22 @@ impl Engine for Postgres {
     }
 
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
+        let task = Ulid::generate().to_string();
         let insert = query(INSERT)
             .bind(event.json.to_vec())
-            .bind(Ulid::generate().to_string())
+            .bind(task.clone())
             .bind(self.queue.clone())
             .bind(count(DEFAULT_ATTEMPTS))
             .bind(event.key)
             .bind(event.origin == Origin::Fetched);
-        let inserted = self.accepting.execute(insert);
-        Box::pin(inserted.map(|inserted| Ok(sql::acceptance(inserted? > 0))))
+        Box::pin(async move {
+            let inserted = self.accepting.run(insert, true).await?;
+            let mut is_new = inserted.affected > 0;
+            if !is_new && inserted.is_repeated {
+                (is_new,) = self.accepting.fetch_one(query(IS_THERE).bind(task)).await?;
+            }
+            Ok(sql::acceptance(is_new))
+        })
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
@@ -428,7 +438,7 @@ impl Engine for Postgres {
             .bind(turn.lease.as_secs_f64());
         Box::pin(async move {
             let mut turned = Turned::default();
-            let rows = self.working.fetch_all::<Row>(statement).await?;
+            let rows = self.working.fetch_all_once::<Row>(statement).await?;
             for (task, attempts, uncounted, key, json, errors, origin, is_suspect) in rows {
                 match (task, attempts, json) {
                     (Some(task), Some(attempts), Some(json)) => {
@@ -527,12 +537,12 @@ impl Engine for Postgres {
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
         let requeue = query(REQUEUE).bind(self.queue.clone()).bind(keys.to_vec()).bind(REQUEUED);
-        Box::pin(self.accepting.execute(requeue))
+        Box::pin(self.accepting.execute_once(requeue))
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
         let discard = query(DISCARD).bind(self.queue.clone()).bind(key.to_owned()).bind(DISCARDED);
-        Box::pin(self.accepting.execute(discard).map(|done| Ok(done? > 0)))
+        Box::pin(self.accepting.execute_once(discard).map(|done| Ok(done? > 0)))
     }
 }
 

@@ -82,16 +82,21 @@ struct Live {
 
 /// What a statement did.
 #[derive(Default)]
-struct Answered {
+pub(super) struct Answered {
     rows: Vec<PgRow>,
-    affected: u64,
+    /// How many rows it changed.
+    pub(super) affected: u64,
     is_complete: bool,
+    /// It was run before, and the answer to that was lost.
+    pub(super) is_repeated: bool,
 }
 
-/// It can be run again.
+/// It can be run on several connections.
 struct Statement {
     sql: SqlStr,
     arguments: PgArguments,
+    /// Whether it may be run again if its answer was lost.
+    is_repeatable: bool,
 }
 
 impl Connections {
@@ -108,24 +113,39 @@ impl Connections {
         Self(pool)
     }
 
-    /// Runs a statement, and says how many rows it changed.
+    /// Runs a statement, and says how many rows it changed. It is run again if its answer was lost.
     pub(super) async fn execute(
         &self,
         statement: Query<'static, Db, PgArguments>,
     ) -> Result<u64, InboxError> {
-        Ok(self.run(statement).await?.affected)
+        Ok(self.run(statement, true).await?.affected)
     }
 
-    /// Runs a statement, and reads its rows.
+    /// Runs a statement whose number of changed rows must not be lost.
+    pub(super) async fn execute_once(
+        &self,
+        statement: Query<'static, Db, PgArguments>,
+    ) -> Result<u64, InboxError> {
+        Ok(self.run(statement, false).await?.affected)
+    }
+
+    /// Runs a statement, and reads its rows. It is run again if its answer was lost.
     pub(super) async fn fetch_all<R: for<'r> FromRow<'r, PgRow>>(
         &self,
         statement: Query<'static, Db, PgArguments>,
     ) -> Result<Vec<R>, InboxError> {
-        let answered = self.run(statement).await?;
-        Ok(answered.rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+        self.run(statement, true).await?.read()
     }
 
-    /// Runs a statement that has one row.
+    /// Runs a statement whose rows must not be lost.
+    pub(super) async fn fetch_all_once<R: for<'r> FromRow<'r, PgRow>>(
+        &self,
+        statement: Query<'static, Db, PgArguments>,
+    ) -> Result<Vec<R>, InboxError> {
+        self.run(statement, false).await?.read()
+    }
+
+    /// Runs a statement that has one row. It is run again if its answer was lost.
     pub(super) async fn fetch_one<R: for<'r> FromRow<'r, PgRow>>(
         &self,
         statement: Query<'static, Db, PgArguments>,
@@ -139,13 +159,14 @@ impl Connections {
     /// Once begun, it goes on even if its caller is gone: the connection keeps its place while the server is
     /// busy with it, which the server limits. Otherwise each caller that left early would leave a session
     /// behind, and the next one would open another.
-    async fn run(
+    pub(super) async fn run(
         &self,
         mut statement: Query<'static, Db, PgArguments>,
+        is_repeatable: bool,
     ) -> Result<Answered, InboxError> {
         let arguments = statement.take_arguments().map_err(sqlx::Error::Encode)?;
-        let statement =
-            Statement { arguments: arguments.unwrap_or_default(), sql: statement.sql() };
+        let arguments = arguments.unwrap_or_default();
+        let statement = Statement { arguments, sql: statement.sql(), is_repeatable };
         let (pool, begun) = (Arc::clone(&self.0), Instant::now());
         let (mut caller, answer) = oneshot::channel();
         let operation = async move {
@@ -156,7 +177,7 @@ impl Connections {
                 place = place => place,
             };
             let Ok(Ok(_place)) = place else {
-                let text = format!("all {} connections are busy", pool.most);
+                let text = format!("no connection was free in time, of {}", pool.most);
                 _ = caller.send(Err(InboxError::new(InboxErrorKind::TooSlow, text)));
                 return;
             };
@@ -235,9 +256,9 @@ impl Pool {
     /// Runs a statement, on another connection if the first one will not serve.
     async fn answer(&self, statement: &Statement) -> Result<Answered, InboxError> {
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
-        let (mut live, mut is_first) = (self.take().await?, true);
+        let (mut live, mut is_first, mut is_repeated) = (self.take().await?, true, false);
         loop {
-            let mut answered = Answered::default();
+            let mut answered = Answered { is_repeated, ..Answered::default() };
             let run = statement.run(&mut live.connection, &mut answered);
             let error = match timeout(STORE_TIMEOUT, run).await {
                 Ok(Ok(())) => {
@@ -269,6 +290,15 @@ impl Pool {
                     drop(live);
                     self.leave(&error);
                     (live, is_first) = (self.server.connect().await?, false);
+                    continue;
+                }
+                Fault::Ended | Fault::Broken
+                    if is_first && statement.is_repeatable && begun.elapsed() < CONNECT_TIMEOUT =>
+                {
+                    drop(live);
+                    self.leave(&error);
+                    live = self.server.connect().await?;
+                    (is_first, is_repeated) = (false, true);
                     continue;
                 }
                 Fault::OfSession => {}
@@ -311,6 +341,12 @@ impl Pool {
 
     fn idle(&self) -> MutexGuard<'_, Vec<Live>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answered {
+    fn read<R: for<'r> FromRow<'r, PgRow>>(&self) -> Result<Vec<R>, InboxError> {
+        Ok(self.rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
     }
 }
 

@@ -131,14 +131,14 @@ impl Expectations for Postgres {
 
     fn forget_job<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
         let forget = query(FORGET).bind(self.queue.clone()).bind(job.to_owned());
-        Box::pin(self.accepting.execute(forget).map(|done| Ok(done? > 0)))
+        Box::pin(self.accepting.execute_once(forget).map(|done| Ok(done? > 0)))
     }
 
     fn look_up(&self) -> Answer<'_, LookedUp> {
         let look_up = query(LOOK_UP).bind(self.queue.clone()).bind(i64::from(MOST_LOOKED_UP));
         let look_up = look_up.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY));
         Box::pin(async move {
-            let found: Vec<(String, bool)> = self.accepting.fetch_all(look_up).await?;
+            let found: Vec<(String, bool)> = self.accepting.fetch_all_once(look_up).await?;
             let is_more = found.len() == MOST_LOOKED_UP as usize;
             let overdue = found.into_iter().filter(|(_, is_new)| *is_new);
             Ok(LookedUp { overdue: overdue.map(|(job, _)| job).collect(), is_more })
@@ -179,7 +179,7 @@ impl Expectations for Postgres {
         let take = query(TAKE).bind(self.queue.clone()).bind(i64::from(most));
         let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
         Box::pin(async move {
-            let taken: Vec<(String, bool, i64)> = self.accepting.fetch_all(take).await?;
+            let taken: Vec<(String, bool, i64)> = self.accepting.fetch_all_once(take).await?;
             Ok(taken.into_iter().map(Taken::from).collect())
         })
     }
