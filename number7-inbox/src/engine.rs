@@ -38,6 +38,7 @@ pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long to wait before a store that is starting, or is locked, is tried again when it is opened.
+#[cfg(any(feature = "sqlite", feature = "postgres", test))]
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many rows one step of the retention deletes, so that acceptance is not held up for long.
@@ -275,6 +276,7 @@ async fn in_time<T>(
 
 /// Opens a store, which may be starting, or locked: for as long as an operation may take in all, and then
 /// the error is the last one.
+#[cfg(any(feature = "sqlite", feature = "postgres", test))]
 async fn open<T, F>(connect: impl Fn() -> F) -> Result<T, InboxError>
 where
     F: Future<Output = Result<T, InboxError>>,

@@ -42,7 +42,7 @@ struct Shared {
 #[derive(Clone)]
 enum State {
     Connected(Connection),
-    /// And why the last try has failed.
+    /// And why the last connection was left, or the last try has failed.
     Connecting(Option<RedisError>),
 }
 
@@ -115,8 +115,10 @@ impl Link {
         let Connection { number, connection } = self.wait_for(patience, is_connected).await?;
         let answer = timeout_at(deadline, operation(connection)).await;
         let answer = answer.unwrap_or_else(|_| Err(timed_out()));
-        if answer.as_ref().is_err_and(serves_no_more) {
-            self.0.leave(number);
+        if let Err(error) = &answer
+            && serves_no_more(error)
+        {
+            self.0.leave(number, error);
         }
         Ok(answer)
     }
@@ -150,18 +152,18 @@ impl Shared {
             let left = state.wait_for(|state| matches!(state, State::Connecting(_)));
             tokio::select! {
                 _ = left => {}
-                () = self.ping(connected.connection) => self.leave(number),
+                error = self.ping(connected.connection) => self.leave(number, &error),
             }
             sleep_until(since + SHORTEST_LIFE).await;
         }
     }
 
     /// Nobody uses this connection any more, if it is still the current one.
-    fn leave(&self, number: u64) {
+    fn leave(&self, number: u64, error: &RedisError) {
         self.state.send_if_modified(|state| {
             let is_current = matches!(state, State::Connected(current) if current.number == number);
             if is_current {
-                *state = State::Connecting(None);
+                *state = State::Connecting(Some(error.clone()));
             }
             is_current
         });
@@ -206,13 +208,13 @@ impl Shared {
         serves(&mut connection).await.map(|()| connection)
     }
 
-    /// Returns when the connection has died.
-    async fn ping(&self, mut connection: MultiplexedConnection) {
+    /// Returns when the connection serves no more.
+    async fn ping(&self, mut connection: MultiplexedConnection) -> RedisError {
         loop {
             sleep(PING_INTERVAL).await;
-            match timeout(CONNECT_TIMEOUT, serves(&mut connection)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return,
+            let answer = timeout(CONNECT_TIMEOUT, serves(&mut connection)).await;
+            if let Err(error) = answer.unwrap_or_else(|_| Err(timed_out())) {
+                return error;
             }
         }
     }
