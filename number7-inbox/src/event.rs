@@ -152,7 +152,7 @@ impl ClaimOf {
             let (attempt, blocked) = (self.number.counted(), since.elapsed());
             tracing::warn!(
                 target: "number7", key, attempt, ?blocked,
-                "a handler blocks its thread, and all that has to run there: use spawn_blocking for such work"
+                "a handler blocks its thread, and all that has to run there: move such work into spawn_blocking"
             );
         }
     }
@@ -164,6 +164,12 @@ impl ClaimOf {
     #[cfg(any(test, feature = "sqlite", feature = "postgres"))]
     pub(crate) fn set_in_transaction(&self) {
         self.is_in_transaction.store(true, Ordering::Release);
+    }
+
+    /// It has written nothing, because the attempt does not hold the event any more.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn leave_transaction(&self) {
+        self.is_in_transaction.store(false, Ordering::Release);
     }
 
     pub(crate) fn is_in_transaction(&self) -> bool {

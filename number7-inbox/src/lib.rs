@@ -16,6 +16,7 @@ mod inbox;
 mod list;
 #[cfg_attr(not(feature = "metrics"), path = "measure_off.rs")]
 mod measure;
+mod outage;
 mod overdue;
 mod pause;
 mod reconcile;

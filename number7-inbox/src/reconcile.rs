@@ -18,6 +18,7 @@ use crate::{
         expected::{Expected, MOST_LOOKED_UP, Rest, Taken},
     },
     measure,
+    outage::Outage,
     settings::Settings,
 };
 
@@ -64,14 +65,15 @@ impl Reconcile {
     /// Goes on for ever.
     pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
         let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
-        let mut leads_until = None;
+        let (mut leads_until, mut outage) = (None, Outage::default());
         let period = Duration::from_secs(1) / settings.fetches_per_second;
         let mut ticks = interval(period.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if leads_until.is_none_or(|until| until <= Instant::now()) {
                 let until = Instant::now() + settings.heartbeat();
-                leads_until = self.leads(worker, settings.lease).await.then_some(until);
+                let leads = self.leads(worker, settings.lease, &mut outage).await;
+                leads_until = leads.then_some(until);
                 if leads_until.is_none() {
                     sleep(settings.heartbeat()).await;
                     continue;
@@ -103,7 +105,11 @@ impl Reconcile {
                 }
                 Ok(taken) => taken,
                 Err(error) => {
-                    tracing::warn!(target: "number7", "could not look for jobs to fetch: {error}");
+                    if let Some(age) = outage.goes_on() {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not look for jobs to fetch: {error}"
+                        );
+                    }
                     sleep(settings.heartbeat()).await;
                     continue;
                 }
@@ -132,11 +138,22 @@ impl Reconcile {
         }
     }
 
-    async fn leads(&self, worker: &str, lease: Duration) -> bool {
-        self.engine.lead(worker, lease).await.unwrap_or_else(|error| {
-            tracing::warn!(target: "number7", "could not agree on who fetches overdue jobs: {error}");
-            false
-        })
+    async fn leads(&self, worker: &str, lease: Duration, outage: &mut Outage) -> bool {
+        match self.engine.lead(worker, lease).await {
+            Ok(leads) => {
+                outage.ends();
+                leads
+            }
+            Err(error) => {
+                if let Some(age) = outage.goes_on() {
+                    tracing::warn!(
+                        target: "number7", ?age,
+                        "could not agree on who fetches overdue jobs: {error}"
+                    );
+                }
+                false
+            }
+        }
     }
 
     /// Asks about a job. If nothing comes of it, this is repeated after a rest.

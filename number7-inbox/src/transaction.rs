@@ -95,7 +95,10 @@ impl AcceptedEvent {
         self.claim.set_in_transaction();
         let claim = &*self.claim;
         match DB::finish(transaction, &claim.task, claim.number.of_all, &claim.worker).await? {
-            0 => Err(InboxErrorKind::LeaseLost.into()),
+            0 => {
+                self.claim.leave_transaction();
+                Err(InboxErrorKind::LeaseLost.into())
+            }
             _ => Ok(()),
         }
     }

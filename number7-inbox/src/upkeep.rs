@@ -11,6 +11,7 @@ use std::{
 
 use tokio::{
     join,
+    sync::watch,
     time::{Instant, sleep},
 };
 
@@ -18,6 +19,7 @@ use crate::{
     InboxError, STORE_TIMEOUT,
     engine::{Engine, SWEEP_STEP, expected::LookedUp},
     in_hand::InHand,
+    outage::Outage,
     settings::Settings,
 };
 
@@ -40,6 +42,9 @@ pub(crate) struct Upkeep {
     settings: Settings,
     in_hand: Arc<InHand>,
     is_away: AtomicBool,
+    /// Since when every renewal has succeeded: told with each that does, unless it is too short to take
+    /// others for dead.
+    healthy: watch::Sender<Option<Instant>>,
 }
 
 /// A time by both clocks: one stands still while the machine sleeps, the other may be set.
@@ -66,28 +71,31 @@ impl Upkeep {
         settings: Settings,
         in_hand: Arc<InHand>,
     ) -> Self {
-        Self { engine, worker, settings, in_hand, is_away: AtomicBool::new(false) }
+        let (is_away, healthy) = (AtomicBool::new(false), watch::Sender::new(None));
+        Self { engine, worker, settings, in_hand, is_away, healthy }
     }
 
     /// Makes the worker known to the store, as soon as it is there.
     pub(crate) async fn register(&self) {
-        while !self.renew().await {
+        let mut outage = Outage::default();
+        while !self.renew(&mut outage).await {
             sleep(RENEWAL_PAUSE).await;
         }
     }
 
     /// Goes on for ever.
     pub(crate) async fn run(&self) {
-        join!(self.lease(), self.sweep(), self.look_up());
+        join!(self.lease(), self.rescue(), self.sweep(), self.look_up());
     }
 
     async fn lease(&self) {
         let Settings { lease, .. } = self.settings;
         let mut since = Instant::now();
         let mut renewed = Moment::now();
+        let mut outage = Outage::default();
         loop {
             let asked = Moment::now();
-            let pause = match self.renew().await {
+            let pause = match self.renew(&mut outage).await {
                 true => {
                     // If this process stood still, before the call or in it, all may have, and the
                     // others are only about to renew theirs.
@@ -109,38 +117,67 @@ impl Upkeep {
             };
             // While the store is away nobody can renew a lease. So a worker takes others for dead
             // only after it could renew its own for as long as theirs last.
-            if since.elapsed() > lease.max(RENEWED_BY_ALL) {
-                match self.engine.reap(lease, self.settings.suspect_after()).await {
-                    Ok(0) => {}
-                    Ok(events) => tracing::warn!(
-                        target: "number7", events,
-                        "workers did not renew their lease, and what they had in hand is due again"
-                    ),
-                    Err(error) => {
-                        tracing::warn!(target: "number7", "could not look for abandoned events: {error}");
-                    }
-                }
-            }
+            let is_long = since.elapsed() > lease.max(RENEWED_BY_ALL);
+            self.healthy.send_replace(is_long.then_some(renewed.instant));
             sleep(pause).await;
         }
     }
 
-    /// Renews the lease. False if the store failed, which the log has once for each outage.
-    async fn renew(&self) -> bool {
+    /// Rescues what workers hold whose lease has expired. Beside the renewal of its own, which must not wait for
+    /// that.
+    async fn rescue(&self) {
+        let (mut healthy, mut outage) = (self.healthy.subscribe(), Outage::default());
+        while healthy.changed().await.is_ok() {
+            if healthy.borrow_and_update().is_none() {
+                continue;
+            }
+            match self.engine.reap(self.settings.lease, self.settings.suspect_after()).await {
+                Ok(events) => {
+                    outage.ends();
+                    if events > 0 {
+                        tracing::warn!(
+                            target: "number7", events,
+                            "workers did not renew their lease, and what they held is ready again"
+                        );
+                    }
+                }
+                Err(error) => {
+                    if let Some(age) = outage.goes_on() {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not look for abandoned events: {error}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Renews the lease, and releases what is claimed for this worker and it will never know of. False if the
+    /// store failed.
+    async fn renew(&self, outage: &mut Outage) -> bool {
         let asked = Instant::now().into_std();
-        let renewed = self.engine.keep_alive(&self.worker).await;
-        let renewed = renewed.map(|held| self.in_hand.tell_lost(&held, asked));
-        let was_away = self.is_away.swap(renewed.is_err(), Ordering::Relaxed);
+        let renewed = async {
+            let held = self.engine.keep_alive(&self.worker).await?;
+            self.in_hand.tell_lost(&held, asked);
+            let strays = self.in_hand.strays(held);
+            if !strays.is_empty() {
+                self.engine.release(&self.worker, &strays).await?;
+            }
+            Ok::<_, InboxError>(())
+        };
+        let renewed = renewed.await;
+        self.is_away.store(renewed.is_err(), Ordering::Relaxed);
         match renewed {
-            Ok(()) if was_away => {
-                tracing::info!(target: "number7", "the lease is renewed again");
+            Ok(()) => {
+                if outage.ends() {
+                    tracing::info!(target: "number7", "the lease is renewed again");
+                }
                 true
             }
-            Ok(()) => true,
             Err(error) => {
-                if !was_away {
+                if let Some(age) = outage.goes_on() {
                     tracing::warn!(
-                        target: "number7", worker = &*self.worker,
+                        target: "number7", worker = &*self.worker, ?age,
                         "could not renew the lease, and will keep trying: {error}"
                     );
                 }
@@ -168,12 +205,20 @@ impl Upkeep {
 
     /// Looks for jobs that are overdue, now and then.
     async fn look_up(&self) {
+        let mut outage = Outage::default();
         loop {
             let pause = match self.settle().await {
-                Ok(()) => LOOK_UP_INTERVAL,
+                Ok(()) => {
+                    outage.ends();
+                    LOOK_UP_INTERVAL
+                }
                 Err(error) => {
-                    if !self.is_away.load(Ordering::Relaxed) {
-                        tracing::warn!(target: "number7", "could not look for overdue jobs: {error}");
+                    if !self.is_away.load(Ordering::Relaxed)
+                        && let Some(age) = outage.goes_on()
+                    {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not look for overdue jobs: {error}"
+                        );
                     }
                     self.settings.heartbeat()
                 }
@@ -186,6 +231,7 @@ impl Upkeep {
     async fn sweep(&self) {
         let Settings { retention, dead_retention, .. } = self.settings;
         let pause = self.settings.sweep_interval();
+        let mut outage = Outage::default();
         loop {
             // Jobs are looked up first: an event that settles one must not be forgotten before
             // that.
@@ -193,8 +239,15 @@ impl Upkeep {
                 Ok(()) => self.engine.sweep(retention, dead_retention).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = &swept {
-                tracing::warn!(target: "number7", "could not forget old events: {error}");
+            match &swept {
+                Ok(_) => _ = outage.ends(),
+                Err(error) => {
+                    if let Some(age) = outage.goes_on() {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not forget old events: {error}"
+                        );
+                    }
+                }
             }
             let is_more = swept.is_ok_and(|swept| swept >= u64::from(SWEEP_STEP));
             sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;

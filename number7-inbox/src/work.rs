@@ -22,7 +22,7 @@ use tokio::{
         watch,
     },
     task::{JoinError, JoinSet, yield_now},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::instrument::WithSubscriber;
@@ -34,6 +34,7 @@ use crate::{
     engine::{Claim, End, Engine, Outcome, Turn, WORKER_PREFIX},
     event::ClaimOf,
     in_hand::{Attempt, AttemptId, InHand},
+    outage::Outage,
     reconcile::Reconcile,
     settings::Settings,
     upkeep::Upkeep,
@@ -59,8 +60,8 @@ const REST_PER_POLL: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often the log says that the store still fails.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
+/// How long the store has for each last call of a worker whose time to stop is over.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// What is called for an event that has become a dead letter.
 pub(crate) type DeadLetterHook = dyn Fn(Entry) -> BoxFuture<'static, ()> + Send + Sync;
@@ -120,24 +121,27 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
             _ => pending().await,
         }
     };
-    let given_up = select! {
+    select! {
         biased;
-        given_up = Worker::new(Arc::clone(&shared), stop.clone()).run() => given_up,
+        () = Worker::new(Arc::clone(&shared), stop.clone()).run() => {}
         () = reconcile => return,
         ended = upkeep => match ended.map_err(JoinError::try_into_panic) {
             Err(Ok(panic)) => resume_unwind(panic),
             _ => return,
         },
-    };
+    }
     // What was claimed and not begun is free at once.
     let engine = &job.engine;
     let given_back = async {
-        let mut claimed = engine.keep_alive(worker).await?;
-        claimed.retain(|(task, _)| !given_up.contains(task));
+        let claimed = shared.in_hand.unknown(engine.keep_alive(worker).await?);
         engine.release(worker, &claimed).await?;
         engine.forget(worker).await
     };
-    if let Err(error) = given_back.await {
+    let given_back = match shared.give_up.is_cancelled() {
+        true => shared.in_a_last_call(given_back).await,
+        false => given_back.await,
+    };
+    if let Err(error) = given_back {
         tracing::warn!(
             target: "number7", worker = &**worker, lease = ?job.settings.lease,
             "what the worker has claimed is free only when its lease ends: {error}"
@@ -155,15 +159,14 @@ struct Worker {
     ends: Vec<End>,
     sender: mpsc::UnboundedSender<End>,
     receiver: mpsc::UnboundedReceiver<End>,
-    /// Tasks whose end the store refused. They stay claimed while this worker lives; otherwise they
-    /// would be begun again and again.
-    given_up: HashSet<String>,
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
     /// How long it rests before it asks again, when it is idle.
     rest: Duration,
     ended: Ended,
-    failure: Option<Failure>,
+    outage: Outage,
+    /// How long it waits after the next failure of the store.
+    pause: Duration,
     stops_since: Option<Instant>,
     /// The calls of the hook that are going on.
     hooks: JoinSet<()>,
@@ -200,14 +203,6 @@ impl Ended {
     }
 }
 
-/// The store has failed, and is asked again after a pause.
-struct Failure {
-    since: Instant,
-    pause: Duration,
-    /// When the log last had it.
-    logged: Instant,
-}
-
 impl Worker {
     fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -219,23 +214,19 @@ impl Worker {
             ends: Vec::new(),
             sender,
             receiver,
-            given_up: HashSet::new(),
             may_have_more: false,
             rest: POLL_INTERVAL,
             ended: Ended::default(),
-            failure: None,
+            outage: Outage::default(),
+            pause: FIRST_PAUSE,
             stops_since: None,
             hooks: JoinSet::new(),
         }
     }
 
-    /// Returns the tasks that it had to give up.
-    async fn run(mut self) -> Vec<String> {
+    async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let heartbeat = shared.job.settings.heartbeat();
         let limit = shared.job.settings.shutdown_limit;
-        let mut check = interval_at(Instant::now() + heartbeat, heartbeat);
-        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_idle = false;
         while !(self.stop.is_cancelled() && shared.in_hand.len() == 0) {
             let is_stopping = self.stop.is_cancelled();
@@ -263,24 +254,34 @@ impl Worker {
                     Ok(()) = self.paused.changed(), if !is_stopping => {}
                     () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
                         if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
-                    // A claim whose answer we gave up waiting for may have happened after all.
-                    _ = check.tick() => self.may_have_more = true,
                 }
             }
             self.collect().await;
             let asked = Instant::now();
-            let turned = self.turn().await;
+            let turned = match give_up_at {
+                None => self.turn().await,
+                Some(_) if shared.give_up.is_cancelled() => {
+                    shared.in_a_last_call(self.turn()).await
+                }
+                // An end is sent again if its answer is not waited for.
+                Some(at) => select! {
+                    biased;
+                    turned = self.turn() => turned,
+                    () = sleep_until(at) => continue,
+                },
+            };
             self.rest = (asked.elapsed() * REST_PER_POLL).clamp(POLL_INTERVAL, LONGEST_PAUSE);
             match turned {
                 Ok(is_more) => {
                     is_idle = !is_more;
-                    if self.failure.take().is_some() {
+                    self.pause = FIRST_PAUSE;
+                    if self.outage.ends() {
                         tracing::info!(target: "number7", "the store works again");
                     }
                 }
                 Err(error) => {
                     is_idle = false;
-                    self.rest(&error).await;
+                    self.rest(&error, give_up_at).await;
                 }
             }
         }
@@ -292,7 +293,6 @@ impl Worker {
             target: "number7", inbox = shared.job.inbox, worker = &*shared.worker,
             done, failed, snoozed, dead, "a worker has stopped"
         );
-        mem::take(&mut self.given_up).into_iter().collect()
     }
 
     /// Takes the ends that are there. Attempts that need only a moment may end now, to be recorded
@@ -329,9 +329,7 @@ impl Worker {
         let (engine, worker) = (&shared.job.engine, &*shared.worker);
         let Settings { lease, .. } = shared.job.settings;
         if self.may_have_more {
-            let mut claimed = engine.keep_alive(worker).await?;
-            let known: HashSet<_> = self.tasks().into_iter().collect();
-            claimed.retain(|(task, _)| !known.contains(task));
+            let claimed = shared.in_hand.unknown(engine.keep_alive(worker).await?);
             engine.release(worker, &claimed).await?;
             self.may_have_more = false;
         }
@@ -360,7 +358,7 @@ impl Worker {
             }
             turned => turned?,
         };
-        if turned.is_lapsed {
+        if turned.is_lapsed && most > 0 {
             tracing::warn!(
                 target: "number7", worker,
                 "the lease of a worker is over: it is renewed before the worker claims anything else"
@@ -480,7 +478,7 @@ impl Worker {
                         "the end of an attempt cannot be recorded, and the event is not tried again \
                         before this worker has stopped: {error}"
                     );
-                    self.given_up.insert(end.task.clone());
+                    self.shared.in_hand.give_up(&end.task);
                     Recorded::Never
                 }
                 Err(error) => return Err(error),
@@ -493,29 +491,23 @@ impl Worker {
     }
 
     /// Waits after a failure of the store, of which the log has one for each outage, and one each minute.
-    async fn rest(&mut self, error: &InboxError) {
+    async fn rest(&mut self, error: &InboxError, give_up_at: Option<Instant>) {
         // The lost answer may have been that events were claimed.
         self.may_have_more = true;
-        let failure = self.failure.get_or_insert_with(|| {
+        if let Some(age) = self.outage.goes_on() {
             tracing::warn!(
-                target: "number7",
+                target: "number7", ?age,
                 "the store fails a worker, which tries again until it can go on: {error}"
             );
-            let now = Instant::now();
-            Failure { since: now, pause: FIRST_PAUSE, logged: now }
-        });
-        if failure.logged.elapsed() >= LOG_AGAIN {
-            failure.logged = Instant::now();
-            let age = failure.since.elapsed();
-            tracing::warn!(target: "number7", ?age, "the store still fails a worker: {error}");
         }
-        let pause = failure.pause;
-        failure.pause = (pause * 2).min(LONGEST_PAUSE);
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
         // One lease after the outage began, others may have taken over. A stop gives it that time, or its
         // limit. Nothing is given up while a handler runs: the store may be back when it ends.
         let Settings { lease, shutdown_limit, .. } = self.shared.job.settings;
-        let (since, patience) = (failure.since, shutdown_limit.unwrap_or(lease).min(lease));
-        let is_long = self.stops_since.is_some_and(|stop| stop.max(since).elapsed() > patience);
+        let patience = shutdown_limit.unwrap_or(lease).min(lease);
+        let since = self.stops_since.max(self.outage.since());
+        let is_long = self.stops_since.is_some() && since.is_some_and(|at| at.elapsed() > patience);
         if is_long && self.all_have_ended() {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
@@ -524,19 +516,19 @@ impl Worker {
                 );
                 // The attempt was made, so it counts. Another worker takes the event over when the
                 // lease ends.
-                self.given_up.insert(end.task.clone());
+                self.shared.in_hand.give_up(&end.task);
                 self.is_over(&end, Recorded::Never);
             }
             return;
         }
-        sleep(pause).await;
-    }
-
-    /// The tasks that are not to be given back.
-    fn tasks(&self) -> Vec<String> {
-        let mut tasks = self.shared.in_hand.tasks();
-        tasks.extend(self.given_up.iter().cloned());
-        tasks
+        let until = Instant::now() + pause;
+        let is_given_up = self.shared.give_up.is_cancelled();
+        // At the limit, what is running is given up.
+        sleep_until(match give_up_at {
+            Some(at) if !is_given_up => until.min(at),
+            _ => until,
+        })
+        .await;
     }
 }
 
@@ -562,6 +554,14 @@ impl Drop for Worker {
 }
 
 impl Shared {
+    /// A call of a worker whose time to stop is over: the store does not get as long as it may take otherwise.
+    async fn in_a_last_call<T>(
+        &self,
+        call: impl Future<Output = Result<T, InboxError>>,
+    ) -> Result<T, InboxError> {
+        timeout(LAST_CALL, call).await.unwrap_or_else(|_| Err(InboxErrorKind::TooSlow.into()))
+    }
+
     /// Records an end that no worker will try to record again.
     async fn record_or_say(&self, end: &End) {
         if let Err(error) = self.record(end).await {

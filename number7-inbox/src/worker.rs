@@ -149,8 +149,9 @@ impl Worker {
     ///
     /// After the limit it drops the futures of their handlers, and gives their events back: other workers
     /// begin them at once, and the attempts that were given up do not count. What [`timeout`](Self::timeout)
-    /// says of a future that is dropped is true here as well. Set the limit to less than your service manager
-    /// waits before it kills the process: Docker waits 10 seconds, Kubernetes 30, systemd 90.
+    /// says of a future that is dropped is true here as well. If the store does not answer then, the stop takes
+    /// up to three seconds more. Set the limit to less than your service manager waits before it kills the
+    /// process, less that: Docker waits 10 seconds, Kubernetes 30, systemd 90.
     pub fn shutdown_limit(mut self, limit: Duration) -> Self {
         self.job.settings.shutdown_limit = Some(limit);
         self
