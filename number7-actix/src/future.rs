@@ -1,5 +1,5 @@
 use std::{
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -9,10 +9,7 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{Payload, Service, ServiceRequest, ServiceResponse},
     error::PayloadError,
-    rt::{
-        task::yield_now,
-        time::{Sleep, sleep},
-    },
+    rt::time::{Sleep, sleep},
 };
 use futures_core::Stream;
 use number7_core::{Delivery, Intake, Refusal, Rejection, RejectionKind, Wait, metrics};
@@ -21,6 +18,7 @@ use pin_project_lite::pin_project;
 use crate::{
     VerifiedError, extractor_limit,
     log::{self, Refusals},
+    search::Search,
 };
 
 pin_project! {
@@ -41,15 +39,18 @@ pin_project! {
             #[pin]
             body: Reading,
             then: Option<(ServiceRequest, Rc<S>)>,
+            log: Refusals,
         },
         Serving {
             #[pin]
             future: F,
             span: log::Span,
         },
-        Refusing {
+        Diagnosing {
             request: Option<ServiceRequest>,
-            refusal: Refusal,
+            #[pin]
+            search: Search,
+            log: Refusals,
         },
         Refused {
             request: Option<ServiceRequest>,
@@ -71,12 +72,17 @@ pin_project! {
 }
 
 impl<S: Service<ServiceRequest>> ResponseFuture<S> {
-    pub(crate) fn reading(intake: Intake, mut request: ServiceRequest, service: Rc<S>) -> Self {
+    pub(crate) fn reading(
+        intake: Intake,
+        mut request: ServiceRequest,
+        service: Rc<S>,
+        log: Refusals,
+    ) -> Self {
         // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
         // what was sent.
         let payload = request.take_payload();
         let body = Reading { payload, intake: Some(intake), deadline: None };
-        Self { state: State::Reading { body, then: Some((request, service)) } }
+        Self { state: State::Reading { body, then: Some((request, service)), log } }
     }
 
     pub(crate) fn refused(request: ServiceRequest, rejection: Rejection, log: Refusals) -> Self {
@@ -96,30 +102,31 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Reading { body, then } => {
+                StateProj::Reading { body, then, log } => {
                     let verified = ready!(body.poll(cx));
                     let (request, service) = then.take().expect(POLLED_AFTER_END);
                     match verified {
                         Ok(delivery) => State::serve(request, delivery, &*service),
-                        Err(refusal) => State::Refusing { request: Some(request), refusal },
+                        Err(Refusal::Final(rejection)) => State::Refused {
+                            request: Some(request),
+                            rejection: Some(rejection),
+                            log: log.take(),
+                        },
+                        Err(Refusal::Diagnosing(diagnosing)) => State::Diagnosing {
+                            request: Some(request),
+                            search: Search::new(diagnosing),
+                            log: log.take(),
+                        },
                     }
                 }
                 StateProj::Serving { future, span } => {
                     let response = ready!(span.in_scope(|| future.poll(cx)))?;
                     return Poll::Ready(Ok(response.map_into_left_body()));
                 }
-                StateProj::Refusing { request, refusal } => match refusal.step() {
-                    Some(rejection) => {
-                        let log = Refusals::of(refusal.verifier());
-                        State::Refused { request: request.take(), rejection: Some(rejection), log }
-                    }
-                    None => {
-                        // To be woken when the runtime has looked for I/O. Waking at once would come first,
-                        // again and again.
-                        _ = pin!(yield_now()).poll(cx);
-                        return Poll::Pending;
-                    }
-                },
+                StateProj::Diagnosing { request, search, log } => {
+                    let rejection = Some(ready!(search.poll(cx)));
+                    State::Refused { request: request.take(), rejection, log: log.take() }
+                }
                 StateProj::Refused { request, rejection, log } => {
                     let request = request.take().expect(POLLED_AFTER_END);
                     let rejection = rejection.take().expect(POLLED_AFTER_END);
@@ -151,26 +158,14 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
 impl Future for Reading {
     type Output = Result<Delivery, Refusal>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let read = ready!(self.as_mut().read(cx));
-        let intake = self.project().intake.take().expect(POLLED_AFTER_END);
-        Poll::Ready(match read {
-            Ok(()) => intake.conclude(),
-            Err(rejection) => Err(intake.refuse(rejection)),
-        })
-    }
-}
-
-impl Reading {
-    /// Reads to the end of the body.
-    fn read(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
             match chunk {
                 Some(Ok(chunk)) => intake.push(chunk)?,
-                Some(Err(error)) => return Poll::Ready(Err(kind_of(&error).into())),
-                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return refused(kind_of(&error)),
+                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).conclude()),
             }
         }
         let deadline = match intake.wait()? {
@@ -184,10 +179,17 @@ impl Reading {
             this.deadline.set(Some(sleep(deadline)));
         }
         match this.deadline.as_pin_mut() {
-            Some(deadline) => deadline.poll(cx).map(|()| Err(RejectionKind::BodyTooSlow.into())),
+            Some(deadline) => {
+                ready!(deadline.poll(cx));
+                refused(RejectionKind::BodyTooSlow)
+            }
             None => Poll::Pending,
         }
     }
+}
+
+fn refused<T>(kind: RejectionKind) -> Poll<Result<T, Refusal>> {
+    Poll::Ready(Err(Rejection::from(kind).into()))
 }
 
 /// What middleware in front that limits payloads says by an error is answered as our own limits are.

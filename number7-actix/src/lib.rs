@@ -11,6 +11,7 @@ mod log;
 mod middleware;
 #[cfg(feature = "probe")]
 mod receiver;
+mod search;
 mod transform;
 
 #[cfg(feature = "probe")]

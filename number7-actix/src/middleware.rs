@@ -34,12 +34,11 @@ where
     forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
+        let log = Refusals::of(&self.verifier);
         let headers = request.headers().iter();
         match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
-            Ok(intake) => ResponseFuture::reading(intake, request, Rc::clone(&self.service)),
-            Err(rejection) => {
-                ResponseFuture::refused(request, rejection, Refusals::of(&self.verifier))
-            }
+            Ok(intake) => ResponseFuture::reading(intake, request, Rc::clone(&self.service), log),
+            Err(rejection) => ResponseFuture::refused(request, rejection, log),
         }
     }
 }

@@ -7,14 +7,14 @@ use hmac::Mac;
 
 use crate::{
     Delivery, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
-    held::HeldBody, refusal::Reason, secret::HmacSha256,
+    held::HeldBody, secret::HmacSha256,
 };
 
 /// An unverified body that is being read: it is hashed and kept in one pass.
 ///
 /// An adapter for a web framework is a loop around it: [`push`](Self::push) what comes,
-/// [`wait`](Self::wait) when nothing does, [`conclude`](Self::conclude) at the end. When the body breaks
-/// off or the clock runs out, it calls [`refuse`](Self::refuse) with
+/// [`wait`](Self::wait) when nothing does, [`conclude`](Self::conclude) at the end. It drops the intake
+/// when the body breaks off or the clock runs out, and answers with
 /// [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
 ///
 /// # Example
@@ -124,33 +124,20 @@ impl Intake {
     ///
     /// As [`finish`](Self::finish).
     pub fn conclude(self) -> Result<Delivery, Refusal> {
-        if let Err(rejection) = self.refuse_large() {
-            return Err(self.refuse(rejection));
-        }
+        self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, .. } = self;
         let Some(signed_by) = signer(&verifier, &signature, mac, &chunks) else {
-            let reason = match verifier.diagnoses() {
-                None => Reason::Known(RejectionKind::SignatureMismatch.into()),
+            return Err(match verifier.diagnoses() {
+                None => Rejection::from(RejectionKind::SignatureMismatch).into(),
                 Some(limit) => verifier.mismatch(limit, signature, chunks, encoded),
-            };
-            return Err(Refusal::new(verifier, reason));
+            });
         };
         if encoded {
-            let rejection = RejectionKind::BodyEncoded.into();
-            return Err(Refusal::new(verifier, Reason::Known(rejection)));
+            return Err(Rejection::from(RejectionKind::BodyEncoded).into());
         }
         let delivery = Delivery::new(chunks.join(), signed_by);
-        match verifier.refuse_old(&delivery) {
-            Ok(()) => Ok(delivery),
-            Err(rejection) => Err(Refusal::new(verifier, Reason::Known(rejection))),
-        }
-    }
-
-    /// Ends a body that will not be verified, because it broke off or came too late, or because
-    /// [`push`](Self::push) or [`wait`](Self::wait) refused it.
-    #[must_use]
-    pub fn refuse(self, rejection: impl Into<Rejection>) -> Refusal {
-        Refusal::new(self.verifier, Reason::Known(rejection.into()))
+        verifier.refuse_old(&delivery)?;
+        Ok(delivery)
     }
 
     fn refuse_large(&self) -> Result<(), Rejection> {

@@ -41,7 +41,7 @@ pub use self::{
     idempotency_key::IdempotencyKey,
     intake::{Intake, Wait},
     record::{MAX_KEY_LENGTH, Record},
-    refusal::Refusal,
+    refusal::{Diagnosing, Refusal},
     refusal_log::{Noted, REFUSAL_LOG_INTERVAL, RefusalLog, RefusalSummary},
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
     secret::{Secret, SecretError, SecretErrorKind},

@@ -6,18 +6,47 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::{Rejection, RejectionKind, Verifier};
+use crate::Rejection;
 
-/// A refused body, on the way to its answer.
+/// Why [`Intake::conclude`](crate::Intake::conclude) refuses a body.
+#[derive(Debug)]
+pub enum Refusal {
+    /// There is nothing to look for: answer.
+    Final(Rejection),
+    /// The signature does not match, and the cause is looked for before the answer.
+    Diagnosing(Diagnosing),
+}
+
+impl Refusal {
+    /// The rejection, and the cause of a mismatch if it is found. Looking for it at once takes milliseconds.
+    #[must_use]
+    pub fn finish(self) -> Rejection {
+        match self {
+            Self::Final(rejection) => rejection,
+            Self::Diagnosing(mut diagnosing) => loop {
+                if let Some(rejection) = diagnosing.step() {
+                    break rejection;
+                }
+            },
+        }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Final(rejection)
+    }
+}
+
+/// A search for the cause of a mismatch, by [`Verifier::diagnose`](crate::Verifier::diagnose).
 ///
-/// Usually the [`Rejection`] is there at the first [`step`](Self::step). With
-/// [`Verifier::diagnose`], a mismatch takes some hundred steps of some ten microseconds each: an adapter lets other
-/// requests have the thread between two of them.
+/// It takes some hundred steps of some ten microseconds each. An adapter lets other requests have the thread
+/// between two of them, so that a forged request does not keep a thread from its neighbours.
 ///
 /// # Example
 ///
 /// ```
-/// use number7_core::{DiagnosisKind, SIGNATURE_HEADER, Secret, Verifier};
+/// use number7_core::{DiagnosisKind, Refusal, SIGNATURE_HEADER, Secret, Verifier};
 ///
 /// let secret = Secret::new("a long random secret")?;
 /// let signature = secret.sign("{}").to_string();
@@ -30,9 +59,9 @@ use crate::{Rejection, RejectionKind, Verifier};
 ///
 /// let mut intake = verifier.begin(headers).unwrap();
 /// intake.push("{}\n".into()).unwrap();
-/// let mut refusal = intake.conclude().unwrap_err();
+/// let Err(Refusal::Diagnosing(mut diagnosing)) = intake.conclude() else { panic!("it was signed") };
 /// let rejection = loop {
-///     match refusal.step() {
+///     match diagnosing.step() {
 ///         Some(rejection) => break rejection,
 ///         None => {} // in an adapter: go on when others had their turn
 ///     }
@@ -40,62 +69,33 @@ use crate::{Rejection, RejectionKind, Verifier};
 /// assert_eq!(rejection.diagnosis().unwrap().kind(), DiagnosisKind::FinalNewlineAdded);
 /// # Ok::<(), number7_core::SecretError>(())
 /// ```
-pub struct Refusal {
-    verifier: Verifier,
-    reason: Reason,
-}
+pub struct Diagnosing(Search);
 
 /// A search that ends with the rejection.
-pub(crate) type Search = Pin<Box<dyn Future<Output = Rejection> + Send + Sync>>;
+type Search = Pin<Box<dyn Future<Output = Rejection> + Send + Sync>>;
 
-pub(crate) enum Reason {
-    Known(Rejection),
-    Sought(Search),
-}
-
-impl Refusal {
-    pub(crate) fn new(verifier: Verifier, reason: Reason) -> Self {
-        Self { verifier, reason }
+impl Diagnosing {
+    pub(crate) fn new(search: impl Future<Output = Rejection> + Send + Sync + 'static) -> Self {
+        Self(Box::pin(search))
     }
 
     /// Goes on for some ten microseconds. `None` says that there is more to do: let others have the
     /// thread, and call it again.
+    ///
+    /// # Panics
+    ///
+    /// If it is called after it has returned the rejection.
     pub fn step(&mut self) -> Option<Rejection> {
-        if let Reason::Sought(search) = &mut self.reason {
-            // Nobody has to wake it: it is pending only between two steps.
-            match search.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(rejection) => self.reason = Reason::Known(rejection),
-                Poll::Pending => return None,
-            }
+        // Nobody has to wake it: it is pending only between two steps.
+        match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(rejection) => Some(rejection),
+            Poll::Pending => None,
         }
-        match &self.reason {
-            Reason::Known(rejection) => Some(rejection.clone()),
-            Reason::Sought(_) => None,
-        }
-    }
-
-    /// Goes on to the end.
-    pub(crate) fn finish(mut self) -> Rejection {
-        loop {
-            if let Some(rejection) = self.step() {
-                return rejection;
-            }
-        }
-    }
-
-    /// Who refuses.
-    #[must_use]
-    pub fn verifier(&self) -> &Verifier {
-        &self.verifier
     }
 }
 
-impl fmt::Debug for Refusal {
+impl fmt::Debug for Diagnosing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.reason {
-            Reason::Known(rejection) => rejection.kind(),
-            Reason::Sought(_) => RejectionKind::SignatureMismatch,
-        };
-        f.debug_struct("Refusal").field("kind", &kind).finish_non_exhaustive()
+        f.write_str("Diagnosing(..)")
     }
 }

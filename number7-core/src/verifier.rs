@@ -15,7 +15,7 @@ use crate::{
     head::Head,
     held::HeldBody,
     named_secret::NamedSecret,
-    refusal::Reason,
+    refusal::{Diagnosing, Refusal},
 };
 
 /// The name of the first secret when it is given none.
@@ -254,10 +254,12 @@ impl Verifier {
     /// # What it costs
     ///
     /// Nothing if the signature matches. A mismatch costs some thousand HMACs of a small body, and
-    /// hashes and writes at most 20 MiB for a large one, which takes some ten milliseconds. Only
-    /// [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are looked into, and bodies over 64
-    /// KiB are not. So a flood of forged requests takes at most 1.2 times as long as without a
-    /// diagnosis: `cargo bench -p number7-tests --bench diagnosis` measures it.
+    /// hashes and writes at most 20 MiB for a large one, which takes some ten milliseconds. The adapters
+    /// do it in steps of some ten microseconds, and serve others in between; [`verify`](Self::verify) and
+    /// [`Intake::finish`] do it at once. Only [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are
+    /// looked into, and bodies over 64 KiB are not. So a flood of forged requests takes at most 1.2 times as
+    /// long as without a diagnosis, and a neighbour's request waits for no more than a few steps:
+    /// `cargo bench -p number7-tests --bench diagnosis` measures both.
     ///
     /// # Why it is no oracle
     ///
@@ -361,13 +363,13 @@ impl Verifier {
         signature: Signature,
         chunks: Chunks,
         is_encoded: bool,
-    ) -> Reason {
+    ) -> Refusal {
         let kind = RejectionKind::SignatureMismatch;
         if !limit.take() {
-            return Reason::Known(Rejection::because(kind, Undiagnosed::TooMany.into()));
+            return Rejection::because(kind, Undiagnosed::TooMany.into()).into();
         }
         let (verifier, body) = (self.clone(), chunks.join());
-        Reason::Sought(Box::pin(async move {
+        Refusal::Diagnosing(Diagnosing::new(async move {
             let (accepted, recognized) = (verifier.accepted().collect(), &verifier.0.recognized);
             match diagnosis::of_body(&signature, accepted, recognized, &body, is_encoded).await {
                 Ok(diagnosis) => Rejection::because(kind, diagnosis.into()),

@@ -1,7 +1,7 @@
 use std::{
     error::Error,
     mem,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -10,10 +10,7 @@ use http::{Request, Response, request::Parts};
 use http_body::Body;
 use number7_core::{Delivery, Intake, Refusal, Rejection, RejectionKind, Wait, metrics};
 use pin_project_lite::pin_project;
-use tokio::{
-    task::yield_now,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 use crate::{
@@ -21,6 +18,7 @@ use crate::{
     extractor_limit,
     log::{self, Refusals},
     response::refusal,
+    search::Search,
 };
 
 pin_project! {
@@ -41,6 +39,7 @@ pin_project! {
             #[pin]
             body: Reading<B>,
             then: Option<Then<S>>,
+            log: Refusals,
         },
         Verified {
             then: Option<(Then<S>, Delivery)>,
@@ -50,8 +49,10 @@ pin_project! {
             future: F,
             span: log::Span,
         },
-        Refusing {
-            refusal: Refusal,
+        Diagnosing {
+            #[pin]
+            search: Search,
+            log: Refusals,
         },
         Refused {
             rejection: Option<Rejection>,
@@ -84,11 +85,11 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S) -> Self {
+    pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S, log: Refusals) -> Self {
         let (parts, body) = request.into_parts();
         let body = Reading { body, intake: Some(intake), deadline: None };
         let then = Some(Then { parts, service: ready, ready: true });
-        Self { state: State::Reading { body, then } }
+        Self { state: State::Reading { body, then, log } }
     }
 
     pub(crate) fn refused(rejection: Rejection, log: Refusals) -> Self {
@@ -109,7 +110,7 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Reading { mut body, then } => match body.as_mut().poll(cx) {
+                StateProj::Reading { mut body, then, log } => match body.as_mut().poll(cx) {
                     Poll::Ready(Ok(delivery)) => {
                         // Counted here, whatever the inner service does with it.
                         metrics::verified(&delivery);
@@ -119,7 +120,12 @@ where
                             false => State::Verified { then: Some((then, delivery)) },
                         }
                     }
-                    Poll::Ready(Err(refusal)) => State::Refusing { refusal },
+                    Poll::Ready(Err(Refusal::Final(rejection))) => {
+                        State::Refused { rejection: Some(rejection), log: log.take() }
+                    }
+                    Poll::Ready(Err(Refusal::Diagnosing(diagnosing))) => {
+                        State::Diagnosing { search: Search::new(diagnosing), log: log.take() }
+                    }
                     Poll::Pending => {
                         if let (true, Some(then)) = (body.is_waited_for(), then) {
                             then.release();
@@ -135,18 +141,10 @@ where
                     then.serve(delivery)
                 }
                 StateProj::Serving { future, span } => return span.in_scope(|| future.poll(cx)),
-                StateProj::Refusing { refusal } => match refusal.step() {
-                    Some(rejection) => {
-                        let (rejection, log) = (Some(rejection), Refusals::of(refusal.verifier()));
-                        State::Refused { rejection, log }
-                    }
-                    None => {
-                        // To be woken when the runtime has looked for I/O. Waking at once would come first,
-                        // again and again.
-                        _ = pin!(yield_now()).poll(cx);
-                        return Poll::Pending;
-                    }
-                },
+                StateProj::Diagnosing { search, log } => {
+                    let rejection = Some(ready!(search.poll(cx)));
+                    State::Refused { rejection, log: log.take() }
+                }
                 StateProj::Refused { rejection, log } => {
                     let rejection = rejection.take().expect(POLLED_AFTER_END);
                     return Poll::Ready(Ok(refusal(rejection, log)));
@@ -197,22 +195,7 @@ where
 {
     type Output = Result<Delivery, Refusal>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let read = ready!(self.as_mut().read(cx));
-        let intake = self.project().intake.take().expect(POLLED_AFTER_END);
-        Poll::Ready(match read {
-            Ok(()) => intake.conclude(),
-            Err(rejection) => Err(intake.refuse(rejection)),
-        })
-    }
-}
-
-impl<B: Body> Reading<B>
-where
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    /// Reads to the end of the body.
-    fn read(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         // Frames until there are none: only that tells the end of a chunked body.
@@ -224,8 +207,8 @@ where
                         intake.push(data.copy_to_bytes(data.remaining()))?;
                     }
                 }
-                Some(Err(error)) => return Poll::Ready(Err(kind_of(&*error.into()).into())),
-                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return refused(kind_of(&*error.into())),
+                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).conclude()),
             }
         }
         let deadline = match intake.wait()? {
@@ -239,8 +222,15 @@ where
             this.deadline.set(Some(sleep(deadline)));
         }
         match this.deadline.as_pin_mut() {
-            Some(deadline) => deadline.poll(cx).map(|()| Err(RejectionKind::BodyTooSlow.into())),
+            Some(deadline) => {
+                ready!(deadline.poll(cx));
+                refused(RejectionKind::BodyTooSlow)
+            }
             None => Poll::Pending,
         }
     }
+}
+
+fn refused<T>(kind: RejectionKind) -> Poll<Result<T, Refusal>> {
+    Poll::Ready(Err(Rejection::from(kind).into()))
 }

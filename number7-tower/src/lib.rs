@@ -14,6 +14,7 @@ mod log;
 #[cfg(feature = "probe")]
 mod receiver;
 mod response;
+mod search;
 mod service;
 
 #[cfg(feature = "axum")]

@@ -46,10 +46,11 @@ where
         // was polled ready, and leaves a clone that was not. A refusal gives its place back.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
+        let log = Refusals::of(&self.verifier);
         let headers = request.headers().iter();
         match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
-            Ok(intake) => ResponseFuture::reading(intake, request, ready),
-            Err(rejection) => ResponseFuture::refused(rejection, Refusals::of(&self.verifier)),
+            Ok(intake) => ResponseFuture::reading(intake, request, ready, log),
+            Err(rejection) => ResponseFuture::refused(rejection, log),
         }
     }
 }

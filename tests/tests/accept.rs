@@ -227,7 +227,8 @@ async fn without_the_layer_nothing_is_accepted() {
 async fn errors_say_what_the_store_said() {
     let delivery = verifier().verify(sign(COMPLETED), COMPLETED).unwrap();
     let rejection: Rejection = Inbox::Failing.accept(&delivery).await.unwrap_err();
-    assert_eq!(rejection.to_string(), "the event could not be stored: the disk is on fire");
+    assert_eq!(rejection.to_string(), "the event could not be stored");
+    assert_eq!(rejection.log_text(), "the event could not be stored: the disk is on fire");
     assert!(format!("{rejection:?}").contains("the disk is on fire"));
     let errors: [Box<dyn Error>; 2] = [
         Box::new(number7_tower::VerifiedRejection::from(rejection.clone())),

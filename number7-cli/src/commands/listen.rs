@@ -110,7 +110,7 @@ async fn refused(State(listener): State<Listener>, request: Request, next: Next)
     let kind = format!("{:?}", rejection.kind());
     let why = match rejection.diagnosis() {
         Some(diagnosis) => diagnosis.to_string(),
-        None => rejection.to_string(),
+        None => rejection.log_text(),
     };
     listener.output.print(
         || format!("{} {} {status} {kind}: {why}", now(), styled(BAD, "refused ")),

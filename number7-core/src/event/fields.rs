@@ -55,26 +55,31 @@ impl Field {
 pub(crate) struct Fields<'a> {
     known: [Option<Value<'a>>; Field::COUNT],
     repeated: Option<Field>,
-    /// Nothing is read before it is asked for.
-    is_lenient: bool,
 }
 
 impl<'a> Fields<'a> {
     /// Reads the whole text, so that what is returned comes from valid JSON.
     pub(crate) fn read(json: &'a str) -> Result<Self, EventError> {
-        Self::read_all(json, false).or_else(|error| {
-            // JSON has numbers that no type holds, and lone surrogates. They are an error only in a
-            // field that is asked for.
-            Self::read_all(json, true).map_err(|_| error)
-        })
+        let mut fields = Self::default();
+        match fields.fill::<false>(json) {
+            Ok(()) => Ok(fields),
+            Err(error) => Self::read_leniently(json).map_err(|_| error),
+        }
     }
 
-    fn read_all(json: &'a str, is_lenient: bool) -> Result<Self, EventError> {
-        let mut json = serde_json::Deserializer::from_str(json);
-        let mut fields = Self { is_lenient, ..Self::default() };
-        json.deserialize_map(&mut fields).map_err(EventError::not_json)?;
-        json.end().map_err(EventError::not_json)?;
+    /// JSON has numbers that no type holds, and lone surrogates. They are an error only in a field that is
+    /// asked for.
+    #[cold]
+    fn read_leniently(json: &'a str) -> Result<Self, EventError> {
+        let mut fields = Self::default();
+        fields.fill::<true>(json)?;
         Ok(fields)
+    }
+
+    fn fill<const LENIENT: bool>(&mut self, json: &'a str) -> Result<(), EventError> {
+        let mut json = serde_json::Deserializer::from_str(json);
+        json.deserialize_map(Fill::<LENIENT>(self)).map_err(EventError::not_json)?;
+        json.end().map_err(EventError::not_json)
     }
 
     /// A known field that is given more than once has no value that all readers agree on. An unknown one
@@ -112,7 +117,10 @@ pub(crate) fn text(json: &[u8]) -> Result<&str, EventError> {
     str::from_utf8(without_mark(json)).map_err(|_| EventError::new(EventErrorKind::NotUtf8))
 }
 
-impl<'de> Visitor<'de> for &mut Fields<'de> {
+/// Reads the fields. If it is lenient, it reads no value before it is asked for.
+struct Fill<'f, 'a, const LENIENT: bool>(&'f mut Fields<'a>);
+
+impl<'de, const LENIENT: bool> Visitor<'de> for Fill<'_, 'de, LENIENT> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,7 +129,7 @@ impl<'de> Visitor<'de> for &mut Fields<'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         loop {
-            let name = match self.is_lenient {
+            let name = match LENIENT {
                 true => map.next_key::<&RawValue>()?.map(Name::of_raw),
                 false => map.next_key()?,
             };
@@ -129,12 +137,12 @@ impl<'de> Visitor<'de> for &mut Fields<'de> {
                 Some(Name(Some(field))) => {
                     let value = match field {
                         Field::Error => Value::Unread(map.next_value()?),
-                        _ if self.is_lenient => Value::Unread(map.next_value()?),
+                        _ if LENIENT => Value::Unread(map.next_value()?),
                         _ => map.next_value()?,
                     };
-                    if self.known[field as usize].replace(value).is_some() {
-                        self.repeated = Some(field);
-                        self.known[field as usize] = Some(Value::NoText);
+                    if self.0.known[field as usize].replace(value).is_some() {
+                        self.0.repeated = Some(field);
+                        self.0.known[field as usize] = Some(Value::NoText);
                     }
                 }
                 Some(Name(None)) => _ = map.next_value::<IgnoredAny>()?,
