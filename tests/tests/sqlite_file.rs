@@ -98,11 +98,15 @@ fn a_blocked_thread_holds_nobody_up() {
         let blocking = scope.spawn(move || {
             current_thread().block_on(async {
                 let mut accepting = pin!(try_accept(inbox, "job_blocked"));
+                let (mut pinging, mut counting) = (pin!(inbox.ping()), pin!(inbox.stats()));
                 assert!(poll!(&mut accepting).is_pending());
+                assert!(poll!(&mut pinging).is_pending() && poll!(&mut counting).is_pending());
                 // What this runtime has to drive has begun.
                 yield_now().await;
                 blocks.send(()).unwrap();
                 _ = ended.recv_timeout(PATIENCE);
+                pinging.await.unwrap();
+                counting.await.unwrap();
                 accepting.await
             })
         });

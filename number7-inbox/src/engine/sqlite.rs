@@ -61,16 +61,17 @@ macro_rules! counted {
     };
 }
 
-/// The errors of an event, and where it comes from.
-macro_rules! errors_and_origin {
+/// The errors of an event.
+macro_rules! errors {
     () => {
-        concat!(
-            "CAST(",
-            metadata!(),
-            " ->> '$.\"number7.errors\"' AS TEXT), CAST(",
-            metadata!(),
-            " ->> '$.\"number7.origin\"' AS TEXT)"
-        )
+        concat!("CAST(", metadata!(), " ->> '$.\"number7.errors\"' AS TEXT)")
+    };
+}
+
+/// Where an event comes from.
+macro_rules! origin {
+    () => {
+        concat!("CAST(", metadata!(), " ->> '$.\"number7.origin\"' AS TEXT)")
     };
 }
 
@@ -80,7 +81,7 @@ macro_rules! noted {
     ($now:literal, $attempt:expr, $text:literal $(, uncounted = $uncounted:literal)?) => {
         concat!(
             "metadata = json_set(", metadata!(), ", '$.\"number7.errors\"',
-                json_insert(coalesce(", metadata!(), " ->> '$.\"number7.errors\"', '[]'),
+                json_insert(iif(json_valid(", errors!(), "), ", errors!(), ", '[]'),
                     '$[#]', json_array(", $now, " * 1000, ",
             $attempt,
             ", ",
@@ -150,7 +151,9 @@ const CLAIM: &str = concat!(
     RETURNING id, attempts, ",
     uncounted!(),
     ", idempotency_key, job, ",
-    errors_and_origin!(),
+    errors!(),
+    ", ",
+    origin!(),
     ", metadata IS NOT NULL AND NOT json_valid(metadata)"
 );
 
@@ -233,14 +236,14 @@ macro_rules! entries {
             " AS attempts, status, 1000000 * coalesce(CASE
                 WHEN status IN ('Done', 'Killed') THEN done_at
                 WHEN status IN ('Queued', 'Running') THEN lock_at
-            END, run_at) AS micros, CAST(",
-            metadata!(),
-            " ->> '$.\"number7.errors\"' AS TEXT) AS errors,
+            END, run_at) AS micros, ",
+            errors!(),
+            " AS errors,
             run_at > ?1 AS is_to_come,
             (SELECT last_seen FROM Workers WHERE id = lock_by) AS seen,
-            CAST(",
-            metadata!(),
-            " ->> '$.\"number7.origin\"' AS TEXT) AS origin
+            ",
+            origin!(),
+            " AS origin
         FROM Jobs "
         )
     };
@@ -1065,6 +1068,56 @@ mod tests {
         assert_eq!(back.sweep(week, None).await.unwrap(), 0);
         fake.pass(3_600);
         assert_eq!(back.sweep(week, None).await.unwrap(), 1);
+    }
+
+    /// Whatever somebody has written into the metadata of one event.
+    #[tokio::test]
+    async fn one_damaged_event_stops_no_step() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        let damaged = ["{", "7", r#"{"number7.errors":"x"}"#, r#"{"number7.errors":{}}"#, "[[["];
+        for key in damaged {
+            insert(&sqlite, key).await;
+        }
+        insert(&sqlite, "sound").await;
+        let file = sqlite.file.writer();
+        let damage = "UPDATE Jobs SET metadata = idempotency_key WHERE idempotency_key <> 'sound'";
+        query(damage).execute(&file).await.unwrap();
+        for round in 0..2 {
+            sqlite.keep_alive(WORKER).await.unwrap();
+            assert_eq!(turn(&sqlite, WORKER, LEASE, &[], 9).await.claimed.len(), 6, "{round}");
+            fake.pass(21);
+            assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), 6, "{round}");
+            query(damage).execute(&file).await.unwrap();
+        }
+        sqlite.keep_alive(WORKER).await.unwrap();
+        let claimed = turn(&sqlite, WORKER, LEASE, &[], 9).await.claimed;
+        let failed = |claim: Claim| {
+            let history = Some(claim.history.clone().with(1, "an error".into()));
+            End { history, ..end(claim, Outcome::Dead { error: "an error".into() }) }
+        };
+        let ends: Vec<_> = claimed.into_iter().map(failed).collect();
+        assert_eq!(turn(&sqlite, WORKER, LEASE, &ends, 0).await.ended.len(), 6);
+        query(damage).execute(&file).await.unwrap();
+        assert_eq!(sqlite.list(State::Dead, None, 9).await.unwrap().0.len(), 6);
+        assert!(sqlite.discard("{").await.unwrap());
+        let keys = damaged.map(str::to_owned);
+        assert_eq!(sqlite.requeue(&keys).await.unwrap(), 4);
+        assert_eq!(sqlite.stats().await.unwrap().due, 4);
+    }
+
+    /// What is committed into a file that nobody finds again is not confirmed.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_commit_into_a_file_that_has_gone_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inbox.db");
+        let sqlite = Sqlite::open(&path, "q".into()).await.unwrap();
+        let writing = sqlite.file.begin().await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(writing.commit().await.unwrap_err().kind(), InboxErrorKind::Unreachable);
+        assert_eq!(insert(&sqlite, "a").await, Acceptance::New);
+        assert_eq!(Sqlite::open(&path, "q".into()).await.unwrap().stats().await.unwrap().due, 1);
     }
 
     #[tokio::test]

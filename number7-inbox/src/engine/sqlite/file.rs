@@ -265,6 +265,8 @@ impl Opened {
             && let Some(what) = self.place.changed()
             && !self.is_replaced.swap(true, Ordering::AcqRel)
         {
+            // Who waits for its connection gets none: it would be a new one, to other files.
+            drop(self.writer.close());
             let path = self.writer.connect_options();
             tracing::error!(
                 target: "number7", path = %path.get_filename().display(),
@@ -288,9 +290,8 @@ impl Opened {
     /// Closes all connections. What was committed is copied from the `-wal` into the database first. If only
     /// the files beside it were deleted, that is all that there was.
     async fn close(&self) -> Result<(), InboxError> {
-        if self.place.can_be_completed()
-            && let Some(mut reader) = self.idle_reader().await
-        {
+        if self.place.can_be_completed() && !self.readers.is_closed() {
+            let mut reader = self.idle_reader().await.ok_or(InboxErrorKind::Busy)?;
             let copied = query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *reader);
             let (is_busy, _, _): (bool, i64, i64) = copied.await?;
             if is_busy {
@@ -307,7 +308,7 @@ impl Opened {
     async fn idle_reader(&self) -> Option<PoolConnection<Db>> {
         for _ in 0..LAST_TRIES {
             let reader = self.readers.try_acquire();
-            if reader.is_some() || self.readers.is_closed() {
+            if reader.is_some() {
                 return reader;
             }
             sleep(LAST_PAUSE).await;

@@ -51,10 +51,13 @@ impl Place {
     }
 
     /// Whether what is only in the `-wal` can be copied into the database. Not if another process has gone on
-    /// with new files beside it, because the two would not see each other's locks.
+    /// with new files beside it, because the two would not see each other's locks. An empty file was made by
+    /// somebody who has written nothing.
     pub(super) fn can_be_completed(&self) -> bool {
         let [database, beside @ ..] = &*self.0 else { return false };
-        database.is_other() || beside.iter().all(|part| !part.is_other() || !part.path.exists())
+        let has_gone =
+            |part: &Part| fs::metadata(&part.path).map_or(true, |metadata| metadata.len() == 0);
+        database.is_other() || beside.iter().all(|part| !part.is_other() || has_gone(part))
     }
 
     /// Deletes the files beside a database that has gone: SQLite would apply them to the next one.
@@ -119,6 +122,8 @@ mod tests {
             assert_eq!(place.changed(), Some(what));
             assert!(place.can_be_completed());
             if cfg!(unix) && what != "the database" {
+                fs::write(path(name), "").unwrap();
+                assert!(place.can_be_completed());
                 fs::write(path(name), "by another process").unwrap();
                 assert!(!place.can_be_completed());
             }
