@@ -399,9 +399,9 @@ impl Engine for Postgres {
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         let task = Ulid::generate().to_string();
         let insert = query(INSERT)
-            .bind(event.json.to_vec())
-            .bind(task.clone())
-            .bind(self.queue.clone())
+            .bind(&*event.json)
+            .bind(&task)
+            .bind(&self.queue)
             .bind(count(DEFAULT_ATTEMPTS))
             .bind(event.key)
             .bind(event.origin == Origin::Fetched);
@@ -421,9 +421,9 @@ impl Engine for Postgres {
         let ends = turn.ends;
         let suspects = i64::from(turn.suspect && turn.most > 0);
         let statement = query(TURN)
-            .bind(turn.worker.to_owned())
-            .bind(self.queue.clone())
-            .bind(ends.iter().map(|end| end.task.clone()).collect::<Vec<_>>())
+            .bind(turn.worker)
+            .bind(&self.queue)
+            .bind(ends.iter().map(|end| &*end.task).collect::<Vec<_>>())
             .bind(ends.iter().map(|end| count(end.number.of_all)).collect::<Vec<_>>())
             .bind(ends.iter().map(|end| end.outcome.status()).collect::<Vec<_>>())
             .bind(ends.iter().map(|end| count(end.after().of_all)).collect::<Vec<_>>())
@@ -454,8 +454,8 @@ impl Engine for Postgres {
     }
 
     fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
-        let alive = query(KEEP_ALIVE).bind(worker.to_owned());
-        Box::pin(self.renewing.fetch_all(alive.bind(self.queue.clone()).bind(SERVICE)))
+        let alive = query(KEEP_ALIVE).bind(worker);
+        Box::pin(self.renewing.fetch_all(alive.bind(&self.queue).bind(SERVICE)))
     }
 
     fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
@@ -463,12 +463,12 @@ impl Engine for Postgres {
             return Box::pin(ready(Ok(())));
         }
         let (tasks, since): (Vec<_>, Vec<_>) = held.iter().cloned().unzip();
-        let release = query(RELEASE).bind(worker.to_owned()).bind(tasks).bind(since);
+        let release = query(RELEASE).bind(worker).bind(tasks).bind(since);
         Box::pin(self.working.execute(release).map(|done| done.map(drop)))
     }
 
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
-        let forget = query(FORGET_WORKER).bind(worker.to_owned());
+        let forget = query(FORGET_WORKER).bind(worker);
         Box::pin(self.working.execute(forget).map(|done| done.map(drop)))
     }
 
@@ -476,7 +476,7 @@ impl Engine for Postgres {
         Box::pin(async move {
             let mut reaped = 0;
             loop {
-                let reap = query(REAP).bind(count(suspect_after)).bind(self.queue.clone());
+                let reap = query(REAP).bind(count(suspect_after)).bind(&self.queue);
                 let reap = reap.bind(WORKER_PREFIX).bind(lease.as_secs_f64()).bind(LOST);
                 let step = self.working.execute(reap.bind(i64::from(SWEEP_STEP))).await?;
                 reaped += step;
@@ -492,10 +492,10 @@ impl Engine for Postgres {
             let (mut swept, most) = (0, i64::from(SWEEP_STEP));
             for (status, retention) in [("Done", Some(retention)), ("Killed", of_dead)] {
                 let Some(retention) = retention else { continue };
-                let sweep = query(SWEEP).bind(self.queue.clone()).bind(sql::seconds(retention));
+                let sweep = query(SWEEP).bind(&self.queue).bind(sql::seconds(retention));
                 swept += self.working.execute(sweep.bind(most).bind(status)).await?;
             }
-            let forget = query(FORGET_WORKERS).bind(self.queue.clone()).bind(most);
+            let forget = query(FORGET_WORKERS).bind(&self.queue).bind(most);
             self.working.execute(forget).await?;
             Ok(swept)
         })
@@ -507,9 +507,9 @@ impl Engine for Postgres {
 
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async move {
-            let stats = self.accepting.fetch_one(query(STATS).bind(self.queue.clone())).await?;
+            let stats = self.accepting.fetch_one(query(STATS).bind(&self.queue)).await?;
             let done = async {
-                let done = query(DONE).bind(self.queue.clone());
+                let done = query(DONE).bind(&self.queue);
                 Ok::<_, InboxError>(self.accepting.fetch_one::<(i64,)>(done).await?.0)
             };
             Ok(sql::stats(stats, self.done.get(done).await?))
@@ -524,24 +524,24 @@ impl Engine for Postgres {
                 None if state == State::Later => (None, "~".to_owned()),
                 None => (None, String::new()),
             };
-            let list = query(list(status, state)).bind(self.queue.clone()).bind(time);
+            let list = query(list(status, state)).bind(&self.queue).bind(time);
             Box::pin(self.accepting.fetch_all(list.bind(last).bind(most)))
         }))
     }
 
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
         let show = query(entries(TIME, "job_type = $1 AND idempotency_key = $2"));
-        let shown = self.accepting.fetch_all(show.bind(self.queue.clone()).bind(key.to_owned()));
+        let shown = self.accepting.fetch_all(show.bind(&self.queue).bind(key));
         Box::pin(shown.map(|rows| Ok(rows?.pop().map(sql::entry))))
     }
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
-        let requeue = query(REQUEUE).bind(self.queue.clone()).bind(keys.to_vec()).bind(REQUEUED);
+        let requeue = query(REQUEUE).bind(&self.queue).bind(keys).bind(REQUEUED);
         Box::pin(self.accepting.execute_once(requeue))
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        let discard = query(DISCARD).bind(self.queue.clone()).bind(key.to_owned()).bind(DISCARDED);
+        let discard = query(DISCARD).bind(&self.queue).bind(key).bind(DISCARDED);
         Box::pin(self.accepting.execute_once(discard).map(|done| Ok(done? > 0)))
     }
 }

@@ -202,15 +202,10 @@ impl Server {
         Self { options, left: Mutex::default() }
     }
 
-    /// Leaves all connections that there are. Those that are busy are not taken back. The log has one line
-    /// for all that find it out together.
-    fn leave(&self, why: &dyn fmt::Display) {
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-        if left.is_none_or(|left| left.elapsed() > YOUNG) {
-            tracing::warn!(
-                target: "number7", "leaves its connections to PostgreSQL, and opens others: {why}"
-            );
-        }
+    /// Leaves all connections that there are. Those that are busy are not taken back. Says when it did so
+    /// last.
+    fn leave(&self) -> Option<Instant> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now())
     }
 
     fn has_left(&self, connection: &Live) -> bool {
@@ -321,8 +316,8 @@ impl Pool {
             }
             match timeout(PING_TIMEOUT, live.connection.ping()).await {
                 Ok(Ok(())) => return Ok(live),
-                Ok(Err(error)) => self.leave(&error),
-                Err(_) => self.leave(&"one of them does not answer"),
+                // It may have been idle for longer than the server or a pooler allows.
+                _ => drop(self.server.leave()),
             }
         }
     }
@@ -334,9 +329,15 @@ impl Pool {
         }
     }
 
+    /// Leaves all connections. The log has one line for all operations that find it out together.
     fn leave(&self, why: &dyn fmt::Display) {
-        self.server.leave(why);
+        let left = self.server.leave();
         self.idle().clear();
+        if left.is_none_or(|left| left.elapsed() > YOUNG) {
+            tracing::warn!(
+                target: "number7", "leaves its connections to PostgreSQL, and opens others: {why}"
+            );
+        }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Live>> {

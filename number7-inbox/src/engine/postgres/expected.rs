@@ -124,18 +124,18 @@ const TAKE: &str = concat!(
 impl Expectations for Postgres {
     fn expect(&self, Expected { job, keys }: Expected, within: Duration) -> Answer<'_, ()> {
         let [completed, failed] = keys;
-        let expect = query(EXPECT).bind(self.queue.clone()).bind(job).bind(completed);
+        let expect = query(EXPECT).bind(&self.queue).bind(job).bind(completed);
         let expect = expect.bind(failed).bind(seconds(within)).bind(seconds(LOOK_UP_EVERY));
         Box::pin(self.accepting.execute(expect).map(|done| done.map(drop)))
     }
 
     fn forget_job<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
-        let forget = query(FORGET).bind(self.queue.clone()).bind(job.to_owned());
+        let forget = query(FORGET).bind(&self.queue).bind(job);
         Box::pin(self.accepting.execute_once(forget).map(|done| Ok(done? > 0)))
     }
 
     fn look_up(&self) -> Answer<'_, LookedUp> {
-        let look_up = query(LOOK_UP).bind(self.queue.clone()).bind(i64::from(MOST_LOOKED_UP));
+        let look_up = query(LOOK_UP).bind(&self.queue).bind(i64::from(MOST_LOOKED_UP));
         let look_up = look_up.bind(seconds(LOOK_UP_AGAIN)).bind(seconds(LOOK_UP_EVERY));
         Box::pin(async move {
             let found: Vec<(String, bool)> = self.accepting.fetch_all_once(look_up).await?;
@@ -150,7 +150,7 @@ impl Expectations for Postgres {
             let (mut after, mut overdue) = (after.unwrap_or_default(), Vec::<OverdueRow>::new());
             loop {
                 let step = (most as usize - overdue.len()).min(LIST_STEP as usize);
-                let page = query(OVERDUE).bind(self.queue.clone()).bind(after.0).bind(after.1);
+                let page = query(OVERDUE).bind(&self.queue).bind(after.0).bind(after.1);
                 let page: Vec<(String, i64, i64, bool)> =
                     self.accepting.fetch_all(page.bind(sql::rows(step))).await?;
                 let is_last = page.len() < step;
@@ -166,17 +166,17 @@ impl Expectations for Postgres {
     }
 
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
-        let lead = query(LEAD).bind(self.queue.clone()).bind(worker.to_owned());
+        let lead = query(LEAD).bind(&self.queue).bind(worker);
         Box::pin(self.accepting.execute(lead.bind(seconds(lease))).map(|done| Ok(done? > 0)))
     }
 
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
-        let give_up = query(GIVE_UP).bind(self.queue.clone()).bind(job.to_owned());
+        let give_up = query(GIVE_UP).bind(&self.queue).bind(job);
         Box::pin(self.accepting.execute(give_up).map(|done| done.map(drop)))
     }
 
     fn take<'a>(&'a self, most: u32, rest: Rest) -> Answer<'a, Vec<Taken>> {
-        let take = query(TAKE).bind(self.queue.clone()).bind(i64::from(most));
+        let take = query(TAKE).bind(&self.queue).bind(i64::from(most));
         let take = take.bind(seconds(rest.first)).bind(seconds(rest.longest));
         Box::pin(async move {
             let taken: Vec<(String, bool, i64)> = self.accepting.fetch_all_once(take).await?;
