@@ -335,6 +335,19 @@ async fn opening_fails_in_time_and_keeps_the_password_to_itself() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_socket_in_the_file_system_has_a_url_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("redis.sock");
+    let socket = socket.to_str().unwrap();
+    let server = start(&["--unixsocket", socket, "--requirepass", "let-me-in"]);
+    let inbox = Inbox::open(&format!("redis+unix://{socket}?pass=let-me-in&db=3")).await.unwrap();
+    accept(&inbox, "job_1").await.unwrap();
+    let same = with_password(server.port()).replace("/0", "/3");
+    assert_eq!(Inbox::open(&same).await.unwrap().stats().await.unwrap().due, 1);
+}
+
 // Replicas.
 
 /// The link between a server and its replica is cut, and then the replica is promoted.
