@@ -304,3 +304,22 @@ async fn an_event_that_redis_has_half_of_holds_up_no_other() {
     until(async || handled.events() == OTHERS + 2).await;
     worker.stop().await;
 }
+
+/// A script that fails half-way is not undone. So what it writes first must not make a retry a duplicate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn what_redis_has_stored_half_of_is_accepted_when_it_is_sent_again() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for list in ["active", "data"] {
+        let of = |script: &str| format!("return redis.call({script}, 'number7:{list}')");
+        redis_script::<String>(url, &format!("return redis.call('SET', 'number7:{list}', 'x')"))
+            .await;
+        assert!(inbox.accept(&delivery("job.completed", list)).await.is_err());
+        redis_script::<i64>(url, &of("'DEL'")).await;
+        assert_eq!(accept(&inbox, "job.completed", list).await, Acceptance::New);
+        handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
+    }
+    assert_eq!(handled.events(), 2);
+}

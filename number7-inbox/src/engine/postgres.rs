@@ -478,7 +478,8 @@ impl Engine for Postgres {
             loop {
                 let reap = query(REAP).bind(count(suspect_after)).bind(&self.queue);
                 let reap = reap.bind(WORKER_PREFIX).bind(lease.as_secs_f64()).bind(LOST);
-                let step = self.working.execute(reap.bind(i64::from(SWEEP_STEP))).await?;
+                // If its answer is lost, nobody would be told of what it rescued.
+                let step = self.working.execute_once(reap.bind(i64::from(SWEEP_STEP))).await?;
                 reaped += step;
                 if step < u64::from(SWEEP_STEP) {
                     return Ok(reaped);

@@ -38,6 +38,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// that the server is read-only, then so it is, and each further statement need not open another one.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// How often the log repeats why connections are left: each minute, such as while a server is read-only.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
 /// How long a connection is kept that nobody uses: 10 minutes, as long as by sqlx's pools.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -72,6 +75,8 @@ pub(super) struct Server {
     options: PgConnectOptions,
     /// Connections from before this moment are to a server that has gone, or will not serve.
     left: Mutex<Option<Instant>>,
+    /// Why they were last left, as the log has it.
+    said: Mutex<Option<(String, Instant)>>,
 }
 
 struct Live {
@@ -199,13 +204,13 @@ impl Connections {
 
 impl Server {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, left: Mutex::default() }
+        Self { options, left: Mutex::default(), said: Mutex::default() }
     }
 
     /// Leaves all connections that there are. Those that are busy are not taken back. Says when it did so
     /// last.
-    fn leave(&self) -> Option<Instant> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now())
+    fn leave(&self) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn has_left(&self, connection: &Live) -> bool {
@@ -317,7 +322,7 @@ impl Pool {
             match timeout(PING_TIMEOUT, live.connection.ping()).await {
                 Ok(Ok(())) => return Ok(live),
                 // It may have been idle for longer than the server or a pooler allows.
-                _ => drop(self.server.leave()),
+                _ => self.server.leave(),
             }
         }
     }
@@ -331,12 +336,16 @@ impl Pool {
 
     /// Leaves all connections. The log has one line for all operations that find it out together.
     fn leave(&self, why: &dyn fmt::Display) {
-        let left = self.server.leave();
+        self.server.leave();
         self.idle().clear();
-        if left.is_none_or(|left| left.elapsed() > YOUNG) {
+        let (why, now) = (why.to_string(), Instant::now());
+        let mut said = self.server.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_said = |(text, at): &(String, Instant)| *text == why && now - *at < SAY_AGAIN;
+        if !said.as_ref().is_some_and(is_said) {
             tracing::warn!(
                 target: "number7", "leaves its connections to PostgreSQL, and opens others: {why}"
             );
+            *said = Some((why, now));
         }
     }
 
