@@ -152,7 +152,7 @@ mod tests {
             History::read(Some(&rows)).with_snooze(1, "reason".into()).1.is_some()
         };
         let minute = Duration::from_secs(60);
-        assert!(!History::default().with_snooze(1, "reason".into()).1.is_some());
+        assert!(History::default().with_snooze(1, "reason".into()).1.is_none());
         assert!(!is_told(DAY - minute, 2 * minute));
         assert!(is_told(DAY + minute, 2 * minute));
         assert!(!is_told(DAY + 2 * minute, minute));

@@ -163,6 +163,7 @@ impl Receiver {
     }
 
     /// Delivers, and does not wait for the answer: it comes on this connection.
+    #[must_use]
     pub fn send(&self, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream.write_all(request(body).as_bytes()).unwrap();

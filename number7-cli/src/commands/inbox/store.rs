@@ -24,8 +24,8 @@ fn name(name: &str) -> Result<String, &'static str> {
 
 impl StoreArgs {
     pub(crate) async fn open(&self) -> Result<Inbox, BoxError> {
-        const SCHEMES: [&str; 5] =
-            ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://"];
+        const SCHEMES: [&str; 6] =
+            ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://", "redis+unix://"];
         // clap would print the value, which may have a password.
         if !SCHEMES.iter().any(|scheme| self.store.starts_with(scheme)) {
             let text = "invalid value for '--store <URL>': use sqlite:, postgres:// or redis://\n";
