@@ -56,3 +56,33 @@ async fn an_odd_event_is_accepted_with_its_bytes_and_the_usual_key_and_handled_o
     bodies.sort();
     assert_eq!(handled, bodies);
 }
+
+/// What a receiver of another kind may refuse, so it is not in the table of the probes.
+#[actix_web::test]
+async fn both_frameworks_accept_a_byte_order_mark_and_the_character_set_as_an_encoding() {
+    use actix_web::{App, test};
+    use axum::{body::Body, http::Request};
+    use number7_core::SIGNATURE_HEADER;
+    use number7_tests::in_process::{actix_app, axum_app};
+    use tower::ServiceExt;
+
+    let app = test::init_service(App::new().configure(actix_app(verifier()))).await;
+    for body in [format!("\u{feff}{COMPLETED}"), COMPLETED.to_owned()] {
+        for coding in ["utf-8", "identity"] {
+            let request = Request::post("/webhook")
+                .header(SIGNATURE_HEADER, sign(&body))
+                .header("content-encoding", coding)
+                .body(Body::from(body.clone()));
+            let response = axum_app(verifier()).oneshot(request.unwrap()).await.unwrap();
+            assert_eq!(response.status(), 200, "axum: {coding}: {body}");
+
+            let request = test::TestRequest::post()
+                .uri("/webhook")
+                .insert_header((SIGNATURE_HEADER, sign(&body)))
+                .insert_header(("content-encoding", coding))
+                .set_payload(body.clone());
+            let response = test::call_service(&app, request.to_request()).await;
+            assert_eq!(response.status(), 200, "actix-web: {coding}: {body}");
+        }
+    }
+}
