@@ -49,10 +49,11 @@ impl std::fmt::Debug for StoredEvent {
     }
 }
 
-/// To JSON, as the object that it is.
+/// To JSON, as the object that it is, without a byte order mark.
 impl Serialize for StoredEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let json: &RawValue = serde_json::from_slice(&self.0).map_err(serde::ser::Error::custom)?;
+        let json = self.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.0);
+        let json: &RawValue = serde_json::from_slice(json).map_err(serde::ser::Error::custom)?;
         json.serialize(serializer)
     }
 }

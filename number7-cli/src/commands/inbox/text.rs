@@ -116,7 +116,7 @@ pub(crate) fn show(entry: &Entry) -> String {
 }
 
 pub(crate) fn json(entry: &Entry) -> Value {
-    let event: Option<Value> = serde_json::from_slice(entry.stored().json()).ok();
+    let event: Option<Value> = serde_json::to_value(entry.stored()).ok();
     let error = |error: &AttemptError| json!({ "at": time(error.at()), "attempt": error.attempt(), "text": error.text(), "snoozes": error.snoozes() });
     json!({
         "key": entry.key(),
