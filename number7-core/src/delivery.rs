@@ -12,9 +12,9 @@ use crate::{
 
 /// A body that one of the accepted secrets signed.
 ///
-/// Only [`Verifier::verify`](crate::Verifier::verify) and [`Intake::finish`](crate::Intake::finish)
-/// make one, so holding it is the evidence that the bytes are authentic. That they are an event is
-/// not known before [`event`](Self::event) is called. It is cheap to clone, and its [`Debug`] does
+/// Only [`Verifier::verify`](crate::Verifier::verify), [`Intake::finish`](crate::Intake::finish) and
+/// [`Intake::conclude`](crate::Intake::conclude) make one, so holding it proves that the bytes are
+/// authentic. That they are an event is not known before [`event`](Self::event) is called. It is cheap to clone, and its [`Debug`] does
 /// not show the body.
 ///
 /// # Example

@@ -118,7 +118,10 @@ impl Intake {
         self.conclude().map_err(Refusal::finish)
     }
 
-    /// The same, but the cause of a mismatch is looked for in small steps.
+    /// Like [`finish`](Self::finish), for a thread that serves other requests too. It does not search for
+    /// the cause of a mismatch itself: it returns [`Refusal::Diagnosing`]. Call
+    /// [`Diagnosing::step`](crate::Diagnosing::step) until that returns the rejection, and let others have
+    /// the thread between two calls.
     ///
     /// # Errors
     ///

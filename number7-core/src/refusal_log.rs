@@ -16,14 +16,14 @@ pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Decides which refusals an adapter logs, so that a stranger cannot decide how large the log is.
 ///
-/// Anybody can send requests that are refused before their sender is known. The first of a kind is to be
-/// logged in full. Others of its kind in the next [`REFUSAL_LOG_INTERVAL`] are counted, and one summary says
-/// how many they were. Two refusals are of one kind if they have the same [`RejectionKind`] and the same
-/// [`DiagnosisKind`]: so a sender with a wrong secret is seen in a flood of others.
-/// What is refused although it is authentic is always logged in full.
+/// Anybody can send requests that are refused before their sender is known. The first of them is logged
+/// in full. Those with the same [`RejectionKind`] and the same [`DiagnosisKind`] in the next
+/// [`REFUSAL_LOG_INTERVAL`] are only counted, and one summary says how many they were. A sender with a
+/// wrong secret has a cause of its own, so a flood of other refusals does not hide it. What an inbox could
+/// not store is always logged in full, because each refusal uses up one of the vendor's few tries.
 ///
-/// It is kept by the [`Verifier`](crate::Verifier::refusal_log), and the clones share it. It takes some bytes for each kind,
-/// whatever is sent.
+/// The [`Verifier`](crate::Verifier::refusal_log) keeps one, and its clones share it. Its memory does not
+/// grow with the number of requests.
 ///
 /// # Example
 ///
@@ -91,8 +91,8 @@ impl RefusalLog {
         Self::default()
     }
 
-    /// Notes a refusal, and says whether to log it. `now` is the time since any moment, by a clock that does not
-    /// go back; it is the same moment for all calls.
+    /// Notes a refusal, and says whether to log it. `now` is the time since a fixed moment of your choice,
+    /// by a clock that never goes back, such as an `Instant` that was taken at the start.
     #[must_use]
     pub fn note(&self, rejection: &Rejection, now: Duration) -> Noted {
         if !is_anybodys(rejection.kind()) {
@@ -180,7 +180,7 @@ impl fmt::Display for RefusalSummary {
     }
 }
 
-/// Whether it takes no key to be refused for this.
+/// Whether somebody without the key can be refused for this, perhaps with a captured request.
 fn is_anybodys(kind: RejectionKind) -> bool {
     match kind {
         RejectionKind::MissingSignature
@@ -191,12 +191,12 @@ fn is_anybodys(kind: RejectionKind) -> bool {
         | RejectionKind::BodyTooSlow
         | RejectionKind::BodyBrokenOff
         | RejectionKind::SignatureMismatch
-        | RejectionKind::MissingMiddleware => true,
-        RejectionKind::BodyEncoded
+        | RejectionKind::BodyEncoded
         | RejectionKind::TooOld
         | RejectionKind::Untypable
-        | RejectionKind::NotStored
-        | RejectionKind::StoredTooSlowly => false,
+        | RejectionKind::MissingMiddleware => true,
+        // Each of them is one of the vendor's few tries.
+        RejectionKind::NotStored | RejectionKind::StoredTooSlowly => false,
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_not_hidden_by_others_and_what_is_authentic_is_never_counted() {
+    fn a_cause_is_not_hidden_by_others_and_what_was_not_stored_is_never_counted() {
         let secret = Secret::new("secret").unwrap();
         let verifier = Verifier::new(secret.clone()).diagnose(|| std::time::SystemTime::UNIX_EPOCH);
         let (log, now) = (verifier.refusal_log(), SECOND);
@@ -261,12 +261,17 @@ mod tests {
         assert_eq!(note(&secret.sign("{}").to_string()), IN_FULL);
         assert_ne!(note(&secret.sign("{}").to_string()), IN_FULL);
         assert_eq!(note(" "), IN_FULL);
-        for kind in [RejectionKind::Untypable, RejectionKind::NotStored, RejectionKind::TooOld] {
+        for kind in [RejectionKind::NotStored, RejectionKind::StoredTooSlowly] {
             for _ in 0..3 {
                 assert_eq!(log.note(&kind.into(), now), IN_FULL);
             }
         }
+        // It takes only a captured request to be refused for these.
+        for kind in [RejectionKind::BodyEncoded, RejectionKind::Untypable, RejectionKind::TooOld] {
+            assert_eq!(log.note(&kind.into(), now), IN_FULL);
+            assert_ne!(log.note(&kind.into(), now), IN_FULL);
+        }
         let clone = verifier.clone();
-        assert_eq!(clone.refusal_log().finish().len(), 2, "clones share it");
+        assert_eq!(clone.refusal_log().finish().len(), 5, "clones share it");
     }
 }

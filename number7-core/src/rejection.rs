@@ -178,7 +178,8 @@ pub enum RejectionKind {
     BodyTooLarge,
     /// All [`Verifier::max_held_bodies`](crate::Verifier::max_held_bodies) places are taken.
     TooManyBodies,
-    /// The body took longer than [`Verifier::body_deadline`](crate::Verifier::body_deadline).
+    /// The body took longer than [`Verifier::body_deadline`](crate::Verifier::body_deadline), or than the
+    /// limit of something in front of the receiver.
     BodyTooSlow,
     /// The body ended early: the sender went away, or its framing was broken.
     BodyBrokenOff,
@@ -245,7 +246,7 @@ impl RejectionKind {
             Self::MalformedSignature => "the x-number7ai-signature header is not 64 hex digits",
             Self::BodyTooLarge => "the body is larger than the limit",
             Self::TooManyBodies => "too many unverified bodies are being waited for",
-            Self::BodyTooSlow => "the body did not arrive within the deadline",
+            Self::BodyTooSlow => "the body did not arrive in time",
             Self::BodyBrokenOff => "the body broke off before its end",
             Self::SignatureMismatch => {
                 "the signature matches no accepted secret: another secret signed the body, or the \

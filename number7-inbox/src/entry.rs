@@ -175,8 +175,8 @@ impl AttemptError {
         &self.text
     }
 
-    /// How often the event was [snoozed](crate::Failure::snooze) up to now, if this is the note of its
-    /// snoozes, which is about the last of them; otherwise 0.
+    /// If this is the note of the snoozes: how often the event was [snoozed](crate::Failure::snooze) up to
+    /// now. Otherwise 0.
     #[must_use]
     pub fn snoozes(&self) -> u32 {
         self.snoozes

@@ -153,7 +153,7 @@ impl ClaimOf {
             let (attempt, blocked) = (self.number.counted(), since.elapsed());
             tracing::warn!(
                 target: "number7", key, attempt, ?blocked,
-                "a handler blocks its thread, and all that has to run there: move such work into spawn_blocking"
+                "a handler blocks its thread, and delays everything else on it: move such work into spawn_blocking"
             );
         }
     }

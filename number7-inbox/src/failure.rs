@@ -51,13 +51,13 @@ impl Failure {
         Self(Kind::Permanent(error.into()))
     }
 
-    /// Not yet: the event is ready again after this time, and this attempt does not count. The time is
+    /// Not yet: the event is due again after this time, and this attempt does not count. The time is
     /// at least [`MIN_SNOOZE`] and at most 30 days. SQLite rounds up to a whole second.
     ///
-    /// The reason is for operators. It is in the log, and beside the errors of the event, which are kept:
-    /// the event has one note of all its snoozes, with the last reason and [how many there
-    /// were](crate::AttemptError::snoozes). Nothing limits how often an event is snoozed, so the log has a
-    /// `WARN` when the first of its snoozes was a day ago, and again each day.
+    /// The reason is for operators. The log has it, and so has the event: beside its errors it keeps one note
+    /// of all its snoozes, with the last reason and [how many there were](crate::AttemptError::snoozes).
+    /// Nothing limits how often an event is snoozed. So the log has a `WARN` a day after the first snooze,
+    /// and then each day.
     pub fn snooze(after: Duration, reason: impl Into<BoxError>) -> Self {
         Self(Kind::Snooze(after, reason.into()))
     }

@@ -42,10 +42,10 @@ pub enum Fetched {
     Finished(Event),
     /// It is not finished. It is asked for again after the backoff.
     StillRunning,
-    /// The vendor does not know it. It is asked for again after the backoff, because it may be too new. If
-    /// the answer to the tenth fetch of a job, or to a later one, is this, then the job is
+    /// The vendor does not know it. The job may be too new, so the function is called again after the
+    /// backoff. From the tenth fetch on, this answer means that the job is
     /// [given up](crate::OverdueJob::is_given_up): the log has an `ERROR`, and the vendor is not asked again.
-    /// With the default backoff that is four hours after the first fetch.
+    /// With the default backoff, the tenth fetch is four hours after the first.
     Unknown,
 }
 

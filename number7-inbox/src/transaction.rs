@@ -29,16 +29,17 @@ impl AcceptedEvent {
     /// Begins a transaction on a pool of `sqlx` 0.9: by `BEGIN IMMEDIATE` on SQLite, and by `BEGIN` on
     /// PostgreSQL.
     ///
-    /// Use this instead of the pool's own `begin` if the worker has a [`timeout`](crate::Worker::timeout) or a
-    /// [`shutdown_limit`](crate::Worker::shutdown_limit). They drop the future of a handler wherever it is. If
-    /// that is in the middle of `PgPool::begin` of sqlx 0.9.0, then the transaction stays open on its connection,
-    /// and the pool does not notice: what the next user of the connection writes without a transaction of its
-    /// own is never committed, although it is told that it was written. This method begins the transaction in a
-    /// task of its own. If the handler is gone when the task ends, the transaction is rolled back.
+    /// Use this instead of the pool's own `begin` if the worker has a
+    /// [`timeout`](crate::Worker::timeout) or a [`shutdown_limit`](crate::Worker::shutdown_limit). Both drop
+    /// the future of a handler at any await point. If that is inside `PgPool::begin` of sqlx 0.9.0, the
+    /// transaction stays open on its connection, and the pool does not notice. The next user of the
+    /// connection then writes into it, and these writes are never committed. This method begins the
+    /// transaction in a task of its own. If the handler is gone when the task ends, the transaction is
+    /// rolled back.
     ///
     /// # Errors
     ///
-    /// That of the pool.
+    /// The pool or the database failed.
     ///
     /// # Panics
     ///

@@ -137,7 +137,7 @@ impl Upkeep {
                     if events > 0 {
                         tracing::warn!(
                             target: "number7", events,
-                            "workers did not renew their lease, and what they held is ready again"
+                            "workers did not renew their lease, and their events are released"
                         );
                     }
                 }

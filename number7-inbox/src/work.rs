@@ -234,7 +234,7 @@ impl Worker {
                 self.stops_since = Some(Instant::now());
                 tracing::info!(
                     target: "number7", attempts = shared.in_hand.len(), limit = ?limit,
-                    "a worker stops, and waits for the attempts that it has in hand"
+                    "a worker stops, and waits for its running attempts"
                 );
             }
             let give_up_at = limit.and_then(|limit| self.stops_since?.checked_add(limit));
@@ -361,7 +361,7 @@ impl Worker {
         if turned.is_lapsed && most > 0 {
             tracing::warn!(
                 target: "number7", worker,
-                "the lease of a worker is over: it is renewed before the worker claims anything else"
+                "the lease of a worker has expired: the worker renews it before it claims more events"
             );
             self.may_have_more = true;
         }
@@ -512,7 +512,7 @@ impl Worker {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
                     target: "number7", task = end.task, attempt = end.number.counted(),
-                    "could not record an attempt; it will be repeated: {error}"
+                    "could not record the end of an attempt; the event will be handled again: {error}"
                 );
                 // The attempt was made, so it counts. Another worker takes the event over when the
                 // lease ends.
@@ -567,7 +567,7 @@ impl Shared {
         if let Err(error) = self.record(end).await {
             tracing::warn!(
                 target: "number7", task = end.task,
-                "could not record an attempt; it will be repeated: {error}"
+                "could not record the end of an attempt; the event will be handled again: {error}"
             );
         }
     }

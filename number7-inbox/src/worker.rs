@@ -85,11 +85,11 @@ impl Worker {
         self
     }
 
-    /// How long a failed event rests: `first` after the first attempt, doubled after each, up to `longest`;
-    /// [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and
-    /// [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF) unless it is set. Up to a quarter is added to
-    /// that, so that events which failed together do not come back together. It is never longer than 30
-    /// days. SQLite keeps whole seconds, rounded up.
+    /// How long a failed event waits for its next attempt: `first` after the first attempt, doubled after
+    /// each, up to `longest`. The defaults are [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and
+    /// [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF). Up to a quarter of the wait is added, so that
+    /// events that failed together are not retried together. The whole wait is at most 30 days. SQLite
+    /// rounds up to whole seconds.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.job.settings.first_backoff = first;
         self.job.settings.max_backoff = longest.min(LONGEST_REST);
@@ -150,8 +150,8 @@ impl Worker {
     /// After the limit it drops the futures of their handlers, and gives their events back: other workers
     /// begin them at once, and the attempts that were given up do not count. What [`timeout`](Self::timeout)
     /// says of a future that is dropped is true here as well. If the store does not answer then, the stop takes
-    /// up to three seconds more. Set the limit to less than your service manager waits before it kills the
-    /// process, less that: Docker waits 10 seconds, Kubernetes 30, systemd 90.
+    /// up to three seconds more. So set the limit at least four seconds below the time after which your service
+    /// manager kills the process: Docker waits 10 seconds, Kubernetes 30, systemd 90.
     pub fn shutdown_limit(mut self, limit: Duration) -> Self {
         self.job.settings.shutdown_limit = Some(limit);
         self

@@ -343,7 +343,7 @@ impl Pool {
         let is_said = |(text, at): &(String, Instant)| *text == why && now - *at < SAY_AGAIN;
         if !said.as_ref().is_some_and(is_said) {
             tracing::warn!(
-                target: "number7", "leaves its connections to PostgreSQL, and opens others: {why}"
+                target: "number7", "the inbox leaves its connections to PostgreSQL, and opens others: {why}"
             );
             *said = Some((why, now));
         }
