@@ -1019,6 +1019,21 @@ mod tests {
         assert_eq!(worker(&started, "number7-c", 9).await.len(), 4);
     }
 
+    /// A health check may come every second, and it commits nothing.
+    #[tokio::test]
+    async fn the_file_knows_the_time_however_often_somebody_pings() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        for _ in 0..100 {
+            fake.pass(1);
+            sqlite.ping().await.unwrap();
+            sqlite.keep_alive(WORKER).await.unwrap();
+        }
+        let latest = query_scalar("SELECT latest FROM number7_clock");
+        let latest: i64 = latest.fetch_one(&sqlite.file.writer()).await.unwrap();
+        assert!(fake.system() - latest < 10, "{}", fake.system() - latest);
+    }
+
     #[tokio::test]
     async fn a_start_by_a_clock_that_is_ahead_forgets_nothing_and_leaves_nothing_for_later() {
         const EIGHT_DAYS: i64 = 8 * 24 * 3_600;

@@ -110,7 +110,7 @@ impl Clock {
         self.lock().is_believed(clocks).then(|| seconds(clocks.0))
     }
 
-    /// What the file is to be told, if it is time for that.
+    /// What the file is to be told, if it is time for that. Is due again until it was [`noted`](Self::noted).
     pub(super) fn note(&self) -> Option<Note> {
         let clocks = (self.clocks)();
         let mut state = self.lock();
@@ -120,9 +120,13 @@ impl Clock {
         if is_noted && !state.is_behind {
             return None;
         }
-        state.noted_at = Some(clocks.1);
         let believed = state.is_believed(clocks).then(|| seconds(clocks.0));
         Some(Note { latest: seconds(latest), believed })
+    }
+
+    /// The file has what it was to be told: the transaction was committed.
+    pub(super) fn noted(&self) {
+        self.lock().noted_at = Some((self.clocks)().1);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -306,12 +310,18 @@ pub(super) mod tests {
     fn the_file_is_told_now_and_then_and_always_while_the_clock_is_behind() {
         let fake = Fake::new();
         let clock = fake.clock();
-        assert!(clock.note().is_some() && clock.note().is_none());
+        assert!(clock.note().is_some() && clock.note().is_some(), "it was not committed");
+        clock.noted();
+        assert!(clock.note().is_none());
         fake.pass(9);
         assert!(clock.note().is_none());
         fake.pass(1);
-        assert!(clock.note().is_some() && clock.note().is_none());
+        assert!(clock.note().is_some());
+        clock.noted();
+        assert!(clock.note().is_none());
         fake.set(-6);
-        assert!(clock.note().is_some() && clock.note().is_some());
+        assert!(clock.note().is_some());
+        clock.noted();
+        assert!(clock.note().is_some());
     }
 }

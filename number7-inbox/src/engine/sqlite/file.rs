@@ -68,7 +68,7 @@ const NOTE: &str = "
 pub(super) struct File {
     options: SqliteConnectOptions,
     pub(super) driver: Driver,
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<Clock>,
     opened: Mutex<Arc<Opened>>,
     /// Held by whoever opens the file again.
     reopens: tokio::sync::Mutex<()>,
@@ -125,7 +125,7 @@ impl File {
             clock.learn(latest, believed);
         }
         let (opened, reopens) = (Mutex::new(Arc::new(opened)), tokio::sync::Mutex::default());
-        Ok(Self { options, driver, clock, opened, reopens })
+        Ok(Self { options, driver, clock: Arc::new(clock), opened, reopens })
     }
 
     /// A connection that reads, for as long as an operation may take.
@@ -152,7 +152,8 @@ impl File {
             error => error.into(),
         })?;
         let turn = opened.turnstile.turn().await;
-        let mut writing = Writing { connection, has_ended: false, opened, now: 0, _turn: turn };
+        let mut writing =
+            Writing { connection, has_ended: false, opened, now: 0, notes: None, _turn: turn };
         query("BEGIN IMMEDIATE").execute(&mut *writing).await?;
         // Again: who waits for a lock may have waited for long.
         writing.opened.check()?;
@@ -160,6 +161,7 @@ impl File {
             let note = query_as(NOTE).bind(latest).bind(believed);
             let (latest,): (i64,) = note.fetch_one(&mut *writing).await?;
             self.clock.heard_of(latest);
+            writing.notes = Some(Arc::clone(&self.clock));
         }
         writing.now = self.clock.seconds();
         Ok(writing)
@@ -328,13 +330,20 @@ pub(super) struct Writing {
     opened: Arc<Opened>,
     /// The time of all that is written by it: seconds since the epoch.
     pub(super) now: i64,
+    /// The clock, if the file is told the time by it.
+    notes: Option<Arc<Clock>>,
     _turn: Option<TurnToWrite>,
 }
 
 impl Writing {
     /// Commits. It fails as well if what was committed is not in the file at the path.
-    pub(super) async fn commit(self) -> Result<(), InboxError> {
-        self.end("COMMIT").await
+    pub(super) async fn commit(mut self) -> Result<(), InboxError> {
+        let notes = self.notes.take();
+        self.end("COMMIT").await?;
+        if let Some(clock) = notes {
+            clock.noted();
+        }
+        Ok(())
     }
 
     pub(super) async fn roll_back(self) -> Result<(), InboxError> {
