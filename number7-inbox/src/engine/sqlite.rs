@@ -22,7 +22,7 @@ use tracing::instrument::WithSubscriber;
 use ulid::Ulid;
 
 use self::{
-    clock::Clock,
+    clock::{Clock, NOTED_EVERY},
     file::{File, Writing},
     group::{Group, Leader, Waiting},
 };
@@ -124,7 +124,7 @@ const FINISH: &str = "
             iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"', ends.errors,
             '$.\"number7.uncounted\"', ends.uncounted)),
         lock_by = NULL, lock_at = NULL, run_at = ends.due,
-        done_at = iif(ends.status = 'Pending', NULL, ?3)
+        done_at = iif(ends.status = 'Pending', NULL, ?4)
     FROM (SELECT value ->> 0 AS id, value ->> 1 AS number, value ->> 2 AS status,
             value ->> 3 AS attempts, value ->> 4 AS uncounted, value ->> 5 AS result,
             value ->> 6 AS due, value ->> 7 AS errors
@@ -270,7 +270,7 @@ const REQUEUE: &str = concat!(
 );
 
 const DISCARD: &str = concat!(
-    "UPDATE Jobs SET status = 'Done', done_at = ?4, ",
+    "UPDATE Jobs SET status = 'Done', done_at = ?5, ",
     noted!("?4", "0", "?3"),
     " WHERE job_type = ?1 AND idempotency_key = ?2 AND status = 'Killed'"
 );
@@ -401,6 +401,7 @@ impl Sqlite {
         let mut turned = Turned::default();
         if let Some(ends) = ends {
             let finish = query_scalar(FINISH).bind(ends).bind(&worker).bind(writing.now);
+            let finish = finish.bind(self.file.clock.done_at());
             turned.ended = finish.fetch_all(&mut **writing).await?;
         }
         if most == 0 {
@@ -455,6 +456,7 @@ impl Sqlite {
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
             let change = query(sql).bind(&*this.queue).bind(keys).bind(note).bind(writing.now);
+            let change = change.bind(this.file.clock.done_at());
             let changed = change.execute(&mut *writing).await?.rows_affected();
             writing.commit().await?;
             Ok(changed)
@@ -607,12 +609,23 @@ impl Engine for Sqlite {
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
         self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            let reap = query(REAP).bind(suspect_after).bind(&*this.queue).bind(WORKER_PREFIX);
-            let reap = reap.bind(whole_seconds(lease)).bind(LOST).bind(writing.now);
-            let reaped = reap.bind(MOST_AT_ONCE).execute(&mut *writing).await?.rows_affected();
-            writing.commit().await?;
-            Ok(reaped)
+            let mut reaped = 0;
+            loop {
+                let mut writing = this.file.begin().await?;
+                // All who live have heard of the time by then, and have renewed their leases.
+                if !this.file.clock.is_even_for(lease.saturating_add(NOTED_EVERY)) {
+                    writing.commit().await?;
+                    return Ok(reaped);
+                }
+                let reap = query(REAP).bind(suspect_after).bind(&*this.queue).bind(WORKER_PREFIX);
+                let reap = reap.bind(whole_seconds(lease)).bind(LOST).bind(writing.now);
+                let step = reap.bind(MOST_AT_ONCE).execute(&mut *writing).await?.rows_affected();
+                writing.commit().await?;
+                reaped += step;
+                if step < u64::from(MOST_AT_ONCE) {
+                    return Ok(reaped);
+                }
+            }
         })
     }
 
@@ -1017,6 +1030,57 @@ mod tests {
         started.keep_alive("number7-c").await.unwrap();
         assert_eq!(started.reap(LEASE, 9).await.unwrap(), 3);
         assert_eq!(worker(&started, "number7-c", 9).await.len(), 4);
+    }
+
+    /// The time of the file leaps, and what the live have written just before that seems old.
+    #[tokio::test]
+    async fn a_clock_that_leaps_takes_nothing_from_a_live_worker() {
+        const EIGHT_DAYS: i64 = 8 * 24 * 3_600;
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let (a, b) = (at(&folder, &fake).await, at(&folder, &fake).await);
+        for key in ["a", "b", "dead"] {
+            insert(&a, key).await;
+        }
+        let live = [(&a, "number7-a"), (&b, "number7-b")];
+        for (sqlite, name) in [live[0], live[1], (&a, "number7-dead")] {
+            sqlite.keep_alive(name).await.unwrap();
+            assert_eq!(turn(sqlite, name, LEASE, &[], 1).await.claimed.len(), 1);
+        }
+        // The clock of a third one is ahead for a moment, and then the first two hear of it.
+        let ahead = Fake::new();
+        ahead.set(EIGHT_DAYS);
+        at(&folder, &ahead).await.keep_alive("number7-c").await.unwrap();
+        let goes_on = async |seconds: u64| {
+            let mut reaped = 0;
+            for second in 0..seconds {
+                fake.pass(1);
+                if second % 5 == 4 {
+                    for (sqlite, name) in live {
+                        reaped += sqlite.reap(LEASE, 9).await.unwrap();
+                        assert_eq!(sqlite.keep_alive(name).await.unwrap().len(), 1, "{name}");
+                    }
+                }
+            }
+            reaped
+        };
+        assert_eq!(goes_on(60).await, 1, "that of the dead one");
+        // The clock of all is set on by an hour.
+        fake.set(EIGHT_DAYS + 3_600);
+        assert_eq!(goes_on(60).await, 0);
+    }
+
+    /// More than fit into one step.
+    #[tokio::test]
+    async fn all_that_a_dead_worker_held_is_rescued_at_once() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        let events =
+            (0..=MOST_AT_ONCE).map(async |number| insert(&sqlite, &number.to_string()).await);
+        let events = futures_util::future::join_all(events).await.len();
+        sqlite.keep_alive(WORKER).await.unwrap();
+        assert_eq!(turn(&sqlite, WORKER, LEASE, &[], events).await.claimed.len(), events);
+        fake.pass(21);
+        assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), events as u64);
     }
 
     /// A health check may come every second, and it commits nothing.

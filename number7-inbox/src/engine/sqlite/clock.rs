@@ -20,11 +20,11 @@ const LEAP: Duration = Duration::from_secs(3_600);
 /// How much a steady clock may deviate within that time.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// More than this is logged when the clock was set back.
+/// More than this is logged when the clock was set back, and is a leap when the time goes on.
 const SET_BACK: Duration = Duration::from_secs(5);
 
 /// How often the file is told the time.
-const NOTED_EVERY: Duration = Duration::from_secs(10);
+pub(super) const NOTED_EVERY: Duration = Duration::from_secs(10);
 
 /// Since the epoch, by the clock of the system; and since some moment, by one that nobody can set.
 pub(super) type Clocks = dyn Fn() -> (Duration, Duration) + Send + Sync;
@@ -43,6 +43,8 @@ struct Reading {
 
 struct State {
     latest: Reading,
+    /// When it last went on by more than had passed.
+    leapt_at: Option<Duration>,
     is_behind: bool,
     /// The last time that was not in doubt.
     believed: Reading,
@@ -69,8 +71,14 @@ impl Clock {
     pub(super) fn new(clocks: impl Fn() -> (Duration, Duration) + Send + Sync + 'static) -> Self {
         let (time, at) = clocks();
         let now = Reading { time, at };
-        let state =
-            State { latest: now, is_behind: false, believed: now, doubt: None, noted_at: None };
+        let state = State {
+            latest: now,
+            leapt_at: None,
+            is_behind: false,
+            believed: now,
+            doubt: None,
+            noted_at: None,
+        };
         Self { clocks: Box::new(clocks), state: Mutex::new(state) }
     }
 
@@ -89,8 +97,9 @@ impl Clock {
     pub(super) fn heard_of(&self, latest: i64) {
         let latest = duration(latest);
         let mut state = self.lock();
-        if state.now((self.clocks)()) < latest {
-            state.latest.time = latest;
+        let clocks = (self.clocks)();
+        if state.now(clocks) < latest {
+            state.goes_on(Reading { time: latest, at: clocks.1 });
         }
     }
 
@@ -102,6 +111,25 @@ impl Clock {
     /// In whole seconds, which is what the columns have.
     pub(super) fn seconds(&self) -> i64 {
         seconds(self.now())
+    }
+
+    /// Whether the time has not leapt for so long. Otherwise what others wrote just before that seems old.
+    pub(super) fn is_even_for(&self, long: Duration) -> bool {
+        let clocks = (self.clocks)();
+        let mut state = self.lock();
+        state.now(clocks);
+        state.leapt_at.is_none_or(|at| clocks.1.saturating_sub(at) > long)
+    }
+
+    /// When something was done, for how long it is kept: in seconds, by the clock of the system, where that is
+    /// to be believed.
+    pub(super) fn done_at(&self) -> i64 {
+        let (system, at) = (self.clocks)();
+        let mut state = self.lock();
+        let now = state.now((system, at));
+        state.is_believed((system, at));
+        let expected = state.believed.time + at.saturating_sub(state.believed.at);
+        seconds(expected.max(system).min(now))
     }
 
     /// By what time old events may be forgotten. `None` while the clock is in doubt.
@@ -138,7 +166,7 @@ impl State {
     fn now(&mut self, (system, at): (Duration, Duration)) -> Duration {
         let passed = at.saturating_sub(self.latest.at);
         let time = system.max(self.latest.time + passed / 2);
-        self.latest = Reading { time, at };
+        self.goes_on(Reading { time, at });
         let behind = time - system;
         if behind > SET_BACK && !self.is_behind {
             tracing::warn!(
@@ -149,6 +177,14 @@ impl State {
         }
         self.is_behind = behind > if self.is_behind { Duration::ZERO } else { SET_BACK };
         time
+    }
+
+    fn goes_on(&mut self, latest: Reading) {
+        let passed = latest.at.saturating_sub(self.latest.at);
+        if latest.time > self.latest.time + passed + SET_BACK {
+            self.leapt_at = Some(latest.at);
+        }
+        self.latest = latest;
     }
 
     fn is_believed(&mut self, (time, at): (Duration, Duration)) -> bool {
@@ -304,6 +340,36 @@ pub(super) mod tests {
             "what was written by the other is not to come"
         );
         assert_eq!(clock.believed(), Some(fake.system()));
+    }
+
+    #[test]
+    fn what_is_done_is_kept_as_long_as_ever_whatever_the_clock_did() {
+        let fake = Fake::new();
+        let (clock, begun) = (fake.clock(), fake.system());
+        // Set back by mistake.
+        fake.set(-8 * DAY as i64);
+        fake.pass(10);
+        assert_eq!(clock.done_at(), begun + 5, "it is never later than what is written beside it");
+        fake.set(8 * DAY as i64);
+        // A year ahead for a moment. It was written into the file, so time goes on from there.
+        fake.set(365 * DAY as i64);
+        clock.now();
+        fake.set(-365 * DAY as i64);
+        assert!(clock.seconds() >= fake.system() + 365 * DAY as i64);
+        assert_eq!(clock.done_at(), fake.system());
+        // Ahead for hours, so that it is believed, and then for an hour too.
+        fake.set(365 * DAY as i64);
+        assert_eq!(clock.believed(), None);
+        fake.pass(HOUR);
+        assert_eq!(clock.done_at(), fake.system());
+        fake.set(-365 * DAY as i64);
+        assert!(clock.done_at() > fake.system());
+        fake.pass(HOUR);
+        assert_eq!(clock.done_at(), fake.system());
+        // Not in use for a week.
+        let clock = fake.clock();
+        clock.learn(fake.system() - 7 * DAY as i64, fake.system() - 7 * DAY as i64);
+        assert_eq!((clock.believed(), clock.done_at()), (None, fake.system()));
     }
 
     #[test]
