@@ -261,6 +261,21 @@ async fn a_file_that_is_deleted_is_made_again() {
     assert_eq!(delete_all.await.len(), 20);
 }
 
+/// Somebody reads the deleted database, and so keeps it from being completed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_a_deleted_file_holds_up_nobody() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let mut reader = store.sqlite_connection().await;
+    reader.execute("BEGIN; SELECT count(*) FROM Jobs").await.unwrap();
+    accept(&inbox, "job.completed", "job_2").await;
+    fs::remove_file(path(&store, "")).unwrap();
+    assert_eq!(accepted_at_last(&inbox, "job_3").await, Acceptance::New);
+    drop(inbox);
+    assert_eq!(keys(&store).await, ["job.completed:job_3"]);
+}
+
 /// By a backup, beside the `-wal` of what was there before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_replaced_is_the_one_that_is_used() {

@@ -1069,6 +1069,60 @@ mod tests {
         assert_eq!(goes_on(60).await, 0);
     }
 
+    /// What is in it was written by that clock.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_is_restored_brings_its_time() {
+        let (folder, backup, fake) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        insert(&sqlite, "a").await;
+        let ahead = Fake::new();
+        ahead.set(3_600);
+        let other = at(&backup, &ahead).await;
+        insert(&other, "b").await;
+        query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&other.file.writer()).await.unwrap();
+        let path = |folder: &tempfile::TempDir| folder.path().join("inbox.db");
+        std::fs::copy(path(&backup), backup.path().join("copy.db")).unwrap();
+        std::fs::rename(backup.path().join("copy.db"), path(&folder)).unwrap();
+        assert_eq!(sqlite.stats().await.unwrap_err().kind(), InboxErrorKind::Unreachable);
+        sqlite.show("b").await.unwrap().unwrap();
+        assert_eq!(sqlite.stats().await.unwrap().due, 1);
+    }
+
+    /// Its new connection would apply the old `-wal` to it.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn who_waits_to_write_opens_no_file_that_was_put_there_meanwhile() {
+        let (folder, backup, fake) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Fake::new());
+        let (sqlite, other) = (at(&folder, &fake).await, at(&backup, &fake).await);
+        insert(&sqlite, "a").await;
+        insert(&other, "b").await;
+        query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&other.file.writer()).await.unwrap();
+        let path = |folder: &tempfile::TempDir| folder.path().join("inbox.db");
+        std::fs::copy(path(&backup), backup.path().join("copy.db")).unwrap();
+        let writing = sqlite.file.begin().await.unwrap();
+        let mut waits = std::pin::pin!(sqlite.file.begin());
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        std::fs::rename(backup.path().join("copy.db"), path(&folder)).unwrap();
+        drop(writing);
+        let Err(error) = waits.await else { panic!("it has begun") };
+        assert_eq!(error.kind(), InboxErrorKind::Unreachable, "{error}");
+        assert_eq!(insert(&sqlite, "a").await, Acceptance::New);
+        assert_eq!(insert(&sqlite, "b").await, Acceptance::Duplicate);
+    }
+
+    #[tokio::test]
+    async fn readers_that_are_all_in_use_are_said_to_be_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        let _readers = [sqlite.file.reader().await.unwrap(), sqlite.file.reader().await.unwrap()];
+        let error = sqlite.stats().await.unwrap_err();
+        assert_eq!(error.kind(), InboxErrorKind::Busy);
+        assert!(error.to_string().contains("read"), "{error}");
+    }
+
     /// More than fit into one step.
     #[tokio::test]
     async fn all_that_a_dead_worker_held_is_rescued_at_once() {
@@ -1154,7 +1208,14 @@ mod tests {
     async fn one_damaged_event_stops_no_step() {
         let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
         let sqlite = at(&folder, &fake).await;
-        let damaged = ["{", "7", r#"{"number7.errors":"x"}"#, r#"{"number7.errors":{}}"#, "[[["];
+        let damaged = [
+            "{",
+            "7",
+            "[[[",
+            r#"{"number7.errors":"abc"}"#,
+            r#"{"number7.errors":7}"#,
+            r#"{"number7.errors":{},"number7.uncounted":"x"}"#,
+        ];
         for key in damaged {
             insert(&sqlite, key).await;
         }
@@ -1164,9 +1225,9 @@ mod tests {
         query(damage).execute(&file).await.unwrap();
         for round in 0..2 {
             sqlite.keep_alive(WORKER).await.unwrap();
-            assert_eq!(turn(&sqlite, WORKER, LEASE, &[], 9).await.claimed.len(), 6, "{round}");
+            assert_eq!(turn(&sqlite, WORKER, LEASE, &[], 9).await.claimed.len(), 7, "{round}");
             fake.pass(21);
-            assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), 6, "{round}");
+            assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), 7, "{round}");
             query(damage).execute(&file).await.unwrap();
         }
         sqlite.keep_alive(WORKER).await.unwrap();
@@ -1176,13 +1237,19 @@ mod tests {
             End { history, ..end(claim, Outcome::Dead { error: "an error".into() }) }
         };
         let ends: Vec<_> = claimed.into_iter().map(failed).collect();
-        assert_eq!(turn(&sqlite, WORKER, LEASE, &ends, 0).await.ended.len(), 6);
+        assert_eq!(turn(&sqlite, WORKER, LEASE, &ends, 0).await.ended.len(), 7);
         query(damage).execute(&file).await.unwrap();
-        assert_eq!(sqlite.list(State::Dead, None, 9).await.unwrap().0.len(), 6);
-        assert!(sqlite.discard("{").await.unwrap());
+        assert_eq!(sqlite.list(State::Dead, None, 9).await.unwrap().0.len(), 7);
+        for key in damaged {
+            sqlite.show(key).await.unwrap().unwrap();
+        }
         let keys = damaged.map(str::to_owned);
-        assert_eq!(sqlite.requeue(&keys).await.unwrap(), 4);
-        assert_eq!(sqlite.stats().await.unwrap().due, 4);
+        assert_eq!(sqlite.requeue(&keys).await.unwrap(), keys.len() as u64);
+        query(damage).execute(&file).await.unwrap();
+        query("UPDATE Jobs SET status = 'Killed'").execute(&file).await.unwrap();
+        for key in damaged {
+            assert!(sqlite.discard(key).await.unwrap(), "{key}");
+        }
     }
 
     /// What is committed into a file that nobody finds again is not confirmed.

@@ -84,13 +84,18 @@ impl Clock {
 
     /// What the last process noted in the file.
     pub(super) fn learn(&self, latest: i64, believed: i64) {
+        self.goes_on_from(latest);
+        let mut state = self.lock();
+        state.believed.time = duration(believed);
+        state.is_believed((self.clocks)());
+    }
+
+    /// What was noted last in a file that is opened.
+    pub(super) fn goes_on_from(&self, latest: i64) {
         if duration(latest) > self.now() {
             // It went on for a while after that.
             self.heard_of(latest.saturating_add(seconds(NOTED_EVERY)));
         }
-        let mut state = self.lock();
-        state.believed.time = duration(believed);
-        state.is_believed((self.clocks)());
     }
 
     /// What another process noted in the file.
