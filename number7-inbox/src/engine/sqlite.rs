@@ -1114,13 +1114,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readers_that_are_all_in_use_are_said_to_be_busy() {
+    async fn readers_that_are_all_in_use_are_said_to_be() {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
         let _readers = [sqlite.file.reader().await.unwrap(), sqlite.file.reader().await.unwrap()];
         let error = sqlite.stats().await.unwrap_err();
-        assert_eq!(error.kind(), InboxErrorKind::Busy);
-        assert!(error.to_string().contains("read"), "{error}");
+        assert_eq!(error.kind(), InboxErrorKind::TooSlow);
+        assert!(error.to_string().contains("connections that read"), "{error}");
     }
 
     /// More than fit into one step.

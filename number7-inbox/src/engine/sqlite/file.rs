@@ -136,7 +136,7 @@ impl File {
         let opened = self.current().await?;
         opened.check()?;
         let mut reader = opened.readers.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => busy("all its connections that read are in use"),
+            sqlx::Error::PoolTimedOut => readers_in_use(),
             error => error.into(),
         })?;
         // Whoever asked may have gone. A statement that goes on would keep the -wal from being cut back.
@@ -340,15 +340,12 @@ impl Opened {
 
     /// Copies what is only in the `-wal` into the database.
     async fn complete(&self) -> Result<(), InboxError> {
-        let mut reader = self
-            .idle_reader()
-            .await
-            .ok_or_else(|| busy("all its connections that read are in use"))?;
+        let mut reader = self.idle_reader().await.ok_or_else(readers_in_use)?;
         let copied = query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *reader);
         let (is_busy, all, copied): (bool, i64, i64) = copied.await?;
         // All may be copied while somebody still reads it.
         if is_busy && (all < 0 || copied < all) {
-            return Err(busy("it is still read by others"));
+            return Err(busy("others still use the -wal that has gone"));
         }
         Ok(())
     }
@@ -450,6 +447,10 @@ async fn make_tables(connection: &mut SqliteConnection) -> Result<(), InboxError
 
 fn busy(text: &'static str) -> InboxError {
     InboxError::new(InboxErrorKind::Busy, text)
+}
+
+fn readers_in_use() -> InboxError {
+    InboxError::new(InboxErrorKind::TooSlow, "all its connections that read are in use")
 }
 
 fn is_in_memory(path: &Path) -> bool {
