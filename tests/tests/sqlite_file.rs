@@ -261,6 +261,21 @@ async fn a_file_that_is_deleted_is_made_again() {
     assert_eq!(delete_all.await.len(), 20);
 }
 
+/// Somebody reads the deleted database, and so keeps it from being completed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_a_deleted_file_holds_up_nobody() {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let mut reader = store.sqlite_connection().await;
+    reader.execute("BEGIN; SELECT count(*) FROM Jobs").await.unwrap();
+    accept(&inbox, "job.completed", "job_2").await;
+    fs::remove_file(path(&store, "")).unwrap();
+    assert_eq!(accepted_at_last(&inbox, "job_3").await, Acceptance::New);
+    drop(inbox);
+    assert_eq!(keys(&store).await, ["job.completed:job_3"]);
+}
+
 /// By a backup, beside the `-wal` of what was there before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_replaced_is_the_one_that_is_used() {
@@ -442,6 +457,67 @@ fn the_log_says_once_that_the_file_was_replaced() {
         assert!(begun.elapsed() < PATIENCE);
     }
     assert_eq!(lines("ERROR"), 1);
+}
+
+/// Another process opens the database before the receiver looks, so the two cannot be brought together.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_says_what_is_lost_with_a_wal() {
+    let (store, folder) = (Store::sqlite(), tempfile::tempdir().unwrap());
+    let setup =
+        Setup::new(env!("CARGO_BIN_EXE_inbox-receiver"), &store, FRAMEWORKS[0], folder.path());
+    let log = folder.path().join("log");
+    let to_log = format!(r#"exec "$0" "$@" 2>{}"#, log.display());
+    let receiver = block_in_place(|| setup.start_under(&["sh", "-c", &to_log], "never"));
+    let deliver =
+        |job| block_in_place(|| receiver.deliver(&body("job.completed", job)).unwrap()) == 200;
+    let signal = |name: &str| {
+        let pid = receiver.id().to_string();
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    assert!(deliver("job_1"));
+    store.settled(PATIENCE).await;
+    signal("-STOP");
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(path(&store, suffix)).unwrap();
+    }
+    let mut other = store.sqlite_connection().await;
+    other.execute("PRAGMA user_version = 7").await.unwrap();
+    signal("-CONT");
+    let begun = Instant::now();
+    while !deliver("job_2") {
+        assert!(begun.elapsed() < BACK_IN, "it is not accepted");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.contains("deleted -wal are lost"), "{log}");
+}
+
+/// The statements are those of the page for operators.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_that_is_far_ahead_can_be_reset() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, reset) = page.split_once("```sql\n").unwrap();
+    let (reset, _) = reset.split_once("```").unwrap();
+    let (store, handled) = (Store::sqlite(), Handled::default());
+    store.open().await;
+    let mut connection = store.sqlite_connection().await;
+    let ahead = "INSERT INTO number7_clock VALUES (1, unixepoch() + 31536000, unixepoch())
+        ON CONFLICT (id) DO UPDATE SET latest = excluded.latest";
+    connection.execute(ahead).await.unwrap();
+    accept(&store.open().await, "job.completed", "job_1").await;
+    let is_ahead = "SELECT min(run_at) > unixepoch() + 31000000 FROM Jobs";
+    assert!(connection.fetch_one(is_ahead).await.unwrap().get::<bool, _>(0));
+    connection.execute(sqlx::AssertSqlSafe(reset.to_owned())).await.unwrap();
+    let inbox = store.open().await;
+    let worker = Running::start(handled.worker(&inbox));
+    store.settled(PATIENCE).await;
+    worker.stop().await;
+    assert_eq!(handled.events(), 1);
+    let is_over = "SELECT latest <= unixepoch() AND (SELECT max(done_at) <= unixepoch() FROM Jobs)
+        FROM number7_clock";
+    assert!(connection.fetch_one(is_over).await.unwrap().get::<bool, _>(0));
 }
 
 /// An inbox that is dropped leaves nothing behind: its thread and its connections end.

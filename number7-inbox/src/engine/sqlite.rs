@@ -22,7 +22,7 @@ use tracing::instrument::WithSubscriber;
 use ulid::Ulid;
 
 use self::{
-    clock::Clock,
+    clock::{Clock, NOTED_EVERY},
     file::{File, Writing},
     group::{Group, Leader, Waiting},
 };
@@ -124,7 +124,7 @@ const FINISH: &str = "
             iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"', ends.errors,
             '$.\"number7.uncounted\"', ends.uncounted)),
         lock_by = NULL, lock_at = NULL, run_at = ends.due,
-        done_at = iif(ends.status = 'Pending', NULL, ?3)
+        done_at = iif(ends.status = 'Pending', NULL, ?4)
     FROM (SELECT value ->> 0 AS id, value ->> 1 AS number, value ->> 2 AS status,
             value ->> 3 AS attempts, value ->> 4 AS uncounted, value ->> 5 AS result,
             value ->> 6 AS due, value ->> 7 AS errors
@@ -270,7 +270,7 @@ const REQUEUE: &str = concat!(
 );
 
 const DISCARD: &str = concat!(
-    "UPDATE Jobs SET status = 'Done', done_at = ?4, ",
+    "UPDATE Jobs SET status = 'Done', done_at = ?5, ",
     noted!("?4", "0", "?3"),
     " WHERE job_type = ?1 AND idempotency_key = ?2 AND status = 'Killed'"
 );
@@ -401,6 +401,7 @@ impl Sqlite {
         let mut turned = Turned::default();
         if let Some(ends) = ends {
             let finish = query_scalar(FINISH).bind(ends).bind(&worker).bind(writing.now);
+            let finish = finish.bind(self.file.clock.done_at());
             turned.ended = finish.fetch_all(&mut **writing).await?;
         }
         if most == 0 {
@@ -455,6 +456,7 @@ impl Sqlite {
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
             let change = query(sql).bind(&*this.queue).bind(keys).bind(note).bind(writing.now);
+            let change = change.bind(this.file.clock.done_at());
             let changed = change.execute(&mut *writing).await?.rows_affected();
             writing.commit().await?;
             Ok(changed)
@@ -607,12 +609,23 @@ impl Engine for Sqlite {
 
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
         self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            let reap = query(REAP).bind(suspect_after).bind(&*this.queue).bind(WORKER_PREFIX);
-            let reap = reap.bind(whole_seconds(lease)).bind(LOST).bind(writing.now);
-            let reaped = reap.bind(MOST_AT_ONCE).execute(&mut *writing).await?.rows_affected();
-            writing.commit().await?;
-            Ok(reaped)
+            let mut reaped = 0;
+            loop {
+                let mut writing = this.file.begin().await?;
+                // All who live have heard of the time by then, and have renewed their leases.
+                if !this.file.clock.is_even_for(lease.saturating_add(NOTED_EVERY)) {
+                    writing.commit().await?;
+                    return Ok(reaped);
+                }
+                let reap = query(REAP).bind(suspect_after).bind(&*this.queue).bind(WORKER_PREFIX);
+                let reap = reap.bind(whole_seconds(lease)).bind(LOST).bind(writing.now);
+                let step = reap.bind(MOST_AT_ONCE).execute(&mut *writing).await?.rows_affected();
+                writing.commit().await?;
+                reaped += step;
+                if step < u64::from(MOST_AT_ONCE) {
+                    return Ok(reaped);
+                }
+            }
         })
     }
 
@@ -1019,6 +1032,126 @@ mod tests {
         assert_eq!(worker(&started, "number7-c", 9).await.len(), 4);
     }
 
+    /// The time of the file leaps, and what the live have written just before that seems old.
+    #[tokio::test]
+    async fn a_clock_that_leaps_takes_nothing_from_a_live_worker() {
+        const EIGHT_DAYS: i64 = 8 * 24 * 3_600;
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let (a, b) = (at(&folder, &fake).await, at(&folder, &fake).await);
+        for key in ["a", "b", "dead"] {
+            insert(&a, key).await;
+        }
+        let live = [(&a, "number7-a"), (&b, "number7-b")];
+        for (sqlite, name) in [live[0], live[1], (&a, "number7-dead")] {
+            sqlite.keep_alive(name).await.unwrap();
+            assert_eq!(turn(sqlite, name, LEASE, &[], 1).await.claimed.len(), 1);
+        }
+        // The clock of a third one is ahead for a moment, and then the first two hear of it.
+        let ahead = Fake::new();
+        ahead.set(EIGHT_DAYS);
+        at(&folder, &ahead).await.keep_alive("number7-c").await.unwrap();
+        let goes_on = async |seconds: u64| {
+            let mut reaped = 0;
+            for second in 0..seconds {
+                fake.pass(1);
+                if second % 5 == 4 {
+                    for (sqlite, name) in live {
+                        reaped += sqlite.reap(LEASE, 9).await.unwrap();
+                        assert_eq!(sqlite.keep_alive(name).await.unwrap().len(), 1, "{name}");
+                    }
+                }
+            }
+            reaped
+        };
+        assert_eq!(goes_on(60).await, 1, "that of the dead one");
+        // The clock of all is set on by an hour.
+        fake.set(EIGHT_DAYS + 3_600);
+        assert_eq!(goes_on(60).await, 0);
+    }
+
+    /// What is in it was written by that clock.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_is_restored_brings_its_time() {
+        let (folder, backup, fake) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        insert(&sqlite, "a").await;
+        let ahead = Fake::new();
+        ahead.set(3_600);
+        let other = at(&backup, &ahead).await;
+        insert(&other, "b").await;
+        query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&other.file.writer()).await.unwrap();
+        let path = |folder: &tempfile::TempDir| folder.path().join("inbox.db");
+        std::fs::copy(path(&backup), backup.path().join("copy.db")).unwrap();
+        std::fs::rename(backup.path().join("copy.db"), path(&folder)).unwrap();
+        assert_eq!(sqlite.stats().await.unwrap_err().kind(), InboxErrorKind::Unreachable);
+        sqlite.show("b").await.unwrap().unwrap();
+        assert_eq!(sqlite.stats().await.unwrap().due, 1);
+    }
+
+    /// Its new connection would apply the old `-wal` to it.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn who_waits_to_write_opens_no_file_that_was_put_there_meanwhile() {
+        let (folder, backup, fake) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Fake::new());
+        let (sqlite, other) = (at(&folder, &fake).await, at(&backup, &fake).await);
+        insert(&sqlite, "a").await;
+        insert(&other, "b").await;
+        query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&other.file.writer()).await.unwrap();
+        let path = |folder: &tempfile::TempDir| folder.path().join("inbox.db");
+        std::fs::copy(path(&backup), backup.path().join("copy.db")).unwrap();
+        let writing = sqlite.file.begin().await.unwrap();
+        let mut waits = std::pin::pin!(sqlite.file.begin());
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        std::fs::rename(backup.path().join("copy.db"), path(&folder)).unwrap();
+        drop(writing);
+        let Err(error) = waits.await else { panic!("it has begun") };
+        assert_eq!(error.kind(), InboxErrorKind::Unreachable, "{error}");
+        assert_eq!(insert(&sqlite, "a").await, Acceptance::New);
+        assert_eq!(insert(&sqlite, "b").await, Acceptance::Duplicate);
+    }
+
+    #[tokio::test]
+    async fn readers_that_are_all_in_use_are_said_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
+        let _readers = [sqlite.file.reader().await.unwrap(), sqlite.file.reader().await.unwrap()];
+        let error = sqlite.stats().await.unwrap_err();
+        assert_eq!(error.kind(), InboxErrorKind::TooSlow);
+        assert!(error.to_string().contains("connections that read"), "{error}");
+    }
+
+    /// More than fit into one step.
+    #[tokio::test]
+    async fn all_that_a_dead_worker_held_is_rescued_at_once() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        let events =
+            (0..=MOST_AT_ONCE).map(async |number| insert(&sqlite, &number.to_string()).await);
+        let events = futures_util::future::join_all(events).await.len();
+        sqlite.keep_alive(WORKER).await.unwrap();
+        assert_eq!(turn(&sqlite, WORKER, LEASE, &[], events).await.claimed.len(), events);
+        fake.pass(21);
+        assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), events as u64);
+    }
+
+    /// A health check may come every second, and it commits nothing.
+    #[tokio::test]
+    async fn the_file_knows_the_time_however_often_somebody_pings() {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        let sqlite = at(&folder, &fake).await;
+        for _ in 0..100 {
+            fake.pass(1);
+            sqlite.ping().await.unwrap();
+            sqlite.keep_alive(WORKER).await.unwrap();
+        }
+        let latest = query_scalar("SELECT latest FROM number7_clock");
+        let latest: i64 = latest.fetch_one(&sqlite.file.writer()).await.unwrap();
+        assert!(fake.system() - latest < 10, "{}", fake.system() - latest);
+    }
+
     #[tokio::test]
     async fn a_start_by_a_clock_that_is_ahead_forgets_nothing_and_leaves_nothing_for_later() {
         const EIGHT_DAYS: i64 = 8 * 24 * 3_600;
@@ -1075,7 +1208,14 @@ mod tests {
     async fn one_damaged_event_stops_no_step() {
         let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
         let sqlite = at(&folder, &fake).await;
-        let damaged = ["{", "7", r#"{"number7.errors":"x"}"#, r#"{"number7.errors":{}}"#, "[[["];
+        let damaged = [
+            "{",
+            "7",
+            "[[[",
+            r#"{"number7.errors":"abc"}"#,
+            r#"{"number7.errors":7}"#,
+            r#"{"number7.errors":{},"number7.uncounted":"x"}"#,
+        ];
         for key in damaged {
             insert(&sqlite, key).await;
         }
@@ -1085,9 +1225,9 @@ mod tests {
         query(damage).execute(&file).await.unwrap();
         for round in 0..2 {
             sqlite.keep_alive(WORKER).await.unwrap();
-            assert_eq!(turn(&sqlite, WORKER, LEASE, &[], 9).await.claimed.len(), 6, "{round}");
+            assert_eq!(turn(&sqlite, WORKER, LEASE, &[], 9).await.claimed.len(), 7, "{round}");
             fake.pass(21);
-            assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), 6, "{round}");
+            assert_eq!(sqlite.reap(LEASE, 9).await.unwrap(), 7, "{round}");
             query(damage).execute(&file).await.unwrap();
         }
         sqlite.keep_alive(WORKER).await.unwrap();
@@ -1097,13 +1237,19 @@ mod tests {
             End { history, ..end(claim, Outcome::Dead { error: "an error".into() }) }
         };
         let ends: Vec<_> = claimed.into_iter().map(failed).collect();
-        assert_eq!(turn(&sqlite, WORKER, LEASE, &ends, 0).await.ended.len(), 6);
+        assert_eq!(turn(&sqlite, WORKER, LEASE, &ends, 0).await.ended.len(), 7);
         query(damage).execute(&file).await.unwrap();
-        assert_eq!(sqlite.list(State::Dead, None, 9).await.unwrap().0.len(), 6);
-        assert!(sqlite.discard("{").await.unwrap());
+        assert_eq!(sqlite.list(State::Dead, None, 9).await.unwrap().0.len(), 7);
+        for key in damaged {
+            sqlite.show(key).await.unwrap().unwrap();
+        }
         let keys = damaged.map(str::to_owned);
-        assert_eq!(sqlite.requeue(&keys).await.unwrap(), 4);
-        assert_eq!(sqlite.stats().await.unwrap().due, 4);
+        assert_eq!(sqlite.requeue(&keys).await.unwrap(), keys.len() as u64);
+        query(damage).execute(&file).await.unwrap();
+        query("UPDATE Jobs SET status = 'Killed'").execute(&file).await.unwrap();
+        for key in damaged {
+            assert!(sqlite.discard(key).await.unwrap(), "{key}");
+        }
     }
 
     /// What is committed into a file that nobody finds again is not confirmed.

@@ -20,11 +20,11 @@ const LEAP: Duration = Duration::from_secs(3_600);
 /// How much a steady clock may deviate within that time.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// More than this is logged when the clock was set back.
+/// More than this is logged when the clock was set back, and is a leap when the time goes on.
 const SET_BACK: Duration = Duration::from_secs(5);
 
 /// How often the file is told the time.
-const NOTED_EVERY: Duration = Duration::from_secs(10);
+pub(super) const NOTED_EVERY: Duration = Duration::from_secs(10);
 
 /// Since the epoch, by the clock of the system; and since some moment, by one that nobody can set.
 pub(super) type Clocks = dyn Fn() -> (Duration, Duration) + Send + Sync;
@@ -43,6 +43,8 @@ struct Reading {
 
 struct State {
     latest: Reading,
+    /// When it last went on by more than had passed.
+    leapt_at: Option<Duration>,
     is_behind: bool,
     /// The last time that was not in doubt.
     believed: Reading,
@@ -69,28 +71,40 @@ impl Clock {
     pub(super) fn new(clocks: impl Fn() -> (Duration, Duration) + Send + Sync + 'static) -> Self {
         let (time, at) = clocks();
         let now = Reading { time, at };
-        let state =
-            State { latest: now, is_behind: false, believed: now, doubt: None, noted_at: None };
+        let state = State {
+            latest: now,
+            leapt_at: None,
+            is_behind: false,
+            believed: now,
+            doubt: None,
+            noted_at: None,
+        };
         Self { clocks: Box::new(clocks), state: Mutex::new(state) }
     }
 
     /// What the last process noted in the file.
     pub(super) fn learn(&self, latest: i64, believed: i64) {
+        self.goes_on_from(latest);
+        let mut state = self.lock();
+        state.believed.time = duration(believed);
+        state.is_believed((self.clocks)());
+    }
+
+    /// What was noted last in a file that is opened.
+    pub(super) fn goes_on_from(&self, latest: i64) {
         if duration(latest) > self.now() {
             // It went on for a while after that.
             self.heard_of(latest.saturating_add(seconds(NOTED_EVERY)));
         }
-        let mut state = self.lock();
-        state.believed.time = duration(believed);
-        state.is_believed((self.clocks)());
     }
 
     /// What another process noted in the file.
     pub(super) fn heard_of(&self, latest: i64) {
         let latest = duration(latest);
         let mut state = self.lock();
-        if state.now((self.clocks)()) < latest {
-            state.latest.time = latest;
+        let clocks = (self.clocks)();
+        if state.now(clocks) < latest {
+            state.goes_on(Reading { time: latest, at: clocks.1 });
         }
     }
 
@@ -104,13 +118,32 @@ impl Clock {
         seconds(self.now())
     }
 
+    /// Whether the time has not leapt for so long. Otherwise what others wrote just before that seems old.
+    pub(super) fn is_even_for(&self, long: Duration) -> bool {
+        let clocks = (self.clocks)();
+        let mut state = self.lock();
+        state.now(clocks);
+        state.leapt_at.is_none_or(|at| clocks.1.saturating_sub(at) > long)
+    }
+
+    /// When something was done, for how long it is kept: in seconds, by the clock of the system, where that is
+    /// to be believed.
+    pub(super) fn done_at(&self) -> i64 {
+        let (system, at) = (self.clocks)();
+        let mut state = self.lock();
+        let now = state.now((system, at));
+        state.is_believed((system, at));
+        let expected = state.believed.time + at.saturating_sub(state.believed.at);
+        seconds(expected.max(system).min(now))
+    }
+
     /// By what time old events may be forgotten. `None` while the clock is in doubt.
     pub(super) fn believed(&self) -> Option<i64> {
         let clocks = (self.clocks)();
         self.lock().is_believed(clocks).then(|| seconds(clocks.0))
     }
 
-    /// What the file is to be told, if it is time for that.
+    /// What the file is to be told, if it is time for that. Is due again until it was [`noted`](Self::noted).
     pub(super) fn note(&self) -> Option<Note> {
         let clocks = (self.clocks)();
         let mut state = self.lock();
@@ -120,9 +153,13 @@ impl Clock {
         if is_noted && !state.is_behind {
             return None;
         }
-        state.noted_at = Some(clocks.1);
         let believed = state.is_believed(clocks).then(|| seconds(clocks.0));
         Some(Note { latest: seconds(latest), believed })
+    }
+
+    /// The file has what it was to be told: the transaction was committed.
+    pub(super) fn noted(&self) {
+        self.lock().noted_at = Some((self.clocks)().1);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,7 +171,7 @@ impl State {
     fn now(&mut self, (system, at): (Duration, Duration)) -> Duration {
         let passed = at.saturating_sub(self.latest.at);
         let time = system.max(self.latest.time + passed / 2);
-        self.latest = Reading { time, at };
+        self.goes_on(Reading { time, at });
         let behind = time - system;
         if behind > SET_BACK && !self.is_behind {
             tracing::warn!(
@@ -145,6 +182,14 @@ impl State {
         }
         self.is_behind = behind > if self.is_behind { Duration::ZERO } else { SET_BACK };
         time
+    }
+
+    fn goes_on(&mut self, latest: Reading) {
+        let passed = latest.at.saturating_sub(self.latest.at);
+        if latest.time > self.latest.time + passed + SET_BACK {
+            self.leapt_at = Some(latest.at);
+        }
+        self.latest = latest;
     }
 
     fn is_believed(&mut self, (time, at): (Duration, Duration)) -> bool {
@@ -303,15 +348,51 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_done_is_kept_as_long_as_ever_whatever_the_clock_did() {
+        let fake = Fake::new();
+        let (clock, begun) = (fake.clock(), fake.system());
+        // Set back by mistake.
+        fake.set(-8 * DAY as i64);
+        fake.pass(10);
+        assert_eq!(clock.done_at(), begun + 5, "it is never later than what is written beside it");
+        fake.set(8 * DAY as i64);
+        // A year ahead for a moment. It was written into the file, so time goes on from there.
+        fake.set(365 * DAY as i64);
+        clock.now();
+        fake.set(-365 * DAY as i64);
+        assert!(clock.seconds() >= fake.system() + 365 * DAY as i64);
+        assert_eq!(clock.done_at(), fake.system());
+        // Ahead for hours, so that it is believed, and then for an hour too.
+        fake.set(365 * DAY as i64);
+        assert_eq!(clock.believed(), None);
+        fake.pass(HOUR);
+        assert_eq!(clock.done_at(), fake.system());
+        fake.set(-365 * DAY as i64);
+        assert!(clock.done_at() > fake.system());
+        fake.pass(HOUR);
+        assert_eq!(clock.done_at(), fake.system());
+        // Not in use for a week.
+        let clock = fake.clock();
+        clock.learn(fake.system() - 7 * DAY as i64, fake.system() - 7 * DAY as i64);
+        assert_eq!((clock.believed(), clock.done_at()), (None, fake.system()));
+    }
+
+    #[test]
     fn the_file_is_told_now_and_then_and_always_while_the_clock_is_behind() {
         let fake = Fake::new();
         let clock = fake.clock();
-        assert!(clock.note().is_some() && clock.note().is_none());
+        assert!(clock.note().is_some() && clock.note().is_some(), "it was not committed");
+        clock.noted();
+        assert!(clock.note().is_none());
         fake.pass(9);
         assert!(clock.note().is_none());
         fake.pass(1);
-        assert!(clock.note().is_some() && clock.note().is_none());
+        assert!(clock.note().is_some());
+        clock.noted();
+        assert!(clock.note().is_none());
         fake.set(-6);
-        assert!(clock.note().is_some() && clock.note().is_some());
+        assert!(clock.note().is_some());
+        clock.noted();
+        assert!(clock.note().is_some());
     }
 }

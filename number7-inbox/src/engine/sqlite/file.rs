@@ -18,7 +18,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use tokio::time::sleep;
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{sleep, timeout},
+};
 
 use super::{
     clock::{Clock, Note},
@@ -68,7 +71,7 @@ const NOTE: &str = "
 pub(super) struct File {
     options: SqliteConnectOptions,
     pub(super) driver: Driver,
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<Clock>,
     opened: Mutex<Arc<Opened>>,
     /// Held by whoever opens the file again.
     reopens: tokio::sync::Mutex<()>,
@@ -79,11 +82,11 @@ struct Opened {
     /// SQLite has one writer at a time, so one connection writes, and whoever wants to waits for that, in
     /// order.
     writer: SqlitePool,
+    /// Held by whoever has that connection, or opens it.
+    writing: Arc<tokio::sync::Mutex<()>>,
     readers: SqlitePool,
     turnstile: Turnstile,
     place: Place,
-    /// What the file knew of its clock.
-    noted: Option<(i64, i64)>,
     is_replaced: AtomicBool,
 }
 
@@ -120,19 +123,22 @@ impl File {
             let options = opens.clone();
             async move { Opened::instead_of(None, &options).await }
         });
-        let opened = driver.run(opened).await?;
-        if let Some((latest, believed)) = opened.noted {
+        let (opened, noted) = driver.run(opened).await?;
+        if let Some((latest, believed)) = noted {
             clock.learn(latest, believed);
         }
         let (opened, reopens) = (Mutex::new(Arc::new(opened)), tokio::sync::Mutex::default());
-        Ok(Self { options, driver, clock, opened, reopens })
+        Ok(Self { options, driver, clock: Arc::new(clock), opened, reopens })
     }
 
     /// A connection that reads, for as long as an operation may take.
     pub(super) async fn reader(&self) -> Result<PoolConnection<Db>, InboxError> {
         let opened = self.current().await?;
         opened.check()?;
-        let mut reader = opened.readers.acquire().await?;
+        let mut reader = opened.readers.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => readers_in_use(),
+            error => error.into(),
+        })?;
         // Whoever asked may have gone. A statement that goes on would keep the -wal from being cut back.
         let until = Instant::now() + STORE_TIMEOUT;
         let is_in_time = move || Instant::now() < until;
@@ -143,16 +149,27 @@ impl File {
     /// Begins a transaction that writes.
     pub(super) async fn begin(&self) -> Result<Writing, InboxError> {
         let opened = self.current().await?;
+        let others = || busy("others of this process wait for it as well");
+        let writing = timeout(CONNECT_TIMEOUT, Arc::clone(&opened.writing).lock_owned());
+        let writing = writing.await.map_err(|_| others())?;
+        // Only now: the connection may be opened again by this, and would take the old `-wal` for that of a new
+        // file.
         opened.check()?;
         // Who has the connection waits for the lock.
         let connection = opened.writer.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => {
-                InboxError::new(InboxErrorKind::Busy, "others of this process wait for it as well")
-            }
+            sqlx::Error::PoolTimedOut => others(),
             error => error.into(),
         })?;
         let turn = opened.turnstile.turn().await;
-        let mut writing = Writing { connection, has_ended: false, opened, now: 0, _turn: turn };
+        let mut writing = Writing {
+            connection,
+            has_ended: false,
+            opened,
+            now: 0,
+            notes: None,
+            _turn: turn,
+            _writing: writing,
+        };
         query("BEGIN IMMEDIATE").execute(&mut *writing).await?;
         // Again: who waits for a lock may have waited for long.
         writing.opened.check()?;
@@ -160,6 +177,7 @@ impl File {
             let note = query_as(NOTE).bind(latest).bind(believed);
             let (latest,): (i64,) = note.fetch_one(&mut *writing).await?;
             self.clock.heard_of(latest);
+            writing.notes = Some(Arc::clone(&self.clock));
         }
         writing.now = self.clock.seconds();
         Ok(writing)
@@ -181,7 +199,10 @@ impl File {
         if !replaced.is_replaced() {
             return Ok(replaced);
         }
-        let opened = Opened::instead_of(Some(&replaced), &self.options).await?;
+        let (opened, noted) = Opened::instead_of(Some(&replaced), &self.options).await?;
+        if let Some((latest, _)) = noted {
+            self.clock.goes_on_from(latest);
+        }
         let opened = Arc::new(opened);
         *self.lock() = Arc::clone(&opened);
         tracing::info!(target: "number7", path = %self.path().display(), "the file was opened again");
@@ -207,12 +228,12 @@ impl File {
 }
 
 impl Opened {
-    /// Leaves a file that was replaced, if there is one, and opens the one at the path. Has to be called on the
-    /// driver.
+    /// Leaves a file that was replaced, if there is one, and opens the one at the path. Says what that knew of
+    /// its clock. Has to be called on the driver.
     async fn instead_of(
         replaced: Option<&Self>,
         options: &SqliteConnectOptions,
-    ) -> Result<Self, InboxError> {
+    ) -> Result<(Self, Option<(i64, i64)>), InboxError> {
         let path = options.get_filename();
         let at = |error: InboxError| error.at(path);
         // One process after the other, because each has to know what those before it have done.
@@ -227,8 +248,7 @@ impl Opened {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(CONNECT_TIMEOUT)
-                // A connection to a file cannot break, so there is nothing to test. One that failed is not
-                // given back.
+                // A connection to a file cannot break, so there is nothing to test.
                 .test_before_acquire(false)
                 // While one is open, SQLite does not delete the files beside the database.
                 .idle_timeout(None)
@@ -256,7 +276,8 @@ impl Opened {
         // It has kept the files in their place until now.
         _ = connection.close().await;
         drop(turn);
-        Ok(Self { writer, readers, turnstile, place, noted, is_replaced: AtomicBool::new(false) })
+        let (writing, is_replaced) = (Arc::default(), AtomicBool::new(false));
+        Ok((Self { writer, writing, readers, turnstile, place, is_replaced }, noted))
     }
 
     /// Fails if this is not what is at the path. The log has one line of it.
@@ -271,7 +292,7 @@ impl Opened {
             tracing::error!(
                 target: "number7", path = %path.get_filename().display(),
                 "{what} was deleted or replaced while it was open: what is at the path now is opened; what was \
-                only in a deleted database is lost"
+                only in a deleted database is lost. If this process has connections of its own to it, restart it"
             );
         }
         match self.is_replaced() {
@@ -290,17 +311,42 @@ impl Opened {
     /// Closes all connections. What was committed is copied from the `-wal` into the database first. If only
     /// the files beside it were deleted, that is all that there was.
     async fn close(&self) -> Result<(), InboxError> {
-        if self.place.can_be_completed() && !self.readers.is_closed() {
-            let mut reader = self.idle_reader().await.ok_or(InboxErrorKind::Busy)?;
-            let copied = query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *reader);
-            let (is_busy, _, _): (bool, i64, i64) = copied.await?;
-            if is_busy {
-                return Err(InboxErrorKind::Busy.into());
+        if !self.readers.is_closed() {
+            let path = self.writer.connect_options();
+            let path = path.get_filename().display();
+            if self.place.is_another_database() {
+                // Whatever is wrong with the old one does not hold up the new one.
+                if let Err(error) = self.complete().await {
+                    tracing::warn!(
+                        target: "number7", %path,
+                        "the database that was deleted or replaced may lack its last events: {error}"
+                    );
+                }
+            } else if self.place.can_be_completed() {
+                self.complete().await?;
+            } else {
+                tracing::error!(
+                    target: "number7", %path,
+                    "another process made new files beside the database when they had been deleted: events that \
+                    were only in the deleted -wal are lost"
+                );
             }
         }
         self.writer.close().await;
         self.readers.close().await;
         self.place.clear();
+        Ok(())
+    }
+
+    /// Copies what is only in the `-wal` into the database.
+    async fn complete(&self) -> Result<(), InboxError> {
+        let mut reader = self.idle_reader().await.ok_or_else(readers_in_use)?;
+        let copied = query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *reader);
+        let (is_busy, all, copied): (bool, i64, i64) = copied.await?;
+        // All may be copied while somebody still reads it.
+        if is_busy && (all < 0 || copied < all) {
+            return Err(busy("others still use the -wal that has gone"));
+        }
         Ok(())
     }
 
@@ -328,13 +374,21 @@ pub(super) struct Writing {
     opened: Arc<Opened>,
     /// The time of all that is written by it: seconds since the epoch.
     pub(super) now: i64,
+    /// The clock, if the file is told the time by it.
+    notes: Option<Arc<Clock>>,
     _turn: Option<TurnToWrite>,
+    _writing: OwnedMutexGuard<()>,
 }
 
 impl Writing {
     /// Commits. It fails as well if what was committed is not in the file at the path.
-    pub(super) async fn commit(self) -> Result<(), InboxError> {
-        self.end("COMMIT").await
+    pub(super) async fn commit(mut self) -> Result<(), InboxError> {
+        let notes = self.notes.take();
+        self.end("COMMIT").await?;
+        if let Some(clock) = notes {
+            clock.noted();
+        }
+        Ok(())
     }
 
     pub(super) async fn roll_back(self) -> Result<(), InboxError> {
@@ -389,6 +443,14 @@ async fn make_tables(connection: &mut SqliteConnection) -> Result<(), InboxError
         raw_sql(tables).execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+fn busy(text: &'static str) -> InboxError {
+    InboxError::new(InboxErrorKind::Busy, text)
+}
+
+fn readers_in_use() -> InboxError {
+    InboxError::new(InboxErrorKind::TooSlow, "all its connections that read are in use")
 }
 
 fn is_in_memory(path: &Path) -> bool {

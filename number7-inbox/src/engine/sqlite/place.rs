@@ -50,6 +50,11 @@ impl Place {
         self.0.iter().find(|part| part.is_other()).map(|part| part.name)
     }
 
+    /// Whether the database itself is another one, so that nobody finds the old one at the path.
+    pub(super) fn is_another_database(&self) -> bool {
+        self.0.first().is_some_and(Part::is_other)
+    }
+
     /// Whether what is only in the `-wal` can be copied into the database. Not if another process has gone on
     /// with new files beside it, because the two would not see each other's locks. An empty file was made by
     /// somebody who has written nothing.
