@@ -7,6 +7,9 @@
 //! - Nothing is forgotten by a time that nobody has lived through. If the clock has moved by more than an
 //!   hour against the time that has passed, nothing is forgotten until it has gone steadily for an hour.
 //!
+//! It goes on at once if the clock is set forward, in all processes, because each has to take what the others
+//! write for what it is. For a while after that nobody is taken for dead: see [`Clock::is_even_for`].
+//!
 //! The file keeps the latest time, and the last one that was not in doubt, for the next process.
 
 use std::{
