@@ -1,4 +1,5 @@
 use std::{
+    mem,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -102,9 +103,11 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Reading { body, then, log } => {
-                    let verified = ready!(body.poll(cx));
-                    let (request, service) = then.take().expect(POLLED_AFTER_END);
+                StateProj::Reading { mut body, then, log } => {
+                    let verified = ready!(body.as_mut().poll(cx));
+                    let (mut request, service) = then.take().expect(POLLED_AFTER_END);
+                    // What was not read goes back to where a refusal takes it from.
+                    request.set_payload(mem::replace(body.project().payload, Payload::None));
                     match verified {
                         Ok(delivery) => State::serve(request, delivery, &*service),
                         Err(Refusal::Final(rejection)) => State::Refused {
@@ -128,16 +131,22 @@ where
                     State::Refused { request: request.take(), rejection, log: log.take() }
                 }
                 StateProj::Refused { request, rejection, log } => {
-                    let request = request.take().expect(POLLED_AFTER_END);
+                    let mut request = request.take().expect(POLLED_AFTER_END);
                     let rejection = rejection.take().expect(POLLED_AFTER_END);
-                    let error = VerifiedError::noted(rejection, log);
-                    return Poll::Ready(Ok(request.error_response(error).map_into_right_body()));
+                    let unread = Unread(request.take_payload());
+                    let mut response = request.error_response(VerifiedError::noted(rejection, log));
+                    response.response_mut().extensions_mut().insert(unread);
+                    return Poll::Ready(Ok(response.map_into_right_body()));
                 }
             };
             state.set(next);
         }
     }
 }
+
+/// A body that is not read to its end. It has to live until the answer is written: actix-web then closes the
+/// connection. Otherwise it would read a chunked body on and on, or wait for it for ever.
+struct Unread(#[expect(dead_code, reason = "it has to live, and that is all")] Payload);
 
 const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
 

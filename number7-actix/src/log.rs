@@ -62,26 +62,30 @@ fn summary(summary: &RefusalSummary) {
 /// of their kind.
 fn summarize(log: &RefusalLog, wait: Duration) {
     let Ok(runtime) = Handle::try_current() else { return };
-    let unsaid = Unsaid(log.clone());
+    let (log, mut unsaid) = (log.clone(), Unsaid(Some(log.clone())));
     runtime.spawn(async move {
         let (mut now, mut wait) = (now(), Some(wait));
         while let Some(more) = wait {
             sleep(more).await;
             // The clock of the runtime may be a test's.
             now += more;
-            let (due, next) = unsaid.0.summarize(now);
+            let (due, next) = log.summarize(now);
             due.iter().for_each(summary);
             wait = next;
         }
+        drop(unsaid.0.take());
     });
 }
 
 /// Says at the end of the runtime what would have been said later.
-struct Unsaid(RefusalLog);
+struct Unsaid(Option<RefusalLog>);
 
 impl Drop for Unsaid {
     fn drop(&mut self) {
-        self.0.finish().iter().for_each(summary);
+        // After a panic, such as without a timer, the next refusal of a kind has the summary of the last.
+        if let Some(log) = self.0.take().filter(|_| !std::thread::panicking()) {
+            log.finish().iter().for_each(summary);
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::{
 };
 
 use actix_web::rt::{
-    System,
     task::yield_now,
     time::{Sleep, sleep},
 };
 use number7_core::{Diagnosing, Rejection};
 use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
 
 /// How many steps are done before a rest: half a millisecond of work.
 const STEPS: u32 = 32;
@@ -48,11 +48,13 @@ impl Future for Search {
             return Poll::Ready(rejection);
         }
         *this.steps += 1;
-        if this.steps.is_multiple_of(STEPS) && System::is_registered() {
+        if this.steps.is_multiple_of(STEPS) && Handle::try_current().is_ok() {
             this.rest.set(Some(sleep(REST)));
             if let Some(rest) = this.rest.as_pin_mut() {
-                // It is not over yet.
-                _ = rest.poll(cx);
+                // It may be over already, if this thread lost its processor meanwhile. Then nobody else wakes it.
+                if rest.poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
             }
         } else {
             // To be woken when the runtime has looked for I/O. Waking at once would come first, again and

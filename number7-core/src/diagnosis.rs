@@ -26,7 +26,7 @@ pub use self::{
 use crate::{Signature, named_secret::NamedSecret};
 
 /// The largest body whose mismatch is diagnosed: 64 KiB, the default body limit.
-const LARGEST_BODY: usize = 64 * 1024;
+pub(crate) const LARGEST_BODY: usize = 64 * 1024;
 
 /// What a sender without a secret signs with: nothing, the text that its language makes of that, or
 /// the name of the variable that should have it.

@@ -19,7 +19,7 @@ pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Anybody can send requests that are refused before their sender is known. The first of them is logged
 /// in full. Those with the same [`RejectionKind`] and the same [`DiagnosisKind`] in the next
 /// [`REFUSAL_LOG_INTERVAL`] are only counted, and one summary says how many they were. A sender with a
-/// wrong secret has a cause of its own, so a flood of other refusals does not hide it. What an inbox could
+/// wrong secret has a cause of its own, if there is time to look for it. What an inbox could
 /// not store is always logged in full, because each refusal uses up one of the vendor's few tries.
 ///
 /// The [`Verifier`](crate::Verifier::refusal_log) keeps one, and its clones share it. Its memory does not

@@ -264,9 +264,9 @@ impl Verifier {
     /// # Why it is no oracle
     ///
     /// An oracle would tell a sender something about the secret. The sender gets the same bytes
-    /// for every 401, whatever is found. How long a diagnosis takes depends on the body and on how
-    /// many secrets there are, not on what is found: a search that has found something goes on to
-    /// its end, and each comparison takes constant time. Every key that is tried is a known secret,
+    /// for every 401, whatever is found. How long a diagnosis takes depends on the body, and on how many
+    /// secrets there are and in what form they are written (such as hex), not on what is found: a search that
+    /// has found something goes on to its end, and each comparison takes constant time. Every key that is tried is a known secret,
     /// derived from one, or public, so a sender would still have to guess a whole secret.
     #[must_use]
     pub fn diagnose(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
@@ -365,6 +365,9 @@ impl Verifier {
         is_encoded: bool,
     ) -> Refusal {
         let kind = RejectionKind::SignatureMismatch;
+        if chunks.counted() > diagnosis::LARGEST_BODY {
+            return Rejection::because(kind, Undiagnosed::TooLarge.into()).into();
+        }
         if !limit.take() {
             return Rejection::because(kind, Undiagnosed::TooMany.into()).into();
         }

@@ -51,8 +51,10 @@ impl Future for Search {
         if this.steps.is_multiple_of(STEPS) && Handle::try_current().is_ok() {
             this.rest.set(Some(sleep(REST)));
             if let Some(rest) = this.rest.as_pin_mut() {
-                // It is not over yet.
-                _ = rest.poll(cx);
+                // It may be over already, if this thread lost its processor meanwhile. Then nobody else wakes it.
+                if rest.poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
             }
         } else {
             // To be woken when the runtime has looked for I/O. Waking at once would come first, again and

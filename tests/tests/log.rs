@@ -10,7 +10,7 @@ use std::{
 };
 
 use number7_core::{
-    Accept, Acceptance, REFUSAL_LOG_INTERVAL, Record, SIGNATURE_HEADER, Verifier,
+    Accept, Acceptance, REFUSAL_LOG_INTERVAL, Record, RejectionKind, SIGNATURE_HEADER, Verifier,
     probe::{Answer, Probe},
 };
 use number7_tests::{
@@ -44,9 +44,13 @@ fn take_until(log: &File, words: &str) -> String {
 #[track_caller]
 fn assert_one_event_per_refusal(log: &str, probe: &Probe, diagnoses: bool) {
     let name = probe.name();
-    let events: Vec<_> = log.lines().filter(|line| line.contains("number7:")).collect();
+    let is_summary = |line: &&str| line.contains("more requests of this kind");
+    let events: Vec<_> =
+        log.lines().filter(|line| line.contains("number7:") && !is_summary(line)).collect();
     match probe.answer() {
         Answer::Accepted(_) => assert_eq!(events.len(), 0, "{name}: {log}"),
+        // The extractors of a process have one log, in which another one of the table came before.
+        Answer::Refused(RejectionKind::Untypable) if events.is_empty() => {}
         Answer::Refused(kind) => {
             assert_eq!(events.len(), 1, "{name}: {log}");
             assert!(events[0].contains("WARN"), "{name}: {log}");
@@ -125,7 +129,9 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
     let summary =
         "number7: refused 99 more requests of this kind in 60 seconds kind=MissingSignature";
     assert_eq!(summaries.matches(summary).count(), 2, "{summaries}");
-    assert_eq!(summaries.matches("WARN").count(), 2, "{summaries}");
+    let others = summaries.lines().filter(|line| !line.contains("kind=Untypable"));
+    assert_eq!(others.filter(|line| line.contains("WARN")).count(), 2, "{summaries}");
+    assert!(all.contains("kind=Untypable"), "{all}");
 
     // Over sockets, with everything that the frameworks, hyper and tokio say at the finest level.
     let slow = || diagnosing().body_deadline(Duration::from_millis(50));

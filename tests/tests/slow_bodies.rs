@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use number7_core::{DEFAULT_BODY_DEADLINE, DEFAULT_MAX_HELD_BODIES};
+use number7_core::{DEFAULT_BODY_DEADLINE, DEFAULT_MAX_HELD_BODIES, SIGNATURE_HEADER};
 use number7_tests::{COMPLETED, in_process::saw, server::Server, sign, socket::Socket, verifier};
 
 /// Short for the tests, and long enough that no busy machine misses it where it must not.
@@ -53,6 +55,37 @@ fn a_body_that_is_not_wanted_is_not_asked_for() {
         }
         assert_eq!(status, 401, "{}", server.framework);
     }
+}
+
+/// A stranger holds no connection by a chunked body that never ends, and is not read on and on.
+#[test]
+fn a_refused_connection_with_an_unfinished_chunked_body_is_closed() {
+    let unsigned = String::new();
+    let forged = format!("{SIGNATURE_HEADER}: {}\r\n", "0".repeat(64));
+    for server in Server::both(|| verifier().body_deadline(DEADLINE).body_limit(1024)) {
+        for (header, chunk, status) in [
+            (&unsigned, "1\r\nx\r\n", 401),
+            (&forged, "1\r\nx\r\n", 408),
+            (&forged, &*large(), 413),
+        ] {
+            let mut stream = TcpStream::connect(server.addr).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let head = "POST /webhook HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n";
+            stream.write_all(format!("{head}{header}\r\n{chunk}").as_bytes()).unwrap();
+            let mut answer = String::new();
+            // A reset is an end as well.
+            let ended = stream.read_to_string(&mut answer);
+            let is_timeout = ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            assert!(!is_timeout, "{} keeps the connection after {status}", server.framework);
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&expected), "{}: {answer}", server.framework);
+        }
+    }
+}
+
+/// A chunk that is larger than the limit of the test.
+fn large() -> String {
+    format!("800\r\n{}\r\n", "x".repeat(2_048))
 }
 
 #[test]
