@@ -140,10 +140,17 @@ async fn an_outage_is_told_once(log: impl Fn() -> String) {
     const WORKS: [&str; 2] = ["the store works again", "the lease is renewed again"];
     let store = Store::sqlite();
     let inbox = store.open().await;
-    let worker = Running::start(inbox.worker(async |_| Ok::<_, BoxError>(())).lease(MIN_LEASE));
-    until(async || inbox.stats().await.unwrap().workers == 1).await;
+    static ENDS: Notify = Notify::const_new();
+    accept(&inbox, "job.completed", "ends_in_an_outage").await;
+    let worker = inbox.worker(async |_| {
+        ENDS.notified().await;
+        Ok::<_, BoxError>(())
+    });
+    let worker = Running::start(worker.lease(MIN_LEASE));
+    until(async || inbox.stats().await.unwrap().in_hand == 1).await;
     let mut other = store.sqlite_connection().await;
     let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    ENDS.notify_one();
     let all = |texts: [&str; 2]| texts.iter().all(|text| log().contains(text));
     until(async || all(FAILS)).await;
     assert!(!WORKS.iter().any(|text| log().contains(text)), "{}", log());
