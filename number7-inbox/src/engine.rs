@@ -41,8 +41,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 #[cfg(any(feature = "sqlite", feature = "postgres", test))]
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
-/// How many rows one step of the retention deletes, so that acceptance is not held up for long.
-pub(crate) const SWEEP_STEP: u32 = 500;
+/// How many rows one statement or script goes through at most, so that nobody else waits for long: a row of a
+/// list may have 64 KiB.
+pub(crate) const STEP: u32 = 500;
 
 /// How the names of our workers begin. apalis' own workers keep other promises, so their events are
 /// left to them.
@@ -80,7 +81,7 @@ pub(crate) trait Engine: Expectations {
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64>;
 
     /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters
-    /// older than that: a store takes at most [`SWEEP_STEP`] of each at once. Says how many.
+    /// older than that: a store takes at most [`STEP`] of each at once. Says how many.
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64>;
 
     /// Fails if the store cannot be reached, or takes no writes.

@@ -21,9 +21,6 @@ const QUEUE: &str = "number7";
 /// How long a job can be expected: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How many entries are read at a time, so that nobody else waits for long however many are wanted.
-const CHUNK: u32 = 500;
-
 /// How long the name of an inbox can be, in bytes.
 const LONGEST_NAME: usize = 64;
 
@@ -377,7 +374,7 @@ impl Inbox {
         loop {
             // One more, to know whether there is a next page.
             let wanted = limit.saturating_add(1).saturating_sub(count(&entries));
-            let at_once = if filter.takes_all() { wanted.min(CHUNK) } else { CHUNK };
+            let at_once = if filter.takes_all() { wanted.min(engine::STEP) } else { engine::STEP };
             let (found, next) = engine.list(state, after.as_deref(), at_once).await?;
             for entry in found.into_iter().filter(|entry| filter.takes(entry)) {
                 if entries.len() == limit as usize {
@@ -423,7 +420,7 @@ impl Inbox {
         let engine = self.engine();
         let (mut requeued, mut seen, mut after) = (0, HashSet::new(), None);
         loop {
-            let (letters, next) = engine.list(State::Dead, after.as_deref(), CHUNK).await?;
+            let (letters, next) = engine.list(State::Dead, after.as_deref(), engine::STEP).await?;
             let letters = letters.iter().filter(|letter| filter.takes(letter));
             let keys = letters.map(|letter| letter.key().to_owned());
             let keys: Vec<String> = keys.filter(|key| seen.insert(key.clone())).collect();
@@ -517,7 +514,7 @@ impl Inbox {
         let mut entries: Vec<OverdueJob> = Vec::new();
         loop {
             // One more, to know whether there is a next page.
-            let at_once = limit.saturating_add(1).saturating_sub(count(&entries)).min(CHUNK);
+            let at_once = limit.saturating_add(1).saturating_sub(count(&entries)).min(engine::STEP);
             let rows = engine.overdue(after, at_once).await?;
             let is_last = count(&rows) < at_once;
             after = rows.last().map(|row| (row.due, row.job.clone()));

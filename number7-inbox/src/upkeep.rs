@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     InboxError, STORE_TIMEOUT,
-    engine::{Engine, SWEEP_STEP, expected::LookedUp},
+    engine::{Engine, STEP, expected::LookedUp},
     in_hand::InHand,
     outage::Outage,
     settings::Settings,
@@ -42,9 +42,8 @@ pub(crate) struct Upkeep {
     settings: Settings,
     in_hand: Arc<InHand>,
     is_away: AtomicBool,
-    /// Since when every renewal has succeeded: told with each that does, unless it is too short to take
-    /// others for dead.
-    healthy: watch::Sender<Option<Instant>>,
+    /// Whether every renewal has succeeded for so long that others may be rescued: sent with each renewal.
+    is_healthy: watch::Sender<bool>,
 }
 
 /// A time by both clocks: one stands still while the machine sleeps, the other may be set.
@@ -71,8 +70,8 @@ impl Upkeep {
         settings: Settings,
         in_hand: Arc<InHand>,
     ) -> Self {
-        let (is_away, healthy) = (AtomicBool::new(false), watch::Sender::new(None));
-        Self { engine, worker, settings, in_hand, is_away, healthy }
+        let (is_away, is_healthy) = (AtomicBool::new(false), watch::Sender::new(false));
+        Self { engine, worker, settings, in_hand, is_away, is_healthy }
     }
 
     /// Makes the worker known to the store, as soon as it is there.
@@ -117,8 +116,7 @@ impl Upkeep {
             };
             // While the store is away nobody can renew a lease. So a worker takes others for dead
             // only after it could renew its own for as long as theirs last.
-            let is_long = since.elapsed() > lease.max(RENEWED_BY_ALL);
-            self.healthy.send_replace(is_long.then_some(renewed.instant));
+            self.is_healthy.send_replace(since.elapsed() > lease.max(RENEWED_BY_ALL));
             sleep(pause).await;
         }
     }
@@ -126,9 +124,9 @@ impl Upkeep {
     /// Rescues what workers hold whose lease has expired. Beside the renewal of its own, which must not wait for
     /// that.
     async fn rescue(&self) {
-        let (mut healthy, mut outage) = (self.healthy.subscribe(), Outage::default());
-        while healthy.changed().await.is_ok() {
-            if healthy.borrow_and_update().is_none() {
+        let (mut is_healthy, mut outage) = (self.is_healthy.subscribe(), Outage::default());
+        while is_healthy.changed().await.is_ok() {
+            if !*is_healthy.borrow_and_update() {
                 continue;
             }
             match self.engine.reap(self.settings.lease, self.settings.suspect_after()).await {
@@ -249,7 +247,7 @@ impl Upkeep {
                     }
                 }
             }
-            let is_more = swept.is_ok_and(|swept| swept >= u64::from(SWEEP_STEP));
+            let is_more = swept.is_ok_and(|swept| swept >= u64::from(STEP));
             sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;
         }
     }

@@ -358,7 +358,7 @@ impl Worker {
             }
             turned => turned?,
         };
-        if turned.is_lapsed && most > 0 {
+        if turned.is_lapsed {
             tracing::warn!(
                 target: "number7", worker,
                 "the lease of a worker has expired: the worker renews it before it claims more events"

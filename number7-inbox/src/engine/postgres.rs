@@ -21,7 +21,7 @@ use ulid::Ulid;
 
 use self::connections::{Connections, Server};
 use super::{
-    Answer, CONNECT_TIMEOUT, Engine, Held, Listed, NewEvent, SERVICE, SWEEP_STEP, Turn, Turned,
+    Answer, CONNECT_TIMEOUT, Engine, Held, Listed, NewEvent, SERVICE, STEP, Turn, Turned,
     WORKER_PREFIX, driver::Driver, sql,
 };
 use crate::{
@@ -33,16 +33,13 @@ use crate::{
 /// How many connections acceptance has: 10, as many as sqlx defaults to.
 const ACCEPTING: u32 = 10;
 
-/// How many connections workers have to claim and record events: one while the other one gives back what a
-/// dead worker had.
+/// How many connections workers have to claim and record events: one while the other one releases what a
+/// dead worker held.
 const WORKING: u32 = 2;
 
 /// How many connections leases are renewed on: two, so that one renewal that waits for a lock holds up no other.
 /// Nothing else uses them. So however many workers look for events, a lease is renewed in time.
 const RENEWING: u32 = 2;
-
-/// How many rows of a list are read at a time: each may have 64 KiB.
-const LIST_STEP: u32 = 500;
 
 /// A known key is no error here. Where its insert is still on its way, this one waits.
 ///
@@ -289,13 +286,15 @@ const DISCARD: &str = concat!(
 
 const IS_WRITABLE: &str = "SELECT FROM apalis.workers WHERE false FOR UPDATE";
 
+/// One queue on one server.
+#[derive(Clone)]
 pub(crate) struct Postgres {
     /// For acceptance, operators and expected jobs.
     accepting: Connections,
     /// For workers: however many accept, they go on.
     working: Connections,
     renewing: Connections,
-    /// For apalis' tools. It belongs to whoever uses it, so it has connections of its own, once it is used.
+    /// For apalis' tools. Its connections belong to the runtime that uses them, so it shares none.
     tools: PgPool,
     driver: Driver,
     queue: String,
@@ -336,15 +335,7 @@ impl Postgres {
 
     /// Another queue on the same server.
     pub(crate) fn named(&self, queue: String) -> Self {
-        Self {
-            accepting: self.accepting.clone(),
-            working: self.working.clone(),
-            renewing: self.renewing.clone(),
-            tools: self.tools.clone(),
-            driver: self.driver.clone(),
-            queue,
-            done: Arc::default(),
-        }
+        Self { queue, done: Arc::default(), ..self.clone() }
     }
 
     /// The storage for apalis' tools.
@@ -479,9 +470,9 @@ impl Engine for Postgres {
                 let reap = query(REAP).bind(count(suspect_after)).bind(&self.queue);
                 let reap = reap.bind(WORKER_PREFIX).bind(lease.as_secs_f64()).bind(LOST);
                 // If its answer is lost, nobody would be told of what it rescued.
-                let step = self.working.execute_once(reap.bind(i64::from(SWEEP_STEP))).await?;
+                let step = self.working.execute_once(reap.bind(i64::from(STEP))).await?;
                 reaped += step;
-                if step < u64::from(SWEEP_STEP) {
+                if step < u64::from(STEP) {
                     return Ok(reaped);
                 }
             }
@@ -490,7 +481,7 @@ impl Engine for Postgres {
 
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
         Box::pin(async move {
-            let (mut swept, most) = (0, i64::from(SWEEP_STEP));
+            let (mut swept, most) = (0, i64::from(STEP));
             for (status, retention) in [("Done", Some(retention)), ("Killed", of_dead)] {
                 let Some(retention) = retention else { continue };
                 let sweep = query(SWEEP).bind(&self.queue).bind(sql::seconds(retention));
@@ -518,7 +509,7 @@ impl Engine for Postgres {
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
-        Box::pin(sql::list(state, after, most.min(LIST_STEP), move |status, place, most| {
+        Box::pin(sql::list(state, after, most.min(STEP), move |status, place, most| {
             let (time, last) = match place {
                 Some((micros, id)) => (Some(micros), id),
                 // An id before all those that are due at the same time, or one after them.

@@ -27,8 +27,8 @@ use self::{
     script::{Call, script},
 };
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, Number, SERVICE, STORE_TIMEOUT,
-    SWEEP_STEP, Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor,
+    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, Number, SERVICE, STEP,
+    STORE_TIMEOUT, Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor,
 };
 use crate::{
     DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
@@ -37,9 +37,6 @@ use crate::{
 
 /// How long opening may take, with all that is asked of the server then.
 const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_millis(500));
-
-/// How many rows one script goes through, so that nobody else waits for long.
-const STEP: usize = 500;
 
 /// The list of queues that apalis' tools read.
 const QUEUES: &str = "core:apalis:queues:list";
@@ -334,7 +331,7 @@ impl Engine for Redis {
             script.key(self.config.job_data_hash()).key(self.claimed(turn.worker));
             script.key(self.finished()).key(self.dead()).key(self.keys());
             script.key(self.config.workers_set()).key(self.claims()).key(self.leases());
-            script.arg(turn.worker).arg(self.meta("")).arg(SWEEP_STEP).arg(turn.most);
+            script.arg(turn.worker).arg(self.meta("")).arg(STEP).arg(turn.most);
             script.arg(u8::from(turn.suspect)).arg(millis(turn.lease));
             for end in turn.ends {
                 let rest = millis(end.outcome.delay());
@@ -362,7 +359,7 @@ impl Engine for Redis {
                 }
             };
             let claimed = claims.into_iter().map(claim).collect();
-            Ok(Turned { ended, claimed, is_lapsed: !is_live })
+            Ok(Turned { ended, claimed, is_lapsed: turn.most > 0 && !is_live })
         })
     }
 
@@ -386,7 +383,7 @@ impl Engine for Redis {
 
     fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
         Box::pin(async move {
-            for held in held.chunks(STEP) {
+            for held in held.chunks(STEP as usize) {
                 let mut script = script!("fields", "release");
                 script.key(self.claimed(worker)).key(self.config.active_jobs_list());
                 script.key(self.claims()).key(self.leases()).arg(self.meta(""));
@@ -434,7 +431,7 @@ impl Engine for Redis {
                 let Some(retention) = retention else { continue };
                 let mut script = script!("fields", "sweep");
                 script.key(from).key(self.keys()).key(self.config.job_data_hash());
-                script.arg(millis(retention)).arg(SWEEP_STEP).arg(self.meta(""));
+                script.arg(millis(retention)).arg(STEP).arg(self.meta(""));
                 swept += self.server.call::<u64>(&mut script).await?;
             }
             Ok(swept)
@@ -490,7 +487,7 @@ impl Engine for Redis {
             while let Some((name, key, low, high)) = lists.get(number) {
                 let mut script = script!("fields", "before", "list");
                 script.key(key).key(self.config.job_data_hash()).key(self.config.workers_set());
-                script.arg(self.meta("")).arg((most - entries.len()).min(STEP));
+                script.arg(self.meta("")).arg((most - entries.len()).min(STEP as usize));
                 script.arg(place.1).arg(place.0).arg(low).arg(high);
                 let (found, last): Rows = self.server.call(&mut script).await?;
                 entries.extend(found.into_iter().map(|(place, row)| {
@@ -526,7 +523,7 @@ impl Engine for Redis {
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
         Box::pin(async move {
             let mut requeued = 0;
-            for keys in keys.chunks(STEP) {
+            for keys in keys.chunks(STEP as usize) {
                 let mut script = script!("fields", "note", "requeue");
                 script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
                 script.arg(self.meta("")).arg(REQUEUED).arg(keys);

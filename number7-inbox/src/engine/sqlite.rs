@@ -27,7 +27,7 @@ use self::{
     group::{Group, Leader, Waiting},
 };
 use super::{
-    Answer, Claim, End, Engine, Held, Listed, NewEvent, Number, SERVICE, SWEEP_STEP, Turn, Turned,
+    Answer, Claim, End, Engine, Held, Listed, NewEvent, Number, SERVICE, STEP, Turn, Turned,
     WORKER_PREFIX, in_time, no_cursor, sql,
 };
 use crate::{
@@ -35,10 +35,6 @@ use crate::{
     history::{DISCARDED, History, LOST, REQUEUED},
     transaction::{TransactionalStore, sealed::Store},
 };
-
-/// How many claims one step takes from dead workers, and how many entries one step lists, so that nobody waits
-/// for long.
-const MOST_AT_ONCE: u32 = 500;
 
 /// The metadata of an event: no row may fail the statement that reads many.
 macro_rules! metadata {
@@ -619,10 +615,10 @@ impl Engine for Sqlite {
                 }
                 let reap = query(REAP).bind(suspect_after).bind(&*this.queue).bind(WORKER_PREFIX);
                 let reap = reap.bind(whole_seconds(lease)).bind(LOST).bind(writing.now);
-                let step = reap.bind(MOST_AT_ONCE).execute(&mut *writing).await?.rows_affected();
+                let step = reap.bind(STEP).execute(&mut *writing).await?.rows_affected();
                 writing.commit().await?;
                 reaped += step;
-                if step < u64::from(MOST_AT_ONCE) {
+                if step < u64::from(STEP) {
                     return Ok(reaped);
                 }
             }
@@ -641,10 +637,10 @@ impl Engine for Sqlite {
             for (status, retention) in [("Done", Some(retention)), ("Killed", of_dead)] {
                 let Some(retention) = retention else { continue };
                 let sweep = query(SWEEP).bind(status).bind(now).bind(whole_seconds(retention));
-                let sweep = sweep.bind(&*this.queue).bind(SWEEP_STEP).execute(&mut *writing);
+                let sweep = sweep.bind(&*this.queue).bind(STEP).execute(&mut *writing);
                 swept += sweep.await?.rows_affected();
             }
-            let forget = query(FORGET_WORKERS).bind(&*this.queue).bind(now).bind(MOST_AT_ONCE);
+            let forget = query(FORGET_WORKERS).bind(&*this.queue).bind(now).bind(STEP);
             forget.execute(&mut *writing).await?;
             writing.commit().await?;
             Ok(swept)
@@ -686,7 +682,7 @@ impl Engine for Sqlite {
                 _ => (i64::MIN, i64::MAX),
             };
             let this = &this;
-            sql::list(state, after.as_deref(), most.min(MOST_AT_ONCE), |status, place, most| {
+            sql::list(state, after.as_deref(), most.min(STEP), |status, place, most| {
                 Box::pin(async move {
                     let (time, row) = match place {
                         Some((time, row)) => (time, row.parse().map_err(|_| no_cursor())?),
@@ -1128,8 +1124,7 @@ mod tests {
     async fn all_that_a_dead_worker_held_is_rescued_at_once() {
         let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::new());
         let sqlite = at(&folder, &fake).await;
-        let events =
-            (0..=MOST_AT_ONCE).map(async |number| insert(&sqlite, &number.to_string()).await);
+        let events = (0..=STEP).map(async |number| insert(&sqlite, &number.to_string()).await);
         let events = futures_util::future::join_all(events).await.len();
         sqlite.keep_alive(WORKER).await.unwrap();
         assert_eq!(turn(&sqlite, WORKER, LEASE, &[], events).await.claimed.len(), events);
@@ -1270,11 +1265,10 @@ mod tests {
     async fn one_step_lists_no_more_than_others_can_wait_for() {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&folder.path().join("inbox.db"), "q".into()).await.unwrap();
-        let events =
-            (0..=MOST_AT_ONCE).map(async |number| insert(&sqlite, &number.to_string()).await);
+        let events = (0..=STEP).map(async |number| insert(&sqlite, &number.to_string()).await);
         futures_util::future::join_all(events).await;
         let (listed, next) = sqlite.list(State::Due, None, u32::MAX).await.unwrap();
-        assert_eq!(listed.len(), MOST_AT_ONCE as usize);
+        assert_eq!(listed.len(), STEP as usize);
         let (listed, next) = sqlite.list(State::Due, next.as_deref(), u32::MAX).await.unwrap();
         assert_eq!((listed.len(), next), (1, None));
     }

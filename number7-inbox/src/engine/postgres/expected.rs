@@ -5,14 +5,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use sqlx::query;
 
-use super::{LIST_STEP, Postgres};
+use super::Postgres;
 use crate::engine::{
     Answer,
     expected::{
         Expectations, Expected, JobPlace, LOOK_UP_AGAIN, LOOK_UP_EVERY, LookedUp, MOST_LOOKED_UP,
         OverdueRow, Rest, Taken,
     },
-    sql,
 };
 
 /// Made once, by one process; it takes no lock if it exists already. The keys of both events that settle a
@@ -147,21 +146,11 @@ impl Expectations for Postgres {
 
     fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
         Box::pin(async move {
-            let (mut after, mut overdue) = (after.unwrap_or_default(), Vec::<OverdueRow>::new());
-            loop {
-                let step = (most as usize - overdue.len()).min(LIST_STEP as usize);
-                let page = query(OVERDUE).bind(&self.queue).bind(after.0).bind(after.1);
-                let page: Vec<(String, i64, i64, bool)> =
-                    self.accepting.fetch_all(page.bind(sql::rows(step))).await?;
-                let is_last = page.len() < step;
-                overdue.extend(page.into_iter().map(OverdueRow::from));
-                match overdue.last() {
-                    Some(row) if !is_last && overdue.len() < most as usize => {
-                        after = (row.due, row.job.clone());
-                    }
-                    _ => return Ok(overdue),
-                }
-            }
+            let (due, job) = after.unwrap_or_default();
+            let overdue = query(OVERDUE).bind(&self.queue).bind(due).bind(job);
+            let overdue = overdue.bind(i64::from(most));
+            let rows: Vec<(String, i64, i64, bool)> = self.accepting.fetch_all(overdue).await?;
+            Ok(rows.into_iter().map(OverdueRow::from).collect())
         })
     }
 
