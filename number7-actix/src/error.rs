@@ -23,7 +23,7 @@ use crate::log::Refusals;
 #[derive(Debug)]
 pub struct VerifiedError {
     rejection: Rejection,
-    /// It is logged and counted, so whoever makes one more response of it is not.
+    /// It is logged and counted. A second response that is made of it is not.
     is_noted: AtomicBool,
 }
 

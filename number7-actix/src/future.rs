@@ -23,6 +23,7 @@ use crate::{
 };
 
 pin_project! {
+    #[project = ResponseFutureProj]
     /// The future of [`VerifyNumber7Middleware`](crate::VerifyNumber7Middleware).
     pub struct ResponseFuture<S>
     where
@@ -30,6 +31,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, S::Future>,
+        log: Refusals,
     }
 }
 
@@ -40,7 +42,6 @@ pin_project! {
             #[pin]
             body: Reading,
             then: Option<(ServiceRequest, Rc<S>)>,
-            log: Refusals,
         },
         Serving {
             #[pin]
@@ -51,12 +52,10 @@ pin_project! {
             request: Option<ServiceRequest>,
             #[pin]
             search: Search,
-            log: Refusals,
         },
         Refused {
             request: Option<ServiceRequest>,
             rejection: Option<Rejection>,
-            log: Refusals,
         },
     }
 }
@@ -83,12 +82,12 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         // what was sent.
         let payload = request.take_payload();
         let body = Reading { payload, intake: Some(intake), deadline: None };
-        Self { state: State::Reading { body, then: Some((request, service)), log } }
+        Self { state: State::Reading { body, then: Some((request, service)) }, log }
     }
 
     pub(crate) fn refused(request: ServiceRequest, rejection: Rejection, log: Refusals) -> Self {
         let (request, rejection) = (Some(request), Some(rejection));
-        Self { state: State::Refused { request, rejection, log } }
+        Self { state: State::Refused { request, rejection }, log }
     }
 }
 
@@ -100,25 +99,23 @@ where
     type Output = Result<ServiceResponse<EitherBody<B>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let ResponseFutureProj { mut state, log } = self.project();
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Reading { mut body, then, log } => {
+                StateProj::Reading { mut body, then } => {
                     let verified = ready!(body.as_mut().poll(cx));
                     let (mut request, service) = then.take().expect(POLLED_AFTER_END);
-                    // What was not read goes back to where a refusal takes it from.
-                    request.set_payload(mem::replace(body.project().payload, Payload::None));
                     match verified {
                         Ok(delivery) => State::serve(request, delivery, &*service),
-                        Err(Refusal::Final(rejection)) => State::Refused {
-                            request: Some(request),
-                            rejection: Some(rejection),
-                            log: log.take(),
-                        },
+                        Err(Refusal::Final(rejection)) => {
+                            // What was not read goes back to where the answer takes it from.
+                            request
+                                .set_payload(mem::replace(body.project().payload, Payload::None));
+                            State::Refused { request: Some(request), rejection: Some(rejection) }
+                        }
                         Err(Refusal::Diagnosing(diagnosing)) => State::Diagnosing {
                             request: Some(request),
                             search: Search::new(diagnosing),
-                            log: log.take(),
                         },
                     }
                 }
@@ -126,11 +123,11 @@ where
                     let response = ready!(span.in_scope(|| future.poll(cx)))?;
                     return Poll::Ready(Ok(response.map_into_left_body()));
                 }
-                StateProj::Diagnosing { request, search, log } => {
+                StateProj::Diagnosing { request, search } => {
                     let rejection = Some(ready!(search.poll(cx)));
-                    State::Refused { request: request.take(), rejection, log: log.take() }
+                    State::Refused { request: request.take(), rejection }
                 }
-                StateProj::Refused { request, rejection, log } => {
+                StateProj::Refused { request, rejection } => {
                     let mut request = request.take().expect(POLLED_AFTER_END);
                     let rejection = rejection.take().expect(POLLED_AFTER_END);
                     let unread = Unread(request.take_payload());
@@ -145,7 +142,7 @@ where
 }
 
 /// A body that is not read to its end. It has to live until the answer is written: actix-web then closes the
-/// connection. Otherwise it would read a chunked body on and on, or wait for it for ever.
+/// connection. Otherwise it would read a chunked body on and on, or wait for it forever.
 struct Unread(#[expect(dead_code, reason = "it has to live, and that is all")] Payload);
 
 const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";

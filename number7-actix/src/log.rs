@@ -24,11 +24,6 @@ impl Refusals {
         Self(LOG.clone())
     }
 
-    /// For the next state of a future.
-    pub(crate) fn take(&mut self) -> Self {
-        Self(self.0.clone())
-    }
-
     pub(crate) fn log(&self, rejection: &Rejection) {
         match self.0.note(rejection, now()) {
             Noted::InFull { after } => {

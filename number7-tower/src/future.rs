@@ -22,6 +22,7 @@ use crate::{
 };
 
 pin_project! {
+    #[project = ResponseFutureProj]
     /// The future of [`VerifyNumber7Service`](crate::VerifyNumber7Service).
     pub struct ResponseFuture<S, B>
     where
@@ -29,6 +30,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, B, S::Future>,
+        log: Refusals,
     }
 }
 
@@ -39,7 +41,6 @@ pin_project! {
             #[pin]
             body: Reading<B>,
             then: Option<Then<S>>,
-            log: Refusals,
         },
         Verified {
             then: Option<(Then<S>, Delivery)>,
@@ -52,11 +53,9 @@ pin_project! {
         Diagnosing {
             #[pin]
             search: Search,
-            log: Refusals,
         },
         Refused {
             rejection: Option<Rejection>,
-            log: Refusals,
         },
     }
 }
@@ -89,11 +88,11 @@ where
         let (parts, body) = request.into_parts();
         let body = Reading { body, intake: Some(intake), deadline: None };
         let then = Some(Then { parts, service: ready, ready: true });
-        Self { state: State::Reading { body, then, log } }
+        Self { state: State::Reading { body, then }, log }
     }
 
     pub(crate) fn refused(rejection: Rejection, log: Refusals) -> Self {
-        Self { state: State::Refused { rejection: Some(rejection), log } }
+        Self { state: State::Refused { rejection: Some(rejection) }, log }
     }
 }
 
@@ -107,10 +106,10 @@ where
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let ResponseFutureProj { mut state, log } = self.project();
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Reading { mut body, then, log } => match body.as_mut().poll(cx) {
+                StateProj::Reading { mut body, then } => match body.as_mut().poll(cx) {
                     Poll::Ready(Ok(delivery)) => {
                         // Counted here, whatever the inner service does with it.
                         metrics::verified(&delivery);
@@ -121,10 +120,10 @@ where
                         }
                     }
                     Poll::Ready(Err(Refusal::Final(rejection))) => {
-                        State::Refused { rejection: Some(rejection), log: log.take() }
+                        State::Refused { rejection: Some(rejection) }
                     }
                     Poll::Ready(Err(Refusal::Diagnosing(diagnosing))) => {
-                        State::Diagnosing { search: Search::new(diagnosing), log: log.take() }
+                        State::Diagnosing { search: Search::new(diagnosing) }
                     }
                     Poll::Pending => {
                         if let (true, Some(then)) = (body.is_waited_for(), then) {
@@ -141,11 +140,10 @@ where
                     then.serve(delivery)
                 }
                 StateProj::Serving { future, span } => return span.in_scope(|| future.poll(cx)),
-                StateProj::Diagnosing { search, log } => {
-                    let rejection = Some(ready!(search.poll(cx)));
-                    State::Refused { rejection, log: log.take() }
+                StateProj::Diagnosing { search } => {
+                    State::Refused { rejection: Some(ready!(search.poll(cx))) }
                 }
-                StateProj::Refused { rejection, log } => {
+                StateProj::Refused { rejection } => {
                     let rejection = rejection.take().expect(POLLED_AFTER_END);
                     return Poll::Ready(Ok(refusal(rejection, log)));
                 }

@@ -21,10 +21,6 @@ impl Refusals {
         Self
     }
 
-    pub(crate) fn take(&mut self) -> Self {
-        Self
-    }
-
     pub(crate) fn log(&self, _: &Rejection) {}
 }
 
