@@ -1,7 +1,6 @@
 use std::{
     pin::{Pin, pin},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use actix_web::rt::{
@@ -12,18 +11,10 @@ use number7_core::{Diagnosing, Rejection};
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
-/// How many steps are done before a rest: half a millisecond of work.
-const STEPS: u32 = 32;
-
-/// How long the rest is: as short as the timer can. On a busy machine, a thread that never rests loses its
-/// processor to others for milliseconds, and so do the neighbours on it.
-const REST: Duration = Duration::from_millis(1);
-
 pin_project! {
     /// A search for the cause of a mismatch that lets others have the thread.
     pub(crate) struct Search {
         diagnosing: Diagnosing,
-        steps: u32,
         #[pin]
         rest: Option<Sleep>,
     }
@@ -31,7 +22,7 @@ pin_project! {
 
 impl Search {
     pub(crate) fn new(diagnosing: Diagnosing) -> Self {
-        Self { diagnosing, steps: 0, rest: None }
+        Self { diagnosing, rest: None }
     }
 }
 
@@ -47,9 +38,8 @@ impl Future for Search {
         if let Some(rejection) = this.diagnosing.step() {
             return Poll::Ready(rejection);
         }
-        *this.steps += 1;
-        if this.steps.is_multiple_of(STEPS) && Handle::try_current().is_ok() {
-            this.rest.set(Some(sleep(REST)));
+        if let (Some(rest), Ok(_)) = (this.diagnosing.rest(), Handle::try_current()) {
+            this.rest.set(Some(sleep(rest)));
             if let Some(rest) = this.rest.as_pin_mut() {
                 // It may be over already, if this thread lost its processor meanwhile. Then nobody else wakes it.
                 if rest.poll(cx).is_ready() {

@@ -4,9 +4,17 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use crate::Rejection;
+
+/// How many steps are done before a rest: half a millisecond of work.
+const STEPS: u32 = 32;
+
+/// How long the rest is: as short as the timers of runtimes can. On a busy machine, a thread that never rests
+/// loses its processor to others for milliseconds, and delays all that it serves.
+const REST: Duration = Duration::from_millis(1);
 
 /// Why [`Intake::conclude`](crate::Intake::conclude) refuses a body.
 #[derive(Debug)]
@@ -40,8 +48,9 @@ impl From<Rejection> for Refusal {
 
 /// A search for the cause of a mismatch, by [`Verifier::diagnose`](crate::Verifier::diagnose).
 ///
-/// It takes some hundred steps of some ten microseconds each. An adapter lets other requests have the thread
-/// between two of them, so that a forged request does not keep a thread from its neighbours.
+/// It takes a few hundred steps of about ten microseconds each. Between two steps an adapter lets other
+/// requests have the thread, so a forged request does not delay them. Now and then it rests: see
+/// [`rest`](Self::rest).
 ///
 /// # Example
 ///
@@ -63,23 +72,26 @@ impl From<Rejection> for Refusal {
 /// let rejection = loop {
 ///     match diagnosing.step() {
 ///         Some(rejection) => break rejection,
-///         None => {} // in an adapter: go on when others had their turn
+///         None => {} // in an adapter: yield to other tasks here
 ///     }
 /// };
 /// assert_eq!(rejection.diagnosis().unwrap().kind(), DiagnosisKind::FinalNewlineAdded);
 /// # Ok::<(), number7_core::SecretError>(())
 /// ```
-pub struct Diagnosing(Search);
+pub struct Diagnosing {
+    search: Search,
+    steps: u32,
+}
 
 /// A search that ends with the rejection.
 type Search = Pin<Box<dyn Future<Output = Rejection> + Send + Sync>>;
 
 impl Diagnosing {
     pub(crate) fn new(search: impl Future<Output = Rejection> + Send + Sync + 'static) -> Self {
-        Self(Box::pin(search))
+        Self { search: Box::pin(search), steps: 0 }
     }
 
-    /// Goes on for some ten microseconds. `None` says that there is more to do: let others have the
+    /// Goes on for about ten microseconds. `None` says that there is more to do: let others have the
     /// thread, and call it again.
     ///
     /// # Panics
@@ -87,10 +99,20 @@ impl Diagnosing {
     /// If it is called after it has returned the rejection.
     pub fn step(&mut self) -> Option<Rejection> {
         // Nobody has to wake it: it is pending only between two steps.
-        match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match self.search.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(rejection) => Some(rejection),
-            Poll::Pending => None,
+            Poll::Pending => {
+                self.steps += 1;
+                None
+            }
         }
+    }
+
+    /// How long to wait before the next step, if it is time for a rest. To yield is enough otherwise, and
+    /// where there is no timer.
+    #[must_use]
+    pub fn rest(&self) -> Option<Duration> {
+        self.steps.is_multiple_of(STEPS).then_some(REST)
     }
 }
 
