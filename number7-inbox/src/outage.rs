@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often it says that something still fails: each minute.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// A time in which something fails.
 #[derive(Default)]

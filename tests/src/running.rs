@@ -8,9 +8,14 @@ use std::{
 
 use number7_core::{Accept, Acceptance};
 use number7_inbox::{AcceptedEvent, BoxError, Entry, Filter, Inbox, State, Worker};
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use sqlx::Connection;
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
-use crate::delivery;
+use crate::{delivery, store::Store};
 
 /// How long anything may take on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,6 +82,16 @@ impl Handled {
 /// Accepts the published payload for another event and job.
 pub async fn accept(inbox: &Inbox, event: &str, job: &str) -> Acceptance {
     inbox.accept(&delivery(event, job)).await.unwrap()
+}
+
+/// Delivers to an inbox on SQLite that another program keeps locked, and does not wait for the answer.
+pub async fn abandon(store: &Store, inbox: &Inbox) {
+    let mut other = store.sqlite_connection().await;
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let delivery = delivery("job.completed", "job_1");
+    let accepted = inbox.accept(&delivery);
+    assert!(timeout(Duration::from_millis(200), accepted).await.is_err());
+    lock.rollback().await.unwrap();
 }
 
 /// The dead letters, the oldest first, and at most a hundred.

@@ -8,18 +8,15 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use number7_core::{Accept, RejectionKind, probe::Answer};
+use number7_core::{RejectionKind, probe::Answer};
 use number7_inbox::Failure;
 use number7_tests::{
-    delivery,
     in_process::{actix, axum},
     probes,
-    running::{PATIENCE, accept},
+    running::{PATIENCE, abandon, accept},
     store::Store,
     verifier,
 };
-use sqlx::Connection;
-use tokio::time::timeout;
 
 const DELIVERIES: &str = "number7_deliveries_total";
 
@@ -157,12 +154,7 @@ async fn an_acceptance_that_is_abandoned_is_counted() {
     let _local = metrics::set_default_local_recorder(&recorder);
     let store = Store::sqlite();
     let inbox = store.open().await;
-    let mut other = store.sqlite_connection().await;
-    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    let delivery = delivery("job.completed", "job_1");
-    let accepted = inbox.accept(&delivery);
-    assert!(timeout(Duration::from_millis(200), accepted).await.is_err());
-    lock.rollback().await.unwrap();
+    abandon(&store, &inbox).await;
     let rendered = recorder.handle().render();
     let line = r#"number7_acceptance_duration_seconds_count{outcome="abandoned"} 1"#;
     assert!(rendered.lines().any(|rendered| rendered == line), "{rendered}");

@@ -191,7 +191,7 @@ async fn it_is_asked_again_until_there_is_a_result(store: Store) {
     worker.stop().await;
 }
 
-/// It would be asked about for ever. One that runs for long is not given up.
+/// It would be asked about forever. One that runs for long is not given up.
 async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     for job in ["unknown", "runs"] {

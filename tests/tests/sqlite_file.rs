@@ -351,7 +351,7 @@ async fn a_ping_notices_that_the_file_has_gone() {
     assert_eq!(accepted_at_last(&inbox, "job_1").await, Acceptance::New);
 }
 
-/// Whoever reads keeps what was written since then in the -wal.
+/// A reader keeps what was written since then in the -wal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wal_is_cut_back_after_a_long_read() {
     const LIMIT: u64 = 9 << 20;

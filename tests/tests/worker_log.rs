@@ -11,16 +11,14 @@ use std::{
     time::Duration,
 };
 
-use number7_core::Accept;
 use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, MIN_LEASE};
 use number7_tests::{
-    delivery,
-    running::{PATIENCE, Running, accept, until},
+    running::{PATIENCE, Running, abandon, accept, until},
     store::Store,
 };
 use sqlx::{Connection, SqlitePool};
 use tempfile::NamedTempFile;
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
@@ -220,12 +218,7 @@ async fn a_handler_that_blocks_is_told_once(log: impl Fn() -> String) {
 async fn an_acceptance_that_is_abandoned_is_told(log: impl Fn() -> String) {
     let store = Store::sqlite();
     let inbox = store.open().await;
-    let mut other = store.sqlite_connection().await;
-    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    let delivery = delivery("job.completed", "job_1");
-    let accepted = inbox.accept(&delivery);
-    assert!(timeout(Duration::from_millis(200), accepted).await.is_err());
-    lock.rollback().await.unwrap();
+    abandon(&store, &inbox).await;
     let told = "WARN number7: an acceptance is abandoned before the store has answered";
     assert_eq!(log().matches(told).count(), 1, "{}", log());
 }

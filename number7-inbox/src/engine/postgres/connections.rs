@@ -26,6 +26,7 @@ use super::{fault::Fault, session};
 use crate::{
     InboxError, InboxErrorKind,
     engine::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
+    outage::LOG_AGAIN,
 };
 
 /// A connection that was used within this time is taken to be alive: 1 second. Others are asked first.
@@ -37,9 +38,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How old a connection must be for its refusal to be the past's: 1 second. If one that was just opened says
 /// that the server is read-only, then so it is, and each further statement need not open another one.
 const YOUNG: Duration = Duration::from_secs(1);
-
-/// How often the log repeats why connections are left: each minute, such as while a server is read-only.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a connection is kept that nobody uses: 10 minutes, as long as by sqlx's pools.
 const IDLE: Duration = Duration::from_secs(600);
@@ -57,7 +55,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A bounded number of connections to a server.
 ///
 /// They live on the runtime of the [`Driver`], and so does each operation: a caller whose thread is blocked, or
-/// whose runtime has ended, holds up nobody else. A pool of sqlx' own belongs to whoever uses it, asks the
+/// whose runtime has ended, holds up nobody else. A pool of sqlx' own belongs to its user's runtime, asks the
 /// server before and after each operation, and takes connections back that will not serve.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Pool>);
@@ -340,7 +338,7 @@ impl Pool {
         self.idle().clear();
         let (why, now) = (why.to_string(), Instant::now());
         let mut said = self.server.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_said = |(text, at): &(String, Instant)| *text == why && now - *at < SAY_AGAIN;
+        let is_said = |(text, at): &(String, Instant)| *text == why && now - *at < LOG_AGAIN;
         if !said.as_ref().is_some_and(is_said) {
             tracing::warn!(
                 target: "number7", "the inbox leaves its connections to PostgreSQL, and opens others: {why}"
