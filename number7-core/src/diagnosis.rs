@@ -1,6 +1,6 @@
 //! Why a signature does not match: a search for known causes. It changes no verdict.
 //!
-//! It is a future that is never woken: it is pending after each small step, and whoever polls it decides when
+//! It is a future that nothing wakes: it is pending after each small step, and its caller decides when
 //! to go on.
 
 use std::borrow::Cow;

@@ -119,7 +119,7 @@ impl Rejection {
         (self.kind == RejectionKind::NotStored || source.is::<EventError>()).then_some(source)
     }
 
-    /// Why no cause of a mismatch was found. It is no cause of the rejection, so it is part of its text.
+    /// Why no cause of a mismatch was found. It did not cause the rejection, so it is part of its text.
     fn undiagnosed(&self) -> Option<Undiagnosed> {
         self.source.as_deref()?.downcast_ref().copied()
     }

@@ -253,13 +253,14 @@ impl Verifier {
     ///
     /// # What it costs
     ///
-    /// Nothing if the signature matches. A mismatch costs some thousand HMACs of a small body, and
-    /// hashes and writes at most 20 MiB for a large one, which takes some ten milliseconds. The adapters
-    /// do it in steps of some ten microseconds, and serve others in between; [`verify`](Self::verify) and
-    /// [`Intake::finish`] do it at once. Only [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) are
-    /// looked into, and bodies over 64 KiB are not. So a flood of forged requests takes at most 1.2 times as
-    /// long as without a diagnosis, and a neighbour's request waits for no more than a few steps:
-    /// `cargo bench -p number7-tests --bench diagnosis` measures both.
+    /// Nothing if the signature matches. A mismatch costs a few thousand HMACs of a small body. For a large
+    /// body it hashes and writes at most 20 MiB, which takes about ten milliseconds. The adapters search in
+    /// steps of about ten microseconds, and serve other requests in between; [`verify`](Self::verify) and
+    /// [`Intake::finish`] search without a pause. At most
+    /// [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) mismatches are diagnosed, and none with a body
+    /// over 64 KiB. So a flood of forged requests takes at most 1.2 times as long as without a diagnosis, and
+    /// other requests wait for no more than a few steps: `cargo bench -p number7-tests --bench diagnosis`
+    /// measures both.
     ///
     /// # Why it is no oracle
     ///

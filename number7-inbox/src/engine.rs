@@ -76,8 +76,8 @@ pub(crate) trait Engine: Expectations {
     /// Forgets a worker that has ended, and has left nothing claimed.
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
-    /// Gives back the claims that are older than a lease and whose worker did not renew its own, or is not
-    /// even registered. Says how many. An event with at least `suspect_after` attempts becomes a suspect.
+    /// Rescues the claims that are older than a lease and whose worker did not renew its own, or is not even
+    /// registered. Says how many. An event with at least `suspect_after` attempts is quarantined.
     fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64>;
 
     /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters

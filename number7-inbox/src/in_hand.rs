@@ -81,7 +81,7 @@ impl InHand {
     }
 
     /// Of what the store says is held now, that which the worker has not known of for so long that it never
-    /// will: the answer that told of it is lost.
+    /// will: the answer that named it is lost.
     pub(crate) fn strays(&self, held: Vec<Held>) -> Vec<Held> {
         let (unknown, now) = (self.unknown(held), tokio::time::Instant::now());
         let since = &mut self.lock().unknown;

@@ -72,7 +72,7 @@ impl Inbox {
     /// must not lie on a network share.
     ///
     /// If the file is deleted or replaced, one call fails, and the inbox then opens what is at the path, or
-    /// makes a new file. The path is that of now: the process may change its folder later.
+    /// makes a new file. A relative path is resolved now, so the process may change its current directory.
     ///
     /// # Errors
     ///
@@ -169,11 +169,10 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// A URL of SQLite has `mode=ro`, `mode=memory`, `cache=shared`, `immutable`, or a parameter that `sqlx`
-    /// does not know.
-    ///
-    /// The URL is of none of these, or of one whose feature is not enabled, and all that
-    /// [`sqlite`](Self::sqlite), [`postgres`](Self::postgres) and [`redis`](Self::redis) refuse.
+    /// - The URL has another scheme, or the feature of its store is not enabled.
+    /// - An SQLite URL has `mode=ro`, `mode=memory`, `cache=shared`, `immutable`, or a parameter that `sqlx`
+    ///   does not know.
+    /// - [`sqlite`](Self::sqlite), [`postgres`](Self::postgres) or [`redis`](Self::redis) refuses it.
     pub async fn open(url: &str) -> Result<Self, InboxError> {
         match url.split_once(':') {
             #[cfg(feature = "sqlite")]

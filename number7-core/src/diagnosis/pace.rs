@@ -1,6 +1,6 @@
 use std::{future::poll_fn, mem, task::Poll};
 
-/// How much work is done in one step: as much as it takes to hash 16 KiB, which is some ten microseconds
+/// How much work is done in one step: as much as it takes to hash 16 KiB, which is about ten microseconds
 /// where the processor has instructions for it, and fifty where it has not.
 const STEP: usize = 16 * 1024;
 

@@ -16,9 +16,10 @@ const NANOSECONDS: usize = 9;
 
 /// An instant, to the nanosecond, with the text that it was sent as.
 ///
-/// RFC 3339 allows any number of digits in a fraction of a second. Those after the ninth do not count, and
-/// a text of more than 39 bytes is kept without those that do not fit. Two timestamps are equal, and are ordered, as instants: `10:00:00Z` equals `10:00:00.000Z` and
-/// `12:00:00+02:00`. [`Display`](fmt::Display) and serialization write the text that was sent.
+/// RFC 3339 allows any number of digits in a fraction of a second. Digits after the ninth do not count.
+/// Two timestamps are equal, and are ordered, as instants: `10:00:00Z` equals `10:00:00.000Z` and
+/// `12:00:00+02:00`. [`Display`](fmt::Display) and serialization write the text that was sent. If it is
+/// longer than 39 bytes, they write it without the last digits, or without the name of its time zone.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

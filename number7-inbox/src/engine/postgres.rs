@@ -55,7 +55,7 @@ const INSERT: &str = "
 /// Whether an insert whose answer was lost had stored the event.
 const IS_THERE: &str = "SELECT EXISTS (SELECT FROM apalis.jobs WHERE id = $1)";
 
-/// How many attempts do not count. What is no number is somebody else's, and must not stop the queue.
+/// How many attempts do not count. What is not a number is somebody else's, and must not stop the queue.
 macro_rules! uncounted {
     () => {
         "CASE WHEN metadata -> 'number7.uncounted' ~ '^[0-9]{1,9}$'
@@ -469,7 +469,7 @@ impl Engine for Postgres {
             loop {
                 let reap = query(REAP).bind(count(suspect_after)).bind(&self.queue);
                 let reap = reap.bind(WORKER_PREFIX).bind(lease.as_secs_f64()).bind(LOST);
-                // If its answer is lost, nobody would be told of what it rescued.
+                // If its answer is lost, the log would not have what it rescued.
                 let step = self.working.execute_once(reap.bind(i64::from(STEP))).await?;
                 reaped += step;
                 if step < u64::from(STEP) {

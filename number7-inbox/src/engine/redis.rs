@@ -277,7 +277,7 @@ async fn warn_if_not_durable(link: &Link) {
     }
 }
 
-/// A server confirms a write before its replicas have it, unless it is told to wait.
+/// A server confirms a write before its replicas have it, unless it has to wait.
 async fn warn_of_replicas(link: &Link, wanted: usize) {
     let mut info = redis::cmd("INFO");
     info.arg("replication");

@@ -434,7 +434,7 @@ impl Sqlite {
             if is_malformed {
                 tracing::warn!(
                     target: "number7", task,
-                    "the metadata of an event is no JSON: it is handled without its earlier errors"
+                    "the metadata of an event is not JSON: the event is handled without its earlier errors"
                 );
             }
             let row = (task, number, uncounted, key, json, errors, origin);

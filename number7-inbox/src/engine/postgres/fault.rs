@@ -8,7 +8,7 @@ pub(super) enum Fault {
     OfStatement,
     /// None: the statement collided with another one, and had no effect. It is to be tried again.
     Conflict,
-    /// This session will not serve, and another one may: what it has prepared, or was told of types and
+    /// This session will not serve, and another one may: what it has prepared, or knows of types and
     /// schemas, is out of date. The statement had no effect.
     OfSession,
     /// The server at the other end will not serve, and there may be another one at its address by now. The

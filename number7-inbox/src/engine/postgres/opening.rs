@@ -113,8 +113,8 @@ async fn backend(connection: &mut PgConnection) -> Result<i32, InboxError> {
     Ok(sqlx::Row::try_get(&row, 0)?)
 }
 
-/// Events are UTF-8. A database of another encoding would take most of them, and refuse the rest
-/// for ever.
+/// Events are UTF-8. A database of another encoding would accept most of them, and refuse the rest
+/// forever.
 async fn refuse_encoding(connection: &mut PgConnection) -> Result<(), InboxError> {
     let encoding: String = query_scalar("SHOW server_encoding").fetch_one(connection).await?;
     if encoding == "UTF8" {

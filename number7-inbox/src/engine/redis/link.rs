@@ -1,4 +1,4 @@
-//! A connection that is replaced once it serves no more.
+//! A connection that is replaced once it no longer serves.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -72,7 +72,7 @@ impl Link {
         self.wait_for(STORE_TIMEOUT, is_over).await.map(|_| ())
     }
 
-    /// Runs an operation in time. If it shows that the connection serves no more, the next operation waits
+    /// Runs an operation in time. If it shows that the connection no longer serves, the next operation waits
     /// for another.
     pub(super) async fn run<T, F>(
         &self,
@@ -84,7 +84,7 @@ impl Link {
         self.try_once(Instant::now() + STORE_TIMEOUT, operation).await?.map_err(Into::into)
     }
 
-    /// Runs an operation that may happen twice: if the connection serves no more, it is repeated on the next
+    /// Runs an operation that may happen twice: if the connection no longer serves, it is repeated on the next
     /// one.
     pub(super) async fn run_again<T, F>(
         &self,
@@ -170,7 +170,7 @@ impl Shared {
     }
 
     /// Tries until there is a connection. The log has one line of each reason why there is none, unless it
-    /// is the first, whose caller is told.
+    /// is the first, whose caller gets the error.
     async fn connect(&self, is_logged: bool) -> MultiplexedConnection {
         let (mut pause, mut said) = (FIRST_PAUSE, None);
         loop {
@@ -208,7 +208,7 @@ impl Shared {
         serves(&mut connection).await.map(|()| connection)
     }
 
-    /// Returns when the connection serves no more.
+    /// Returns when the connection no longer serves.
     async fn ping(&self, mut connection: MultiplexedConnection) -> RedisError {
         loop {
             sleep(PING_INTERVAL).await;

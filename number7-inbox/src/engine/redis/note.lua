@@ -1,4 +1,4 @@
--- Adds a note to the errors of an event. What is no list there is replaced.
+-- Adds a note to the errors of an event. What is not a list there is replaced.
 local function note(meta, millis, attempts, text)
     local is_read, errors = pcall(cjson.decode, redis.call('HGET', meta, 'errors') or '[]')
     if not is_read or type(errors) ~= 'table' or #errors == 0 then errors = {} end

@@ -37,7 +37,7 @@ for i = 7, #ARGV, 8 do
             redis.call('ZREM', held, task)
             redis.call('ZREM', leases, task)
             redis.call('ZREM', dead, task)
-            -- It was given back, near the head of its list, and is over.
+            -- It was released, near the head of its list, and is over.
             if not is_held and known[3] ~= 'Killed' and redis.call('LREM', suspects, 1, task) == 0 then
                 redis.call('LREM', active, 1, task)
             end
@@ -47,7 +47,7 @@ for i = 7, #ARGV, 8 do
     end
 end
 
--- Others may give back what a worker has whose lease is over, so it must not claim more. It was renewed up to
+-- Others may rescue what a worker holds whose lease has expired, so it must not claim more. It was renewed up to
 -- a second after its score.
 local renewed = redis.call('ZSCORE', workers, worker)
 if not renewed or millis - renewed * 1000 > tonumber(ARGV[6]) then return { ended, {}, {}, 0 } end

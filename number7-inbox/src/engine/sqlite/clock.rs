@@ -8,7 +8,7 @@
 //!   hour against the time that has passed, nothing is forgotten until it has gone steadily for an hour.
 //!
 //! It goes on at once if the clock is set forward, in all processes, because each has to take what the others
-//! write for what it is. For a while after that nobody is taken for dead: see [`Clock::is_even_for`].
+//! write for what it is. For a while after that no worker's events are rescued: see [`Clock::is_even_for`].
 //!
 //! The file keeps the latest time, and the last one that was not in doubt, for the next process.
 
@@ -26,7 +26,7 @@ const STEADY: Duration = Duration::from_secs(60);
 /// More than this is logged when the clock was set back, and is a leap when the time goes on.
 const SET_BACK: Duration = Duration::from_secs(5);
 
-/// How often the file is told the time.
+/// How often the time is noted in the file.
 pub(super) const NOTED_EVERY: Duration = Duration::from_secs(10);
 
 /// Since the epoch, by the clock of the system; and since some moment, by one that nobody can set.
@@ -56,7 +56,7 @@ struct State {
     noted_at: Option<Duration>,
 }
 
-/// What the file is to be told.
+/// What is to be noted in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) latest: i64,
@@ -146,7 +146,7 @@ impl Clock {
         self.lock().is_believed(clocks).then(|| seconds(clocks.0))
     }
 
-    /// What the file is to be told, if it is time for that. Is due again until it was [`noted`](Self::noted).
+    /// What is to be noted in the file, if it is time for that, and again until it is [`noted`](Self::noted).
     pub(super) fn note(&self) -> Option<Note> {
         let clocks = (self.clocks)();
         let mut state = self.lock();
@@ -160,7 +160,7 @@ impl Clock {
         Some(Note { latest: seconds(latest), believed })
     }
 
-    /// The file has what it was to be told: the transaction was committed.
+    /// The file has it: the transaction was committed.
     pub(super) fn noted(&self) {
         self.lock().noted_at = Some((self.clocks)().1);
     }

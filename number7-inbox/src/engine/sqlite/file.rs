@@ -73,16 +73,15 @@ pub(super) struct File {
     pub(super) driver: Driver,
     pub(super) clock: Arc<Clock>,
     opened: Mutex<Arc<Opened>>,
-    /// Held by whoever opens the file again.
+    /// Held while the file is opened again.
     reopens: tokio::sync::Mutex<()>,
 }
 
 /// The connections to the file that was at the path when they were opened.
 struct Opened {
-    /// SQLite has one writer at a time, so one connection writes, and whoever wants to waits for that, in
-    /// order.
+    /// SQLite has one writer at a time, so one connection writes, and operations wait for it in order.
     writer: SqlitePool,
-    /// Held by whoever has that connection, or opens it.
+    /// Held by the operation that has that connection, or opens it.
     writing: Arc<tokio::sync::Mutex<()>>,
     readers: SqlitePool,
     turnstile: Turnstile,
@@ -139,7 +138,7 @@ impl File {
             sqlx::Error::PoolTimedOut => readers_in_use(),
             error => error.into(),
         })?;
-        // Whoever asked may have gone. A statement that goes on would keep the -wal from being cut back.
+        // The caller may have gone. A statement that goes on would keep the -wal from being cut back.
         let until = Instant::now() + STORE_TIMEOUT;
         let is_in_time = move || Instant::now() < until;
         reader.lock_handle().await?.set_progress_handler(STEPS, is_in_time);
@@ -374,7 +373,7 @@ pub(super) struct Writing {
     opened: Arc<Opened>,
     /// The time of all that is written by it: seconds since the epoch.
     pub(super) now: i64,
-    /// The clock, if the file is told the time by it.
+    /// The clock, if its time is noted by this transaction.
     notes: Option<Arc<Clock>>,
     _turn: Option<TurnToWrite>,
     _writing: OwnedMutexGuard<()>,

@@ -1,7 +1,7 @@
 //! Whether the store that is open is still the one at its path.
 //!
 //! SQLite never looks. If its file is deleted or replaced, it goes on with the old one, which nobody will
-//! find again. The same is true of the files beside it: whoever opens the database next would read the new
+//! find again. The same is true of the files beside it: the next process that opens the database reads the new
 //! `-wal`, and coordinate by the new `-shm`.
 
 use std::{
