@@ -57,17 +57,10 @@ macro_rules! counted {
     };
 }
 
-/// The errors of an event.
-macro_rules! errors {
-    () => {
-        concat!("CAST(", metadata!(), " ->> '$.\"number7.errors\"' AS TEXT)")
-    };
-}
-
-/// Where an event comes from.
-macro_rules! origin {
-    () => {
-        concat!("CAST(", metadata!(), " ->> '$.\"number7.origin\"' AS TEXT)")
+/// What an event's metadata has of this name, as text.
+macro_rules! kept {
+    ($name:literal) => {
+        concat!("CAST(", metadata!(), " ->> '$.\"number7.", $name, "\"' AS TEXT)")
     };
 }
 
@@ -77,7 +70,7 @@ macro_rules! noted {
     ($now:literal, $attempt:expr, $text:literal $(, uncounted = $uncounted:literal)?) => {
         concat!(
             "metadata = json_set(", metadata!(), ", '$.\"number7.errors\"',
-                json_insert(iif(json_valid(", errors!(), "), ", errors!(), ", '[]'),
+                json_insert(iif(json_valid(", kept!("errors"), "), ", kept!("errors"), ", '[]'),
                     '$[#]', json_array(", $now, " * 1000, ",
             $attempt,
             ", ",
@@ -113,12 +106,12 @@ const IS_LIVE: &str = "
 /// What is done stays done, even if a handler's transaction finished it. An end whose answer was
 /// lost is sent again. If it made a dead letter, the row has the number that it wrote: for a claim
 /// beyond the last attempt, its own minus one.
-const FINISH: &str = "
-    UPDATE Jobs SET status = ends.status, attempts = ends.attempts,
+const FINISH: &str = concat!(
+    "UPDATE Jobs SET status = ends.status, attempts = ends.attempts,
         last_result = coalesce(ends.result, last_result),
-        metadata = iif(ends.errors IS NULL, metadata, json_set(
-            iif(json_valid(metadata), metadata, '{}'), '$.\"number7.errors\"', ends.errors,
-            '$.\"number7.uncounted\"', ends.uncounted)),
+        metadata = iif(ends.errors IS NULL, metadata, json_set(",
+    metadata!(),
+    ", '$.\"number7.errors\"', ends.errors, '$.\"number7.uncounted\"', ends.uncounted)),
         lock_by = NULL, lock_at = NULL, run_at = ends.due,
         done_at = iif(ends.status = 'Pending', NULL, ?4)
     FROM (SELECT value ->> 0 AS id, value ->> 1 AS number, value ->> 2 AS status,
@@ -130,7 +123,8 @@ const FINISH: &str = "
         AND (+Jobs.status <> 'Done' OR ends.status = 'Done')
         AND (+Jobs.status <> 'Killed' OR ends.status <> 'Pending')
         AND (+Jobs.lock_by = ?2 OR +Jobs.lock_by IS NULL)
-    RETURNING id";
+    RETURNING id"
+);
 
 /// The end of one attempt, in a transaction of the handler's.
 const FINISH_ONE: &str = "
@@ -147,9 +141,9 @@ const CLAIM: &str = concat!(
     RETURNING id, attempts, ",
     uncounted!(),
     ", idempotency_key, job, ",
-    errors!(),
+    kept!("errors"),
     ", ",
-    origin!(),
+    kept!("origin"),
     ", metadata IS NOT NULL AND NOT json_valid(metadata)"
 );
 
@@ -233,12 +227,12 @@ macro_rules! entries {
                 WHEN status IN ('Done', 'Killed') THEN done_at
                 WHEN status IN ('Queued', 'Running') THEN lock_at
             END, run_at) AS micros, ",
-            errors!(),
+            kept!("errors"),
             " AS errors,
             run_at > ?1 AS is_to_come,
             (SELECT last_seen FROM Workers WHERE id = lock_by) AS seen,
             ",
-            origin!(),
+            kept!("origin"),
             " AS origin
         FROM Jobs "
         )
