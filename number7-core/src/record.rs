@@ -166,6 +166,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes minutes")]
     fn no_key_is_too_long_or_unfit_for_a_database() {
         let fits = "j".repeat(MAX_KEY_LENGTH - "job.completed:".len());
         assert_eq!(key_of_job(&fits), format!("job.completed:{fits}"));

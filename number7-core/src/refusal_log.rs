@@ -250,6 +250,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes minutes")]
     fn a_cause_is_not_hidden_by_others_and_what_was_not_stored_is_never_counted() {
         let secret = Secret::new("secret").unwrap();
         let verifier = Verifier::new(secret.clone()).diagnose(|| std::time::SystemTime::UNIX_EPOCH);

@@ -161,6 +161,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes minutes")]
     fn a_stage_hashes_so_much_and_no_more() {
         let secret = Secret::new("secret").unwrap();
         let signed = vec![b'x'; MOST_BYTES / 2];

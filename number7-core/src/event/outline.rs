@@ -96,6 +96,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes minutes")]
     fn what_typing_would_refuse_still_has_a_name_and_a_job() {
         let found = Some(("job.completed".to_owned(), Some("job_1".to_owned())));
         for rest in [
