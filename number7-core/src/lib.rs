@@ -9,6 +9,7 @@ pub mod contract;
 mod delivery;
 mod diagnosis;
 mod event;
+mod fetch;
 mod from_base64;
 mod from_delivery;
 mod head;
@@ -24,6 +25,7 @@ mod record;
 mod refusal;
 mod refusal_log;
 mod rejection;
+mod retry_hint;
 mod secret;
 mod signature;
 mod subject;
@@ -37,6 +39,7 @@ pub use self::{
         DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
         JobId, Timestamp, TimestampError, UnknownEvent,
     },
+    fetch::{Fetch, Fetched},
     from_delivery::FromDelivery,
     idempotency_key::IdempotencyKey,
     intake::{Intake, Wait},
@@ -44,6 +47,7 @@ pub use self::{
     refusal::{Diagnosing, Refusal},
     refusal_log::{Noted, REFUSAL_LOG_INTERVAL, RefusalLog, RefusalSummary},
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
+    retry_hint::RetryHint,
     secret::{Secret, SecretError, SecretErrorKind},
     signature::{SIGNATURE_HEADER, Signature, SignatureError},
     subject::Subject,

@@ -1,5 +1,7 @@
 use std::{fmt, time::Duration};
 
+use number7_core::RetryHint;
+
 use crate::BoxError;
 
 /// The shortest time that an event can be [snoozed](Failure::snooze) for: 1 second. Without it, a handler
@@ -8,8 +10,10 @@ pub const MIN_SNOOZE: Duration = Duration::from_secs(1);
 
 /// How an attempt failed, and what should happen to the event: what a handler returns.
 ///
-/// `?` turns any error into one that means "try again after the backoff". A handler may also return
-/// that error itself, such as a [`BoxError`].
+/// `?` turns any error into one that means "try again after the backoff". If the error has a [`RetryHint`]
+/// among its sources, it means what that says: [snooze](Self::snooze), or [permanent](Self::permanent). So
+/// the errors of `number7-client` need only a `?`. A handler may also return that error itself, such as a
+/// [`BoxError`].
 ///
 /// # Example
 ///
@@ -65,7 +69,12 @@ impl Failure {
 
 impl<E: Into<BoxError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(Kind::Retry(error.into()))
+        let error = error.into();
+        match RetryHint::of(&*error) {
+            Some(RetryHint::After(time)) => Self::snooze(time, error),
+            Some(RetryHint::Never) => Self::permanent(error),
+            _ => Self(Kind::Retry(error)),
+        }
     }
 }
 

@@ -145,7 +145,7 @@ impl Inbox {
     /// a warning.
     ///
     /// Redis also confirms what its replicas do not have yet, which a failover loses. With
-    /// `?wait_replicas=1` in the URL, [`accept`](Accept) and [`expect`](Self::expect) succeed only when so
+    /// `?wait_replicas=1` in the URL, [`accept`](Accept) and [`expect_job`](Self::expect_job) succeed only when so
     /// many replicas have the write, and otherwise fail after a second, or after `wait_ms`: from 1 to 2,000
     /// milliseconds. The write may have happened although they fail. For example:
     /// `redis://host/0?wait_replicas=1&wait_ms=500`. If replicas are connected and nothing waits for them,
@@ -468,11 +468,11 @@ impl Inbox {
     /// use number7_inbox::{Inbox, InboxError};
     ///
     /// async fn uploaded(inbox: &Inbox, job_id: &str) -> Result<(), InboxError> {
-    ///     inbox.expect(job_id, Duration::from_secs(30 * 60)).await
+    ///     inbox.expect_job(job_id, Duration::from_secs(30 * 60)).await
     /// }
     /// # _ = uploaded;
     /// ```
-    pub async fn expect(
+    pub async fn expect_job(
         &self,
         job_id: impl Into<JobId>,
         within: Duration,
@@ -487,7 +487,7 @@ impl Inbox {
     /// # Errors
     ///
     /// The store failed.
-    pub async fn forget(&self, job_id: impl Into<JobId>) -> Result<bool, InboxError> {
+    pub async fn cancel_expectation(&self, job_id: impl Into<JobId>) -> Result<bool, InboxError> {
         self.engine().forget_job(job_id.into().as_str()).await
     }
 

@@ -13,7 +13,7 @@ use crate::{
 /// What cursors of the list of overdue jobs begin with.
 const LIST: &str = "overdue";
 
-/// A job that was [expected](crate::Inbox::expect), and of which no event was accepted in time.
+/// A job that was [expected](crate::Inbox::expect_job), and of which no event was accepted in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverdueJob {
     job_id: JobId,
@@ -61,7 +61,7 @@ impl OverdueJob {
     }
 
     /// Whether the vendor is asked about it no more, because it [does not know the
-    /// job](crate::Fetched::Unknown). The job stays overdue until it is [forgotten](crate::Inbox::forget), or
+    /// job](crate::Fetched::Unknown). The job stays overdue until it is [forgotten](crate::Inbox::cancel_expectation), or
     /// until its event comes after all.
     #[must_use]
     pub fn is_given_up(&self) -> bool {

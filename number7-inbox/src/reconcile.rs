@@ -1,9 +1,9 @@
 //! Asks the vendor for what it never managed to deliver.
 
-use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashSet, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use number7_core::{Acceptance, Event, JobId, Record};
+use number7_core::{Acceptance, Event, Fetched, JobId, Record};
 use tokio::{
     sync::Notify,
     task::JoinSet,
@@ -27,27 +27,11 @@ use crate::{
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A job that the vendor does not know is given up when it was fetched so often: with the default backoff,
-/// four hours after it was due.
+/// two and a half hours after it was due.
 const FETCHES_OF_UNKNOWN: i64 = 10;
 
 /// How often the worker looks for jobs to ask for.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What the vendor says of a job: what the function of [`Worker::reconcile`](crate::Worker::reconcile)
-/// returns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// It is finished, and this is the event that its webhook would have had: `job.completed` or
-    /// `job.failed`, of the job that was asked for.
-    Finished(Event),
-    /// It is not finished. It is asked for again after the backoff.
-    StillRunning,
-    /// The vendor does not know it. The job may be too new, so the function is called again after the
-    /// backoff. From the tenth fetch on, this answer means that the job is
-    /// [given up](crate::OverdueJob::is_given_up): the log has an `ERROR`, and the vendor is not asked again.
-    /// With the default backoff, the tenth fetch is four hours after the first.
-    Unknown,
-}
 
 /// The function, without its types.
 pub(crate) type Fetch =
@@ -66,7 +50,8 @@ impl Reconcile {
     pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
         let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
         let (mut leads_until, mut outage) = (None, Outage::default());
-        let period = Duration::from_secs(1) / settings.fetches_per_second;
+        let mut may_fetch = false;
+        let period = Duration::from_secs(60) / settings.fetches_per_minute;
         let mut ticks = interval(period.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -95,9 +80,14 @@ impl Reconcile {
             if room == 0 {
                 continue;
             }
-            // At most as many as can be asked for within a second, so that the lead is renewed in time.
+            // A minute may allow one fetch only, which is longer than a lead lasts.
+            if let (false, Some(until)) = (may_fetch, leads_until) {
+                may_fetch = timeout_at(until, ticks.tick()).await.is_ok();
+                continue;
+            }
+            // At most as many as can be fetched within a second, so that the lead is renewed in time.
             let most = u32::try_from(room).unwrap_or(u32::MAX);
-            let most = most.min(settings.fetches_per_second).min(MOST_LOOKED_UP);
+            let most = most.min((settings.fetches_per_minute / 60).max(1)).min(MOST_LOOKED_UP);
             let taken = match self.engine.take(most, settings.fetch_rest).await {
                 Ok(taken) if taken.is_empty() => {
                     sleep(POLL_INTERVAL).await;
@@ -124,7 +114,9 @@ impl Reconcile {
                 // A call may take longer than the pause after it: the vendor is not asked about one
                 // job twice at a time.
                 if asked.insert(taken.job.clone()) {
-                    ticks.tick().await;
+                    if !mem::take(&mut may_fetch) {
+                        ticks.tick().await;
+                    }
                     let (this, rest) = (self.clone(), settings.fetch_rest);
                     running.spawn(async move {
                         this.fetch(&taken, rest).await;

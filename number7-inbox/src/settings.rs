@@ -47,17 +47,17 @@ pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
 /// apart. Webhook senders that do publish it retry for three days, so a week is longer.
 pub const DEFAULT_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// How many jobs the vendor is asked about at a time unless it is set: 4. That is few enough that
-/// the vendor should not notice.
-pub const DEFAULT_FETCHES_AT_ONCE: usize = 4;
+/// How many overdue jobs are fetched at a time: 1. Fetching makes up for what went wrong, and leaves the
+/// vendor's answers to the app's own requests.
+pub const DEFAULT_FETCHES_AT_ONCE: usize = 1;
 
-/// How many jobs the vendor is asked about in a second unless it is set: 10. The vendor publishes no limit; a
-/// thousand lost events are fetched in less than two minutes.
-pub const DEFAULT_FETCHES_PER_SECOND: u32 = 10;
+/// How many overdue jobs are fetched in a minute: 10. The vendor's smallest plan allows 30 requests a minute
+/// for each API key, so that the app itself has two thirds of them.
+pub const DEFAULT_FETCHES_PER_MINUTE: u32 = 10;
 
-/// How long a job that is not finished rests after the vendor was asked about it: 1 minute, doubled
-/// after each time.
-pub const DEFAULT_FETCH_BACKOFF: Duration = Duration::from_secs(60);
+/// How long a job that is not finished rests after the vendor was asked about it: 20 seconds, which is how
+/// often the vendor wants to be asked. The time doubles after each fetch.
+pub const DEFAULT_FETCH_BACKOFF: Duration = Duration::from_secs(20);
 
 /// The longest that a job rests between two fetches: 1 hour.
 pub const DEFAULT_MAX_FETCH_BACKOFF: Duration = Duration::from_secs(3_600);
@@ -88,7 +88,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) shutdown_limit: Option<Duration>,
     pub(crate) fetches_at_once: usize,
-    pub(crate) fetches_per_second: u32,
+    pub(crate) fetches_per_minute: u32,
     pub(crate) fetch_rest: Rest,
 }
 
@@ -105,7 +105,7 @@ impl Default for Settings {
             timeout: None,
             shutdown_limit: None,
             fetches_at_once: DEFAULT_FETCHES_AT_ONCE,
-            fetches_per_second: DEFAULT_FETCHES_PER_SECOND,
+            fetches_per_minute: DEFAULT_FETCHES_PER_MINUTE,
             fetch_rest: Rest { first: DEFAULT_FETCH_BACKOFF, longest: DEFAULT_MAX_FETCH_BACKOFF },
         }
     }

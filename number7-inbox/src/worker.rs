@@ -1,12 +1,12 @@
 use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use number7_core::JobId;
+use number7_core::Fetch;
 use tokio::{select, sync::Notify, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    AcceptedEvent, BoxError, Entry, Failure, Fetched, MAX_LEASE, MIN_LEASE, Pause,
+    AcceptedEvent, Entry, Failure, MAX_LEASE, MIN_LEASE, Pause,
     engine::{Engine, expected::Rest},
     reconcile::Reconcile,
     settings::{LONGEST_REST, SHORTEST_FETCH_REST, Settings},
@@ -186,24 +186,23 @@ impl Worker {
         self
     }
 
-    /// Asks the vendor about jobs that are [overdue](crate::Inbox::overdue), by an async function
-    /// that is called with the id of the job. Unless it is set, the vendor is not asked.
+    /// Fetches jobs that are [overdue](crate::Inbox::overdue) from the vendor: with the `Client` of
+    /// `number7-client`, or with an async function of your own that takes the id of the job. Unless it is
+    /// set, nothing is fetched.
     ///
-    /// If it returns [`Fetched::Finished`], the event is stored under the key that its webhook
-    /// would have had: the handler is called as usual, and a later webhook is a duplicate. Nobody
-    /// signed such an event, which [`AcceptedEvent::origin`] says. After anything else, an error, a
-    /// panic, or [`FETCH_TIMEOUT`](crate::FETCH_TIMEOUT), the function is called again after a
-    /// backoff.
+    /// If it returns [`Fetched::Finished`](crate::Fetched::Finished), the event is stored under the key that
+    /// its webhook would have had: the handler is called as usual, and a later webhook is a duplicate. Nobody
+    /// signed such an event, and [`AcceptedEvent::origin`] says so. After anything else, an error, a
+    /// panic, or [`FETCH_TIMEOUT`](crate::FETCH_TIMEOUT), the job is fetched again after a backoff.
     ///
-    /// Of all workers of an inbox one asks at a time. If it dies, another goes on after its lease. Up to
-    /// [`DEFAULT_FETCHES_AT_ONCE`](crate::DEFAULT_FETCHES_AT_ONCE) calls run at a time, and
-    /// [`DEFAULT_FETCHES_PER_SECOND`](crate::DEFAULT_FETCHES_PER_SECOND) begin in a second;
+    /// Of all workers of an inbox one fetches at a time. If it dies, another goes on after its lease. Up to
+    /// [`DEFAULT_FETCHES_AT_ONCE`](crate::DEFAULT_FETCHES_AT_ONCE) fetches run at a time, and
+    /// [`DEFAULT_FETCHES_PER_MINUTE`](crate::DEFAULT_FETCHES_PER_MINUTE) begin in a minute, evenly spaced;
     /// [`fetch_limits`](Self::fetch_limits) and [`fetch_backoff`](Self::fetch_backoff) change that.
     ///
     /// # Example
     ///
-    /// How to ask the vendor is up to you: its address and its login are not published. The example
-    /// `reconcile` does it with `reqwest`.
+    /// With a function of one's own. A closure has to name the type of its argument: `|job: JobId|`.
     ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Inbox, JobId};
@@ -215,7 +214,7 @@ impl Worker {
     ///     }
     ///     let event = serde_json::json!({
     ///         "event": "job.completed", "jobId": job, "fileStatus": "done",
-    ///         "documentType": result["documentType"], "timestamp": result["timestamp"],
+    ///         "documentType": result["documentType"], "timestamp": "2026-04-22T10:00:00.000Z",
     ///     });
     ///     Ok(Fetched::Finished(Event::from_json(event.to_string())?))
     /// }
@@ -226,30 +225,26 @@ impl Worker {
     /// inbox.worker(handle).reconcile(fetch).run_until(std::future::pending()).await;
     /// # }
     /// ```
-    pub fn reconcile<H, F, E>(mut self, fetch: H) -> Self
-    where
-        H: Fn(JobId) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Fetched, E>> + Send + 'static,
-        E: Into<BoxError>,
-    {
+    pub fn reconcile(mut self, fetch: impl Fetch) -> Self {
+        let fetch = Arc::new(fetch);
         let fetch = move |job| {
-            let fetched = fetch(job);
-            async { fetched.await.map_err(Into::into) }.boxed()
+            let fetch = Arc::clone(&fetch);
+            async move { fetch.fetch(job).await }.boxed()
         };
         let (engine, news) = (Arc::clone(&self.job.engine), Arc::clone(&self.job.news));
         self.job.reconcile = Some(Reconcile { engine, fetch: Arc::new(fetch), news });
         self
     }
 
-    /// How many overdue jobs the vendor is asked about at a time, and how many in a second.
+    /// How many overdue jobs are fetched at a time, and how many in a minute.
     ///
     /// # Panics
     ///
     /// One of them is zero.
-    pub fn fetch_limits(mut self, at_once: usize, per_second: u32) -> Self {
-        assert!(at_once > 0 && per_second > 0, "with a limit of 0 nothing is ever fetched");
+    pub fn fetch_limits(mut self, at_once: usize, per_minute: u32) -> Self {
+        assert!(at_once > 0 && per_minute > 0, "with a limit of 0 nothing is ever fetched");
         self.job.settings.fetches_at_once = at_once;
-        self.job.settings.fetches_per_second = per_second;
+        self.job.settings.fetches_per_minute = per_minute;
         self
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use number7_inbox::{AcceptedEvent, BoxError, Fetched, Filter, MIN_LEASE, State};
+use number7_inbox::{AcceptedEvent, BoxError, Fetched, Filter, JobId, MIN_LEASE, State};
 use number7_tests::{
     engine::{Engine, Server},
     running::{Handled, Running, accept, dead_letters, until},
@@ -71,9 +71,9 @@ async fn postgres_goes_through_no_finished_events() {
         counted.count(&event);
         async move { if event.key().contains("dead") { Err("dead") } else { Ok(()) } }
     });
-    let worker = worker.reconcile(async |_| Ok::<_, BoxError>(Fetched::StillRunning));
+    let worker = worker.reconcile(async |_: JobId| Ok::<_, BoxError>(Fetched::StillRunning));
     let worker = Running::start(worker.attempts(1).lease(MIN_LEASE));
-    inbox.expect("lost", Duration::ZERO).await.unwrap();
+    inbox.expect_job("lost", Duration::ZERO).await.unwrap();
     for number in 0..100 {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
         accept(&inbox, "job.completed", &format!("job_dead_{number}")).await;

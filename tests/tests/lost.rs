@@ -107,7 +107,7 @@ async fn every_job_is_handled_though_webhooks_are_lost(store: Store) {
                     return;
                 }
                 let job = format!("job_{number}");
-                inbox.expect(&*job, WITHIN).await.unwrap();
+                inbox.expect_job(&*job, WITHIN).await.unwrap();
                 sleep(Duration::from_millis(100)).await;
                 finished.lock().unwrap().insert(job.clone());
                 let late = match number % 10 {

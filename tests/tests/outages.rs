@@ -230,7 +230,7 @@ async fn away_while_a_job_is_fetched(engine: Engine) {
     let mut server = block_in_place(|| Server::start(engine));
     let store = store_on(engine, &server, server.port()).await;
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
-    inbox.expect("job_1", Duration::ZERO).await.unwrap();
+    inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
     let asked = gate.clone();
     let worker = handled.worker(&inbox).reconcile(move |job: JobId| {
         let gate = asked.clone();
@@ -246,10 +246,10 @@ async fn away_while_a_job_is_fetched(engine: Engine) {
     block_in_place(|| server.kill());
     gate.open();
     let begun = Instant::now();
-    inbox.expect("job_2", Duration::ZERO).await.unwrap_err();
+    inbox.expect_job("job_2", Duration::ZERO).await.unwrap_err();
     assert!(begun.elapsed() < STORE_TIMEOUT + SLACK, "{:?}", begun.elapsed());
     block_in_place(|| server.restart());
-    until(async || inbox.expect("job_2", Duration::ZERO).await.is_ok()).await;
+    until(async || inbox.expect_job("job_2", Duration::ZERO).await.is_ok()).await;
     until(async || {
         gate.open();
         handled.events() == 2

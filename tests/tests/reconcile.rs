@@ -37,7 +37,7 @@ fn finished(job: &JobId) -> Fetched {
 
 /// Fetches soon, and soon again.
 fn hasty(worker: Worker) -> Worker {
-    worker.fetch_limits(4, 1_000).fetch_backoff(SECOND, SECOND)
+    worker.fetch_limits(4, 60_000).fetch_backoff(SECOND, SECOND)
 }
 
 async fn overdue(inbox: &Inbox, limit: u32) -> Vec<OverdueJob> {
@@ -69,15 +69,15 @@ async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
         ("is_not_due", HOUR),
         ("is_cancelled", SECOND),
     ] {
-        inbox.expect(job, within).await.unwrap();
+        inbox.expect_job(job, within).await.unwrap();
     }
     // The first call counts.
-    inbox.expect("is_not_due", Duration::ZERO).await.unwrap();
+    inbox.expect_job("is_not_due", Duration::ZERO).await.unwrap();
     // Another inbox in the same store has jobs of its own.
-    inbox.named("other").expect("of_another_inbox", Duration::ZERO).await.unwrap();
+    inbox.named("other").expect_job("of_another_inbox", Duration::ZERO).await.unwrap();
     accept(&inbox, "job.completed", "comes_in_time").await;
-    assert!(inbox.forget("is_cancelled").await.unwrap());
-    assert!(!inbox.forget("is_cancelled").await.unwrap());
+    assert!(inbox.cancel_expectation("is_cancelled").await.unwrap());
+    assert!(!inbox.cancel_expectation("is_cancelled").await.unwrap());
     // Nobody looks without a worker.
     assert_eq!(overdue(&inbox, 10).await, []);
 
@@ -100,10 +100,10 @@ async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
     accept(&inbox, "job.completed", "never_comes").await;
     assert_eq!(ids(&overdue(&inbox, 10).await), ["job:%\n of any form"]);
     // It was settled, so it is not expected again.
-    inbox.expect("comes_in_time", Duration::ZERO).await.unwrap();
+    inbox.expect_job("comes_in_time", Duration::ZERO).await.unwrap();
     sleep(SECOND * 2).await;
     assert_eq!(overdue(&inbox, 10).await.len(), 1);
-    assert!(inbox.forget("job:%\n of any form").await.unwrap());
+    assert!(inbox.cancel_expectation("job:%\n of any form").await.unwrap());
     assert_eq!(overdue(&inbox, 10).await, []);
     worker.stop().await;
 }
@@ -111,7 +111,7 @@ async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
 async fn what_is_no_job_and_no_cursor_is_refused(store: Store) {
     let inbox = store.open().await;
     for job in ["", "job\0"] {
-        let refused = inbox.expect(job, SECOND).await.unwrap_err();
+        let refused = inbox.expect_job(job, SECOND).await.unwrap_err();
         assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{job:?}");
     }
     for text in ["", "overdue", "overdue:", "overdue:x.job", "due:0.1.x", "overdue:1.job\0"] {
@@ -124,7 +124,7 @@ async fn what_is_no_job_and_no_cursor_is_refused(store: Store) {
 async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
     let (inbox, seen) = (store.open().await, Arc::new(Mutex::new(HashMap::new())));
     for job in ["lost", "came"] {
-        inbox.expect(job, SECOND).await.unwrap();
+        inbox.expect_job(job, SECOND).await.unwrap();
     }
     accept(&inbox, "job.completed", "came").await;
     let handled = Arc::clone(&seen);
@@ -134,7 +134,7 @@ async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
     });
     let fetched = Arc::new(Mutex::new(Vec::new()));
     let asked = Arc::clone(&fetched);
-    let worker = worker.reconcile(move |job| {
+    let worker = worker.reconcile(move |job: JobId| {
         asked.lock().unwrap().push(job.clone());
         async move { Ok::<_, BoxError>(finished(&job)) }
     });
@@ -158,11 +158,11 @@ async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
 /// An answer that is none, whatever is wrong with it, costs a rest and no more.
 async fn it_is_asked_again_until_there_is_a_result(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
-    inbox.expect("job_1", Duration::ZERO).await.unwrap();
-    inbox.expect("is_never_answered", Duration::ZERO).await.unwrap();
+    inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
+    inbox.expect_job("is_never_answered", Duration::ZERO).await.unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&calls);
-    let worker = handled.worker(&inbox).reconcile(move |job| {
+    let worker = handled.worker(&inbox).reconcile(move |job: JobId| {
         let is_answered = job.as_str() == "job_1";
         let call = if is_answered { seen.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
         async move {
@@ -195,7 +195,7 @@ async fn it_is_asked_again_until_there_is_a_result(store: Store) {
 async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     for job in ["unknown", "runs"] {
-        inbox.expect(job, Duration::ZERO).await.unwrap();
+        inbox.expect_job(job, Duration::ZERO).await.unwrap();
     }
     let worker = handled.worker(&inbox).reconcile(async |job: JobId| {
         let fetched = if job.as_str() == "runs" { Fetched::StillRunning } else { Fetched::Unknown };
@@ -223,7 +223,7 @@ async fn one_worker_asks_and_for_few_at_a_time(store: Store) {
     const JOBS: usize = 40;
     let inbox = store.open().await;
     for number in 0..JOBS {
-        inbox.expect(format!("job_{number}"), Duration::ZERO).await.unwrap();
+        inbox.expect_job(format!("job_{number}"), Duration::ZERO).await.unwrap();
     }
     #[derive(Default)]
     struct Calls {
@@ -236,7 +236,7 @@ async fn one_worker_asks_and_for_few_at_a_time(store: Store) {
     let handled = Handled::default();
     for number in 0..3 {
         let calls = Arc::clone(&calls);
-        let worker = handled.worker(&store.open().await).reconcile(move |job| {
+        let worker = handled.worker(&store.open().await).reconcile(move |job: JobId| {
             let calls = Arc::clone(&calls);
             async move {
                 {
@@ -266,9 +266,9 @@ async fn one_worker_asks_and_for_few_at_a_time(store: Store) {
 /// The process dies after the vendor has answered, and before that is stored. Another goes on.
 async fn killed_between_the_fetch_and_the_store(store: Store) {
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
-    inbox.expect("job_1", Duration::ZERO).await.unwrap();
+    inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
     let asked = gate.clone();
-    let worker = handled.worker(&inbox).reconcile(move |_| {
+    let worker = handled.worker(&inbox).reconcile(move |_: JobId| {
         let gate = asked.clone();
         async move {
             gate.pass().await;
@@ -279,7 +279,7 @@ async fn killed_between_the_fetch_and_the_store(store: Store) {
     gate.begun().await;
     worker.crash().await;
     let worker = handled.worker(&inbox);
-    let worker = worker.reconcile(async |job| Ok::<_, BoxError>(finished(&job)));
+    let worker = worker.reconcile(async |job: JobId| Ok::<_, BoxError>(finished(&job)));
     let worker = Running::start(hasty(worker).lease(MIN_LEASE));
     until(async || inbox.stats().await.unwrap().done == 1).await;
     worker.stop().await;
@@ -291,10 +291,10 @@ async fn the_webhook_and_the_fetch_race_to_one_effect(store: Store) {
     const JOBS: usize = 50;
     let (inbox, handled) = (store.open().await, Handled::default());
     for number in 0..JOBS {
-        inbox.expect(format!("job_{number}"), Duration::ZERO).await.unwrap();
+        inbox.expect_job(format!("job_{number}"), Duration::ZERO).await.unwrap();
     }
     let webhooks = inbox.clone();
-    let worker = handled.worker(&inbox).reconcile(move |job| {
+    let worker = handled.worker(&inbox).reconcile(move |job: JobId| {
         let inbox = webhooks.clone();
         async move {
             // On its way when the vendor answers.
@@ -318,7 +318,7 @@ async fn many_expectations_are_looked_up_and_paged_through(store: Store) {
         tokio::spawn(async move {
             for number in (part..jobs).step_by(16) {
                 let job = format!("job_{number}");
-                inbox.expect(&*job, Duration::ZERO).await.unwrap();
+                inbox.expect_job(&*job, Duration::ZERO).await.unwrap();
                 if number.is_multiple_of(3) {
                     accept(&inbox, "job.completed", &job).await;
                 }

@@ -377,7 +377,7 @@ async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
     for number in 0..20 {
         accepted_at_last(&inbox, &format!("job_{number}")).await;
     }
-    until(async || inbox.expect("job_expected", PATIENCE).await.is_ok()).await;
+    until(async || inbox.expect_job("job_expected", PATIENCE).await.is_ok()).await;
     link.set(Network::Silent);
     // Without waiting, this is lost.
     assert_eq!(accept(&careless.unwrap(), "job_careless").await.unwrap(), Acceptance::New);
@@ -392,7 +392,7 @@ async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
         let refused = accept(&inbox, "job_careless").await.unwrap_err();
         assert_eq!(source(&refused).kind(), InboxErrorKind::TooSlow, "{refused}");
     }
-    let unsafely = inbox.expect("job_unsafely", PATIENCE).await.unwrap_err();
+    let unsafely = inbox.expect_job("job_unsafely", PATIENCE).await.unwrap_err();
     assert_eq!(unsafely.kind(), InboxErrorKind::TooSlow, "{unsafely}");
 
     redis_command(&of_replica, &["REPLICAOF", "NO", "ONE"]).await;
@@ -402,7 +402,7 @@ async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
         assert!(found.is_some(), "{number} was answered 200, and is lost");
     }
     assert!(promoted.show("job.completed:job_careless").await.unwrap().is_none());
-    assert!(promoted.forget("job_expected").await.unwrap());
+    assert!(promoted.cancel_expectation("job_expected").await.unwrap());
 }
 
 /// Those that are accepted at the same time wait together, and go on when the replica is there again.

@@ -51,7 +51,7 @@ async fn main() -> Result<(), Failure> {
         }
     });
     let (client, url) = (Client::new(), vendor_url.clone());
-    let worker = worker.reconcile(move |job| fetch(client.clone(), url.clone(), job));
+    let worker = worker.reconcile(move |job: JobId| fetch(client.clone(), url.clone(), job));
     tokio::spawn(worker.run_until(std::future::pending()));
 
     let client = Client::new();
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Failure> {
             client.post(format!("{vendor_url}/documents")).body("a document").send().await?;
         let job = answer.error_for_status()?.json::<Value>().await?;
         let job = job["jobId"].as_str().unwrap_or_default();
-        inbox.expect(job, WITHIN).await?;
+        inbox.expect_job(job, WITHIN).await?;
     }
     println!("uploaded {DOCUMENTS} documents");
 

@@ -76,7 +76,7 @@ async fn main() {
             let fetch =
                 move |job| async move { spawn_blocking(move || fetch(vendor, &job)).await? };
             let second = Duration::from_secs(1);
-            worker.reconcile(fetch).fetch_limits(16, 1_000).fetch_backoff(second, second * 4)
+            worker.reconcile(fetch).fetch_limits(16, 60_000).fetch_backoff(second, second * 4)
         }
         None => worker,
     };

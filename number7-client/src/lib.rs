@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod answer;
+mod client;
+mod document;
+mod error;
+mod invoice;
+mod key;
+mod limiter;
+mod result;
+
+pub use number7_core::{DocumentType, FileStatus, JobId, RetryHint};
+
+pub use self::{
+    client::{
+        Client, DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_MINUTE, DEFAULT_TIME_LIMIT,
+        DEFAULT_UPLOAD_LIMIT, MAX_ANSWER,
+    },
+    document::Document,
+    error::{Error, ErrorKind, Result},
+    invoice::{Amount, Invoice, Vendor},
+    key::{ApiKey, ApiKeyError, ApiKeyErrorKind},
+    result::{FailedJob, FinishedJob, JobResult, RawJson, RunningJob, Upload},
+};

@@ -1,0 +1,83 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::Happening;
+
+/// What has happened so far, and what a correct receiver must have seen of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Summary {
+    /// Requests with the right key that were answered 2xx.
+    pub served: u64,
+    /// Requests that were answered 429.
+    pub rate_limited: u64,
+    /// Requests that were answered anything else.
+    pub refused: u64,
+    /// Attempts at a webhook.
+    pub sent: u64,
+    /// Webhooks that were never sent.
+    pub lost: u64,
+    /// Webhooks that were sent again although they had been accepted.
+    pub repeated: u64,
+    /// Webhooks that were forged.
+    pub forged: u64,
+    /// Forged webhooks that were not answered 401: a fault of the receiver.
+    pub forged_and_not_refused: u64,
+    /// Webhooks whose attempts all failed.
+    pub given_up: u64,
+    /// Jobs that are neither done nor failed.
+    pub running: u64,
+    /// The keys of the events that a correct receiver has handled by now, or will: each once, and no others.
+    pub to_handle: Vec<String>,
+}
+
+impl Summary {
+    pub(crate) fn count(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Uploaded { .. } => {
+                self.served += 1;
+                self.running += 1;
+            }
+            Happening::Fetched { .. } => self.served += 1,
+            Happening::Finished { job } => self.ends(format!("job.completed:{job}")),
+            Happening::Failed { job } => self.ends(format!("job.failed:{job}")),
+            Happening::Refused { status: 429, .. } => self.rate_limited += 1,
+            Happening::Refused { .. } => self.refused += 1,
+            Happening::Sent { .. } => self.sent += 1,
+            Happening::Repeated { .. } => self.repeated += 1,
+            Happening::Forged { status, .. } => {
+                self.forged += 1;
+                self.forged_and_not_refused += u64::from(*status != Some(401));
+            }
+            Happening::Lost { .. } => self.lost += 1,
+            Happening::GivenUp { .. } => self.given_up += 1,
+            Happening::SignedOtherwise { .. } | Happening::OutageBegan | Happening::OutageEnded => {
+            }
+        }
+    }
+
+    fn ends(&mut self, key: String) {
+        self.running -= 1;
+        self.to_handle.push(key);
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { served, rate_limited, refused, .. } = self;
+        writeln!(f, "requests: {served} served, {rate_limited} rate limited, {refused} refused")?;
+        let Self { sent, lost, repeated, given_up, .. } = self;
+        writeln!(
+            f,
+            "webhooks: {sent} sent, {lost} lost, {repeated} repeated, {given_up} given up"
+        )?;
+        match self.forged_and_not_refused {
+            0 => writeln!(f, "forged: {}, all answered 401", self.forged)?,
+            wrong => writeln!(f, "forged: {}, {wrong} NOT answered 401", self.forged)?,
+        }
+        let (events, running) = (self.to_handle.len(), self.running);
+        write!(f, "a correct receiver handles {events} events, each once; {running} jobs still run")
+    }
+}

@@ -1,0 +1,108 @@
+//! Sends the webhooks.
+
+use std::time::Duration;
+
+use axum::http::{Request, header::CONTENT_TYPE};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use number7_core::{SIGNATURE_HEADER, Secret};
+use tokio::time::{sleep, timeout};
+
+use crate::{Happening, Misbehaviour, job::Job, misbehaviour::Throw, sandbox::Vendor};
+
+/// The first attempt, and three retries.
+const ATTEMPTS: u32 = 4;
+
+/// How long an answer may take. The vendor publishes no limit.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends over plain HTTP, because it is for one's own machine.
+pub(crate) struct Sender(Client<HttpConnector, Full<Bytes>>);
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self(Client::builder(TokioExecutor::new()).build_http())
+    }
+}
+
+impl Sender {
+    /// The status of the answer.
+    async fn post(&self, url: &str, signature: &str, body: String) -> Option<u16> {
+        let request = Request::post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(SIGNATURE_HEADER, signature)
+            .body(Full::new(Bytes::from(body)));
+        let answer = timeout(TIMEOUT, self.0.request(request.ok()?)).await;
+        Some(answer.ok()?.ok()?.status().as_u16())
+    }
+}
+
+impl Vendor {
+    /// Tells the receiver about the end of a job, or does not.
+    pub(crate) async fn notify(&self, job: &Job) {
+        let Some(url) = &self.settings.receiver else { return };
+        let (id, number) = (|| job.id.clone(), job.number);
+        let Misbehaviour { lose, repeat, reorder, forge, other_secret, delay, .. } =
+            self.settings.misbehaviour;
+        sleep(delay.mul_f64(self.dice(number, Throw::Delay).f64())).await;
+        if reorder.takes(self.dice(number, Throw::Reorder)) {
+            // Those of the jobs that end meanwhile overtake it.
+            sleep(self.settings.job_time).await;
+        }
+        let body = job.webhook();
+        let signature = self.settings.secret.sign(&body).to_string();
+        if forge.takes(self.dice(number, Throw::Forge)) && !self.is_out() {
+            let forged = body.replace("\"jobId\":\"job_", "\"jobId\":\"job_forged_");
+            let status = self.sender.post(url, &signature, forged).await;
+            self.happens(Happening::Forged { job: id(), status });
+        }
+        if lose.takes(self.dice(number, Throw::Lose)) {
+            return self.happens(Happening::Lost { job: id() });
+        }
+        let signature = match other_secret.takes(self.dice(number, Throw::OtherSecret)) {
+            true => {
+                self.happens(Happening::SignedOtherwise { job: id() });
+                other(&self.settings.secret, &body)
+            }
+            false => signature,
+        };
+        if !self.deliver(&id(), url, &signature, &body).await {
+            return self.happens(Happening::GivenUp { job: id() });
+        }
+        if repeat.takes(self.dice(number, Throw::Repeat)) {
+            sleep(self.settings.retry_delay).await;
+            let status = self.sender.post(url, &signature, body).await;
+            self.happens(Happening::Repeated { job: id(), status });
+        }
+    }
+
+    /// Whether the receiver has accepted it.
+    async fn deliver(&self, job: &str, url: &str, signature: &str, body: &str) -> bool {
+        let mut delay = self.settings.retry_delay;
+        for attempt in 1..=ATTEMPTS {
+            let status = match self.is_out() {
+                true => None,
+                false => self.sender.post(url, signature, body.to_owned()).await,
+            };
+            self.happens(Happening::Sent { job: job.to_owned(), attempt, status });
+            if status.is_some_and(|status| (200..300).contains(&status)) {
+                return true;
+            }
+            if attempt < ATTEMPTS {
+                sleep(delay).await;
+                delay *= 2;
+            }
+        }
+        false
+    }
+}
+
+/// A signature by a secret that nobody else has.
+fn other(secret: &Secret, body: &str) -> String {
+    let key = secret.sign("another secret").to_string();
+    Secret::new(key).map_or_else(|_| String::new(), |other| other.sign(body).to_string())
+}
