@@ -2,7 +2,6 @@
 
 mod board;
 mod metrics;
-mod vendor;
 
 use std::{
     env,
@@ -14,8 +13,9 @@ use std::{
 };
 
 use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
+use url::Url;
 
-pub use self::{board::board, metrics::metrics, vendor::vendor};
+pub use self::{board::board, metrics::metrics};
 
 /// The secret of receivers and senders that are given none. It is in this file, so anybody can sign
 /// with it.
@@ -55,7 +55,7 @@ pub fn verifier() -> Result<Verifier, SecretError> {
 /// The URL of a store as it may be printed: without user, password and options.
 #[must_use]
 pub fn without_password(store: &str) -> String {
-    match reqwest::Url::parse(store) {
+    match Url::parse(store) {
         Ok(mut url) if url.has_host() => {
             // They fail only where there is no host.
             _ = (url.set_username(""), url.set_password(None));

@@ -5,20 +5,24 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod api;
 mod client;
 mod commands;
 mod connection;
+mod duration;
 mod many;
 mod output;
 mod recording;
 mod secret;
 mod tls;
 
-use commands::{completions, doctor, inbox, listen, replay, send, sign, verify};
+use commands::{
+    completions, doctor, inbox, listen, replay, result, sandbox, send, sign, upload, verify,
+};
 use output::Output;
 
-/// Sign, verify, send, receive and replay Number7 AI's webhooks, check a receiver, and look after an
-/// inbox.
+/// Sign, verify, send, receive and replay Number7 AI's webhooks, check a receiver, look after an inbox,
+/// upload documents, and stand in for the vendor.
 #[derive(Parser)]
 #[command(name = "number7", version, after_help = STATUS)]
 struct Args {
@@ -31,7 +35,7 @@ struct Args {
 
 const STATUS: &str = "Exit status:
   0  yes: verified, delivered, all rules kept, done
-  1  no: a signature, a delivery or a rule failed, or there is no such key
+  1  no: a signature, a delivery, a job or a rule failed, or there is no such key or job
   2  the arguments are wrong
   3  it could not be found out: a file, a connection or a store failed";
 
@@ -43,6 +47,9 @@ enum Command {
     Listen(listen::Args),
     Replay(replay::Args),
     Doctor(doctor::Args),
+    Sandbox(sandbox::Args),
+    Upload(upload::Args),
+    Result(result::Args),
     #[command(subcommand)]
     Inbox(inbox::Command),
     Completions(completions::Args),
@@ -73,6 +80,9 @@ fn main() -> ExitCode {
         Command::Listen(args) => on_runtime(listen::run(args, output)),
         Command::Replay(args) => replay::run(&args, output),
         Command::Doctor(args) => on_runtime(doctor::run(args, output)),
+        Command::Sandbox(args) => on_runtime(sandbox::run(args, output)),
+        Command::Upload(args) => on_runtime(upload::run(args, output)),
+        Command::Result(args) => on_runtime(result::run(args, output)),
         Command::Inbox(command) => on_runtime(inbox::run(command, output)),
         Command::Completions(args) => completions::run::<Args>(&args),
     };

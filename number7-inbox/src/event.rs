@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use number7_core::{Event, EventError};
+use number7_core::{Event, EventError, JobId, Subject};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -188,6 +188,13 @@ impl AcceptedEvent {
     /// back to work by a version that can type it.
     pub fn event(&self) -> Result<Event, EventError> {
         self.stored.event()
+    }
+
+    /// The job that the event is about, such as for `Client::result` of `number7-client`. `None` if it names
+    /// none, which no event that the vendor publishes does.
+    #[must_use]
+    pub fn job_id(&self) -> Option<JobId> {
+        Subject::of_json(self.json()).ok()?.job_id().cloned()
     }
 
     /// Whether it was signed, or fetched because it was never delivered.

@@ -1,27 +1,37 @@
-//! Starts a receiver with an inbox, and sends it five events over real HTTP: one is repeated, and
-//! one is forged.
+//! The whole loop on this machine: documents are uploaded to a stand-in for the vendor, webhooks say that they
+//! are done, and a worker gets their results. One webhook is forged, and one is lost.
 
 use std::{
+    collections::BTreeMap,
     io,
     time::{Duration, SystemTime},
 };
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_core::{SIGNATURE_HEADER, Verifier, probe::Sample};
-use number7_examples::{Failure, handle, listen, secret};
-use number7_inbox::{AcceptedEvent, BoxError, Inbox};
+use number7_client::{ApiKey, Client, Document, DocumentType, Invoice, JobResult};
+use number7_core::{JobId, Verifier};
+use number7_examples::{Failure, listen, secret};
+use number7_inbox::{AcceptedEvent, Inbox, Origin};
+use number7_sandbox::{DEFAULT_API_KEY, Misbehaviour, Sandbox, Share};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
-use tokio::{net::TcpListener, signal, sync::mpsc, task::spawn_blocking, time::timeout};
-use ureq::{Agent, http::StatusCode};
+use tokio::{net::TcpListener, signal, sync::mpsc, time::timeout};
 
-/// How long the demo waits for its worker. It takes a twentieth of a second.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DOCUMENTS: [&str; 3] = ["january.pdf", "february.pdf", "march.pdf"];
 
-/// Receive five events that this program sends to itself, and go on serving.
+/// With this seed, the webhook of one of the three documents is lost, and for another one is forged.
+const SEED: u64 = 4;
+
+/// How soon a result is expected. In production it is far longer than the vendor ever takes.
+const WITHIN: Duration = Duration::from_secs(4);
+
+/// How long the demo waits for the results. It takes some seven seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Upload three documents to a stand-in for the vendor, get their results, and go on serving.
 #[derive(Parser)]
 struct Args {
-    /// End after the five events
+    /// End when there are three results
     #[arg(long)]
     once: bool,
 }
@@ -33,70 +43,93 @@ async fn main() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let inbox = Inbox::sqlite(folder.path().join("inbox.db")).await?;
 
+    // The receiver: it answers 401 to what is forged, and stores what is authentic before it answers 200.
+    let verifier = Verifier::new(secret.clone()).diagnose(SystemTime::now);
     let app = Router::new()
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
-        .layer(VerifyNumber7::new(Verifier::new(secret.clone()).diagnose(SystemTime::now)));
+        .layer(VerifyNumber7::new(verifier));
     let listener = TcpListener::from_std(listen()?)?;
-    let url = format!("http://{}/webhook", listener.local_addr()?);
-    let server = tokio::spawn(async { axum::serve(listener, app).await });
+    let webhook = format!("http://{}/webhook", listener.local_addr()?);
+    tokio::spawn(async { axum::serve(listener, app).await });
 
-    // A real handler does its work; this one has it printed after the answer.
-    let (done, mut work) = mpsc::channel(1);
-    let worker = inbox.worker(move |accepted: AcceptedEvent| {
-        let done = done.clone();
-        async move {
-            done.send(accepted.event()?).await?;
-            Ok::<_, BoxError>(())
-        }
-    });
-    let worker = tokio::spawn(worker.run_until(async { _ = signal::ctrl_c().await }));
+    // The vendor, as far as this machine has one.
+    let mut misbehaviour = Misbehaviour::default();
+    misbehaviour.lose = Share::percent(30);
+    misbehaviour.forge = Share::percent(30);
+    let sandbox = Sandbox::new(secret)
+        .webhooks_to(webhook)
+        .misbehave(misbehaviour)
+        .seed(SEED)
+        .on_happening(|happening| println!("vendor:   {happening}"))
+        .start(TcpListener::bind("127.0.0.1:0").await?)?;
+    let client = Client::new(ApiKey::new(DEFAULT_API_KEY)?).base_url(sandbox.base_url())?;
 
-    let now = format!("{:.3}", jiff::Timestamp::now());
-    let [completed, failed, unknown] = [
-        Sample::completed("job_abc123"),
-        Sample::failed("job_abc123", "page 2 could not be read"),
-        Sample::unknown("job_abc123"),
-    ]
-    .map(|sample| sample.timestamp(&*now).json());
-    let changed = completed.clone() + " ";
-    for (what, signed, sent, is_new) in [
-        ("job.completed", &completed, &completed, true),
-        ("job.completed again, as the vendor's retry", &completed, &completed, false),
-        ("job.failed", &failed, &failed, true),
-        ("job.archived", &unknown, &unknown, true),
-        ("job.completed, changed after it was signed", &completed, &changed, false),
-    ] {
-        println!("\nsent: {what}");
-        let (url, signature, body) = (url.clone(), secret.sign(signed).to_string(), sent.clone());
-        println!("answered: {}", spawn_blocking(move || post(&url, &signature, &body)).await??);
-        if is_new {
-            let event = timeout(PATIENCE, work.recv()).await?;
-            handle(&event.ok_or_else(|| io::Error::other("the worker ended"))?);
-        }
+    // The worker gets the result of each job whose webhook has come, and of those whose webhook never came.
+    let (done, mut results) = mpsc::channel(DOCUMENTS.len());
+    let handler = {
+        let client = client.clone();
+        move |accepted| handle(client.clone(), accepted, done.clone())
+    };
+    let worker = inbox.worker(handler).reconcile(client.clone());
+    tokio::spawn(worker.run_until(async { _ = signal::ctrl_c().await }));
+
+    for name in DOCUMENTS {
+        let upload =
+            client.upload(Document::from_bytes(DocumentType::Invoice, name, "%PDF-1.7")).await?;
+        inbox.expect_job(&upload, WITHIN).await?;
     }
 
+    let mut handled = BTreeMap::new();
+    let all = timeout(PATIENCE, async {
+        while handled.len() < DOCUMENTS.len() {
+            let Some((job, origin, text)) = results.recv().await else { break };
+            println!("{text}");
+            if handled.insert(job, origin).is_some() {
+                return Err(io::Error::other("a document was handled twice"));
+            }
+        }
+        Ok(())
+    });
+    all.await.map_err(|_| io::Error::other("some results never came"))??;
+    let saved = handled.values().filter(|origin| **origin == Origin::Fetched).count();
+    println!(
+        "\nhandled {} documents, each once; {saved} of them although its webhook was lost",
+        handled.len()
+    );
+
     if !args.once {
+        let api = sandbox.base_url();
         println!(
             "\nserving until Ctrl-C; try in another terminal:\n  \
-            WEBHOOK_SECRET=number7-demo-secret cargo run --bin number7 -- send --event failed --url {url}"
+            N7_API_KEY={DEFAULT_API_KEY} cargo run --bin number7 -- upload README.md --api {api}"
         );
-        let printed = async {
-            while let Some(event) = work.recv().await {
-                handle(&event);
-            }
-        };
         tokio::select! {
-            served = server => served??,
-            worked = worker => worked?,
-            () = printed => {}
+            _ = signal::ctrl_c() => {}
+            () = async { while let Some((_, _, text)) = results.recv().await { println!("{text}") } } => {}
         }
     }
     Ok(())
 }
 
-/// POSTs, and returns the status of the answer.
-fn post(url: &str, signature: &str, body: &str) -> Result<StatusCode, ureq::Error> {
-    let agent = Agent::config_builder().http_status_as_error(false).build();
-    let request = Agent::from(agent).post(url).header(SIGNATURE_HEADER, signature);
-    Ok(request.content_type("application/json").send(body)?.status())
+/// Gets the result of a job that has ended, and says what is in it.
+async fn handle(
+    client: Client,
+    accepted: AcceptedEvent,
+    done: mpsc::Sender<(JobId, Origin, String)>,
+) -> Result<(), number7_inbox::Failure> {
+    let Some(job) = accepted.job_id() else { return Ok(()) };
+    let text = match client.result(&job).await? {
+        JobResult::Finished(finished) => {
+            let invoice: Invoice = finished.result.parse()?;
+            let number = invoice.invoice_no.unwrap_or_default();
+            let total = invoice.grand_total.map(|total| total.to_string()).unwrap_or_default();
+            format!(
+                "handled:  {job}: invoice {number}, total {total}, {}",
+                accepted.origin().name()
+            )
+        }
+        JobResult::Failed(failed) => format!("handled:  {job} failed: {}", failed.error),
+        other => return Err(format!("{job} should have ended: {other:?}").into()),
+    };
+    Ok(done.send((job, accepted.origin(), text)).await?)
 }

@@ -4,16 +4,16 @@
 use std::{collections::BTreeMap, io, time::Duration};
 
 use axum::{Router, routing::post_service};
-use number7_examples::{Failure, listen, log, secret, vendor};
-use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Inbox, JobId, Origin};
+use number7_client::{ApiKey, Client, Document};
+use number7_examples::{Failure, listen, log, secret};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, Origin};
+use number7_sandbox::{DEFAULT_API_KEY, Misbehaviour, Sandbox, Share};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
-use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 
 const DOCUMENTS: usize = 20;
 
-/// How soon a result is expected. In production it is longer than the vendor ever takes, by far.
+/// How soon a result is expected. In production it is far longer than the vendor ever takes.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the example waits for the results. It takes some four seconds.
@@ -31,13 +31,22 @@ async fn main() -> Result<(), Failure> {
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
         .layer(VerifyNumber7::new(secret.clone()));
     let listener = TcpListener::from_std(listen()?)?;
-    let callback = format!("http://{}/webhook", listener.local_addr()?);
+    let webhook = format!("http://{}/webhook", listener.local_addr()?);
     tokio::spawn(async { axum::serve(listener, app).await });
 
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let vendor_url = format!("http://{}", listener.local_addr()?);
-    let api = vendor(secret, &callback);
-    tokio::spawn(async { axum::serve(listener, api).await });
+    // A vendor on a large plan, so that the example takes seconds and not minutes.
+    let mut misbehaviour = Misbehaviour::default();
+    misbehaviour.lose = Share::percent(20);
+    misbehaviour.repeat = Share::percent(20);
+    let sandbox = Sandbox::new(secret)
+        .webhooks_to(webhook)
+        .plan(600, DOCUMENTS)
+        .job_time(Duration::from_millis(200))
+        .misbehave(misbehaviour)
+        .start(TcpListener::bind("127.0.0.1:0").await?)?;
+    let client = Client::new(ApiKey::new(DEFAULT_API_KEY)?)
+        .requests_per_minute(600)
+        .base_url(sandbox.base_url())?;
 
     // The worker handles what was delivered, and fetches what was not.
     let (done, mut handled) = mpsc::channel(DOCUMENTS);
@@ -50,17 +59,12 @@ async fn main() -> Result<(), Failure> {
             Ok::<_, BoxError>(())
         }
     });
-    let (client, url) = (Client::new(), vendor_url.clone());
-    let worker = worker.reconcile(move |job: JobId| fetch(client.clone(), url.clone(), job));
+    let worker = worker.reconcile(client.clone()).fetch_limits(2, 600);
     tokio::spawn(worker.run_until(std::future::pending()));
 
-    let client = Client::new();
-    for _ in 0..DOCUMENTS {
-        let answer =
-            client.post(format!("{vendor_url}/documents")).body("a document").send().await?;
-        let job = answer.error_for_status()?.json::<Value>().await?;
-        let job = job["jobId"].as_str().unwrap_or_default();
-        inbox.expect_job(job, WITHIN).await?;
+    for number in 0..DOCUMENTS {
+        let document = Document::from_bytes("invoice", format!("{number}.pdf"), "a document");
+        inbox.expect_job(client.upload(document).await?, WITHIN).await?;
     }
     println!("uploaded {DOCUMENTS} documents");
 
@@ -75,34 +79,9 @@ async fn main() -> Result<(), Failure> {
         Ok(())
     });
     all.await.map_err(|_| io::Error::other("some results never came"))??;
-    let (fetched, delivered): (Vec<_>, Vec<_>) =
-        results.iter().partition(|(_, origin)| **origin == Origin::Fetched);
-    let fetched: Vec<_> = fetched.iter().map(|(job, _)| job.as_str()).collect();
+    let fetched = results.values().filter(|origin| **origin == Origin::Fetched).count();
     println!("handled {} jobs, each once", results.len());
-    println!("{} of them by their webhooks", delivered.len());
-    println!("{} of them were fetched: {}", fetched.len(), fetched.join(", "));
+    println!("{} of them by their webhooks", results.len() - fetched);
+    println!("{fetched} of them were fetched, because their webhooks were lost");
     Ok(())
-}
-
-/// Asks the vendor for a job that is overdue.
-async fn fetch(client: Client, vendor: String, job: JobId) -> Result<Fetched, BoxError> {
-    // An id is the vendor's text. Here it goes into a path.
-    let mut url = reqwest::Url::parse(&vendor)?;
-    url.path_segments_mut().map_err(|()| "no base")?.extend(["results", job.as_str()]);
-    let answer = client.get(url).send().await?;
-    if answer.status() == StatusCode::NOT_FOUND {
-        return Ok(Fetched::Unknown);
-    }
-    let result: Value = answer.error_for_status()?.json().await?;
-    let event = match result["fileStatus"].as_str() {
-        Some("done") => "job.completed",
-        Some("failed") => "job.failed",
-        _ => return Ok(Fetched::StillRunning),
-    };
-    let event = json!({
-        "event": event, "jobId": job, "fileStatus": result["fileStatus"],
-        "documentType": result["documentType"], "timestamp": result["timestamp"],
-        "error": result["error"].as_str().unwrap_or_default(),
-    });
-    Ok(Fetched::Finished(Event::from_json(event.to_string())?))
 }
