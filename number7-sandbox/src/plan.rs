@@ -2,13 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// Counts the requests of the one key there is, in windows of a minute. A window begins with the first
+/// Counts the requests of the one key there is, in windows of the same length. A window begins with the first
 /// request after the last one, in whole seconds, because `X-RateLimit-Reset` has whole seconds.
 #[derive(Debug)]
 pub(crate) struct Window {
     limit: u32,
+    length: Duration,
     used: u32,
     reset: SystemTime,
 }
@@ -24,14 +23,14 @@ pub(crate) struct Quota {
 }
 
 impl Window {
-    pub(crate) fn new(limit: u32) -> Self {
-        Self { limit, used: 0, reset: SystemTime::UNIX_EPOCH }
+    pub(crate) fn new(limit: u32, length: Duration) -> Self {
+        Self { limit, length, used: 0, reset: SystemTime::UNIX_EPOCH }
     }
 
     pub(crate) fn count(&mut self, now: SystemTime) -> Quota {
         if now >= self.reset {
             let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-            self.reset = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + MINUTE;
+            self.reset = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + self.length;
             self.used = 0;
         }
         let is_exceeded = self.used >= self.limit;
@@ -51,8 +50,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_is_a_minute_from_its_first_request() {
-        let mut window = Window::new(2);
+    fn a_window_begins_with_its_first_request() {
+        let mut window = Window::new(2, Duration::from_secs(60));
         let mut at = |seconds| {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds);
             let quota = window.count(now);

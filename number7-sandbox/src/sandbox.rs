@@ -41,6 +41,8 @@ pub const DEFAULT_JOB_TIME: Duration = Duration::from_secs(2);
 /// The vendor publishes that there are three retries with exponential backoff, and no more.
 pub const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// A stand-in for the vendor, configured by value and started by [`start`](Self::start).
 ///
 /// # Example
@@ -68,6 +70,7 @@ pub struct Sandbox {
     pub(crate) api_key: String,
     pub(crate) receiver: Option<String>,
     pub(crate) requests_per_minute: u32,
+    pub(crate) window: Duration,
     pub(crate) concurrent_jobs: usize,
     pub(crate) job_time: Duration,
     pub(crate) retry_delay: Duration,
@@ -88,6 +91,7 @@ impl Sandbox {
             api_key: DEFAULT_API_KEY.into(),
             receiver: None,
             requests_per_minute: DEFAULT_REQUESTS_PER_MINUTE,
+            window: MINUTE,
             concurrent_jobs: DEFAULT_CONCURRENT_JOBS,
             job_time: DEFAULT_JOB_TIME,
             retry_delay: DEFAULT_RETRY_DELAY,
@@ -120,6 +124,13 @@ impl Sandbox {
         assert!(requests_per_minute > 0 && concurrent_jobs > 0, "a plan that allows nothing");
         self.requests_per_minute = requests_per_minute;
         self.concurrent_jobs = concurrent_jobs.min(Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Counts the plan's requests in windows of this length, of whole seconds, instead of a minute: for a test
+    /// that cannot wait for a minute to end.
+    pub fn window(mut self, length: Duration) -> Self {
+        self.window = length;
         self
     }
 
@@ -176,7 +187,7 @@ impl Sandbox {
             run: run.as_millis(),
             state: Mutex::new(State {
                 jobs: HashMap::new(),
-                window: Window::new(self.requests_per_minute),
+                window: Window::new(self.requests_per_minute, self.window),
                 api_key: self.api_key.clone(),
                 outage: None,
                 summary: Summary::default(),
