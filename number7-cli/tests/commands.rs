@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
@@ -505,4 +505,132 @@ fn an_end_is_not_held_up_by_a_half_request() {
         assert!(begun.elapsed() < Duration::from_secs(30), "it goes on");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// `number7 sandbox`, until it is told to end.
+struct Vendor {
+    process: Child,
+    printed: BufReader<std::process::ChildStdout>,
+    api: String,
+}
+
+impl Vendor {
+    fn start(args: &[&str]) -> Self {
+        let args =
+            [&["--json", "sandbox", "--addr", "127.0.0.1:0", "--job-time", "1s"], args].concat();
+        let mut process = number7(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let printed = BufReader::new(process.stdout.take().unwrap());
+        let mut vendor = Self { process, printed, api: String::new() };
+        vendor.api = vendor.line()["listening"].as_str().unwrap().to_owned();
+        vendor
+    }
+
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.printed.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"))
+    }
+
+    /// Reads until something happens to a job.
+    fn until(&mut self, what: &str) -> Value {
+        loop {
+            let line = self.line();
+            if line["what"] == what {
+                return line;
+            }
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = number7(args);
+        // A proxy must not see the key.
+        command.env("HTTP_PROXY", "http://127.0.0.1:1").env("http_proxy", "http://127.0.0.1:1");
+        command.args(["--api", &self.api]).env("N7_API_KEY", "sandbox");
+        command
+    }
+
+    /// Interrupts it, and returns its exit code and its summary.
+    fn end(mut self) -> (i32, Value) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let mut rest = String::new();
+        self.printed.read_to_string(&mut rest).unwrap();
+        let summary = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+        (self.process.wait().unwrap().code().unwrap(), summary)
+    }
+}
+
+impl Drop for Vendor {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_document_is_uploaded_to_the_sandbox_and_its_result_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = file(&folder, "invoice.pdf", "%PDF-1.7");
+    let listening = Listening::start(&[]);
+    let mut vendor = Vendor::start(&["--to", &listening.url, "--repeat", "100%", "--forge=100%"]);
+    let (code, printed, error) = run(&mut vendor.command(&["--json", "upload", &document]));
+    assert_eq!((code, &*error), (0, ""));
+    let upload: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(upload["fileStatus"], "uploading");
+    let job = upload["jobId"].as_str().unwrap();
+    let uploaded = vendor.until("uploaded");
+    let expected = json!({ "what": "uploaded", "job": job, "fileName": "invoice.pdf", "bytes": 8 });
+    assert_eq!(uploaded, expected);
+
+    let (code, printed, _) = run(&mut vendor.command(&["result", job]));
+    assert!(code == 1 && printed.starts_with(&format!("{job} is not finished: ")), "{printed}");
+    let (code, printed, _) =
+        run(&mut vendor.command(&["result", job, "--wait", "--every", "100ms"]));
+    let result: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((code, &result["invoiceNo"]), (0, &json!("INV-0001")), "{printed}");
+    let (code, printed, _) = run(&mut vendor.command(&["--json", "result", job]));
+    let data: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((code, &data["result"], &data["fileStatus"]), (0, &result, &json!("done")));
+
+    let (code, printed, _) = run(&mut vendor.command(&["result", "job_unknown"]));
+    assert_eq!((code, &*printed), (1, "the vendor does not know this job (404 Not Found)\n"));
+    let (code, _, error) = run(vendor.command(&["result", job]).env("N7_API_KEY", "wrong-key"));
+    assert_eq!((code, &*error), (3, "error: the vendor refuses the API key (401 Unauthorized)\n"));
+    let (code, _, error) = run(vendor.command(&["result", job]).env_remove("N7_API_KEY"));
+    assert!(code == 3 && error.contains("N7_API_KEY is not set"), "{error}");
+    let (code, _, error) = run(&mut vendor.command(&["upload", "no-such-file.pdf"]));
+    assert!(code == 3 && error.contains("no-such-file.pdf: No such file"), "{error}");
+
+    assert_eq!(vendor.until("forged")["status"], 401);
+    assert_eq!(vendor.until("sent")["status"], 200);
+    assert_eq!(vendor.until("repeated")["status"], 200);
+    let (code, summary) = vendor.end();
+    assert_eq!((code, &summary["toHandle"]), (0, &json!([format!("job.completed:{job}")])));
+    assert_eq!((&summary["forged"], &summary["forgedAndNotRefused"]), (&json!(1), &json!(0)));
+    listening.prints(&["verified", &format!("job.completed:{job}")]);
+}
+
+#[test]
+fn the_sandbox_tells_who_accepts_forged_webhooks_and_fails_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = file(&folder, "scan.png", "x");
+    // A receiver that verifies nothing.
+    let runtime = Runtime::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/webhook", listener.local_addr().unwrap());
+    runtime.spawn(async {
+        let app = Router::new().route("/webhook", post(async || ()));
+        axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await
+    });
+    let mut vendor = Vendor::start(&["--to", &url, "--fail-jobs=100%", "--forge=100%"]);
+    let upload = ["upload", "--type", "grn", &document];
+    let (code, printed, error) = run(&mut vendor.command(&upload));
+    assert_eq!((code, &*error), (0, ""));
+    let job = printed.split(' ').next().unwrap();
+    assert_eq!(vendor.until("sent")["status"], 200);
+    let (code, printed, _) = run(&mut vendor.command(&["result", job]));
+    assert_eq!((code, printed), (1, format!("{job} failed: page 2 could not be read\n")));
+    let (code, summary) = vendor.end();
+    assert_eq!((code, &summary["forgedAndNotRefused"]), (1, &json!(1)));
 }

@@ -94,22 +94,12 @@ impl Client {
     /// The system gives no random numbers or no sockets, so that there can be no TLS.
     #[must_use]
     pub fn new(key: ApiKey) -> Self {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            // The key goes to the vendor, and to nobody that the vendor names.
-            .redirect(redirect::Policy::none())
-            // What is tried again is decided here.
-            .retry(reqwest::retry::never())
-            .build()
-            .unwrap_or_else(|error| panic!("there is no HTTP client: {error}"));
         let base_url = match Url::parse(DEFAULT_BASE_URL) {
             Ok(url) => url,
             Err(error) => unreachable!("{error}"),
         };
         Self {
-            http,
+            http: http(reqwest::Client::builder()),
             key,
             base_url,
             limiter: Arc::new(Limiter::new(DEFAULT_REQUESTS_PER_MINUTE)),
@@ -139,7 +129,8 @@ impl Client {
         let Ok(url) = Url::parse(url.as_ref()) else { return refused("is not a URL") };
         match url.scheme() {
             "https" => {}
-            "http" if is_loopback(&url) => {}
+            // A proxy of the environment would see the key.
+            "http" if is_loopback(&url) => self.http = http(reqwest::Client::builder().no_proxy()),
             "http" => return refused("is plain http, which would show the API key to the network"),
             _ => return refused("has to begin with https://"),
         }
@@ -385,6 +376,19 @@ async fn rest(deadline: Instant, rest: Duration) -> Result<(), ()> {
     }
     sleep(rest).await;
     Ok(())
+}
+
+fn http(builder: reqwest::ClientBuilder) -> reqwest::Client {
+    builder
+        .tls_backend_preconfigured(tls())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        // The key goes to the vendor, and to nobody that the vendor names.
+        .redirect(redirect::Policy::none())
+        // What is tried again is decided here.
+        .retry(reqwest::retry::never())
+        .build()
+        .unwrap_or_else(|error| panic!("there is no HTTP client: {error}"))
 }
 
 /// TLS with the roots of Mozilla, which needs no certificates to be installed.

@@ -1,4 +1,5 @@
 //! The client against the sandbox, and against servers that behave as no sandbox would.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     io::{Read, Write},

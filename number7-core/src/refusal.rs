@@ -9,8 +9,8 @@ use std::{
 
 use crate::Rejection;
 
-/// How many steps are done before a rest: half a millisecond of work.
-const STEPS: u32 = 32;
+/// How many steps are done before a rest: a tenth of a millisecond of work.
+const STEPS: u32 = 8;
 
 /// How long the rest is: as short as the timers of runtimes can. On a busy machine, a thread that never rests
 /// loses its processor to others for milliseconds, and delays all that it serves.

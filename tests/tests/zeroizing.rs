@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use number7_client::{ApiKey, Client};
 use number7_core::{DiagnosisKind, Refusal, SIGNATURE_HEADER, Secret, SecretErrorKind, Verifier};
 use number7_tests_allocator::Watch;
 
@@ -50,6 +51,9 @@ fn nothing_of_a_secret_is_in_memory_that_is_freed() {
     assert_eq!(freed(secret), 0, "a secret");
     assert_eq!(freed(|| secret().clone()), 0, "a clone");
     assert_eq!(freed(|| Secret::from_env(VARIABLE).unwrap()), 0, "a variable");
+    let client = || Client::new(ApiKey::new(SECRET).unwrap()).clone();
+    assert_eq!(freed(client), 0, "an API key and its clients");
+    assert_eq!(freed(|| ApiKey::from_env(VARIABLE).unwrap()), 0, "a variable with a key");
     let refused = |text: &'static str| freed(|| Secret::new(text).unwrap_err());
     assert_eq!(refused("whsec_bnVtYmVyNy1rZXktb2YtdGhlLXRlc3Q\n"), 0, "a secret that is refused");
     let long = || Secret::new(SECRET.repeat(10).as_bytes()).unwrap();
