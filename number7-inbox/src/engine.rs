@@ -143,6 +143,9 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct Turned {
     /// The tasks whose ends count. The others are another attempt's by now.
     pub(crate) ended: Vec<String>,
+    /// The tasks that somebody else's transaction has locked: their ends are to be sent again. Nobody waits
+    /// for a session that may be dead.
+    pub(crate) locked: Vec<String>,
     pub(crate) claimed: Vec<Claim>,
     /// Nothing was claimed, because the lease of the worker is over, or it is not registered.
     pub(crate) is_lapsed: bool,

@@ -243,12 +243,12 @@ impl Worker {
                 shared.give_up.cancel();
             }
             if is_idle {
-                let has_room = self.room() > 0;
+                let asks_again = self.room() > 0 || !self.ends.is_empty();
                 select! {
                     biased;
                     Some(end) = self.receiver.recv() => self.ends.push(end),
-                    () = shared.job.news.notified(), if has_room => {}
-                    () = sleep(self.rest), if has_room => {}
+                    () = shared.job.news.notified(), if asks_again => {}
+                    () = sleep(self.rest), if asks_again => {}
                     () = self.stop.cancelled(), if !is_stopping => {}
                     // An error means that nobody is left who could resume it.
                     Ok(()) = self.paused.changed(), if !is_stopping => {}
@@ -365,7 +365,12 @@ impl Worker {
             );
             self.may_have_more = true;
         }
+        let mut locked = Vec::new();
         for end in self.ends.drain(..recorded).collect::<Vec<_>>() {
+            if turned.locked.contains(&end.task) {
+                locked.push(end);
+                continue;
+            }
             let recorded = turned.ended.contains(&end.task);
             self.is_over(&end, if recorded { Recorded::Counts } else { Recorded::Lost });
         }
@@ -373,7 +378,10 @@ impl Worker {
         for claim in turned.claimed {
             self.begin(claim);
         }
-        Ok(!self.ends.is_empty() || (claimed == most && self.room() > 0))
+        let is_more = !self.ends.is_empty() || (claimed == most && self.room() > 0);
+        // At the end, so that the others are not behind them.
+        self.ends.append(&mut locked);
+        Ok(is_more)
     }
 
     /// Starts an attempt. It goes on although the worker is dropped.
@@ -577,7 +585,10 @@ impl Shared {
         let ends = slice::from_ref(end);
         let Settings { lease, .. } = self.job.settings;
         let turn = Turn { worker: &self.worker, lease, ends, most: 0, suspect: false };
-        let counts = !self.job.engine.turn(turn).await?.ended.is_empty();
-        Ok(if counts { Recorded::Counts } else { Recorded::Lost })
+        let turned = self.job.engine.turn(turn).await?;
+        if !turned.locked.is_empty() {
+            return Err(InboxErrorKind::Busy.into());
+        }
+        Ok(if turned.ended.is_empty() { Recorded::Lost } else { Recorded::Counts })
     }
 }

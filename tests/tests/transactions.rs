@@ -11,11 +11,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, State};
+use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, STORE_TIMEOUT, State};
 use number7_tests::{
     engine::{Engine, Server},
     proxy::{Network, Proxy},
-    running::{PATIENCE, Running, accept},
+    running::{PATIENCE, Running, accept, until},
     store::Store,
 };
 use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, query, query_scalar};
@@ -221,4 +221,44 @@ async fn a_handler_that_is_cut_while_it_begins_loses_no_effect() {
     assert_eq!(inbox.stats().await.unwrap().done, EVENTS);
     // An effect may happen twice, because on a busy machine the limit may be reached after it.
     assert_eq!(effects(&store).await.len(), EVENTS as usize);
+}
+
+/// A handler's session is dead, and PostgreSQL does not know yet: its transaction still locks the event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_event_that_is_locked_holds_up_no_other() {
+    const EVENTS: u64 = 50;
+    let store = Store::postgres().await;
+    let inbox = store.open().await;
+    let pool = PgPool::connect(&store.url()).await.unwrap();
+    let handlers = pool.clone();
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let pool = handlers.clone();
+        async move {
+            if event.key().ends_with("locked") && event.attempt() == 1 {
+                let mut transaction = event.begin(&pool).await?;
+                event.finish_in(&mut transaction).await?;
+                std::mem::forget(transaction);
+            }
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = worker.concurrency(2).backoff(Duration::ZERO, Duration::ZERO);
+    let worker = Running::start(worker);
+    accept(&inbox, "job.completed", "locked").await;
+    until(async || inbox.stats().await.unwrap().in_hand == 1).await;
+    let begun = Instant::now();
+    for event in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("free_{event}")).await;
+    }
+    until(async || inbox.stats().await.unwrap().done == EVENTS).await;
+    assert!(begun.elapsed() < STORE_TIMEOUT, "they waited for the lock: {:?}", begun.elapsed());
+    assert_eq!(inbox.stats().await.unwrap().in_hand, 1);
+
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+    assert_eq!(query(end).execute(&pool).await.unwrap().rows_affected(), 1);
+    until(async || inbox.stats().await.unwrap().done == EVENTS + 1).await;
+    let entry = inbox.show("job.completed:locked").await.unwrap().unwrap();
+    assert!(entry.error().contains("did not commit"), "{entry:?}");
+    worker.stop().await;
 }

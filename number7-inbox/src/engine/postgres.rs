@@ -95,7 +95,8 @@ macro_rules! claimed {
     };
 }
 
-/// Rows of the ends: id. Rows of the claims: id, attempts, how many of them do not count, key, JSON,
+/// Rows of the ends: id. Rows of the ends whose event is locked, as by a transaction that finishes it: id, and
+/// true in the last column. Rows of the claims: id, attempts, how many of them do not count, key, JSON,
 /// errors, origin, whether it is a suspect. A row without an id: nothing was claimed, because the lease is over.
 ///
 /// What is done stays done, even if a handler's transaction finished it. An end whose answer was
@@ -105,6 +106,8 @@ const TURN: &str = concat!(
     "WITH live AS MATERIALIZED (
         SELECT FROM apalis.workers
         WHERE id = $1 AND last_seen >= now() - $13 * interval '1 second'
+    ), free AS MATERIALIZED (
+        SELECT id FROM apalis.jobs WHERE id = ANY($3) FOR UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE apalis.jobs SET status = ends.status, attempts = ends.attempts,
             last_result = coalesce(ends.result::jsonb, last_result),
@@ -117,7 +120,7 @@ const TURN: &str = concat!(
         FROM unnest($3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::float8[],
                 $11::text[], $12::int[])
             AS ends(id, number, status, attempts, result, delay, errors, uncounted)
-        WHERE jobs.id = ends.id
+        WHERE jobs.id = ends.id AND jobs.id IN (SELECT id FROM free)
             AND jobs.attempts = CASE jobs.status WHEN 'Killed' THEN ends.attempts ELSE ends.number END
             AND (jobs.status <> 'Done' OR ends.status = 'Done')
             AND (jobs.status <> 'Killed' OR ends.status <> 'Pending')
@@ -145,6 +148,8 @@ const TURN: &str = concat!(
             metadata -> 'number7.origin', is_suspect
     )
     SELECT id, NULL::bigint, 0, NULL, NULL, NULL, NULL, false FROM ended UNION ALL SELECT * FROM claimed
+    UNION ALL SELECT id, NULL, 0, NULL, NULL, NULL, NULL, true FROM apalis.jobs
+        WHERE id = ANY($3) AND id NOT IN (SELECT id FROM free)
     UNION ALL SELECT NULL, NULL, 0, NULL, NULL, NULL, NULL, false
         WHERE $9 > 0 AND NOT EXISTS (SELECT FROM live)"
 );
@@ -436,6 +441,7 @@ impl Engine for Postgres {
                         let row = (task, attempts, uncounted, key, json, errors, origin);
                         turned.claimed.push(sql::claim(row, is_suspect));
                     }
+                    (Some(task), ..) if is_suspect => turned.locked.push(task),
                     (Some(task), ..) => turned.ended.push(task),
                     (None, ..) => turned.is_lapsed = true,
                 }

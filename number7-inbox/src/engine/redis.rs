@@ -359,7 +359,7 @@ impl Engine for Redis {
                 }
             };
             let claimed = claims.into_iter().map(claim).collect();
-            Ok(Turned { ended, claimed, is_lapsed: turn.most > 0 && !is_live })
+            Ok(Turned { ended, claimed, is_lapsed: turn.most > 0 && !is_live, ..Turned::default() })
         })
     }
 
