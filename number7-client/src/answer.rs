@@ -100,9 +100,9 @@ pub(crate) fn quota(headers: &HeaderMap) -> Option<Quota> {
         (None, Some(seconds)) => seconds,
         (None, None) => return None,
     };
-    let remaining = number("x-ratelimit-remaining").unwrap_or_default();
+    let remaining = number("x-ratelimit-remaining");
     Some(Quota {
-        remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+        remaining: remaining.map(|remaining| u32::try_from(remaining).unwrap_or(u32::MAX)),
         reset: Duration::from_secs(reset).min(LONGEST_RESET),
     })
 }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn quota_of(headers: &[(&'static str, &'static str)]) -> Option<(u32, u64)> {
+    fn quota_of(headers: &[(&'static str, &'static str)]) -> Option<(Option<u32>, u64)> {
         let headers = headers.iter();
         let headers: HeaderMap = headers
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
@@ -129,10 +129,13 @@ mod tests {
     fn the_reset_is_compared_with_the_vendors_clock() {
         let (remaining, date) =
             (("x-ratelimit-remaining", "7"), ("date", "Thu, 01 Jan 1970 00:01:40 GMT"));
-        assert_eq!(quota_of(&[remaining, ("x-ratelimit-reset", "112"), date]), Some((7, 12)));
-        assert_eq!(quota_of(&[remaining, ("x-ratelimit-reset", "90"), date]), Some((7, 0)));
-        assert_eq!(quota_of(&[remaining, ("x-ratelimit-reset", "9000000000")]), Some((7, 600)));
-        assert_eq!(quota_of(&[("retry-after", "5")]), Some((0, 5)));
+        assert_eq!(quota_of(&[remaining, ("x-ratelimit-reset", "112"), date]), Some((Some(7), 12)));
+        assert_eq!(quota_of(&[remaining, ("x-ratelimit-reset", "90"), date]), Some((Some(7), 0)));
+        assert_eq!(
+            quota_of(&[remaining, ("x-ratelimit-reset", "9000000000")]),
+            Some((Some(7), 600))
+        );
+        assert_eq!(quota_of(&[("retry-after", "5")]), Some((None, 5)));
         assert_eq!(quota_of(&[remaining]), None);
         assert_eq!(quota_of(&[("x-ratelimit-reset", "soon")]), None);
     }

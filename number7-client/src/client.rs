@@ -40,10 +40,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// connection fails, because it is not sent again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The vendor's advice: four attempts, and rests that are doubled up to half a minute.
+/// The vendor's advice: four attempts, with rests of 1, 2 and 4 seconds. It wants no rest longer than 30 seconds,
+/// and with four attempts there is none.
 const ATTEMPTS: u32 = 4;
 const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// What is as long as for ever, and can be added to a time.
+const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A client of the vendor's REST API.
 ///
@@ -72,18 +75,6 @@ pub struct Client {
     limiter: Arc<Limiter>,
     time_limit: Duration,
     upload_limit: Duration,
-}
-
-/// What a request that failed does to the next attempt.
-enum Failed {
-    /// It may have arrived.
-    Maybe(Error),
-    /// It certainly did nothing: the connection was refused.
-    NotSent(Error),
-    /// 429: after this time.
-    Limited(Duration),
-    /// Another attempt would end in the same way.
-    ForGood(Error),
 }
 
 impl Client {
@@ -145,8 +136,9 @@ impl Client {
     }
 
     /// How many requests may be sent in a minute; [`DEFAULT_REQUESTS_PER_MINUTE`] unless it is set. Take the
-    /// number of your plan. No minute has more, whenever it begins. If several processes use one key, the
-    /// vendor's `X-RateLimit-Remaining` keeps them together within the plan.
+    /// number of your plan. This client and its clones send at most so many in any 60 seconds. If other
+    /// processes use the same key, the vendor's `X-RateLimit-Remaining` slows each of them down in time; then
+    /// the vendor refuses only what was on its way when the plan was used up, and that is sent again.
     ///
     /// Set it before the client is cloned: a clone that sets it no longer shares the limit.
     ///
@@ -165,7 +157,7 @@ impl Client {
     /// be shorter than the lease of the worker. A call that would have to wait longer fails at once.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.time_limit = limit;
+        self.time_limit = limit.min(LONGEST_LIMIT);
         self
     }
 
@@ -173,7 +165,7 @@ impl Client {
     /// set.
     #[must_use]
     pub fn upload_limit(mut self, limit: Duration) -> Self {
-        self.upload_limit = limit;
+        self.upload_limit = limit.min(LONGEST_LIMIT);
         self
     }
 
@@ -193,26 +185,24 @@ impl Client {
             .append_pair("document.type", document.document_type().as_str())
             .append_pair("document.version", "v1");
         let deadline = Instant::now() + self.time_limit;
-        let mut attempt = 1;
+        let mut attempts = Attempts::default();
         loop {
-            let permit = self.permit(deadline).await?;
-            let request = self.http.post(url.clone()).multipart(document.form().await?);
-            let failed =
-                match self.send(request, permit, attempt, Instant::now() + self.upload_limit).await
-                {
-                    Ok(answer) => return answer.upload(),
-                    Err(failed) => failed,
-                };
-            let again = attempt < ATTEMPTS && document.is_repeatable();
-            match failed {
-                Failed::NotSent(error) if again => {
-                    rest(deadline, rest_after(attempt)).await.map_err(|_| error)?;
-                }
-                // The limiter makes the next attempt wait.
-                Failed::Limited(_) if again => {}
-                failed => return Err(failed.into()),
+            // First, because an unreadable document must not use up the plan.
+            let form = document.form().await?;
+            let permit = self.permit(deadline, &mut attempts).await?;
+            let request = self.http.post(url.clone()).multipart(form);
+            let failed = match self
+                .send(request, permit, &attempts, Instant::now() + self.upload_limit)
+                .await
+            {
+                Ok(answer) => return answer.upload(),
+                Err(failed) => failed,
+            };
+            let is_safe = matches!(failed, Failed::NotSent(_) | Failed::Limited(_));
+            if !(is_safe && document.is_repeatable()) {
+                return Err(failed.into_error(NO_API));
             }
-            attempt += 1;
+            attempts.failed(failed, NO_API, deadline).await?;
         }
     }
 
@@ -227,22 +217,13 @@ impl Client {
     pub async fn result(&self, job: &JobId) -> Result<JobResult> {
         let url = self.url(&["results", job.as_str()])?;
         let deadline = Instant::now() + self.time_limit;
-        let mut attempt = 1;
+        let mut attempts = Attempts::default();
         loop {
-            let permit = self.permit(deadline).await?;
-            let failed =
-                match self.send(self.http.get(url.clone()), permit, attempt, deadline).await {
-                    Ok(answer) => return answer.result(job),
-                    Err(failed) => failed,
-                };
-            match failed {
-                Failed::Maybe(error) | Failed::NotSent(error) if attempt < ATTEMPTS => {
-                    rest(deadline, rest_after(attempt)).await.map_err(|_| error)?;
-                }
-                Failed::Limited(_) if attempt < ATTEMPTS => {}
-                failed => return Err(failed.into()),
+            let permit = self.permit(deadline, &mut attempts).await?;
+            match self.send(self.http.get(url.clone()), permit, &attempts, deadline).await {
+                Ok(answer) => return answer.result(job),
+                Err(failed) => attempts.failed(failed, NO_JOB, deadline).await?,
             }
-            attempt += 1;
         }
     }
 
@@ -258,55 +239,63 @@ impl Client {
         Ok(url)
     }
 
-    async fn permit(&self, deadline: Instant) -> Result<Permit<'_>> {
+    /// If another attempt would have to wait too long, the failure of the one before is the error.
+    async fn permit(&self, deadline: Instant, attempts: &mut Attempts) -> Result<Permit<'_>> {
         let permit = self.limiter.acquire(deadline).await;
-        permit
-            .map_err(|wait| limited("another request would have to wait for the rate limit", wait))
+        permit.map_err(|wait| {
+            attempts.last.take().unwrap_or_else(|| {
+                limited("another request would have to wait for the rate limit", wait)
+            })
+        })
     }
 
     async fn send(
         &self,
         request: RequestBuilder,
         permit: Permit<'_>,
-        attempt: u32,
+        attempts: &Attempts,
         deadline: Instant,
     ) -> Result<Answer, Failed> {
         let request = request
             .header(AUTHORIZATION, self.key.header())
             .header(USER_AGENT, concat!("number7-client/", env!("CARGO_PKG_VERSION")));
-        let answered = timeout_at(deadline, async {
-            let response = request.send().await?;
-            let (status, quota) = (response.status(), quota(response.headers()));
-            Ok((status, quota, Answer::read(response).await?))
-        });
-        let late = || Error::new(ErrorKind::Timeout, "the vendor did not answer in time");
-        let (status, quota, answer) = match answered.await {
-            Err(_) => return Err(Failed::Maybe(late())),
-            Ok(Err(Unread::Request(error))) if error.is_connect() => {
+        let late =
+            || Failed::Maybe(Error::new(ErrorKind::Timeout, "the vendor did not answer in time"));
+        let response = match timeout_at(deadline, request.send()).await {
+            Err(_) => return Err(late()),
+            Ok(Err(error)) if error.is_connect() => {
+                permit.not_sent();
                 return Err(Failed::NotSent(Error::of_request(error)));
             }
-            Ok(Err(Unread::Request(error))) => return Err(Failed::Maybe(Error::of_request(error))),
-            Ok(Err(Unread::TooLarge)) => {
-                let text = format!("the vendor's answer is larger than {MAX_ANSWER} bytes");
-                return Err(Failed::ForGood(Error::new(ErrorKind::NotUnderstood, text)));
-            }
-            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => return Err(Failed::of(error)),
+            Ok(Ok(response)) => response,
         };
+        let (status, quota) = (response.status(), quota(response.headers()));
         if status == StatusCode::TOO_MANY_REQUESTS {
-            let rest = quota.map_or(Duration::ZERO, |quota| quota.reset).max(rest_after(attempt));
+            let rest = quota.map_or(attempts.rest(), |quota| quota.reset.max(FIRST_REST));
             permit.refused(rest);
             return Err(Failed::Limited(rest));
         }
         permit.answered(quota);
         let error = |kind, text: &str| Error::new(kind, format!("{text} ({status})"));
         Err(match status {
-            status if status.is_success() => return Ok(answer),
+            status if status.is_success() => {
+                return match timeout_at(deadline, Answer::read(response)).await {
+                    Err(_) => Err(late()),
+                    Ok(answer) => answer.map_err(|unread| match unread {
+                        Unread::Request(error) => Failed::of(error),
+                        Unread::TooLarge => {
+                            let text =
+                                format!("the vendor's answer is larger than {MAX_ANSWER} bytes");
+                            Failed::ForGood(Error::new(ErrorKind::NotUnderstood, text))
+                        }
+                    }),
+                };
+            }
             StatusCode::UNAUTHORIZED => {
                 Failed::ForGood(error(ErrorKind::Unauthorized, "the vendor refuses the API key"))
             }
-            StatusCode::NOT_FOUND => {
-                Failed::ForGood(error(ErrorKind::UnknownJob, "the vendor does not know this job"))
-            }
+            StatusCode::NOT_FOUND => Failed::NotFound,
             status if status.is_server_error() => {
                 Failed::Maybe(error(ErrorKind::Server, "the vendor failed"))
             }
@@ -319,6 +308,83 @@ impl Client {
     }
 }
 
+/// What a request that failed does to the next attempt.
+enum Failed {
+    /// It may have arrived.
+    Maybe(Error),
+    /// It certainly did nothing: the connection was refused.
+    NotSent(Error),
+    /// 429: after this time.
+    Limited(Duration),
+    /// 404: what it means depends on what was asked for.
+    NotFound,
+    /// Another attempt would end in the same way.
+    ForGood(Error),
+}
+
+/// What a 404 means.
+type NotFound = (ErrorKind, &'static str);
+
+const NO_JOB: NotFound =
+    (ErrorKind::UnknownJob, "the vendor does not know this job (404 Not Found)");
+const NO_API: NotFound = (ErrorKind::Refused, "there is no API at this URL (404 Not Found)");
+
+impl Failed {
+    /// The connection broke off, or the document could not be read, in which case it is of no use to try again.
+    fn of(error: reqwest::Error) -> Self {
+        match Error::of_request(error) {
+            error if error.kind() == ErrorKind::Document => Self::ForGood(error),
+            error => Self::Maybe(error),
+        }
+    }
+
+    fn into_error(self, (kind, text): NotFound) -> Error {
+        match self {
+            Self::Maybe(error) | Self::NotSent(error) | Self::ForGood(error) => error,
+            Self::Limited(rest) => limited("the vendor allows no more requests", rest),
+            Self::NotFound => Error::new(kind, text),
+        }
+    }
+}
+
+/// The attempts at one call.
+#[derive(Default)]
+struct Attempts {
+    failed: u32,
+    /// Why the last one failed, unless it was the rate limit.
+    last: Option<Error>,
+}
+
+impl Attempts {
+    /// How long to rest after the one that fails now.
+    fn rest(&self) -> Duration {
+        FIRST_REST * 2_u32.saturating_pow(self.failed)
+    }
+
+    /// Rests before the next one, if there is to be one.
+    async fn failed(
+        &mut self,
+        failed: Failed,
+        not_found: NotFound,
+        deadline: Instant,
+    ) -> Result<()> {
+        let rest = self.rest();
+        self.failed += 1;
+        match failed {
+            // The limiter makes the next attempt wait.
+            Failed::Limited(_) if self.failed < ATTEMPTS => self.last = None,
+            Failed::Maybe(error) | Failed::NotSent(error)
+                if self.failed < ATTEMPTS && Instant::now() + rest <= deadline =>
+            {
+                self.last = Some(error);
+                sleep(rest).await;
+            }
+            failed => return Err(failed.into_error(not_found)),
+        }
+        Ok(())
+    }
+}
+
 /// Why there is no answer.
 pub(crate) enum Unread {
     Request(reqwest::Error),
@@ -328,15 +394,6 @@ pub(crate) enum Unread {
 impl From<reqwest::Error> for Unread {
     fn from(error: reqwest::Error) -> Self {
         Self::Request(error)
-    }
-}
-
-impl From<Failed> for Error {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Maybe(error) | Failed::NotSent(error) | Failed::ForGood(error) => error,
-            Failed::Limited(rest) => limited("the vendor allows no more requests", rest),
-        }
     }
 }
 
@@ -363,19 +420,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("base_url", &self.base_url.as_str()).finish_non_exhaustive()
     }
-}
-
-fn rest_after(attempt: u32) -> Duration {
-    (FIRST_REST * 2_u32.saturating_pow(attempt - 1)).min(LONGEST_REST)
-}
-
-/// Rests, unless that would take it beyond the deadline.
-async fn rest(deadline: Instant, rest: Duration) -> Result<(), ()> {
-    if Instant::now() + rest > deadline {
-        return Err(());
-    }
-    sleep(rest).await;
-    Ok(())
 }
 
 fn http(builder: reqwest::ClientBuilder) -> reqwest::Client {

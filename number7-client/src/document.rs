@@ -1,14 +1,14 @@
 //! What is uploaded.
 
 use std::{
-    fmt,
+    fmt, io,
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, stream};
 use number7_core::DocumentType;
 use reqwest::{
     Body,
@@ -97,7 +97,8 @@ impl Document {
     }
 
     /// The length in bytes of what [`from_reader`](Self::from_reader) reads. If it is known, the request has
-    /// a `Content-Length`, and is not sent in chunks. For other documents it changes nothing.
+    /// a `Content-Length`, and is not sent in chunks. If it is wrong, the upload fails. For other documents it
+    /// changes nothing.
     #[must_use]
     pub fn length(mut self, bytes: u64) -> Self {
         if let Content::Reader { length, .. } = &mut self.content {
@@ -107,7 +108,7 @@ impl Document {
     }
 
     /// Calls a function whenever a part of the content is handed to the connection, with the number of bytes
-    /// of the part.
+    /// up to there. If the document is sent again, it begins anew.
     #[must_use]
     pub fn on_progress(mut self, sent: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(sent));
@@ -139,46 +140,86 @@ impl Document {
     }
 
     async fn part(&self) -> Result<Part> {
-        let unreadable = |what: &str, error: std::io::Error| {
+        let unreadable = |what: &str, error: io::Error| {
             Error::new(ErrorKind::Document, format!("{what}: {error}"))
         };
         match &self.content {
             Content::Path(path) => {
                 let path_error = |error| unreadable(&path.display().to_string(), error);
-                let file = File::open(path).await.map_err(path_error)?;
-                let metadata = file.metadata().await.map_err(path_error)?;
+                // To open a pipe would wait for its writer.
+                let metadata = tokio::fs::metadata(path).await.map_err(path_error)?;
                 if !metadata.is_file() {
                     let text = format!("{}: not a file", path.display());
                     return Err(Error::new(ErrorKind::Document, text));
                 }
-                Ok(Part::stream_with_length(self.read(file), metadata.len()))
+                let file = File::open(path).await.map_err(path_error)?;
+                Ok(self.read(file, Some(metadata.len())))
             }
             Content::Bytes(bytes) => {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                Ok(Part::stream_with_length(self.read(std::io::Cursor::new(bytes.clone())), length))
+                Ok(self.read(io::Cursor::new(bytes.clone()), Some(length)))
             }
             Content::Reader { reader, length } => {
                 let reader = reader.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let Some(reader) = reader else {
                     return Err(Error::new(ErrorKind::Document, "the document was read already"));
                 };
-                Ok(match length {
-                    Some(length) => Part::stream_with_length(self.read(reader), *length),
-                    None => Part::stream(self.read(reader)),
-                })
+                Ok(self.read(reader, *length))
             }
         }
     }
 
-    fn read(&self, reader: impl AsyncRead + Send + 'static) -> Body {
+    fn read(&self, reader: impl AsyncRead + Send + 'static, length: Option<u64>) -> Part {
         let progress = self.progress.clone();
-        Body::wrap_stream(ReaderStream::with_capacity(reader, PART).inspect_ok(move |part| {
-            if let Some(progress) = &progress {
-                progress(u64::try_from(part.len()).unwrap_or(u64::MAX));
+        let parts = Box::pin(ReaderStream::with_capacity(reader, PART));
+        let parts = stream::try_unfold((parts, 0), move |(mut parts, sent)| {
+            let progress = progress.clone();
+            async move {
+                let part = parts.try_next().await.map_err(Unreadable::Failed)?;
+                let sent = sent + part.as_ref().map_or(0, |part| part.len() as u64);
+                // A part too many would be cut off, and one too few would be waited for.
+                match (length, &part) {
+                    (Some(length), Some(_)) if sent > length => {
+                        return Err(Unreadable::Longer(length));
+                    }
+                    (Some(length), None) if sent < length => {
+                        return Err(Unreadable::Shorter(length));
+                    }
+                    _ => {}
+                }
+                if let (Some(progress), Some(_)) = (&progress, &part) {
+                    progress(sent);
+                }
+                Ok(part.map(|part| (part, (parts, sent))))
             }
-        }))
+        });
+        let body = Body::wrap_stream(parts);
+        match length {
+            Some(length) => Part::stream_with_length(body, length),
+            None => Part::stream(body),
+        }
     }
 }
+
+/// Why a document could not be read while it was sent.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    Failed(io::Error),
+    Longer(u64),
+    Shorter(u64),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "the document could not be read: {error}"),
+            Self::Longer(length) => write!(f, "the document is longer than {length} bytes"),
+            Self::Shorter(length) => write!(f, "the document is shorter than {length} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for Unreadable {}
 
 /// How much is read at a time: 64 KiB.
 const PART: usize = 64 * 1024;

@@ -4,6 +4,8 @@ use std::{error, fmt, time::Duration};
 
 use number7_core::RetryHint;
 
+use crate::document::Unreadable;
+
 /// How long to wait for a new key when the vendor refuses the one that is used: 1 minute.
 const KEY_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,6 +70,15 @@ impl Error {
 
     /// What `reqwest` says, without the URL, in which a job's id stands.
     pub(crate) fn of_request(error: reqwest::Error) -> Self {
+        let mut source = error::Error::source(&error);
+        while let Some(cause) = source {
+            if let Some(unreadable) = cause.downcast_ref::<Unreadable>() {
+                return Self::new(ErrorKind::Document, unreadable.to_string());
+            }
+            // An I/O error hides what is in it from `source`.
+            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            source = inner.map(|inner| inner as _).or_else(|| cause.source());
+        }
         let kind = if error.is_timeout() && !error.is_connect() {
             ErrorKind::Timeout
         } else {

@@ -7,10 +7,8 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,11 +16,16 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How far apart two times of the same reset may be, because the vendor's clock and its resets have whole
+/// seconds.
+const ROUNDING: Duration = Duration::from_secs(2);
+
 /// What an answer says about the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
-    pub(crate) remaining: u32,
-    /// When the vendor begins to count anew.
+    /// How many more requests the vendor allows, if it says so.
+    pub(crate) remaining: Option<u32>,
+    /// How long until the vendor begins to count anew.
     pub(crate) reset: Duration,
 }
 
@@ -32,12 +35,13 @@ pub(crate) struct Limiter {
     per_minute: usize,
     /// Callers stand in line for this, in the order of their coming.
     line: tokio::sync::Mutex<()>,
-    waiting: AtomicUsize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// How many callers stand in line.
+    waiting: usize,
     /// When the requests of the last minute began.
     sent: VecDeque<Instant>,
     /// Those of them that have no answer yet.
@@ -46,16 +50,11 @@ struct State {
     window: Option<(u32, Instant)>,
 }
 
-/// The right to send one request.
-#[derive(Debug)]
-pub(crate) struct Permit<'a>(&'a Limiter);
-
 impl Limiter {
     pub(crate) fn new(per_minute: u32) -> Self {
         Self {
             per_minute: usize::try_from(per_minute).unwrap_or(usize::MAX),
             line: tokio::sync::Mutex::default(),
-            waiting: AtomicUsize::new(0),
             state: Mutex::default(),
         }
     }
@@ -64,34 +63,40 @@ impl Limiter {
     ///
     /// The error is how long it would have to wait, which is beyond the deadline.
     pub(crate) async fn acquire(&self, deadline: Instant) -> Result<Permit<'_>, Duration> {
-        let ahead = Waiting::behind(&self.waiting);
-        self.refuse_beyond(deadline, ahead.1)?;
+        let waiting = {
+            let mut state = self.state();
+            let ahead = state.waiting;
+            self.time_of(&mut state, Instant::now(), ahead, deadline)?;
+            state.waiting += 1;
+            Waiting(self)
+        };
         let Ok(_turn) = timeout_at(deadline, self.line.lock()).await else {
-            return Err(self.time_of(ahead.1).saturating_duration_since(Instant::now()));
+            // Those ahead have waited all this time.
+            return Err(MINUTE);
         };
         loop {
             // What the vendor says in the meantime may change it.
-            let at = self.refuse_beyond(deadline, 0)?;
-            let now = Instant::now();
-            if at <= now {
-                self.state().begin(now);
-                return Ok(Permit(self));
-            }
+            let at = {
+                let (now, mut state) = (Instant::now(), self.state());
+                let at = self.time_of(&mut state, now, 0, deadline)?;
+                if at <= now {
+                    drop(state);
+                    return Ok(waiting.begin(now));
+                }
+                at
+            };
             sleep_until(at).await;
         }
     }
 
-    fn refuse_beyond(&self, deadline: Instant, ahead: usize) -> Result<Instant, Duration> {
-        let at = self.time_of(ahead);
-        match at <= deadline {
-            true => Ok(at),
-            false => Err(at.saturating_duration_since(Instant::now())),
-        }
-    }
-
     /// When a request can be sent that has so many others ahead of it.
-    fn time_of(&self, ahead: usize) -> Instant {
-        let (now, mut state) = (Instant::now(), self.state());
+    fn time_of(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ahead: usize,
+        deadline: Instant,
+    ) -> Result<Instant, Duration> {
         state.forget_old(now);
         let minutes = |count: usize| MINUTE * u32::try_from(count).unwrap_or(u32::MAX);
         let place = state.sent.len() + ahead;
@@ -104,13 +109,16 @@ impl Limiter {
                 begun + minutes(1 + place / self.per_minute)
             }
         };
-        match state.window {
-            Some((left, reset)) if usize::try_from(left).unwrap_or(usize::MAX) <= ahead => {
-                let beyond = ahead - usize::try_from(left).unwrap_or(ahead);
-                by_plan.max(reset + minutes(beyond / self.per_minute))
+        let at = match state.window {
+            Some((left, reset)) => {
+                match ahead.checked_sub(usize::try_from(left).unwrap_or(ahead)) {
+                    None => by_plan,
+                    Some(beyond) => by_plan.max(reset + minutes(beyond / self.per_minute)),
+                }
             }
-            _ => by_plan,
-        }
+            None => by_plan,
+        };
+        if at <= deadline { Ok(at) } else { Err(at - now) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,51 +134,83 @@ impl State {
         self.window = self.window.filter(|(_, reset)| *reset > now);
     }
 
-    fn begin(&mut self, now: Instant) {
-        self.sent.push_back(now);
-        self.unanswered += 1;
-        if let Some((left, _)) = &mut self.window {
-            *left = left.saturating_sub(1);
-        }
+    /// Answers come in any order: an older one undoes nothing that is known of the same window.
+    fn learn(&mut self, left: u32, reset: Duration) {
+        let now = Instant::now();
+        self.forget_old(now);
+        let reset = now + reset;
+        self.window = Some(match self.window {
+            Some((known, until)) if reset <= until + ROUNDING => {
+                (left.min(known), until.max(reset))
+            }
+            _ => (left, reset),
+        });
     }
 }
 
-impl Permit<'_> {
-    /// Learns what the vendor says of the limit.
-    pub(crate) fn answered(self, quota: Option<Quota>) {
-        let Some(Quota { remaining, reset }) = quota else { return };
-        let mut state = self.0.state();
-        // Requests that are on their way may not have been counted.
-        let others = state.unanswered.saturating_sub(1);
-        let reset = Instant::now() + reset;
-        state.window = Some((remaining.saturating_sub(others), reset));
-    }
-
-    /// The vendor has refused: nobody sends anything before this time is over.
-    pub(crate) fn refused(self, rest: Duration) {
-        self.0.state().window = Some((0, Instant::now() + rest));
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.unanswered = state.unanswered.saturating_sub(1);
-    }
-}
-
-/// Counts a caller while it waits, and knows how many came before it.
-struct Waiting<'a>(&'a AtomicUsize, usize);
+/// A caller in line.
+struct Waiting<'a>(&'a Limiter);
 
 impl<'a> Waiting<'a> {
-    fn behind(waiting: &'a AtomicUsize) -> Self {
-        Self(waiting, waiting.fetch_add(1, Ordering::Relaxed))
+    fn begin(self, now: Instant) -> Permit<'a> {
+        let limiter = self.0;
+        mem::forget(self);
+        let mut state = limiter.state();
+        // Both at once, so that it is never counted twice.
+        state.waiting -= 1;
+        state.sent.push_back(now);
+        state.unanswered += 1;
+        if let Some((left, _)) = &mut state.window {
+            *left = left.saturating_sub(1);
+        }
+        Permit { limiter, begun: now }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.state().waiting -= 1;
+    }
+}
+
+/// The right to send one request.
+#[derive(Debug)]
+pub(crate) struct Permit<'a> {
+    limiter: &'a Limiter,
+    begun: Instant,
+}
+
+impl Permit<'_> {
+    /// Learns what the vendor says of the limit.
+    pub(crate) fn answered(self, quota: Option<Quota>) {
+        let Some(Quota { remaining: Some(remaining), reset }) = quota else { return };
+        let mut state = self.limiter.state();
+        // Requests that are on their way may not have been counted.
+        let others = state.unanswered.saturating_sub(1);
+        state.learn(remaining.saturating_sub(others), reset);
+    }
+
+    /// The vendor has refused: no request is sent before this time is over.
+    pub(crate) fn refused(self, rest: Duration) {
+        self.limiter.state().learn(0, rest);
+    }
+
+    /// There was no connection, so the vendor has counted nothing.
+    pub(crate) fn not_sent(self) {
+        let mut state = self.limiter.state();
+        if let Some(place) = state.sent.iter().rposition(|sent| *sent == self.begun) {
+            state.sent.remove(place);
+        }
+        if let Some((left, _)) = &mut state.window {
+            *left += 1;
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut state = self.limiter.state();
+        state.unanswered = state.unanswered.saturating_sub(1);
     }
 }
 
@@ -208,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_would_wait_too_long_is_told_at_once() {
+    async fn a_caller_that_would_wait_too_long_fails_at_once() {
         let limiter = Arc::new(Limiter::new(2));
         send(&limiter, 2).await;
         tokio::time::sleep(SECOND * 20).await;
@@ -230,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stops_waiting_leaves_no_gap_and_the_others_keep_their_order() {
+    async fn a_caller_that_stops_waiting_leaves_no_gap_and_the_others_keep_their_order() {
         let limiter = Arc::new(Limiter::new(1));
         send(&limiter, 1).await;
         let begun = Instant::now();
@@ -254,12 +294,57 @@ mod tests {
         let limiter = Limiter::new(30);
         let permit = limiter.acquire(in_seconds(1)).await.unwrap();
         let other = limiter.acquire(in_seconds(1)).await.unwrap();
-        permit.answered(Some(Quota { remaining: 3, reset: SECOND * 12 }));
+        permit.answered(Some(Quota { remaining: Some(3), reset: SECOND * 12 }));
         drop(other);
         // Two are left, because the other request may not have been counted.
         assert_eq!(send(&limiter, 3).await, [0, 0, 12]);
         limiter.acquire(in_seconds(1)).await.unwrap().refused(SECOND * 5);
         assert_eq!(limiter.acquire(in_seconds(4)).await.unwrap_err(), SECOND * 5);
         assert_eq!(send(&limiter, 1).await, [5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_answer_undoes_no_newer_one() {
+        let limiter = Limiter::new(30);
+        let [older, newer] = [
+            limiter.acquire(in_seconds(1)).await.unwrap(),
+            limiter.acquire(in_seconds(1)).await.unwrap(),
+        ];
+        newer.refused(SECOND * 40);
+        older.answered(Some(Quota { remaining: Some(20), reset: SECOND * 30 }));
+        assert_eq!(limiter.acquire(in_seconds(9)).await.unwrap_err(), SECOND * 40);
+        // Neither does one without headers.
+        tokio::time::sleep(SECOND * 40).await;
+        let [older, newer] = [
+            limiter.acquire(in_seconds(1)).await.unwrap(),
+            limiter.acquire(in_seconds(1)).await.unwrap(),
+        ];
+        newer.refused(SECOND * 40);
+        older.refused(SECOND);
+        assert_eq!(limiter.acquire(in_seconds(9)).await.unwrap_err(), SECOND * 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_sent_does_not_count() {
+        let limiter = Limiter::new(2);
+        for _ in 0..9 {
+            limiter.acquire(in_seconds(1)).await.unwrap().not_sent();
+        }
+        assert_eq!(send(&limiter, 3).await, [0, 0, 60]);
+    }
+
+    /// However they meet, on several threads.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_request_within_the_plan_is_refused() {
+        for _ in 0..300 {
+            let limiter = Arc::new(Limiter::new(30));
+            let requests = (0..30).map(|_| {
+                let limiter = Arc::clone(&limiter);
+                tokio::spawn(async move { limiter.acquire(in_seconds(15)).await.is_ok() })
+            });
+            for request in requests.collect::<Vec<_>>() {
+                assert!(request.await.unwrap());
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    io::{Read, Write},
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::{
@@ -20,6 +20,7 @@ use number7_client::{
 use number7_core::{Event, Fetch, Fetched};
 use number7_sandbox::{DEFAULT_API_KEY, Misbehaviour, RunningSandbox, Sandbox, Secret, Share};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 const JOB_TIME: Duration = Duration::from_millis(200);
@@ -309,7 +310,7 @@ async fn an_upload_is_the_published_form() {
         ),
         (
             Document::from_reader("grn", "b.pdf", std::io::Cursor::new(bytes.clone()))
-                .on_progress(move |part| _ = counted.fetch_add(part, Ordering::Relaxed))
+                .on_progress(move |bytes| counted.store(bytes, Ordering::Relaxed))
                 .mime_type("image/x-own"),
             "b.pdf",
             "image/x-own",
@@ -432,12 +433,14 @@ async fn each_failure_has_its_kind_and_no_text_has_the_key() {
         (String::new(), ErrorKind::Timeout, None),
     ] {
         let raw = Raw::new(&[&sent]);
-        let client = raw.client().time_limit(SECOND * 9 / 10);
+        // Long enough for a slow machine, and for all attempts.
+        let limit = if sent.is_empty() { SECOND * 9 / 10 } else { SECOND * 10 };
+        let client = raw.client().time_limit(limit);
         let error: Error = client.result(&"job_1".into()).await.unwrap_err();
         assert_eq!((error.kind(), RetryHint::of(&error)), (kind, hint), "{sent:?}: {error}");
         let text = format!("{error} {error:?} {client:?} {:?}", key());
         assert!(!text.contains("sandbox"), "{text}");
-        assert_eq!(raw.count(), 1, "{sent:?}");
+        assert_eq!(raw.count(), if kind == ErrorKind::Network { 4 } else { 1 }, "{sent:?}");
     }
     assert_eq!(elsewhere.count(), 0, "a redirect was followed");
 }
@@ -526,17 +529,101 @@ fn the_key_goes_to_no_network_in_plain_text() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.pdf");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let raw = Raw::new(&[&ok(UPLOADED)]);
+    let client = raw.client().requests_per_minute(1);
     for document in [
         Document::from_path("grn", "does/not/exist.pdf"),
         Document::from_path("grn", "/"),
         Document::from_path("grn", env!("CARGO_MANIFEST_DIR")),
+        Document::from_path("grn", pipe),
         Document::from_bytes("grn", "", "x"),
         Document::from_bytes("grn", "a.pdf", "x").mime_type("no type"),
     ] {
         let shown = format!("{document:?}");
-        let error = raw.client().upload(document).await.unwrap_err();
+        let error = client.upload(document).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Document, "{shown}: {error}");
     }
     assert_eq!(raw.count(), 0);
+    client.upload(invoice()).await.expect("none of them has used up the plan");
+}
+
+#[tokio::test]
+async fn a_document_is_sent_as_a_whole_or_not_at_all() {
+    let bytes = || std::io::Cursor::new(vec![b'x'; 200_000]);
+    let broken = AsyncReadExt::chain(bytes(), Broken);
+    for (document, text) in [
+        (Document::from_reader("grn", "a.pdf", bytes()).length(199_999), "longer than 199999"),
+        (Document::from_reader("grn", "a.pdf", bytes()).length(65_536), "longer than 65536"),
+        (Document::from_reader("grn", "a.pdf", bytes()).length(200_001), "shorter than 200001"),
+        (Document::from_reader("grn", "a.pdf", broken), "could not be read: the disk is on fire"),
+    ] {
+        let raw = Raw::new(&[&ok(UPLOADED)]);
+        let error = raw.client().upload(document).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Document, false), "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+struct Broken;
+
+impl tokio::io::AsyncRead for Broken {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Err(std::io::Error::other("the disk is on fire")))
+    }
+}
+
+#[tokio::test]
+async fn a_404_to_an_upload_is_about_the_url() {
+    let raw = Raw::new(&[&answer("404 Not Found", "", "")]);
+    let error = raw.client().upload(invoice()).await.unwrap_err();
+    assert_eq!((error.kind(), RetryHint::of(&error)), (ErrorKind::Refused, None));
+    assert!(error.to_string().contains("no API at this URL"), "{error}");
+}
+
+/// An outage is not taken for the rate limit, and uses up nothing of it.
+#[tokio::test]
+async fn many_that_meet_no_server_say_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    drop(listener);
+    let client = client(format!("http://{addr}")).requests_per_minute(12);
+    let client = client.time_limit(SECOND * 4);
+    let requests = (0..10).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move { client.result(&"job_1".into()).await.unwrap_err().kind() })
+    });
+    for request in requests.collect::<Vec<_>>() {
+        assert_eq!(request.await.unwrap(), ErrorKind::Network);
+    }
+    let raw = Raw::on(TcpListener::bind(addr).unwrap(), &[&ok(RESULTS[0].1)]);
+    client.result(&"job_1".into()).await.unwrap();
+    // Neither is a vendor that fails.
+    let raw_unavailable = Raw::new(&[&answer("503 Service Unavailable", "", "")]);
+    let client = raw_unavailable.client().requests_per_minute(2);
+    let error = client.result(&"job_1".into()).await.unwrap_err();
+    assert_eq!((error.kind(), raw_unavailable.count(), raw.count()), (ErrorKind::Server, 2, 1));
+}
+
+#[tokio::test]
+async fn a_limit_that_is_never_reached_is_no_panic() {
+    let raw = Raw::new(&[&ok(UPLOADED)]);
+    let client = raw.client().time_limit(Duration::MAX).upload_limit(Duration::MAX);
+    client.upload(invoice()).await.unwrap();
+}
+
+/// The status and the headers count, whatever becomes of the body.
+#[tokio::test]
+async fn a_429_whose_body_breaks_off_is_a_429() {
+    let sent =
+        format!("HTTP/1.1 429 Too Many Requests\r\ncontent-length: 99\r\n{}\r\n{{", reset(40));
+    let raw = Raw::new(&[&sent]);
+    let error = raw.client().result(&"job_1".into()).await.unwrap_err();
+    assert_eq!((error.kind(), raw.count()), (ErrorKind::RateLimited, 1));
 }

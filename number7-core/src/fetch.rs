@@ -12,8 +12,8 @@ pub enum Fetched {
     Finished(Event),
     /// The job is not finished yet. It is fetched again after the backoff.
     StillRunning,
-    /// The vendor does not know the job. It may be too new, so it is fetched again after the backoff. An
-    /// inbox gives it up when this answer has come often enough; `number7-inbox` after ten fetches.
+    /// The vendor does not know the job. It may be too new, so it is fetched again after the backoff. At the
+    /// tenth fetch of a job, or any later one, `number7-inbox` gives it up.
     Unknown,
 }
 

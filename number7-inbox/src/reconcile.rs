@@ -3,11 +3,11 @@
 use std::{collections::HashSet, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use number7_core::{Acceptance, Event, Fetched, JobId, Record};
+use number7_core::{Acceptance, Event, Fetched, JobId, Record, RetryHint};
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     },
     measure,
     outage::Outage,
-    settings::Settings,
+    settings::{LONGEST_REST, Settings},
 };
 
 /// How long one call of the function of [`Worker::reconcile`](crate::Worker::reconcile) may take: 30
@@ -50,7 +50,8 @@ impl Reconcile {
     pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
         let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
         let (mut leads_until, mut outage) = (None, Outage::default());
-        let mut may_fetch = false;
+        // Whether the vendor may be asked now, and since when it must not be.
+        let (mut may_fetch, mut rests_until) = (false, Instant::now());
         let period = Duration::from_secs(60) / settings.fetches_per_minute;
         let mut ticks = interval(period.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,7 +75,10 @@ impl Reconcile {
             };
             if let Some(ended) = ended {
                 // A panic of the function is an answer, so the task has none of its own.
-                _ = ended.map(|job| asked.remove(&job));
+                if let Ok((job, rest)) = ended {
+                    asked.remove(&job);
+                    rests_until = rests_until.max(Instant::now() + rest);
+                }
                 continue;
             }
             if room == 0 {
@@ -83,6 +87,10 @@ impl Reconcile {
             // A minute may allow one fetch only, which is longer than a lead lasts.
             if let (false, Some(until)) = (may_fetch, leads_until) {
                 may_fetch = timeout_at(until, ticks.tick()).await.is_ok();
+                continue;
+            }
+            if rests_until > Instant::now() {
+                sleep_until(leads_until.map_or(rests_until, |until| until.min(rests_until))).await;
                 continue;
             }
             // At most as many as can be fetched within a second, so that the lead is renewed in time.
@@ -114,13 +122,15 @@ impl Reconcile {
                 // A call may take longer than the pause after it: the vendor is not asked about one
                 // job twice at a time.
                 if asked.insert(taken.job.clone()) {
-                    if !mem::take(&mut may_fetch) {
-                        ticks.tick().await;
+                    match mem::take(&mut may_fetch) {
+                        // The permission may be old. The next one comes a whole period from now.
+                        true => ticks.reset(),
+                        false => _ = ticks.tick().await,
                     }
                     let (this, rest) = (self.clone(), settings.fetch_rest);
                     running.spawn(async move {
-                        this.fetch(&taken, rest).await;
-                        taken.job
+                        let rest = this.fetch(&taken, rest).await;
+                        (taken.job, rest)
                     });
                 }
             }
@@ -148,12 +158,20 @@ impl Reconcile {
         }
     }
 
-    /// Asks about a job. If nothing comes of it, this is repeated after a rest.
-    async fn fetch(&self, taken: &Taken, Rest { first, longest }: Rest) {
+    /// Asks about a job. If nothing comes of it, this is repeated after a rest. Returns how long the vendor is
+    /// to be left alone, if the error says so: to ask about other jobs meanwhile would fail as well, and count as
+    /// fetches of theirs.
+    async fn fetch(&self, taken: &Taken, Rest { first, longest }: Rest) -> Duration {
         let job = &*taken.job;
+        let mut alone = Duration::ZERO;
         let fetched = async {
             let fetched = (self.fetch)(JobId::from(job)).await;
-            fetched.map_err(|error| text_of_error(&*error))
+            fetched.map_err(|error| {
+                if let Some(RetryHint::After(time)) = RetryHint::of(&*error) {
+                    alone = time.min(LONGEST_REST);
+                }
+                text_of_error(&*error)
+            })
         };
         // A future that is dropped before its end can panic as well.
         let fetched = async { timeout(FETCH_TIMEOUT, fetched).await };
@@ -188,6 +206,7 @@ impl Reconcile {
                 "could not fetch an overdue job; it will be tried again: {error}"
             ),
         }
+        alone
     }
 
     async fn give_up(&self, job: &str) -> Result<&'static str, String> {

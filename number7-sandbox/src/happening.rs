@@ -71,10 +71,14 @@ pub enum Happening {
         /// The job.
         job: String,
     },
-    /// A webhook is signed with another secret.
+    /// A webhook was sent that was signed with another secret.
     SignedOtherwise {
         /// The job.
         job: String,
+        /// Which attempt it was, from 1.
+        attempt: u32,
+        /// The receiver's answer, if there was one. Anything but a 401 is a fault of the receiver.
+        status: Option<u16>,
     },
     /// All attempts at a webhook failed. There are no more.
     GivenUp {
@@ -109,7 +113,11 @@ impl fmt::Display for Happening {
             }
             Self::Forged { job, status } => write!(f, "{job}: webhook forged: {}", answer(status)),
             Self::Lost { job } => write!(f, "{job}: webhook lost"),
-            Self::SignedOtherwise { job } => write!(f, "{job}: webhook signed with another secret"),
+            Self::SignedOtherwise { job, attempt, status } => write!(
+                f,
+                "{job}: webhook signed with another secret, attempt {attempt}: {}",
+                answer(status)
+            ),
             Self::GivenUp { job } => write!(f, "{job}: webhook given up"),
             Self::OutageBegan => f.write_str("outage begins"),
             Self::OutageEnded => f.write_str("outage ends"),

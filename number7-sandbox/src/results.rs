@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 /// Only the fields of an invoice are published. Those of the other types are made up.
 pub(crate) fn result(document_type: &DocumentType, number: u64) -> Value {
-    let hundredths = 118_000 + 7 * number;
-    let money = |share: u64| {
-        let part = hundredths * share / 118;
+    // So that the taxes, of nine percent each, are whole and the sum is right.
+    let subtotal = 100_000 + 100 * number;
+    let money = |percent: u64| {
+        let part = subtotal * percent / 100;
         format!("{}.{:02}", part / 100, part % 100)
     };
     match document_type {

@@ -345,10 +345,15 @@ impl Vendor {
     /// Begins the outage, once.
     fn goes_out(self: &Arc<Self>, time: Duration) {
         let until = Instant::now() + time;
-        if self.state().outage.is_some() {
+        let is_first = {
+            let mut state = self.state();
+            let is_first = state.outage.is_none();
+            state.outage.get_or_insert(until);
+            is_first
+        };
+        if !is_first {
             return;
         }
-        self.state().outage = Some(until);
         self.happens(Happening::OutageBegan);
         let (this, stop) = (Arc::clone(self), self.stop.clone());
         let end = async move {

@@ -23,8 +23,11 @@ pub struct Summary {
     pub repeated: u64,
     /// Webhooks that were forged.
     pub forged: u64,
-    /// Forged webhooks that were not answered 401: a fault of the receiver.
-    pub forged_and_not_refused: u64,
+    /// Webhooks that were signed with another secret.
+    pub signed_otherwise: u64,
+    /// Webhooks that were forged, or signed with another secret, and were answered anything but 401: a fault of
+    /// the receiver.
+    pub not_refused: u64,
     /// Webhooks whose attempts all failed.
     pub given_up: u64,
     /// Jobs that are neither done nor failed.
@@ -49,13 +52,21 @@ impl Summary {
             Happening::Repeated { .. } => self.repeated += 1,
             Happening::Forged { status, .. } => {
                 self.forged += 1;
-                self.forged_and_not_refused += u64::from(*status != Some(401));
+                self.must_be_refused(*status);
+            }
+            Happening::SignedOtherwise { status, .. } => {
+                self.signed_otherwise += 1;
+                self.must_be_refused(*status);
             }
             Happening::Lost { .. } => self.lost += 1,
             Happening::GivenUp { .. } => self.given_up += 1,
-            Happening::SignedOtherwise { .. } | Happening::OutageBegan | Happening::OutageEnded => {
-            }
+            Happening::OutageBegan | Happening::OutageEnded => {}
         }
+    }
+
+    /// No answer at all is no fault.
+    fn must_be_refused(&mut self, status: Option<u16>) {
+        self.not_refused += u64::from(status.is_some_and(|status| status != 401));
     }
 
     fn ends(&mut self, key: String) {
@@ -73,9 +84,11 @@ impl fmt::Display for Summary {
             f,
             "webhooks: {sent} sent, {lost} lost, {repeated} repeated, {given_up} given up"
         )?;
-        match self.forged_and_not_refused {
-            0 => writeln!(f, "forged: {}, all answered 401", self.forged)?,
-            wrong => writeln!(f, "forged: {}, {wrong} NOT answered 401", self.forged)?,
+        let Self { forged, signed_otherwise, not_refused, .. } = self;
+        write!(f, "to refuse: {forged} forged, {signed_otherwise} signed with another secret; ")?;
+        match not_refused {
+            0 => writeln!(f, "none was accepted")?,
+            wrong => writeln!(f, "{wrong} were NOT answered 401")?,
         }
         let (events, running) = (self.to_handle.len(), self.running);
         write!(f, "a correct receiver handles {events} events, each once; {running} jobs still run")

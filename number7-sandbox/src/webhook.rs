@@ -63,14 +63,13 @@ impl Vendor {
         if lose.takes(self.dice(number, Throw::Lose)) {
             return self.happens(Happening::Lost { job: id() });
         }
-        let signature = match other_secret.takes(self.dice(number, Throw::OtherSecret)) {
-            true => {
-                self.happens(Happening::SignedOtherwise { job: id() });
-                other(&self.settings.secret, &body)
-            }
-            false => signature,
+        let is_other = other_secret.takes(self.dice(number, Throw::OtherSecret));
+        let signature = if is_other { other(&self.settings.secret, &body) } else { signature };
+        let happening = |attempt, status| match is_other {
+            true => Happening::SignedOtherwise { job: id(), attempt, status },
+            false => Happening::Sent { job: id(), attempt, status },
         };
-        if !self.deliver(&id(), url, &signature, &body).await {
+        if !self.deliver(url, &signature, &body, happening).await {
             return self.happens(Happening::GivenUp { job: id() });
         }
         if repeat.takes(self.dice(number, Throw::Repeat)) {
@@ -81,14 +80,20 @@ impl Vendor {
     }
 
     /// Whether the receiver has accepted it.
-    async fn deliver(&self, job: &str, url: &str, signature: &str, body: &str) -> bool {
+    async fn deliver(
+        &self,
+        url: &str,
+        signature: &str,
+        body: &str,
+        happening: impl Fn(u32, Option<u16>) -> Happening,
+    ) -> bool {
         let mut delay = self.settings.retry_delay;
         for attempt in 1..=ATTEMPTS {
             let status = match self.is_out() {
                 true => None,
                 false => self.sender.post(url, signature, body.to_owned()).await,
             };
-            self.happens(Happening::Sent { job: job.to_owned(), attempt, status });
+            self.happens(happening(attempt, status));
             if status.is_some_and(|status| (200..300).contains(&status)) {
                 return true;
             }

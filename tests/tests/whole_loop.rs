@@ -1,6 +1,6 @@
 //! Upload, webhook, result: with the client and the sandbox, and workers in two processes.
 //!
-//! `NUMBER7_SOAK_EVENTS` is the number of documents.
+//! `NUMBER7_DOCUMENTS` is the number of documents.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -16,11 +16,11 @@ use number7_client::{ApiKey, Client, Document, ErrorKind, JobId};
 use number7_inbox::{AcceptedEvent, Failure, Filter, Inbox, State};
 use number7_sandbox::{Misbehaviour, RunningSandbox, Sandbox, Secret, Share};
 use number7_tests::{
-    running::{Running, until},
+    running::{PATIENCE, Running, until},
     store::Store,
 };
 use number7_tower::{AcceptNumber7, VerifyNumber7};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 
 const DEFAULT_DOCUMENTS: usize = 100;
 
@@ -76,7 +76,7 @@ impl Drop for Worker {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_document_is_handled_once_and_the_plan_is_kept() {
     let documents =
-        env::var("NUMBER7_SOAK_EVENTS").map_or(DEFAULT_DOCUMENTS, |text| text.parse().unwrap());
+        env::var("NUMBER7_DOCUMENTS").map_or(DEFAULT_DOCUMENTS, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let (store, effects) = (Store::sqlite(), folder.path().join("effects"));
     let inbox = store.open().await;
@@ -97,7 +97,10 @@ async fn each_document_is_handled_once_and_the_plan_is_kept() {
         inbox.expect_job(uploads.upload(document).await.unwrap(), SECOND * 3).await.unwrap();
     }
     let handled = || fs::read_to_string(&effects).unwrap_or_default().lines().count();
-    until(async || handled() >= documents).await;
+    while handled() < documents {
+        assert!(begun.elapsed() < PATIENCE + SECOND * documents as u32, "{}", sandbox.summary());
+        sleep(SECOND / 10).await;
+    }
     let taken = begun.elapsed();
     until(async || inbox.stats().await.unwrap().done == documents as u64).await;
     drop(workers);
@@ -110,16 +113,16 @@ async fn each_document_is_handled_once_and_the_plan_is_kept() {
     let once: BTreeMap<_, _> = summary.to_handle.iter().map(|key| (key.clone(), 1)).collect();
     assert_eq!((seen.len(), &seen), (documents, &once));
     assert_eq!(inbox.stats().await.unwrap().dead, 0);
-    assert_eq!(summary.forged_and_not_refused, 0, "{summary}");
+    assert_eq!(summary.not_refused, 0, "{summary}");
     assert!(summary.lost > 0 && summary.repeated > 0 && summary.forged > 0, "{summary}");
-    // What was on its way in both workers, and the uploads.
-    let most = WORKERS as u64 * CONCURRENCY + 1;
+    let windows = summary.served.div_ceil(u64::from(REQUESTS_IN_WINDOW));
+    // In each window, what was on its way in both workers, and the uploads.
+    let most = (WORKERS as u64 * CONCURRENCY + 1) * windows;
     assert!(summary.rate_limited <= most, "{} refused: {summary}", summary.rate_limited);
     // The first window's requests take no time.
-    let windows = (summary.served - 1) / u64::from(REQUESTS_IN_WINDOW);
-    let ideal = WINDOW * u32::try_from(windows).unwrap();
+    let ideal = WINDOW * u32::try_from(windows - 1).unwrap();
     eprintln!("{documents} documents in {taken:?}, ideal {ideal:?}\n{summary}");
-    assert!(taken < ideal.mul_f64(1.3) + SECOND * 5, "{taken:?}, and not {ideal:?}: {summary}");
+    assert!(taken < 2 * ideal + SECOND * 20, "{taken:?}, and not {ideal:?}: {summary}");
 }
 
 /// It costs no attempts, and nothing is given up.

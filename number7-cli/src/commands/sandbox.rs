@@ -61,28 +61,28 @@ enum Plan {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Misbehaviour")]
 struct MisbehaviourArgs {
-    /// Never send this share of the webhooks
+    /// Never send this share of the webhooks, such as 30%; 20% if no share is given
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     lose: Option<Share>,
-    /// Send this share of the webhooks again, although they were accepted
+    /// Send this share of the webhooks again, although they were accepted [20%]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     repeat: Option<Share>,
-    /// Let later webhooks overtake this share
+    /// Let later webhooks overtake this share [20%]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     reorder: Option<Share>,
-    /// Let this share of the jobs fail
+    /// Let this share of the jobs fail [20%]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     fail_jobs: Option<Share>,
-    /// For this share of the jobs, send a forged webhook as well
+    /// For this share of the jobs, send a forged webhook as well [20%]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     forge: Option<Share>,
-    /// Sign this share of the webhooks with another secret
+    /// Sign this share of the webhooks with another secret [20%]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     other_secret: Option<Share>,
-    /// Send each webhook up to this much late
+    /// Send each webhook up to this much late [5s]
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = duration)]
     delay: Option<Duration>,
-    /// When the first job has ended, fail in everything for this long
+    /// When the first job has ended, fail in everything for this long [30s]
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "30s", value_parser = duration)]
     outage: Option<Duration>,
 }
@@ -140,13 +140,14 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     );
     signal::ctrl_c().await?;
     let summary = sandbox.summary();
-    output.print(|| format!("\n{summary}"), || json!(summary));
+    let text = || ["\n", &summary.to_string(), "\n  ", &summary.to_handle.join("\n  ")].concat();
+    output.print(text, || json!(summary));
     Ok(Verdict::from(is_good(&summary)))
 }
 
 /// Whether the receiver has refused what it had to refuse.
 fn is_good(summary: &Summary) -> bool {
-    summary.forged_and_not_refused == 0
+    summary.not_refused == 0
 }
 
 fn shown(happening: &Happening) -> String {

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
         document = document.mime_type(mime_type);
     }
     let sent = bar.clone();
-    let upload = client.upload(document.on_progress(move |part| sent.inc(part))).await;
+    let upload = client.upload(document.on_progress(move |bytes| sent.set_position(bytes))).await;
     bar.finish_and_clear();
     let upload = upload?;
     let (job, status) = (upload.job_id.as_str(), upload.file_status.as_str());
