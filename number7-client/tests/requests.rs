@@ -466,7 +466,7 @@ async fn no_more_is_sent_than_the_plan_allows() {
 }
 
 #[tokio::test]
-async fn a_large_result_is_read_and_a_revoked_key_is_told() {
+async fn a_large_result_is_read_and_a_revoked_key_has_its_kind() {
     let sandbox = sandbox(|sandbox| sandbox.padding(20_000_000));
     let client = client(sandbox.base_url());
     let job = client.upload(invoice()).await.unwrap().job_id;

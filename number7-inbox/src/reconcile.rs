@@ -214,7 +214,7 @@ impl Reconcile {
         tracing::error!(
             target: "number7", job,
             "the vendor does not know an expected job, and is not asked again: find out what became of the \
-            upload, and forget the job"
+            upload, and cancel the expectation"
         );
         Ok("given_up")
     }

@@ -11,13 +11,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use number7_core::Acceptance;
 use number7_inbox::{
     AcceptedEvent, BoxError, Cursor, Event, Fetched, Inbox, InboxErrorKind, JobId, MIN_LEASE,
-    Origin, OverdueJob, Stats, Worker,
+    Origin, OverdueJob, RetryHint, Stats, Worker,
 };
 use number7_tests::{
     body,
@@ -337,6 +337,38 @@ async fn many_expectations_are_looked_up_and_paged_through(store: Store) {
     ids.dedup();
     assert_eq!(ids.len(), missing, "one is missing or listed twice");
     assert!(jobs.windows(2).all(|pair| pair[0].due_at() <= pair[1].due_at()));
+    worker.stop().await;
+}
+
+/// After a time without jobs as well. If the vendor allows no more requests, it is left alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetches_are_evenly_spaced_and_wait_for_the_rate_limit() {
+    let store = Store::sqlite();
+    let (inbox, fetches) = (store.open().await, Arc::new(Mutex::new(Vec::new())));
+    let kept = Arc::clone(&fetches);
+    let worker = Handled::default().worker(&inbox).reconcile(move |job: JobId| {
+        let mut fetches = kept.lock().unwrap();
+        fetches.push(Instant::now());
+        let is_limited = fetches.len() == 3;
+        async move {
+            match is_limited {
+                true => Err::<_, BoxError>(RetryHint::After(SECOND * 3).into()),
+                false => Ok(finished(&job)),
+            }
+        }
+    });
+    let worker = worker.fetch_limits(4, 60).fetch_backoff(SECOND * 60, SECOND * 60);
+    let worker = Running::start(worker);
+    sleep(SECOND * 5 / 2).await;
+    for number in 0..5 {
+        inbox.expect_job(format!("job_{number}"), Duration::ZERO).await.unwrap();
+    }
+    until(async || fetches.lock().unwrap().len() == 5).await;
+    let fetches = fetches.lock().unwrap().clone();
+    for (pair, least) in fetches.windows(2).zip([0.9, 0.9, 2.9, 0.9]) {
+        let gap = (pair[1] - pair[0]).as_secs_f64();
+        assert!(gap > least, "{gap} s, and not {least}");
+    }
     worker.stop().await;
 }
 
