@@ -10,14 +10,25 @@ use reqwest::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{
-    Error, ErrorKind, JobResult, RawJson, Result, Upload,
-    client::{MAX_ANSWER, Unread},
-    limiter::Quota,
-};
+use crate::{Error, ErrorKind, JobResult, RawJson, Result, Upload, limiter::Quota};
+
+/// The largest answer that is read: 64 MiB. The vendor publishes no limit.
+pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// The body of an answer.
 pub(crate) struct Answer(Vec<u8>);
+
+/// Why there is no answer.
+pub(crate) enum Unread {
+    Request(reqwest::Error),
+    TooLarge,
+}
+
+impl From<reqwest::Error> for Unread {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Request(error)
+    }
+}
 
 /// What is around all that the vendor says.
 #[derive(Deserialize)]
@@ -46,7 +57,7 @@ impl Answer {
             job_id: String,
             file_status: Option<String>,
         }
-        let data: Data = serde_json::from_str(self.data()?).map_err(not_understood)?;
+        let data: Data = serde_json::from_str(self.data()?).map_err(Error::not_understood)?;
         if data.job_id.is_empty() {
             return Err(Error::new(ErrorKind::NotUnderstood, "the vendor's answer has no job id"));
         }
@@ -60,7 +71,8 @@ impl Answer {
     }
 
     fn data(&self) -> Result<&str> {
-        let envelope: Envelope<'_> = serde_json::from_slice(&self.0).map_err(not_understood)?;
+        let envelope: Envelope<'_> =
+            serde_json::from_slice(&self.0).map_err(Error::not_understood)?;
         match envelope {
             Envelope { success: Some(false), .. } => {
                 Err(Error::new(ErrorKind::Refused, "the vendor says that it had no success"))
@@ -71,17 +83,6 @@ impl Answer {
             }
         }
     }
-}
-
-/// Where the answer is not of the published form, and not what stands there.
-pub(crate) fn not_understood(error: serde_json::Error) -> Error {
-    let what = match error.classify() {
-        serde_json::error::Category::Data => "is not of the published form",
-        _ => "is not JSON",
-    };
-    let (line, column) = (error.line(), error.column());
-    let text = format!("the vendor's answer {what}, at line {line} column {column}");
-    Error::new(ErrorKind::NotUnderstood, text)
 }
 
 /// What the headers say of the rate limit.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     ApiKey, ApiKeyError, Document, Error, ErrorKind, JobResult, Result, Upload,
-    answer::{Answer, quota},
+    answer::{Answer, MAX_ANSWER, Unread, quota},
     limiter::{Limiter, Permit},
 };
 
@@ -30,9 +30,6 @@ pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(15);
 /// The time limit of the other requests would cut off large documents.
 pub const DEFAULT_UPLOAD_LIMIT: Duration = Duration::from_secs(600);
 
-/// The largest answer that is read: 64 MiB. The vendor publishes no limit.
-pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
-
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,7 +42,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const ATTEMPTS: u32 = 4;
 const FIRST_REST: Duration = Duration::from_secs(1);
 
-/// What is as long as for ever, and can be added to a time.
+/// The longest limit: a year. Longer ones cannot be added to every time.
 const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A client of the vendor's REST API.
@@ -382,18 +379,6 @@ impl Attempts {
             failed => return Err(failed.into_error(not_found)),
         }
         Ok(())
-    }
-}
-
-/// Why there is no answer.
-pub(crate) enum Unread {
-    Request(reqwest::Error),
-    TooLarge,
-}
-
-impl From<reqwest::Error> for Unread {
-    fn from(error: reqwest::Error) -> Self {
-        Self::Request(error)
     }
 }
 

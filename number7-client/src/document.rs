@@ -17,7 +17,7 @@ use reqwest::{
 use tokio::{fs::File, io::AsyncRead};
 use tokio_util::io::ReaderStream;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, error::Unreadable};
 
 /// A document to upload: its content, its name and its type.
 ///
@@ -86,6 +86,13 @@ impl Document {
 
     fn new(document_type: DocumentType, name: Option<String>, content: Content) -> Self {
         Self { document_type, name, mime_type: None, content, progress: None }
+    }
+
+    /// The name, with an extension. Unless it is set, a document from a path has the name of its file.
+    #[must_use]
+    pub fn file_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// The MIME type, such as `application/pdf`. Unless it is set, it is found by the extension of the name,
@@ -200,26 +207,6 @@ impl Document {
         }
     }
 }
-
-/// Why a document could not be read while it was sent.
-#[derive(Debug)]
-pub(crate) enum Unreadable {
-    Failed(io::Error),
-    Longer(u64),
-    Shorter(u64),
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(error) => write!(f, "the document could not be read: {error}"),
-            Self::Longer(length) => write!(f, "the document is longer than {length} bytes"),
-            Self::Shorter(length) => write!(f, "the document is shorter than {length} bytes"),
-        }
-    }
-}
-
-impl std::error::Error for Unreadable {}
 
 /// How much is read at a time: 64 KiB.
 const PART: usize = 64 * 1024;

@@ -1,10 +1,8 @@
 //! Why a request failed.
 
-use std::{error, fmt, time::Duration};
+use std::{error, fmt, io, time::Duration};
 
 use number7_core::RetryHint;
-
-use crate::document::Unreadable;
 
 /// How long to wait for a new key when the vendor refuses the one that is used: 1 minute.
 const KEY_PATIENCE: Duration = Duration::from_secs(60);
@@ -76,7 +74,7 @@ impl Error {
                 return Self::new(ErrorKind::Document, unreadable.to_string());
             }
             // An I/O error hides what is in it from `source`.
-            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
             source = inner.map(|inner| inner as _).or_else(|| cause.source());
         }
         let kind = if error.is_timeout() && !error.is_connect() {
@@ -95,6 +93,17 @@ impl Error {
             cause = source;
         }
         Self::new(kind, format!("{what}: {cause}"))
+    }
+
+    /// Where the answer is not of the published form, and not what it says there.
+    pub(crate) fn not_understood(error: serde_json::Error) -> Self {
+        let what = match error.classify() {
+            serde_json::error::Category::Data => "is not of the published form",
+            _ => "is not JSON",
+        };
+        let (line, column) = (error.line(), error.column());
+        let text = format!("the vendor's answer {what}, at line {line} column {column}");
+        Self::new(ErrorKind::NotUnderstood, text)
     }
 
     /// The kind of this error.
@@ -146,3 +155,23 @@ impl error::Error for Error {
         self.hint.as_ref().map(|hint| hint as &(dyn error::Error + 'static))
     }
 }
+
+/// Why a document could not be read while it was sent.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    Failed(io::Error),
+    Longer(u64),
+    Shorter(u64),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "the document could not be read: {error}"),
+            Self::Longer(length) => write!(f, "the document is longer than {length} bytes"),
+            Self::Shorter(length) => write!(f, "the document is shorter than {length} bytes"),
+        }
+    }
+}
+
+impl error::Error for Unreadable {}

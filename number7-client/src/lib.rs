@@ -13,9 +13,10 @@ mod result;
 pub use number7_core::{DocumentType, FileStatus, JobId, RetryHint};
 
 pub use self::{
+    answer::MAX_ANSWER,
     client::{
         Client, DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_MINUTE, DEFAULT_TIME_LIMIT,
-        DEFAULT_UPLOAD_LIMIT, MAX_ANSWER,
+        DEFAULT_UPLOAD_LIMIT,
     },
     document::Document,
     error::{Error, ErrorKind, Result},

@@ -6,7 +6,7 @@ use number7_core::{DocumentType, Event, EventError, FileStatus, JobId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{Error, ErrorKind, Result, answer::not_understood};
+use crate::{Error, ErrorKind, Result};
 
 /// A document that the vendor has taken: the answer to an upload.
 ///
@@ -101,7 +101,7 @@ impl JobResult {
             #[serde(borrow)]
             error: Option<&'a RawValue>,
         }
-        let fields: Data<'_> = serde_json::from_str(data.get()).map_err(not_understood)?;
+        let fields: Data<'_> = serde_json::from_str(data.get()).map_err(Error::not_understood)?;
         if fields.job_id.as_deref().is_some_and(|id| id != job.as_str()) {
             let text = "the vendor's answer is about another job";
             return Err(Error::new(ErrorKind::NotUnderstood, text));
@@ -174,7 +174,7 @@ pub struct RawJson(Box<RawValue>);
 
 impl RawJson {
     pub(crate) fn new(json: &str) -> Result<Self> {
-        RawValue::from_string(json.to_owned()).map(Self).map_err(not_understood)
+        RawValue::from_string(json.to_owned()).map(Self).map_err(Error::not_understood)
     }
 
     /// The text.
@@ -190,7 +190,7 @@ impl RawJson {
     ///
     /// [`ErrorKind::NotUnderstood`]: it is not of that type.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.get()).map_err(not_understood)
+        serde_json::from_str(self.get()).map_err(Error::not_understood)
     }
 }
 

@@ -17,7 +17,7 @@ use number7_core::{DocumentType, FileStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Happening, sandbox::Vendor};
+use crate::{Happening, vendor::Vendor};
 
 pub(crate) fn router(vendor: Arc<Vendor>) -> Router {
     let api = Router::new()

@@ -8,17 +8,22 @@ mod misbehaviour;
 mod plan;
 mod results;
 mod sandbox;
+mod sender;
+mod settings;
 mod summary;
+mod vendor;
 mod webhook;
+mod work;
 
 pub use number7_core::Secret;
 
 pub use self::{
     happening::Happening,
     misbehaviour::{Misbehaviour, Share, ShareError},
-    sandbox::{
+    sandbox::{RunningSandbox, Sandbox},
+    settings::{
         DEFAULT_API_KEY, DEFAULT_CONCURRENT_JOBS, DEFAULT_JOB_TIME, DEFAULT_REQUESTS_PER_MINUTE,
-        DEFAULT_RETRY_DELAY, RunningSandbox, Sandbox,
+        DEFAULT_RETRY_DELAY,
     },
     summary::Summary,
 };

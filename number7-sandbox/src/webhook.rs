@@ -1,45 +1,12 @@
-//! Sends the webhooks.
+//! Sends the webhook of a job, or what goes wrong instead.
 
-use std::time::Duration;
+use number7_core::Secret;
+use tokio::time::sleep;
 
-use axum::http::{Request, header::CONTENT_TYPE};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use number7_core::{SIGNATURE_HEADER, Secret};
-use tokio::time::{sleep, timeout};
-
-use crate::{Happening, Misbehaviour, job::Job, misbehaviour::Throw, sandbox::Vendor};
+use crate::{Happening, Misbehaviour, job::Job, misbehaviour::Throw, vendor::Vendor};
 
 /// The first attempt, and three retries.
 const ATTEMPTS: u32 = 4;
-
-/// How long an answer may take. The vendor publishes no limit.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Sends over plain HTTP, because it is for one's own machine.
-pub(crate) struct Sender(Client<HttpConnector, Full<Bytes>>);
-
-impl Default for Sender {
-    fn default() -> Self {
-        Self(Client::builder(TokioExecutor::new()).build_http())
-    }
-}
-
-impl Sender {
-    /// The status of the answer.
-    async fn post(&self, url: &str, signature: &str, body: String) -> Option<u16> {
-        let request = Request::post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(SIGNATURE_HEADER, signature)
-            .body(Full::new(Bytes::from(body)));
-        let answer = timeout(TIMEOUT, self.0.request(request.ok()?)).await;
-        Some(answer.ok()?.ok()?.status().as_u16())
-    }
-}
 
 impl Vendor {
     /// Tells the receiver about the end of a job, or does not.

@@ -1,0 +1,108 @@
+//! What all parts of a sandbox share.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Happening, Summary,
+    job::{Job, Stage},
+    misbehaviour::{Throw, dice},
+    plan::Window,
+    sender::Sender,
+    settings::Settings,
+};
+
+/// All that runs.
+pub(crate) struct Vendor {
+    pub(crate) settings: Settings,
+    /// When it was started. It is part of the jobs' ids, so that no run repeats those of another.
+    pub(crate) run: u128,
+    state: Mutex<State>,
+    /// The places for jobs.
+    pub(crate) slots: Semaphore,
+    pub(crate) sender: Sender,
+    pub(crate) stop: CancellationToken,
+}
+
+pub(crate) struct State {
+    pub(crate) jobs: HashMap<String, Job>,
+    pub(crate) window: Window,
+    pub(crate) api_key: String,
+    /// Until when, once it has begun.
+    outage: Option<Instant>,
+    pub(crate) summary: Summary,
+}
+
+impl Vendor {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            run: run.as_millis(),
+            state: Mutex::new(State {
+                jobs: HashMap::new(),
+                window: Window::new(settings.requests_per_minute, settings.window),
+                api_key: settings.api_key.clone(),
+                outage: None,
+                summary: Summary::default(),
+            }),
+            slots: Semaphore::new(settings.concurrent_jobs),
+            sender: Sender::default(),
+            stop: CancellationToken::new(),
+            settings,
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn happens(&self, happening: Happening) {
+        self.state().summary.count(&happening);
+        if let Some(watcher) = &self.settings.watcher {
+            watcher(&happening);
+        }
+    }
+
+    pub(crate) fn is_out(&self) -> bool {
+        self.state().outage.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub(crate) fn dice(&self, job: u64, throw: Throw) -> fastrand::Rng {
+        dice(self.settings.seed, job, throw)
+    }
+
+    pub(crate) fn moves(&self, job: &mut Job, stage: Stage) {
+        job.stage = stage;
+        self.state().jobs.insert(job.id.clone(), job.clone());
+    }
+
+    /// Begins the outage, once.
+    pub(crate) fn goes_out(self: &Arc<Self>, time: Duration) {
+        let until = Instant::now() + time;
+        let is_first = {
+            let mut state = self.state();
+            let is_first = state.outage.is_none();
+            state.outage.get_or_insert(until);
+            is_first
+        };
+        if !is_first {
+            return;
+        }
+        self.happens(Happening::OutageBegan);
+        let (this, stop) = (Arc::clone(self), self.stop.clone());
+        let end = async move {
+            sleep(time).await;
+            this.happens(Happening::OutageEnded);
+        };
+        tokio::spawn(async move { stop.run_until_cancelled(end).await });
+    }
+}
