@@ -255,7 +255,8 @@ async fn an_event_that_is_locked_holds_up_no_other() {
     assert!(begun.elapsed() < STORE_TIMEOUT, "they waited for the lock: {:?}", begun.elapsed());
     assert_eq!(inbox.stats().await.unwrap().in_hand, 1);
 
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE state = 'idle in transaction' AND datname = current_database()";
     assert_eq!(query(end).execute(&pool).await.unwrap().rows_affected(), 1);
     until(async || inbox.stats().await.unwrap().done == EVENTS + 1).await;
     let entry = inbox.show("job.completed:locked").await.unwrap().unwrap();

@@ -42,12 +42,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s")]
     job_time: Duration,
     #[command(flatten)]
+    secret: SecretArgs,
+    // Last, because its heading is also that of what follows.
+    #[command(flatten)]
     misbehaviour: MisbehaviourArgs,
-    /// Choose the jobs with which something goes wrong
+    /// Choose the jobs that go wrong
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    #[command(flatten)]
-    secret: SecretArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
