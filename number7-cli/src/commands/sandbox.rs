@@ -62,28 +62,28 @@ enum Plan {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Misbehaviour")]
 struct MisbehaviourArgs {
-    /// Never send this share of the webhooks, such as 30%; 20% if no share is given
+    /// Never send this share of the webhooks, such as 30% (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     lose: Option<Share>,
-    /// Send this share of the webhooks again, although they were accepted [20%]
+    /// Send this share of the webhooks again, although they were accepted (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     repeat: Option<Share>,
-    /// Let later webhooks overtake this share [20%]
+    /// Let later webhooks overtake this share (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     reorder: Option<Share>,
-    /// Let this share of the jobs fail [20%]
+    /// Let this share of the jobs fail (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     fail_jobs: Option<Share>,
-    /// For this share of the jobs, send a forged webhook as well [20%]
+    /// For this share of the jobs, send a forged webhook as well (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     forge: Option<Share>,
-    /// Sign this share of the webhooks with another secret [20%]
+    /// Sign this share of the webhooks with another secret (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     other_secret: Option<Share>,
-    /// Send each webhook up to this much late [5s]
+    /// Send each webhook up to this much late (5s if none is given)
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = duration)]
     delay: Option<Duration>,
-    /// When the first job has ended, fail in everything for this long [30s]
+    /// When the first job has ended, fail in everything for this long (30s if none is given)
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "30s", value_parser = duration)]
     outage: Option<Duration>,
 }
