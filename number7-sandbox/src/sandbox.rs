@@ -45,14 +45,14 @@ impl Sandbox {
         self
     }
 
-    /// The only API key that is taken; [`DEFAULT_API_KEY`] unless it is set.
+    /// The only API key that is taken; [`DEFAULT_API_KEY`](crate::DEFAULT_API_KEY) unless it is set.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.0.api_key = key.into();
         self
     }
 
     /// The requests that are allowed in a minute, and the jobs that run at a time;
-    /// [`DEFAULT_REQUESTS_PER_MINUTE`] and [`DEFAULT_CONCURRENT_JOBS`] unless they are set.
+    /// [`DEFAULT_REQUESTS_PER_MINUTE`](crate::DEFAULT_REQUESTS_PER_MINUTE) and [`DEFAULT_CONCURRENT_JOBS`](crate::DEFAULT_CONCURRENT_JOBS) unless they are set.
     ///
     /// # Panics
     ///
@@ -71,13 +71,13 @@ impl Sandbox {
         self
     }
 
-    /// How long a job takes; [`DEFAULT_JOB_TIME`] unless it is set.
+    /// How long a job takes; [`DEFAULT_JOB_TIME`](crate::DEFAULT_JOB_TIME) unless it is set.
     pub fn job_time(mut self, time: Duration) -> Self {
         self.0.job_time = time;
         self
     }
 
-    /// How long after a first attempt at a webhook the second is made; [`DEFAULT_RETRY_DELAY`] unless it is
+    /// How long after a first attempt at a webhook the second is made; [`DEFAULT_RETRY_DELAY`](crate::DEFAULT_RETRY_DELAY) unless it is
     /// set.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.0.retry_delay = delay;
