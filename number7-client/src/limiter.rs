@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,8 @@ pub(crate) struct Limiter {
     per_minute: usize,
     /// Callers stand in line for this, in the order of their coming.
     line: tokio::sync::Mutex<()>,
+    /// The first in line waits for it when too many requests are on their way.
+    answered: Notify,
     state: Mutex<State>,
 }
 
@@ -46,8 +51,17 @@ struct State {
     sent: VecDeque<Instant>,
     /// Those of them that have no answer yet.
     unanswered: u32,
-    /// What the vendor allows until when, as far as it is known.
-    window: Option<(u32, Instant)>,
+    /// What the vendor has said of the time until its next reset.
+    window: Option<Window>,
+    /// The vendor has refused a request, and allows none until then.
+    refused_until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// The fewest requests that it had left.
+    remaining: u32,
+    reset: Instant,
 }
 
 impl Limiter {
@@ -55,6 +69,7 @@ impl Limiter {
         Self {
             per_minute: usize::try_from(per_minute).unwrap_or(usize::MAX),
             line: tokio::sync::Mutex::default(),
+            answered: Notify::new(),
             state: Mutex::default(),
         }
     }
@@ -76,16 +91,25 @@ impl Limiter {
         };
         loop {
             // What the vendor says in the meantime may change it.
-            let at = {
+            let (at, is_crowded) = {
                 let (now, mut state) = (Instant::now(), self.state());
                 let at = self.time_of(&mut state, now, 0, deadline)?;
-                if at <= now {
+                let is_crowded = state.is_crowded();
+                if at <= now && !is_crowded {
                     drop(state);
                     return Ok(waiting.begin(now));
                 }
-                at
+                (at, is_crowded)
             };
-            sleep_until(at).await;
+            let wait = async {
+                match is_crowded {
+                    true => self.answered.notified().await,
+                    false => sleep_until(at).await,
+                }
+            };
+            if timeout_at(deadline, wait).await.is_err() {
+                return Err(MINUTE);
+            }
         }
     }
 
@@ -109,15 +133,11 @@ impl Limiter {
                 begun + minutes(1 + place / self.per_minute)
             }
         };
-        let at = match state.window {
-            Some((left, reset)) => {
-                match ahead.checked_sub(usize::try_from(left).unwrap_or(ahead)) {
-                    None => by_plan,
-                    Some(beyond) => by_plan.max(reset + minutes(beyond / self.per_minute)),
-                }
-            }
-            None => by_plan,
-        };
+        let by_window = state.window.and_then(|Window { remaining, reset }| {
+            let beyond = ahead.checked_sub(usize::try_from(remaining).ok()?)?;
+            Some(reset + minutes(beyond / self.per_minute))
+        });
+        let at = by_plan.max(by_window.unwrap_or(now)).max(state.refused_until.unwrap_or(now));
         if at <= deadline { Ok(at) } else { Err(at - now) }
     }
 
@@ -131,20 +151,15 @@ impl State {
         while self.sent.front().is_some_and(|sent| *sent + MINUTE <= now) {
             self.sent.pop_front();
         }
-        self.window = self.window.filter(|(_, reset)| *reset > now);
+        self.window = self.window.filter(|window| window.reset > now);
+        self.refused_until = self.refused_until.filter(|until| *until > now);
     }
 
-    /// Answers come in any order: an older one undoes nothing that is known of the same window.
-    fn learn(&mut self, left: u32, reset: Duration) {
-        let now = Instant::now();
-        self.forget_old(now);
-        let reset = now + reset;
-        self.window = Some(match self.window {
-            Some((known, until)) if reset <= until + ROUNDING => {
-                (left.min(known), until.max(reset))
-            }
-            _ => (left, reset),
-        });
+    /// Near the end of what the vendor allows, others may have as many requests on their way as this process,
+    /// and none of them may have been counted.
+    fn is_crowded(&self) -> bool {
+        let on_their_way = 2 * self.unanswered;
+        on_their_way > 0 && self.window.is_some_and(|window| window.remaining <= on_their_way)
     }
 }
 
@@ -160,9 +175,6 @@ impl<'a> Waiting<'a> {
         state.waiting -= 1;
         state.sent.push_back(now);
         state.unanswered += 1;
-        if let Some((left, _)) = &mut state.window {
-            *left = left.saturating_sub(1);
-        }
         Permit { limiter, begun: now }
     }
 }
@@ -181,18 +193,24 @@ pub(crate) struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Learns what the vendor says of the limit.
+    /// Learns what the vendor says of the limit. Answers come in any order, so the fewest that are left count.
     pub(crate) fn answered(self, quota: Option<Quota>) {
         let Some(Quota { remaining: Some(remaining), reset }) = quota else { return };
-        let mut state = self.limiter.state();
-        // Requests that are on their way may not have been counted.
-        let others = state.unanswered.saturating_sub(1);
-        state.learn(remaining.saturating_sub(others), reset);
+        let (mut state, reset) = (self.limiter.state(), Instant::now() + reset);
+        match &mut state.window {
+            // Of a window that is over.
+            Some(window) if reset + ROUNDING < window.reset => {}
+            Some(window) if reset <= window.reset + ROUNDING => {
+                window.remaining = window.remaining.min(remaining);
+            }
+            window => *window = Some(Window { remaining, reset }),
+        }
     }
 
     /// The vendor has refused: no request is sent before this time is over.
     pub(crate) fn refused(self, rest: Duration) {
-        self.limiter.state().learn(0, rest);
+        let mut state = self.limiter.state();
+        state.refused_until = state.refused_until.max(Some(Instant::now() + rest));
     }
 
     /// There was no connection, so the vendor has counted nothing.
@@ -201,9 +219,6 @@ impl Permit<'_> {
         if let Some(place) = state.sent.iter().rposition(|sent| *sent == self.begun) {
             state.sent.remove(place);
         }
-        if let Some((left, _)) = &mut state.window {
-            *left += 1;
-        }
     }
 }
 
@@ -211,6 +226,8 @@ impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state();
         state.unanswered = state.unanswered.saturating_sub(1);
+        drop(state);
+        self.limiter.answered.notify_one();
     }
 }
 
@@ -293,11 +310,18 @@ mod tests {
     async fn what_others_use_of_the_key_counts() {
         let limiter = Limiter::new(30);
         let permit = limiter.acquire(in_seconds(1)).await.unwrap();
-        let other = limiter.acquire(in_seconds(1)).await.unwrap();
         permit.answered(Some(Quota { remaining: Some(3), reset: SECOND * 12 }));
-        drop(other);
-        // Two are left, because the other request may not have been counted.
-        assert_eq!(send(&limiter, 3).await, [0, 0, 12]);
+        let first = limiter.acquire(in_seconds(9)).await.unwrap();
+        let second = limiter.acquire(in_seconds(9)).now_or_never().unwrap().unwrap();
+        // Of the three that are left, two are on their way, and another process may have as many.
+        let mut third = Box::pin(limiter.acquire(in_seconds(9)));
+        assert!((&mut third).now_or_never().is_none(), "it waits for an answer");
+        first.answered(Some(Quota { remaining: Some(1), reset: SECOND * 12 }));
+        assert!((&mut third).now_or_never().is_none(), "another is on its way");
+        drop(second);
+        third.await.unwrap().answered(Some(Quota { remaining: Some(0), reset: SECOND * 12 }));
+        assert_eq!(limiter.acquire(in_seconds(9)).await.unwrap_err(), SECOND * 12);
+        assert_eq!(send(&limiter, 1).await, [12]);
         limiter.acquire(in_seconds(1)).await.unwrap().refused(SECOND * 5);
         assert_eq!(limiter.acquire(in_seconds(4)).await.unwrap_err(), SECOND * 5);
         assert_eq!(send(&limiter, 1).await, [5]);
