@@ -18,18 +18,6 @@ pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The body of an answer.
 pub(crate) struct Answer(Vec<u8>);
 
-/// Why there is no answer.
-pub(crate) enum Unread {
-    Request(reqwest::Error),
-    TooLarge,
-}
-
-impl From<reqwest::Error> for Unread {
-    fn from(error: reqwest::Error) -> Self {
-        Self::Request(error)
-    }
-}
-
 /// What is around all that the vendor says.
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -39,11 +27,12 @@ struct Envelope<'a> {
 }
 
 impl Answer {
-    pub(crate) async fn read(mut response: Response) -> Result<Self, Unread> {
+    pub(crate) async fn read(mut response: Response) -> Result<Self> {
         let mut body = Vec::new();
-        while let Some(part) = response.chunk().await? {
+        while let Some(part) = response.chunk().await.map_err(Error::of_request)? {
             if body.len() + part.len() > MAX_ANSWER {
-                return Err(Unread::TooLarge);
+                let text = format!("the vendor's answer is larger than {MAX_ANSWER} bytes");
+                return Err(Error::new(ErrorKind::NotUnderstood, text));
             }
             body.extend_from_slice(&part);
         }

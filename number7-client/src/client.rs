@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     ApiKey, ApiKeyError, Document, Error, ErrorKind, JobResult, Result, Upload,
-    answer::{Answer, MAX_ANSWER, Unread, quota},
+    answer::{Answer, quota},
     limiter::{Limiter, Permit},
 };
 
@@ -264,7 +264,7 @@ impl Client {
                 permit.not_sent();
                 return Err(Failed::NotSent(Error::of_request(error)));
             }
-            Ok(Err(error)) => return Err(Failed::of(error)),
+            Ok(Err(error)) => return Err(Failed::of(Error::of_request(error))),
             Ok(Ok(response)) => response,
         };
         let (status, quota) = (response.status(), quota(response.headers()));
@@ -275,20 +275,11 @@ impl Client {
         }
         permit.answered(quota);
         let error = |kind, text: &str| Error::new(kind, format!("{text} ({status})"));
+        if status.is_success() {
+            let read = timeout_at(deadline, Answer::read(response)).await;
+            return read.map_err(|_| late())?.map_err(Failed::of);
+        }
         Err(match status {
-            status if status.is_success() => {
-                return match timeout_at(deadline, Answer::read(response)).await {
-                    Err(_) => Err(late()),
-                    Ok(answer) => answer.map_err(|unread| match unread {
-                        Unread::Request(error) => Failed::of(error),
-                        Unread::TooLarge => {
-                            let text =
-                                format!("the vendor's answer is larger than {MAX_ANSWER} bytes");
-                            Failed::ForGood(Error::new(ErrorKind::NotUnderstood, text))
-                        }
-                    }),
-                };
-            }
             StatusCode::UNAUTHORIZED => {
                 Failed::ForGood(error(ErrorKind::Unauthorized, "the vendor refuses the API key"))
             }
@@ -327,11 +318,11 @@ const NO_JOB: NotFound =
 const NO_API: NotFound = (ErrorKind::Refused, "there is no API at this URL (404 Not Found)");
 
 impl Failed {
-    /// The connection broke off, or the document could not be read, in which case it is of no use to try again.
-    fn of(error: reqwest::Error) -> Self {
-        match Error::of_request(error) {
-            error if error.kind() == ErrorKind::Document => Self::ForGood(error),
-            error => Self::Maybe(error),
+    /// It is of no use to try again if the document cannot be read, or the answer not understood.
+    fn of(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Document | ErrorKind::NotUnderstood => Self::ForGood(error),
+            _ => Self::Maybe(error),
         }
     }
 

@@ -136,7 +136,7 @@ impl Error for ApiKeyError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ApiKeyErrorKind {
-    /// There is no text at all.
+    /// The key is empty.
     Empty,
     /// A byte is not visible ASCII, and cannot be part of a key: most often a newline at its end.
     Malformed,

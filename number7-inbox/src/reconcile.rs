@@ -49,28 +49,25 @@ impl Reconcile {
     /// Goes on for ever.
     pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
         let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
-        let (mut leads_until, mut outage) = (None, Outage::default());
+        let (mut leads_until, mut outage) = (Instant::now(), Outage::default());
         // Whether the vendor may be asked now, and since when it must not be.
         let (mut may_fetch, mut rests_until) = (false, Instant::now());
         let period = Duration::from_secs(60) / settings.fetches_per_minute;
         let mut ticks = interval(period.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if leads_until.is_none_or(|until| until <= Instant::now()) {
+            if leads_until <= Instant::now() {
                 let until = Instant::now() + settings.heartbeat();
-                let leads = self.leads(worker, settings.lease, &mut outage).await;
-                leads_until = leads.then_some(until);
-                if leads_until.is_none() {
+                if !self.leads(worker, settings.lease, &mut outage).await {
                     sleep(settings.heartbeat()).await;
                     continue;
                 }
+                leads_until = until;
             }
             let room = settings.fetches_at_once - running.len();
-            let ended = match (room, leads_until) {
+            let ended = match room {
                 // It must stop waiting when its lead ends.
-                (0, Some(until)) => {
-                    timeout_at(until, running.join_next()).await.unwrap_or_default()
-                }
+                0 => timeout_at(leads_until, running.join_next()).await.unwrap_or_default(),
                 _ => running.try_join_next(),
             };
             if let Some(ended) = ended {
@@ -85,12 +82,12 @@ impl Reconcile {
                 continue;
             }
             // A minute may allow one fetch only, which is longer than a lead lasts.
-            if let (false, Some(until)) = (may_fetch, leads_until) {
-                may_fetch = timeout_at(until, ticks.tick()).await.is_ok();
+            if !may_fetch {
+                may_fetch = timeout_at(leads_until, ticks.tick()).await.is_ok();
                 continue;
             }
             if rests_until > Instant::now() {
-                sleep_until(leads_until.map_or(rests_until, |until| until.min(rests_until))).await;
+                sleep_until(leads_until.min(rests_until)).await;
                 continue;
             }
             // At most as many as can be fetched within a second, so that the lead is renewed in time.

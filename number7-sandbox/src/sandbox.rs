@@ -121,9 +121,7 @@ impl Sandbox {
         let addr = listener.local_addr()?;
         let vendor = Arc::new(Vendor::new(self.0));
         let router = api::router(Arc::clone(&vendor));
-        let serve = async { axum::serve(listener, router).await };
-        let stop = vendor.stop.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(serve).await });
+        vendor.spawn(async { _ = axum::serve(listener, router).await });
         let guard = vendor.stop.clone().drop_guard();
         Ok(RunningSandbox { addr, vendor, _guard: guard })
     }

@@ -87,22 +87,24 @@ impl Vendor {
 
     /// Begins the outage, once.
     pub(crate) fn goes_out(self: &Arc<Self>, time: Duration) {
-        let until = Instant::now() + time;
-        let is_first = {
+        {
             let mut state = self.state();
-            let is_first = state.outage.is_none();
-            state.outage.get_or_insert(until);
-            is_first
-        };
-        if !is_first {
-            return;
+            if state.outage.is_some() {
+                return;
+            }
+            state.outage = Some(Instant::now() + time);
         }
         self.happens(Happening::OutageBegan);
-        let (this, stop) = (Arc::clone(self), self.stop.clone());
-        let end = async move {
+        let this = Arc::clone(self);
+        self.spawn(async move {
             sleep(time).await;
             this.happens(Happening::OutageEnded);
-        };
-        tokio::spawn(async move { stop.run_until_cancelled(end).await });
+        });
+    }
+
+    /// Runs a task until the sandbox stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(task).await });
     }
 }

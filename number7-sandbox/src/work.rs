@@ -29,8 +29,8 @@ impl Vendor {
             job
         };
         self.happens(Happening::Uploaded { job: job.id.clone(), file_name, bytes });
-        let (id, this, stop) = (job.id.clone(), Arc::clone(self), self.stop.clone());
-        tokio::spawn(async move { stop.run_until_cancelled(this.process(job)).await });
+        let id = job.id.clone();
+        self.spawn(Arc::clone(self).process(job));
         id
     }
 
