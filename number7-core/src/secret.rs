@@ -164,7 +164,7 @@ impl Error for SecretError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretErrorKind {
-    /// There is no text at all.
+    /// The secret is empty.
     Empty,
     /// The text begins with white space.
     LeadingWhiteSpace,

@@ -1,7 +1,10 @@
 use std::{env, net::SocketAddr, time::Duration};
 
 use clap::ValueEnum;
-use number7_sandbox::{DEFAULT_API_KEY, Happening, Misbehaviour, Sandbox, Share, Summary};
+use number7_sandbox::{
+    DEFAULT_API_KEY, DEFAULT_CONCURRENT_JOBS, DEFAULT_REQUESTS_PER_MINUTE, Happening, Misbehaviour,
+    Sandbox, Share, Summary,
+};
 use serde_json::json;
 use tokio::{net::TcpListener, signal};
 
@@ -118,7 +121,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
         _ => DEFAULT_API_KEY.to_owned(),
     };
     let (requests, jobs) = match args.plan {
-        Plan::Starter => (30, 5),
+        Plan::Starter => (DEFAULT_REQUESTS_PER_MINUTE, DEFAULT_CONCURRENT_JOBS),
         Plan::Growth => (120, 20),
     };
     let listener = TcpListener::bind(args.addr).await;
