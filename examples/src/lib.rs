@@ -1,6 +1,5 @@
 //! What the examples have in common: their configuration, and how they fail.
 
-mod board;
 mod metrics;
 
 use std::{
@@ -15,7 +14,7 @@ use std::{
 use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
 use url::Url;
 
-pub use self::{board::board, metrics::metrics};
+pub use self::metrics::metrics;
 
 /// The secret of receivers and senders that are given none. It is in this file, so anybody can sign
 /// with it.

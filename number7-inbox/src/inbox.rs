@@ -9,14 +9,20 @@ use number7_core::{Accept, Acceptance, JobId, Record};
 use tokio::sync::Notify;
 
 use crate::{
-    AcceptedEvent, Cursor, Entry, Failure, Filter, InboxError, InboxErrorKind, OverdueJob, Page,
-    State, Stats, Worker,
-    engine::{self, Engine, expected::Expected},
-    measure, overdue,
+    measure,
+    model::{
+        entry::{Entry, State},
+        error::{InboxError, InboxErrorKind},
+        expectation::{ExpectedJob, JobPlace},
+        failure::Failure,
+        options::Options,
+        overdue::{self, OverdueJob},
+        page::{Cursor, Filter, Page},
+        stats::Stats,
+    },
+    store::{self, Store},
+    worker::{Worker, accepted::AcceptedEvent},
 };
-
-/// The name of the queue in the store; of inboxes with a name, how it begins.
-const QUEUE: &str = "number7";
 
 /// How long a job can be expected: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -27,40 +33,13 @@ const LONGEST_NAME: usize = 64;
 /// An inbox: where verified events are accepted, and worked on from.
 ///
 /// It is cheap to clone; the clones share its connections. One line chooses its store:
-/// [`Inbox::sqlite`], [`Inbox::postgres`] or [`Inbox::redis`].
+/// `Inbox::sqlite`, `Inbox::postgres` or `Inbox::redis`.
 #[derive(Clone)]
 pub struct Inbox {
-    store: Store,
+    store: Arc<dyn Store>,
     name: Arc<str>,
     /// Wakes a worker of this process when an event was accepted.
-    news: Arc<Notify>,
-}
-
-#[derive(Clone)]
-enum Store {
-    #[cfg(feature = "sqlite")]
-    Sqlite(Arc<engine::sqlite::Sqlite>),
-    #[cfg(feature = "postgres")]
-    Postgres(Arc<engine::postgres::Postgres>),
-    #[cfg(feature = "redis")]
-    Redis(Arc<engine::redis::Redis>),
-    #[cfg(test)]
-    Test(Arc<dyn Engine>),
-}
-
-impl Store {
-    fn name(&self) -> &'static str {
-        match self {
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(_) => "sqlite",
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => "postgres",
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => "redis",
-            #[cfg(test)]
-            Self::Test(_) => "test",
-        }
-    }
+    wake: Arc<Notify>,
 }
 
 impl Inbox {
@@ -80,8 +59,8 @@ impl Inbox {
     /// keeps it locked for longer than [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
     #[cfg(feature = "sqlite")]
     pub async fn sqlite(path: impl AsRef<std::path::Path>) -> Result<Self, InboxError> {
-        let sqlite = engine::sqlite::Sqlite::open(path.as_ref(), QUEUE.into()).await?;
-        Ok(Self::on(Store::Sqlite(Arc::new(sqlite))))
+        let sqlite = store::sqlite::Sqlite::open(path.as_ref(), &Options::default()).await?;
+        Ok(Self::on(Arc::new(sqlite)))
     }
 
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
@@ -98,8 +77,8 @@ impl Inbox {
     /// front of it.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
-        let postgres = engine::postgres::Postgres::open(url.as_ref(), QUEUE.into()).await?;
-        Ok(Self::on(Store::Postgres(Arc::new(postgres))))
+        let postgres = store::postgres::Postgres::open(url.as_ref(), &Options::default()).await?;
+        Ok(Self::on(Arc::new(postgres)))
     }
 
     /// An inbox in the file that a pool of `sqlx` 0.9 is on, for handlers that
@@ -116,8 +95,8 @@ impl Inbox {
     #[cfg(feature = "sqlite")]
     pub async fn sqlite_of(pool: &sqlx::SqlitePool) -> Result<Self, InboxError> {
         let options = (*pool.connect_options()).clone();
-        let sqlite = engine::sqlite::Sqlite::open_with(options, QUEUE.into()).await?;
-        Ok(Self::on(Store::Sqlite(Arc::new(sqlite))))
+        let sqlite = store::sqlite::Sqlite::open_with(options, &Options::default()).await?;
+        Ok(Self::on(Arc::new(sqlite)))
     }
 
     /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
@@ -133,8 +112,8 @@ impl Inbox {
     #[cfg(feature = "postgres")]
     pub async fn postgres_of(pool: &sqlx::PgPool) -> Result<Self, InboxError> {
         let options = (*pool.connect_options()).clone();
-        let postgres = engine::postgres::Postgres::open_with(options, QUEUE.into()).await?;
-        Ok(Self::on(Store::Postgres(Arc::new(postgres))))
+        let postgres = store::postgres::Postgres::open_with(options, &Options::default()).await?;
+        Ok(Self::on(Arc::new(postgres)))
     }
 
     /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
@@ -157,12 +136,22 @@ impl Inbox {
     /// password, or it is a Redis Cluster.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
-        let redis = engine::redis::Redis::open(url.as_ref(), QUEUE.into()).await?;
-        Ok(Self::on(Store::Redis(Arc::new(redis))))
+        let redis = store::redis::Redis::open(url.as_ref()).await?;
+        Ok(Self::on(Arc::new(redis)))
+    }
+
+    /// An inbox in memory, for development and tests: it is gone with the process, and each call makes another one.
+    ///
+    /// It keeps the same rules as the other stores, but for the one that matters in production: what it confirms is
+    /// not on a disk.
+    #[cfg(any(test, feature = "memory"))]
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::on(Arc::new(store::memory::Memory::default()))
     }
 
     /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for apps that read it from a
-    /// setting.
+    /// setting. With the feature `memory`, `memory:` is an inbox [in memory](Self::memory).
     ///
     /// A URL of SQLite is read as `sqlx` reads it: `%20` is a space, and `?` begins parameters. The file is made
     /// if it is not there, unless the URL says `mode=rw`.
@@ -174,56 +163,46 @@ impl Inbox {
     ///   does not know.
     /// - [`sqlite`](Self::sqlite), [`postgres`](Self::postgres) or [`redis`](Self::redis) refuses it.
     pub async fn open(url: &str) -> Result<Self, InboxError> {
-        match url.split_once(':') {
-            #[cfg(feature = "sqlite")]
-            Some(("sqlite", _)) => {
-                let sqlite = engine::sqlite::Sqlite::open_url(url, QUEUE.into()).await?;
-                Ok(Self::on(Store::Sqlite(Arc::new(sqlite))))
-            }
-            #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => Self::postgres(url).await,
-            #[cfg(feature = "redis")]
-            Some(("redis" | "rediss" | "redis+unix", _)) => Self::redis(url).await,
-            _ => {
-                let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis://, and \
-                    needs the feature of that name";
-                Err(InboxError::new(InboxErrorKind::Invalid, text))
-            }
-        }
+        Self::open_by(url, &Options::default()).await
     }
 
-    /// Like [`open`](Self::open), for tools: it never creates an inbox, and fails if there is none.
+    /// Like [`open`](Self::open), for tools: it never makes or changes tables, and fails if there is no inbox.
     ///
-    /// On Redis it is the same as `open`, because there is nothing to create.
+    /// On Redis it is the same as `open`, because there is nothing to make.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), and [`InboxErrorKind::Invalid`] if there is no inbox in the store.
+    /// Those of [`open`](Self::open), and [`InboxErrorKind::Schema`] if there is no inbox in the store, or one of
+    /// another version.
     pub async fn open_existing(url: &str) -> Result<Self, InboxError> {
-        let is_there = match url.split_once(':') {
+        Self::open_by(url, &Options { migrate: false, ..Options::default() }).await
+    }
+
+    async fn open_by(url: &str, options: &Options) -> Result<Self, InboxError> {
+        let store: Arc<dyn Store> = match url.split_once(':') {
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", _)) => engine::sqlite::Sqlite::is_in(url).await?,
+            Some(("sqlite", _)) => Arc::new(store::sqlite::Sqlite::open_url(url, options).await?),
             #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => engine::postgres::Postgres::is_in(url).await?,
-            _ => true,
-        };
-        match is_there {
-            true => Self::open(url).await,
-            false => {
-                let text = "there is no inbox in this store: a receiver makes it when it starts";
-                Err(InboxError::new(InboxErrorKind::Invalid, text))
+            Some(("postgres" | "postgresql", _)) => {
+                Arc::new(store::postgres::Postgres::open(url, options).await?)
             }
-        }
+            #[cfg(feature = "redis")]
+            Some(("redis" | "rediss" | "redis+unix", _)) => {
+                Arc::new(store::redis::Redis::open(url).await?)
+            }
+            #[cfg(feature = "memory")]
+            Some(("memory", "")) => return Ok(Self::memory()),
+            _ => {
+                let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis://, and \
+                    needs the feature of that name";
+                return Err(InboxError::new(InboxErrorKind::Invalid, text));
+            }
+        };
+        Ok(Self::on(store))
     }
 
-    /// An inbox on a store of a test.
-    #[cfg(test)]
-    pub(crate) fn test(engine: Arc<dyn Engine>) -> Self {
-        Self::on(Store::Test(engine))
-    }
-
-    fn on(store: Store) -> Self {
-        Self { store, name: Arc::from(""), news: Arc::default() }
+    pub(crate) fn on(store: Arc<dyn Store>) -> Self {
+        Self { store, name: Arc::from(""), wake: Arc::default() }
     }
 
     /// The inbox of another name in the same store, such as one for each account or environment.
@@ -232,25 +211,18 @@ impl Inbox {
     /// workers and dead letters. The same name is the same inbox in every process. The inbox that is
     /// opened has no name.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// The name is empty, longer than 64 bytes, or has other characters than ASCII letters, digits,
-    /// `-`, `_` and `.`.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Self {
-        assert!(Self::is_name(name), "an inbox cannot be named {name:?}");
-        let queue = format!("{QUEUE}-{name}");
-        let inbox = Self::on(match &self.store {
-            #[cfg(feature = "sqlite")]
-            Store::Sqlite(sqlite) => Store::Sqlite(Arc::new(sqlite.named(queue))),
-            #[cfg(feature = "postgres")]
-            Store::Postgres(postgres) => Store::Postgres(Arc::new(postgres.named(queue))),
-            #[cfg(feature = "redis")]
-            Store::Redis(redis) => Store::Redis(Arc::new(redis.named(queue))),
-            #[cfg(test)]
-            Store::Test(_) => unreachable!("it is of one inbox, and not of {queue}"),
-        });
-        Self { name: Arc::from(name), ..inbox }
+    /// [`InboxErrorKind::Invalid`] if the name is empty, longer than 64 bytes, or has other characters than ASCII
+    /// letters, digits, `-`, `_` and `.`.
+    pub fn named(&self, name: &str) -> Result<Self, InboxError> {
+        if !Self::is_name(name) {
+            let text = format!(
+                "an inbox cannot be named {name:?}: a name has 1 to {LONGEST_NAME} ASCII letters, digits, -, _ or ."
+            );
+            return Err(InboxError::new(InboxErrorKind::Invalid, text));
+        }
+        Ok(Self { name: Arc::from(name), ..Self::on(self.store.named(name)) })
     }
 
     /// Whether an inbox can have this [name](Self::named).
@@ -263,7 +235,7 @@ impl Inbox {
     /// A worker that runs an async function for each accepted event.
     ///
     /// The function is called at least once for each. An error or a panic costs one attempt. With
-    /// [`Failure`] it can also put an event off, or fail it for good.
+    /// [`Failure`] it can also snooze an event, or fail it for good.
     ///
     /// # Example
     ///
@@ -295,10 +267,10 @@ impl Inbox {
         E: Into<Failure>,
     {
         let inbox = match &*self.name {
-            "" => self.store.name().to_owned(),
-            name => format!("{}, {name}", self.store.name()),
+            "" => self.store.kind().to_owned(),
+            name => format!("{}, {name}", self.store.kind()),
         };
-        Worker::new(inbox, self.engine(), Arc::clone(&self.news), handler)
+        Worker::new(inbox, Arc::clone(&self.store), Arc::clone(&self.wake), handler)
     }
 
     /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a
@@ -310,7 +282,7 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn stats(&self) -> Result<Stats, InboxError> {
-        let stats = self.engine().stats().await?;
+        let stats = self.store.stats().await?;
         measure::stats(&self.name, &stats);
         Ok(stats)
     }
@@ -322,21 +294,16 @@ impl Inbox {
     ///
     /// The store failed, or is read-only.
     pub async fn ping(&self) -> Result<(), InboxError> {
-        self.engine().ping().await
+        self.store.ping().await
     }
 
     /// Lists the events in a state, the oldest first: at most `limit`, after the place of a cursor.
     ///
-    /// An event that stays in the state is never left out. On Redis a due event may be listed
-    /// twice.
+    /// An event that stays in the state is never left out.
     ///
     /// # Errors
     ///
-    /// The store failed, or the cursor is not from this list.
-    ///
-    /// # Panics
-    ///
-    /// The limit is zero.
+    /// The store failed, the cursor is not from this list, or the limit is zero.
     ///
     /// # Example
     ///
@@ -347,8 +314,8 @@ impl Inbox {
     ///     let (filter, mut cursor) = (Filter::new().event("job.failed"), None);
     ///     loop {
     ///         let page = inbox.list(State::Dead, &filter, cursor.as_ref(), 100).await?;
-    ///         for letter in page.entries {
-    ///             println!("{} after {} attempts: {}", letter.key(), letter.attempts(), letter.error());
+    ///         for dead in page.entries {
+    ///             println!("{} after {} attempts: {}", dead.key(), dead.attempts(), dead.error());
     ///         }
     ///         cursor = page.next;
     ///         if cursor.is_none() {
@@ -365,16 +332,16 @@ impl Inbox {
         after: Option<&Cursor>,
         limit: u32,
     ) -> Result<Page, InboxError> {
-        assert!(limit > 0, "a page of no entries is no page");
-        let engine = self.engine();
+        refuse_zero(limit)?;
+        let store = &self.store;
         let after = after.map(|cursor| cursor.place(state.name())).transpose()?;
         let mut after = after.map(str::to_owned);
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             // One more, to know whether there is a next page.
             let wanted = limit.saturating_add(1).saturating_sub(count(&entries));
-            let at_once = if filter.takes_all() { wanted.min(engine::STEP) } else { engine::STEP };
-            let (found, next) = engine.list(state, after.as_deref(), at_once).await?;
+            let at_once = if filter.takes_all() { wanted.min(store::STEP) } else { store::STEP };
+            let (found, next) = store.list(state, after.as_deref(), at_once).await?;
             for entry in found.into_iter().filter(|entry| filter.takes(entry)) {
                 if entries.len() == limit as usize {
                     let next = entries.last().map(|entry| Cursor::new(state.name(), &entry.place));
@@ -395,7 +362,7 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn show(&self, key: &str) -> Result<Option<Entry>, InboxError> {
-        self.engine().show(key).await
+        self.store.show(key).await
     }
 
     /// Puts a dead letter back to work. Its attempts are counted from 0 again. False if there is none of that
@@ -405,7 +372,7 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn requeue(&self, key: &str) -> Result<bool, InboxError> {
-        Ok(self.engine().requeue(&[key.to_owned()]).await? > 0)
+        Ok(self.store.requeue(&[key.to_owned()]).await? > 0)
     }
 
     /// Puts all dead letters that match a filter back to work. Says how many.
@@ -416,15 +383,15 @@ impl Inbox {
     ///
     /// The store failed. What was put back before that stays so.
     pub async fn requeue_all(&self, filter: &Filter) -> Result<u64, InboxError> {
-        let engine = self.engine();
+        let store = &self.store;
         let (mut requeued, mut seen, mut after) = (0, HashSet::new(), None);
         loop {
-            let (letters, next) = engine.list(State::Dead, after.as_deref(), engine::STEP).await?;
+            let (letters, next) = store.list(State::Dead, after.as_deref(), store::STEP).await?;
             let letters = letters.iter().filter(|letter| filter.takes(letter));
             let keys = letters.map(|letter| letter.key().to_owned());
             let keys: Vec<String> = keys.filter(|key| seen.insert(key.clone())).collect();
             if !keys.is_empty() {
-                requeued += engine.requeue(&keys).await?;
+                requeued += store.requeue(&keys).await?;
             }
             after = next;
             if after.is_none() {
@@ -440,13 +407,13 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn discard(&self, key: &str) -> Result<bool, InboxError> {
-        self.engine().discard(key).await
+        self.store.discard(key).await
     }
 
     /// Expects a result of a job: if no `job.completed` or `job.failed` of it is accepted within this
     /// time, the job is [overdue](Self::overdue). Call it where the app uploads a document.
     ///
-    /// The vendor retries a webhook three times, and is silent for ever after that. So a receiver that
+    /// The vendor retries a webhook three times, and is silent forever after that. So a receiver that
     /// was down for longer misses events. An expected job is not missed: workers log a `WARN` when it is
     /// overdue (once; not at all if the worker ends at that moment), and [fetch](Worker::reconcile) its
     /// result if they are told how.
@@ -454,7 +421,7 @@ impl Inbox {
     /// It is one durable write. For a job that is expected already it does nothing, and the time of the
     /// first call counts. An event that was accepted before settles the job too, for as long as its key
     /// is known. The retention of the workers has to be an hour at least, because jobs are looked up every
-    /// hour. The time is 10 years at most, and SQLite rounds it up to a whole second.
+    /// hour. The time is 10 years at most.
     ///
     /// # Errors
     ///
@@ -478,7 +445,7 @@ impl Inbox {
         within: Duration,
     ) -> Result<(), InboxError> {
         let within = within.min(LONGEST_EXPECTATION);
-        self.engine().expect(Expected::new(&job_id.into())?, within).await
+        self.store.expect_job(ExpectedJob::new(&job_id.into())?, within).await
     }
 
     /// Stops expecting a job, for example because it was cancelled. False if it was not expected, or if a
@@ -488,7 +455,7 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn cancel_expectation(&self, job_id: impl Into<JobId>) -> Result<bool, InboxError> {
-        self.engine().forget_job(job_id.into().as_str()).await
+        self.store.cancel_expectation(job_id.into().as_str()).await
     }
 
     /// Lists the jobs that are overdue, the oldest first: at most `limit`, after the place of a cursor.
@@ -497,26 +464,22 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// The store failed, or the cursor is not from this list.
-    ///
-    /// # Panics
-    ///
-    /// The limit is zero.
+    /// The store failed, the cursor is not from this list, or the limit is zero.
     pub async fn overdue(
         &self,
         after: Option<&Cursor>,
         limit: u32,
     ) -> Result<Page<OverdueJob>, InboxError> {
-        assert!(limit > 0, "a page of no entries is no page");
-        let engine = self.engine();
+        refuse_zero(limit)?;
+        let store = &self.store;
         let mut after = after.map(overdue::place).transpose()?;
         let mut entries: Vec<OverdueJob> = Vec::new();
         loop {
             // One more, to know whether there is a next page.
-            let at_once = limit.saturating_add(1).saturating_sub(count(&entries)).min(engine::STEP);
-            let rows = engine.overdue(after, at_once).await?;
+            let at_once = limit.saturating_add(1).saturating_sub(count(&entries)).min(store::STEP);
+            let rows = store.overdue(after, at_once).await?;
             let is_last = count(&rows) < at_once;
-            after = rows.last().map(|row| (row.due, row.job.clone()));
+            after = rows.last().map(|row| JobPlace { due: row.due, job: row.job.clone() });
             entries.extend(rows.into_iter().map(OverdueJob::new));
             let is_more = count(&entries) > limit;
             if is_more || is_last {
@@ -526,60 +489,12 @@ impl Inbox {
             }
         }
     }
+}
 
-    /// The storage under an inbox of [`Inbox::sqlite`], for apalis' tools. `None` on another store.
-    ///
-    /// A worker of apalis' own can run on it, but what fails there does not become a [dead
-    /// letter](State::Dead), and is not forgotten. Its pool is the only connection that this inbox
-    /// writes with. For a busy tool, such as a dashboard, open the inbox a second time and use that
-    /// storage. Do not call its `vacuum`: it deletes all finished events with their keys, all dead
-    /// letters, and events that are due again after their worker died, if they have used many
-    /// attempts. If the file is replaced while it is open, its pool is closed: get a new storage.
-    #[cfg(feature = "sqlite")]
-    #[must_use]
-    pub fn sqlite_storage(&self) -> Option<apalis_sqlite::SqliteStorage<crate::StoredEvent>> {
-        match &self.store {
-            Store::Sqlite(sqlite) => Some(sqlite.storage()),
-            #[allow(unreachable_patterns, reason = "where this is the only engine")]
-            _ => None,
-        }
-    }
-
-    /// The storage of apalis' under an inbox of [`Inbox::postgres`]; see
-    /// [`sqlite_storage`](Self::sqlite_storage).
-    #[cfg(feature = "postgres")]
-    #[must_use]
-    pub fn postgres_storage(&self) -> Option<apalis_postgres::PostgresStorage<crate::StoredEvent>> {
-        match &self.store {
-            Store::Postgres(postgres) => Some(postgres.storage()),
-            #[allow(unreachable_patterns, reason = "where this is the only engine")]
-            _ => None,
-        }
-    }
-
-    /// The storage of apalis' under an inbox of [`Inbox::redis`]; see
-    /// [`sqlite_storage`](Self::sqlite_storage). It has a connection of its own.
-    #[cfg(feature = "redis")]
-    #[must_use]
-    pub fn redis_storage(&self) -> Option<apalis_redis::RedisStorage<crate::StoredEvent>> {
-        match &self.store {
-            Store::Redis(redis) => redis.storage(),
-            #[allow(unreachable_patterns, reason = "where this is the only engine")]
-            _ => None,
-        }
-    }
-
-    fn engine(&self) -> Arc<dyn Engine> {
-        match &self.store {
-            #[cfg(feature = "sqlite")]
-            Store::Sqlite(sqlite) => Arc::clone(sqlite) as _,
-            #[cfg(feature = "postgres")]
-            Store::Postgres(postgres) => Arc::clone(postgres) as _,
-            #[cfg(feature = "redis")]
-            Store::Redis(redis) => Arc::clone(redis) as _,
-            #[cfg(test)]
-            Store::Test(engine) => Arc::clone(engine),
-        }
+fn refuse_zero(limit: u32) -> Result<(), InboxError> {
+    match limit {
+        0 => Err(InboxError::new(InboxErrorKind::Invalid, "a page must have at least one entry")),
+        _ => Ok(()),
     }
 }
 
@@ -595,10 +510,10 @@ impl Accept for Inbox {
 
     async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
         let waiting = Waiting { begun: Instant::now(), is_answered: false };
-        let stored = self.engine().insert(record.into()).await;
+        let stored = self.store.insert(record.into()).await;
         waiting.end(&stored);
         if matches!(stored, Ok(Acceptance::New)) {
-            self.news.notify_one();
+            self.wake.notify_one();
         }
         stored
     }
@@ -639,7 +554,7 @@ impl Drop for Waiting {
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox")
-            .field("store", &self.store.name())
+            .field("store", &self.store.kind())
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

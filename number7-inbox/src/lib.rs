@@ -1,61 +1,59 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "redis")))]
-compile_error!("number7-inbox needs a store: enable the feature sqlite, postgres or redis");
+#[cfg(not(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "redis",
+    feature = "memory",
+    test
+)))]
+compile_error!("number7-inbox needs a store: enable the feature sqlite, postgres, redis or memory");
 
-mod attempt;
-mod engine;
-mod entry;
-mod error;
-mod event;
-mod failure;
-mod history;
-mod in_hand;
+mod expectations;
 mod inbox;
-mod list;
 #[cfg_attr(not(feature = "metrics"), path = "measure_off.rs")]
 mod measure;
-mod outage;
-mod overdue;
-mod pause;
-mod reconcile;
-mod settings;
+mod model;
 #[cfg(test)]
+#[path = "../simulation/mod.rs"]
 mod simulation;
-mod stats;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod transaction;
-mod upkeep;
-mod work;
+mod store;
 mod worker;
 
 #[doc(inline)]
 pub use number7_core::*;
 
 pub use self::{
-    engine::STORE_TIMEOUT,
-    entry::{AttemptError, Entry, State},
-    error::{InboxError, InboxErrorKind},
-    event::{AcceptedEvent, Origin, StoredEvent},
-    failure::{Failure, MIN_SNOOZE},
-    history::KEPT_ERRORS,
+    expectations::reconcile::FETCH_TIMEOUT,
     inbox::Inbox,
-    list::{Cursor, Filter, Page},
-    overdue::OverdueJob,
-    pause::Pause,
-    reconcile::FETCH_TIMEOUT,
-    settings::{
-        DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_FETCH_BACKOFF,
-        DEFAULT_FETCHES_AT_ONCE, DEFAULT_FETCHES_PER_MINUTE, DEFAULT_LEASE, DEFAULT_MAX_BACKOFF,
-        DEFAULT_MAX_FETCH_BACKOFF, DEFAULT_RETENTION, MAX_LEASE, MIN_LEASE,
+    model::{
+        entry::{Entry, State},
+        error::{InboxError, InboxErrorKind},
+        event::{Origin, StoredEvent},
+        failure::{Failure, MIN_SNOOZE},
+        history::{AttemptError, KEPT_ERRORS},
+        options::DEFAULT_SCHEMA,
+        overdue::OverdueJob,
+        page::{Cursor, Filter, Page},
+        stats::Stats,
     },
-    stats::Stats,
-    worker::Worker,
+    store::STORE_TIMEOUT,
+    worker::{
+        Worker,
+        accepted::AcceptedEvent,
+        pause::Pause,
+        settings::{
+            DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_FETCH_BACKOFF,
+            DEFAULT_FETCHES_AT_ONCE, DEFAULT_FETCHES_PER_MINUTE, DEFAULT_LEASE,
+            DEFAULT_MAX_BACKOFF, DEFAULT_MAX_FETCH_BACKOFF, DEFAULT_RETENTION, MAX_LEASE,
+            MIN_LEASE,
+        },
+    },
 };
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use self::transaction::TransactionalStore;
+pub use self::store::transaction::TransactionalStore;
 
 /// Any error: what a handler can return.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -2,16 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{State, Stats, engine::accepted_at};
+use crate::model::{entry::State, stats::Stats};
 
 pub(crate) fn acceptance(outcome: &'static str, took: Duration) {
     metrics::histogram!("number7_acceptance_duration_seconds", "outcome" => outcome).record(took);
 }
 
-pub(crate) fn first_attempt(task: &str) {
-    let Some(accepted) = accepted_at(task) else { return };
+pub(crate) fn first_attempt(accepted_at: SystemTime) {
     // The clocks of two machines may differ.
-    let waited = SystemTime::now().duration_since(accepted).unwrap_or_default();
+    let waited = SystemTime::now().duration_since(accepted_at).unwrap_or_default();
     metrics::histogram!("number7_first_attempt_delay_seconds").record(waited);
 }
 
@@ -29,8 +28,8 @@ pub(crate) fn stats(inbox: &str, stats: &Stats) {
         metrics::gauge!("number7_inbox_events", "inbox" => inbox.to_owned(), "state" => state.name())
             .set(stats.of(state) as f64);
     }
-    metrics::gauge!("number7_inbox_oldest_due_age_seconds", "inbox" => inbox.to_owned())
-        .set(stats.oldest_due);
+    metrics::gauge!("number7_inbox_oldest_ready_age_seconds", "inbox" => inbox.to_owned())
+        .set(stats.oldest_ready);
     for (name, number) in
         [("number7_inbox_workers", stats.workers), ("number7_inbox_overdue_jobs", stats.overdue)]
     {

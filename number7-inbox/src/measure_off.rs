@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::Stats;
+use crate::model::stats::Stats;
 
 pub(crate) fn acceptance(_: &'static str, _: Duration) {}
 
-pub(crate) fn first_attempt(_: &str) {}
+pub(crate) fn first_attempt(_: std::time::SystemTime) {}
 
 pub(crate) fn attempt(_: &'static str, _: Duration) {}
 

@@ -1,3 +1,14 @@
+pub(crate) mod accepted;
+pub(crate) mod attempt;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod finish_in;
+pub(crate) mod held_claim;
+pub(crate) mod pause;
+pub(crate) mod run;
+pub(crate) mod running;
+pub(crate) mod settings;
+mod upkeep;
+
 use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
@@ -5,12 +16,16 @@ use number7_core::Fetch;
 use tokio::{select, sync::Notify, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use self::{
+    accepted::AcceptedEvent,
+    pause::Pause,
+    run::{Job, work},
+    settings::{LONGEST_REST, MAX_LEASE, MIN_LEASE, SHORTEST_FETCH_REST, Settings},
+};
 use crate::{
-    AcceptedEvent, Entry, Failure, MAX_LEASE, MIN_LEASE, Pause,
-    engine::{Engine, expected::Rest},
-    reconcile::Reconcile,
-    settings::{LONGEST_REST, SHORTEST_FETCH_REST, Settings},
-    work::{Job, work},
+    expectations::reconcile::Reconcile,
+    model::{entry::Entry, expectation::Rest, failure::Failure},
+    store::Store,
 };
 
 /// Runs an async function for each accepted event.
@@ -32,8 +47,8 @@ pub struct Worker {
 impl Worker {
     pub(crate) fn new<H, F, E>(
         inbox: String,
-        engine: Arc<dyn Engine>,
-        news: Arc<Notify>,
+        store: Arc<dyn Store>,
+        wake: Arc<Notify>,
         handler: H,
     ) -> Self
     where
@@ -49,18 +64,18 @@ impl Worker {
         let (handler, settings) = (Box::new(handler), Settings::default());
         let job = Job {
             inbox,
-            engine,
+            store,
             handler,
             on_dead_letter: None,
             reconcile: None,
             settings,
-            news,
+            wake,
             paused,
         };
         Self { job, pause }
     }
 
-    /// How many events it has in hand at a time;
+    /// How many events it runs at a time;
     /// [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY) unless it is set.
     ///
     /// # Panics
@@ -88,15 +103,14 @@ impl Worker {
     /// How long a failed event waits for its next attempt: `first` after the first attempt, doubled after
     /// each, up to `longest`. The defaults are [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and
     /// [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF). Up to a quarter of the wait is added, so that
-    /// events that failed together are not retried together. The whole wait is at most 30 days. SQLite
-    /// rounds up to whole seconds.
+    /// events that failed together are not retried together. The whole wait is at most 30 days.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.job.settings.first_backoff = first;
         self.job.settings.max_backoff = longest.min(LONGEST_REST);
         self
     }
 
-    /// How long a silent worker keeps its events; [`DEFAULT_LEASE`](crate::DEFAULT_LEASE) unless it is
+    /// How long a worker that is silent keeps its events; [`DEFAULT_LEASE`](crate::DEFAULT_LEASE) unless it is
     /// set. All workers of one inbox should have the same.
     ///
     /// # Panics
@@ -117,7 +131,7 @@ impl Worker {
         self
     }
 
-    /// How long dead letters are kept, to the second: for ever unless it is set. Then they are
+    /// How long dead letters are kept, to the second: forever unless it is set. Then they are
     /// forgotten, with their keys: nobody can requeue them any more, and a delivery of that event is
     /// new again. All workers of one inbox should have the same.
     pub fn dead_letter_retention(mut self, retention: Duration) -> Self {
@@ -144,10 +158,10 @@ impl Worker {
         self
     }
 
-    /// How long [`run_until`](Self::run_until) waits, after its signal, for the attempts in hand. There is
-    /// no limit unless it is set.
+    /// How long [`run_until`](Self::run_until) waits, after its signal, for its running attempts. There is no
+    /// limit unless it is set.
     ///
-    /// After the limit it drops the futures of their handlers, and gives their events back: other workers
+    /// After the limit it drops the futures of their handlers, and releases their events: other workers
     /// begin them at once, and the attempts that were given up do not count. What [`timeout`](Self::timeout)
     /// says of a future that is dropped is true here as well. If the store does not answer then, the stop takes
     /// up to three seconds more. So set the limit at least four seconds below the time after which your service
@@ -157,12 +171,12 @@ impl Worker {
         self
     }
 
-    /// Calls an async function for each event that has become a dead letter in this worker's hands,
+    /// Calls an async function for each event that has become a dead letter in this worker,
     /// for example to raise an alert. There is one such function; nothing is called unless it is
     /// set.
     ///
     /// It is called after the store has confirmed the dead letter; not if the process ends in
-    /// between. It may be called twice if the worker of the last attempt was taken for dead: for
+    /// between. It may be called twice if the lease of the last attempt expired: for
     /// that, and again if the attempt then fails after all. [`run_until`](Self::run_until) waits
     /// for it, but not longer than the [`shutdown_limit`](Self::shutdown_limit) if one is set.
     ///
@@ -171,8 +185,8 @@ impl Worker {
     /// ```
     /// # async fn handle(_: number7_inbox::AcceptedEvent) -> Result<(), std::io::Error> { Ok(()) }
     /// # async fn work(inbox: &number7_inbox::Inbox) {
-    /// let worker = inbox.worker(handle).on_dead_letter(async |letter| {
-    ///     eprintln!("{} is dead after {} attempts: {}", letter.key(), letter.attempts(), letter.error());
+    /// let worker = inbox.worker(handle).on_dead_letter(async |dead| {
+    ///     eprintln!("{} is dead after {} attempts: {}", dead.key(), dead.attempts(), dead.error());
     /// });
     /// # worker.run_until(std::future::pending()).await;
     /// # }
@@ -182,7 +196,7 @@ impl Worker {
         H: Fn(Entry) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.job.on_dead_letter = Some(Arc::new(move |letter| hook(letter).boxed()));
+        self.job.on_dead_letter = Some(Arc::new(move |dead_letter| hook(dead_letter).boxed()));
         self
     }
 
@@ -231,8 +245,8 @@ impl Worker {
             let fetch = Arc::clone(&fetch);
             async move { fetch.fetch(job).await }.boxed()
         };
-        let (engine, news) = (Arc::clone(&self.job.engine), Arc::clone(&self.job.news));
-        self.job.reconcile = Some(Reconcile { engine, fetch: Arc::new(fetch), news });
+        let (store, wake) = (Arc::clone(&self.job.store), Arc::clone(&self.job.wake));
+        self.job.reconcile = Some(Reconcile { store, fetch: Arc::new(fetch), wake });
         self
     }
 
@@ -251,8 +265,7 @@ impl Worker {
     /// How long an overdue job that is not finished rests after the vendor was asked about it:
     /// `first` after the first time, at least a second, doubled after each, and never longer than
     /// `longest` or 30 days; [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
-    /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set. SQLite
-    /// keeps whole seconds, rounded up.
+    /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set.
     pub fn fetch_backoff(mut self, first: Duration, longest: Duration) -> Self {
         // Without a minimum, the vendor would be asked as fast as the store can answer.
         let longest = longest.clamp(SHORTEST_FETCH_REST, LONGEST_REST);
@@ -280,7 +293,7 @@ impl Worker {
         self.pause.clone()
     }
 
-    /// Works until the signal is ready, and then finishes what it has in hand.
+    /// Works until the signal is ready, and then finishes what is running.
     ///
     /// It does not fail: while the store is away it waits for it, and says so in the log. A worker
     /// whose future is dropped claims nothing more. Its handlers go on without a lease, and their

@@ -23,7 +23,7 @@ static POSTGRES: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Postg
 static REDIS: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Redis));
 
 /// Of a row whose event is neither done nor dead.
-const UNFINISHED: &str = "status NOT IN ('Done', 'Killed')";
+const UNFINISHED: &str = "state NOT IN ('done', 'dead')";
 
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
@@ -108,7 +108,7 @@ impl Store {
     /// How many keys have no payload, or payloads no key.
     pub async fn keys_without_payload(&self) -> i64 {
         self.count(
-            "job IS NULL OR length(job) = 0 OR idempotency_key IS NULL",
+            "payload IS NULL OR length(payload) = 0 OR key IS NULL",
             "
             local tasks = redis.call('HVALS', 'number7:keys')
             local count = redis.call('HLEN', 'number7:data') + #tasks
@@ -129,7 +129,7 @@ impl Store {
         match self {
             Self::Sqlite(_) => {
                 let sql =
-                    sqlx::AssertSqlSafe(format!("SELECT count(*) FROM Jobs WHERE {condition}"));
+                    sqlx::AssertSqlSafe(format!("SELECT count(*) FROM events WHERE {condition}"));
                 sqlx::query_scalar(sql)
                     .fetch_one(&mut self.sqlite_connection().await)
                     .await
@@ -137,7 +137,7 @@ impl Store {
             }
             Self::Postgres(url) => {
                 let mut connection = postgres(url).await;
-                let table = "apalis.jobs";
+                let table = "number7.events";
                 let sql =
                     sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}"));
                 sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
@@ -148,8 +148,8 @@ impl Store {
 
     /// Does what another worker does when a lease ends: it takes everything that is claimed.
     pub async fn take_over(&self) {
-        const FREE: &str = "SET status = 'Pending', lock_by = NULL
-            WHERE status IN ('Queued', 'Running')";
+        const FREE: &str = "SET state = 'ready', claimed_by = NULL, claimed_at = NULL
+            WHERE state = 'running'";
         self.execute(
             FREE,
             "
@@ -175,10 +175,10 @@ impl Store {
             }
             Self::Postgres(url) => {
                 let mut connection = postgres(url).await;
-                let hide = sqlx::raw_sql("ALTER TABLE apalis.workers RENAME TO hidden");
+                let hide = sqlx::raw_sql("ALTER TABLE number7.workers RENAME TO hidden");
                 hide.execute(&mut connection).await.unwrap();
                 sleep(outage).await;
-                let show = sqlx::raw_sql("ALTER TABLE apalis.hidden RENAME TO workers");
+                let show = sqlx::raw_sql("ALTER TABLE number7.hidden RENAME TO workers");
                 show.execute(&mut connection).await.unwrap();
             }
             Self::Redis(url) => {
@@ -194,11 +194,11 @@ impl Store {
         }
     }
 
-    /// Changes the table of jobs, or Redis.
+    /// Changes the table of events, or Redis.
     pub async fn execute(&self, update: &str, script: &str) {
         match self {
-            Self::Sqlite(_) => self.sql(&format!("UPDATE Jobs {update}")).await,
-            Self::Postgres(_) => self.sql(&format!("UPDATE apalis.jobs {update}")).await,
+            Self::Sqlite(_) => self.sql(&format!("UPDATE events {update}")).await,
+            Self::Postgres(_) => self.sql(&format!("UPDATE number7.events {update}")).await,
             Self::Redis(url) => _ = redis_script::<i64>(url, script).await,
         }
     }
@@ -232,15 +232,15 @@ impl Store {
 
     /// Where everything is that is not finished.
     async fn describe(&self) -> String {
-        const ROWS: &str = "SELECT idempotency_key, status, coalesce(lock_by, '') FROM";
+        const ROWS: &str = "SELECT key, state, coalesce(claimed_by, '') FROM";
         let rows: Vec<(String, String, String)> = match self {
             Self::Sqlite(_) => {
-                let sql = sqlx::AssertSqlSafe(format!("{ROWS} Jobs WHERE {UNFINISHED}"));
+                let sql = sqlx::AssertSqlSafe(format!("{ROWS} events WHERE {UNFINISHED}"));
                 sqlx::query_as(sql).fetch_all(&mut self.sqlite_connection().await).await.unwrap()
             }
             Self::Postgres(url) => {
                 let mut connection = postgres(url).await;
-                let sql = sqlx::AssertSqlSafe(format!("{ROWS} apalis.jobs WHERE {UNFINISHED}"));
+                let sql = sqlx::AssertSqlSafe(format!("{ROWS} number7.events WHERE {UNFINISHED}"));
                 sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap()
             }
             Self::Redis(url) => {
@@ -268,15 +268,17 @@ impl Store {
 
 /// Puts finished events into a store, as a week of them lies there.
 pub async fn fill(store: &Store, events: u32) {
-    const VALUES: &str = "'number7', 'Done', 1, 16, 'job.completed:filled_' || n, '{\"Ok\":null}'";
+    const COLUMNS: &str = "inbox, key, event, job, state, attempt, origin, payload, accepted_at, due_at, \
+        finished_at";
+    const VALUES: &str =
+        "'', 'job.completed:filled_' || n, 'job.completed', 'filled_' || n, 'done', 1, 'signed'";
     let json = crate::COMPLETED;
     match store {
         Store::Sqlite(_) => {
             let sql = format!(
-                "INSERT INTO Jobs (job_type, status, attempts, max_attempts, idempotency_key,
-                    last_result, id, job, run_at, done_at)
-                SELECT {VALUES}, printf('01FILLED%018d', n), CAST('{json}' AS BLOB),
-                    unixepoch(), unixepoch()
+                "INSERT INTO events ({COLUMNS})
+                SELECT {VALUES}, CAST('{json}' AS BLOB), unixepoch() * 1000, unixepoch() * 1000,
+                    unixepoch() * 1000
                 FROM (WITH RECURSIVE numbers(n) AS (
                     SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT {events}
                 ) SELECT n FROM numbers WHERE {events} > 0)"
@@ -286,10 +288,8 @@ pub async fn fill(store: &Store, events: u32) {
         Store::Postgres(_) => {
             let sql = format!(
                 "SET session_replication_role = replica;
-                INSERT INTO apalis.jobs (job_type, status, attempts, max_attempts,
-                    idempotency_key, last_result, id, job, run_at, done_at)
-                SELECT {VALUES}, '01FILLED' || lpad(n::text, 18, '0'), convert_to('{json}', 'UTF8'),
-                    now(), now()
+                INSERT INTO number7.events ({COLUMNS})
+                SELECT {VALUES}, convert_to('{json}', 'UTF8'), now(), now(), now()
                 FROM generate_series(1, {events}) AS n"
             );
             store.sql(&sql).await;

@@ -86,7 +86,7 @@ async fn postgres_goes_through_no_finished_events() {
         overdue.first().is_some_and(|job| job.fetches() > 0)
     })
     .await;
-    inbox.list(State::InHand, &Filter::new(), None, 10).await.unwrap();
+    inbox.list(State::Running, &Filter::new(), None, 10).await.unwrap();
     // It looks for what the dead have left after it has seen the store for a lease.
     until(async || server.log()[from..].contains(STATEMENTS[2])).await;
     worker.stop().await;

@@ -52,7 +52,7 @@ async fn one_in_each_state(store: &Store) -> (Inbox, Running, Gate) {
     gate.begun().await;
     until(async || {
         let stats = inbox.stats().await.unwrap();
-        (stats.done, stats.dead, stats.later) == (1, 1, 1)
+        (stats.done, stats.dead, stats.scheduled) == (1, 1, 1)
     })
     .await;
     (inbox, worker, gate)
@@ -75,20 +75,21 @@ async fn all(inbox: &Inbox, state: State, filter: &Filter, limit: u32) -> Vec<En
 async fn every_event_is_counted_listed_and_shown_where_it_stands(store: Store) {
     let begun = SystemTime::now();
     let (inbox, worker, gate) = one_in_each_state(&store).await;
-    accept(&inbox.named("other"), "job.completed", "of_another_inbox").await;
+    accept(&inbox.named("other").unwrap(), "job.completed", "of_another_inbox").await;
     for number in 0..4 {
         accept(&inbox, "job.completed", &format!("fill_{number}")).await;
     }
     until(async || inbox.stats().await.unwrap().done == 5).await;
     let stats = inbox.stats().await.unwrap();
-    assert_eq!((stats.due, stats.later, stats.in_hand), (0, 1, 1));
-    assert_eq!((stats.done, stats.dead, stats.oldest_due), (5, 1, Duration::ZERO));
+    assert_eq!((stats.ready, stats.scheduled, stats.running), (0, 1, 1));
+    assert_eq!((stats.done, stats.dead, stats.oldest_ready), (5, 1, Duration::ZERO));
     assert_eq!(stats.workers, 1);
     let seen = inbox.show("job.completed:in_hand").await.unwrap().unwrap().worker_seen();
     // To the second, and by the clock of the store.
     assert!(seen.unwrap() + Duration::from_secs(2) > begun, "{seen:?} {begun:?}");
 
-    for (state, job) in [(State::Later, "later"), (State::InHand, "in_hand"), (State::Dead, "dead")]
+    for (state, job) in
+        [(State::Scheduled, "later"), (State::Running, "in_hand"), (State::Dead, "dead")]
     {
         let listed = all(&inbox, state, &Filter::new(), 10).await;
         let [entry] = &*listed else { panic!("{state}: {listed:?}") };
@@ -103,7 +104,7 @@ async fn every_event_is_counted_listed_and_shown_where_it_stands(store: Store) {
         let (since, hour) = (shown.since(), Duration::from_secs(3_600));
         let (from, to) = match state {
             // The backoff, and up to a quarter more.
-            State::Later => (begun + hour, SystemTime::now() + hour * 5 / 4),
+            State::Scheduled => (begun + hour, SystemTime::now() + hour * 5 / 4),
             _ => (begun, SystemTime::now()),
         };
         // Some have whole seconds, and SQLite rounds up what is to come.
@@ -134,13 +135,13 @@ async fn what_is_due_has_an_age(store: Store) {
     sleep(Duration::from_millis(2_100)).await;
     accept(&inbox, "job.completed", "second").await;
     let stats = inbox.stats().await.unwrap();
-    assert_eq!(stats.due, 2);
+    assert_eq!(stats.ready, 2);
     let (least, most) = (Duration::from_millis(2_000), PATIENCE);
-    assert!((least..most).contains(&stats.oldest_due), "{:?}", stats.oldest_due);
-    let due = all(&inbox, State::Due, &Filter::new(), 1).await;
+    assert!((least..most).contains(&stats.oldest_ready), "{:?}", stats.oldest_ready);
+    let due = all(&inbox, State::Ready, &Filter::new(), 1).await;
     let keys: Vec<_> = due.iter().map(Entry::key).collect();
     assert_eq!(keys, ["job.completed:first", "job.completed:second"]);
-    assert_eq!(inbox.show("job.completed:first").await.unwrap().unwrap().state(), State::Due);
+    assert_eq!(inbox.show("job.completed:first").await.unwrap().unwrap().state(), State::Ready);
 }
 
 /// Pages stay whole although letters go away and come back meanwhile.
@@ -204,8 +205,8 @@ async fn only_the_last_page_has_no_next(store: Store) {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
     }
     for filter in [Filter::new(), Filter::new().event("job.completed")] {
-        let first = inbox.list(State::Due, &filter, None, 2).await.unwrap();
-        let last = inbox.list(State::Due, &filter, first.next.as_ref(), 2).await.unwrap();
+        let first = inbox.list(State::Ready, &filter, None, 2).await.unwrap();
+        let last = inbox.list(State::Ready, &filter, first.next.as_ref(), 2).await.unwrap();
         assert_eq!((first.entries.len(), last.entries.len(), last.next), (2, 2, None));
     }
 }
@@ -216,7 +217,7 @@ async fn what_comes_back_hides_nothing_of_a_list(store: Store) {
     for number in 0..6 {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
     }
-    let page = inbox.list(State::Due, &Filter::new(), None, 2).await.unwrap();
+    let page = inbox.list(State::Ready, &Filter::new(), None, 2).await.unwrap();
     let begun = Arc::new(AtomicUsize::new(0));
     let attempts = Arc::clone(&begun);
     let worker = inbox.worker(move |_: AcceptedEvent| {
@@ -232,7 +233,7 @@ async fn what_comes_back_hides_nothing_of_a_list(store: Store) {
     let worker = Running::start(worker);
     until(async || begun.load(Ordering::SeqCst) == 4).await;
     worker.crash().await;
-    let rest = inbox.list(State::Due, &Filter::new(), page.next.as_ref(), 10).await.unwrap();
+    let rest = inbox.list(State::Ready, &Filter::new(), page.next.as_ref(), 10).await.unwrap();
     for job in ["job_4", "job_5"] {
         let key = format!("job.completed:{job}");
         assert!(rest.entries.iter().any(|entry| entry.key() == key), "{job}: {rest:?}");
@@ -243,13 +244,13 @@ async fn a_cursor_that_is_none_is_refused(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
     accept(&inbox, "job.completed", "job_2").await;
-    let due = inbox.list(State::Due, &Filter::new(), None, 1).await.unwrap().next.unwrap();
-    let of_another_state = inbox.list(State::Later, &Filter::new(), Some(&due), 1).await;
+    let due = inbox.list(State::Ready, &Filter::new(), None, 1).await.unwrap().next.unwrap();
+    let of_another_state = inbox.list(State::Scheduled, &Filter::new(), Some(&due), 1).await;
     assert_eq!(of_another_state.unwrap_err().kind(), InboxErrorKind::Invalid);
     for place in ["", "x", "0", "0.x", "active.1", "0.1.x.\0", "dead-letters"] {
         let text = format!("due:{place}");
         let cursor: Cursor = text.parse().unwrap();
-        let listed = inbox.list(State::Due, &Filter::new(), Some(&cursor), 10).await;
+        let listed = inbox.list(State::Ready, &Filter::new(), Some(&cursor), 10).await;
         // PostgreSQL takes any text for the end of one.
         if let Err(error) = listed {
             assert_eq!(error.kind(), InboxErrorKind::Invalid, "{text}");
@@ -285,7 +286,7 @@ async fn a_worker_that_died_leaves_a_trace(store: Store) {
     let entry = inbox.show("job.completed:in_hand").await.unwrap().unwrap();
     let seen = entry.worker_seen().unwrap();
     sleep(Duration::from_secs(2)).await;
-    let listed = all(&inbox, State::InHand, &Filter::new(), 10).await;
+    let listed = all(&inbox, State::Running, &Filter::new(), 10).await;
     assert_eq!(listed[0].worker_seen(), Some(seen), "a dead worker is not heard of");
 
     let handled = Handled::default();

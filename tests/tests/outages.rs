@@ -25,7 +25,7 @@ use number7_tests::{
     running::{Handled, Running, until},
     store::{Store, redis_command, redis_script},
 };
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, SqlitePool, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::{
     sync::oneshot,
@@ -315,11 +315,11 @@ async fn a_late_end_of_an_attempt_that_was_snoozed(engine: Engine) {
     pause.pause();
     behind.proxy.set(Network::Late("snoozed by the handler"));
     gate.open();
-    until(async || behind.now().await == (State::Due, 0)).await;
+    until(async || behind.now().await == (State::Ready, 0)).await;
     pause.resume();
     gate.begun().await;
     behind.let_arrive().await;
-    assert_eq!(behind.now().await, (State::InHand, 1));
+    assert_eq!(behind.now().await, (State::Running, 1));
     gate.open();
     behind.store.settled(PATIENCE).await;
     assert_eq!(behind.now().await, (State::Done, 1));
@@ -500,26 +500,28 @@ fn padded(job: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_full_or_read_only_says_so() {
     let store = Store::sqlite();
-    let inbox = store.open().await;
-    let storage = inbox.sqlite_storage().unwrap();
-    sqlx::query("PRAGMA max_page_count = 1").fetch_all(storage.pool()).await.unwrap();
+    _ = store.open().await;
+    let with = async |pragma: &'static str, value: &'static str| {
+        let options: SqliteConnectOptions = store.url().parse().unwrap();
+        let pool = SqlitePool::connect_lazy_with(options.pragma(pragma, value));
+        Inbox::sqlite_of(&pool).await.unwrap()
+    };
+    let small = with("max_page_count", "60").await;
     let mut stored = 0;
     let refused = loop {
         let job = format!("job_{stored}");
         let large = padded(&job);
         let verified = number7_tests::verifier().verify(number7_tests::sign(&large), large);
-        let accepted = inbox.accept(&verified.unwrap()).await;
+        let accepted = small.accept(&verified.unwrap()).await;
         if accepted.is_err() {
             break accepted;
         }
         stored += 1;
     };
     assert_eq!(reason(&refused), InboxErrorKind::Full);
-    sqlx::query("PRAGMA query_only = 1").execute(storage.pool()).await.unwrap();
-    assert_eq!(reason(&accept(&inbox, "job_last").await), InboxErrorKind::ReadOnly);
-    sqlx::query("PRAGMA query_only = 0").execute(storage.pool()).await.unwrap();
-    sqlx::query("PRAGMA max_page_count = 1000000").fetch_all(storage.pool()).await.unwrap();
-    assert_eq!(accept(&inbox, "job_last").await.unwrap(), Acceptance::New);
+    let read_only = with("query_only", "1").await;
+    assert_eq!(reason(&accept(&read_only, "job_last").await), InboxErrorKind::ReadOnly);
+    assert_eq!(accept(&store.open().await, "job_last").await.unwrap(), Acceptance::New);
 }
 
 /// Nobody gets the answer, and an alert has to fire all the same.

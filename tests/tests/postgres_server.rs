@@ -355,7 +355,7 @@ async fn nothing_is_claimed_under_a_lease_that_is_over() {
     }
     sleep(MIN_LEASE / 2).await;
     assert_eq!(handled.events(), 1, "events were claimed under a lease that is over");
-    assert_eq!(inbox.stats().await.unwrap().due, 9);
+    assert_eq!(inbox.stats().await.unwrap().ready, 9);
     store.sql("DROP TRIGGER keep ON apalis.workers").await;
     until(async || handled.events() == 10).await;
     // The same without a registration.
@@ -379,12 +379,12 @@ async fn what_a_worker_held_is_rescued_although_its_registration_is_gone() {
     held.crash().await;
     store.sql("SET session_replication_role = replica; DELETE FROM apalis.workers").await;
     let stats = inbox.stats().await.unwrap();
-    assert_eq!((stats.in_hand, stats.workers), (3, 0));
-    let listed = inbox.list(State::InHand, &Filter::new(), None, 2).await.unwrap();
+    assert_eq!((stats.running, stats.workers), (3, 0));
+    let listed = inbox.list(State::Running, &Filter::new(), None, 2).await.unwrap();
     assert!(listed.entries.len() == 2 && listed.next.is_some());
     assert!(listed.entries.iter().all(|entry| entry.worker_seen().is_none()));
     // Claims of other queues and of apalis' own workers are not ours to rescue.
-    let others = inbox.named("other");
+    let others = inbox.named("other").unwrap();
     let other = Running::start(Handled::default().worker(&others).lease(MIN_LEASE));
     let handled = Handled::default();
     let begun = Instant::now();
@@ -486,7 +486,8 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
     let store = Store::postgres_on(&server, proxy.port()).await;
     let inbox = store.open().await;
     let handled = Handled::default();
-    let inboxes: Vec<_> = (0..WORKERS).map(|number| inbox.named(&format!("n{number}"))).collect();
+    let inboxes: Vec<_> =
+        (0..WORKERS).map(|number| inbox.named(&format!("n{number}")).unwrap()).collect();
     proxy.set(Network::Slow(Duration::from_millis(20)));
     let workers: Vec<_> =
         inboxes.iter().map(|inbox| Running::start(handled.worker(inbox))).collect();
@@ -628,7 +629,7 @@ async fn an_acceptance_whose_answer_is_lost_is_repeated() {
     assert!(proxy.has_lost_an_answer());
     proxy.set(Network::Good);
     assert_eq!(accept(&inbox, "job.completed", "job_2").await, Acceptance::Duplicate);
-    assert_eq!(inbox.stats().await.unwrap().due, 2);
+    assert_eq!(inbox.stats().await.unwrap().ready, 2);
 }
 
 /// Sessions that the server ends while nothing is asked cost no delivery.

@@ -74,7 +74,7 @@ async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
     // The first call counts.
     inbox.expect_job("is_not_due", Duration::ZERO).await.unwrap();
     // Another inbox in the same store has jobs of its own.
-    inbox.named("other").expect_job("of_another_inbox", Duration::ZERO).await.unwrap();
+    inbox.named("other").unwrap().expect_job("of_another_inbox", Duration::ZERO).await.unwrap();
     accept(&inbox, "job.completed", "comes_in_time").await;
     assert!(inbox.cancel_expectation("is_cancelled").await.unwrap());
     assert!(!inbox.cancel_expectation("is_cancelled").await.unwrap());

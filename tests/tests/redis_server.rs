@@ -100,7 +100,7 @@ fn an_inbox_in_a_static_serves_one_runtime_after_the_other_and_all_at_once() {
         thread::spawn(move || {
             current_thread().block_on(async {
                 let accepted = accept(inbox, &format!("job_{number}")).await;
-                (accepted.unwrap(), inbox.stats().await.unwrap().due)
+                (accepted.unwrap(), inbox.stats().await.unwrap().ready)
             })
         })
     });
@@ -227,7 +227,7 @@ async fn no_delivery_is_refused_because_a_connection_was_closed() {
     assert!(proxy.has_lost_an_answer());
     proxy.set(Network::Good);
     assert_eq!(accept(&inbox, "job_unanswered").await.unwrap(), Acceptance::Duplicate);
-    assert_eq!(inbox.stats().await.unwrap().due, 4);
+    assert_eq!(inbox.stats().await.unwrap().ready, 4);
 }
 
 /// Every delivery runs into the silence, and only one of them needs to say so.
@@ -345,7 +345,7 @@ async fn a_socket_in_the_file_system_has_a_url_as_well() {
     let inbox = Inbox::open(&format!("redis+unix://{socket}?pass=let-me-in&db=3")).await.unwrap();
     accept(&inbox, "job_1").await.unwrap();
     let same = with_password(server.port()).replace("/0", "/3");
-    assert_eq!(Inbox::open(&same).await.unwrap().stats().await.unwrap().due, 1);
+    assert_eq!(Inbox::open(&same).await.unwrap().stats().await.unwrap().ready, 1);
 }
 
 // Replicas.
@@ -487,17 +487,17 @@ async fn is_given_back_after(forget: &str) {
         accept(&inbox, &format!("job_{number}")).await.unwrap();
     }
     let worker = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
-    until(async || inbox.stats().await.unwrap().in_hand == 3).await;
+    until(async || inbox.stats().await.unwrap().running == 3).await;
     worker.crash().await;
     assert_eq!(redis_script::<i64>(url, forget).await, 1);
     if !forget.contains("claims") {
-        let listed = inbox.list(State::InHand, &Filter::new(), None, 100).await.unwrap();
-        assert_eq!((inbox.stats().await.unwrap().in_hand, listed.entries.len()), (3, 3));
+        let listed = inbox.list(State::Running, &Filter::new(), None, 100).await.unwrap();
+        assert_eq!((inbox.stats().await.unwrap().running, listed.entries.len()), (3, 3));
     }
     let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
     until(async || handled.events() == 3).await;
     worker.stop().await;
-    assert_eq!(inbox.stats().await.unwrap().in_hand, 0);
+    assert_eq!(inbox.stats().await.unwrap().running, 0);
 }
 
 /// It is alive, and renews what it holds.
@@ -545,7 +545,7 @@ async fn an_event_that_is_damaged_holds_up_no_other() {
     let inbox = store.open().await;
     let states = async || {
         let stats = inbox.stats().await.unwrap();
-        [stats.due, stats.in_hand, stats.done, stats.dead]
+        [stats.ready, stats.running, stats.done, stats.dead]
     };
     let damage = async || assert_eq!(redis_script::<i64>(url, DAMAGE).await, 1);
     let lists = async || {
@@ -672,7 +672,7 @@ async fn no_script_takes_long_however_much_there_is() {
     while redis_script::<i64>(url, dead).await > 0 {}
     assert_eq!(listed(State::Dead).await, all);
     assert_eq!(inbox.requeue_all(&Filter::new()).await.unwrap(), u64::from(EVENTS));
-    assert_eq!(listed(State::Due).await, all);
+    assert_eq!(listed(State::Ready).await, all);
 
     // A worker has very many, and renews its lease; it dies, and they are given back.
     let (gate, handled) = (Gate::default(), Handled::default());
@@ -682,9 +682,9 @@ async fn no_script_takes_long_however_much_there_is() {
     let other = Running::start(other);
     let worker = gate.worker(&inbox).lease(MIN_LEASE).concurrency(EVENTS as usize);
     let worker = Running::start(worker);
-    until(async || inbox.stats().await.unwrap().in_hand == u64::from(EVENTS)).await;
+    until(async || inbox.stats().await.unwrap().running == u64::from(EVENTS)).await;
     sleep(MIN_LEASE / 3).await;
-    assert_eq!(listed(State::InHand).await, all);
+    assert_eq!(listed(State::Running).await, all);
     worker.crash().await;
     pause.resume();
     until(async || handled.events() == EVENTS as usize).await;

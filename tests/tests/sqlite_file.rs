@@ -201,7 +201,7 @@ async fn an_event_with_malformed_metadata_stops_nobody() {
             ))
             .await;
     }
-    let listed = inbox.list(State::Due, &Filter::new(), None, 10).await.unwrap();
+    let listed = inbox.list(State::Ready, &Filter::new(), None, 10).await.unwrap();
     assert_eq!(listed.entries.len(), 4);
     let worker = Running::start(handled.worker(&inbox));
     store.settled(PATIENCE).await;

@@ -246,14 +246,14 @@ async fn an_event_that_is_locked_holds_up_no_other() {
     let worker = worker.concurrency(2).backoff(Duration::ZERO, Duration::ZERO);
     let worker = Running::start(worker);
     accept(&inbox, "job.completed", "locked").await;
-    until(async || inbox.stats().await.unwrap().in_hand == 1).await;
+    until(async || inbox.stats().await.unwrap().running == 1).await;
     let begun = Instant::now();
     for event in 0..EVENTS {
         accept(&inbox, "job.completed", &format!("free_{event}")).await;
     }
     until(async || inbox.stats().await.unwrap().done == EVENTS).await;
     assert!(begun.elapsed() < STORE_TIMEOUT, "they waited for the lock: {:?}", begun.elapsed());
-    assert_eq!(inbox.stats().await.unwrap().in_hand, 1);
+    assert_eq!(inbox.stats().await.unwrap().running, 1);
 
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE state = 'idle in transaction' AND datname = current_database()";

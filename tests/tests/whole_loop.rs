@@ -145,8 +145,8 @@ async fn a_revoked_key_makes_events_wait() {
             Ok::<_, Failure>(())
         }
     }));
-    until(async || inbox.stats().await.unwrap().later == jobs).await;
-    let waiting = inbox.list(State::Later, &Filter::new(), None, 100).await.unwrap().entries;
+    until(async || inbox.stats().await.unwrap().scheduled == jobs).await;
+    let waiting = inbox.list(State::Scheduled, &Filter::new(), None, 100).await.unwrap().entries;
     for entry in waiting {
         assert_eq!(entry.attempts(), 0, "{entry:?}");
         let text = &entry.errors().last().unwrap().text();

@@ -121,7 +121,7 @@ async fn a_lost_lease_is_told(log: impl Fn() -> String) {
         Ok::<_, BoxError>(())
     });
     let worker = Running::start(worker);
-    until(async || inbox.stats().await.unwrap().in_hand == 1).await;
+    until(async || inbox.stats().await.unwrap().running == 1).await;
     store.take_over().await;
     store.settled(PATIENCE).await;
     LATE.notify_one();
@@ -145,7 +145,7 @@ async fn an_outage_is_told_once(log: impl Fn() -> String) {
         Ok::<_, BoxError>(())
     });
     let worker = Running::start(worker.lease(MIN_LEASE));
-    until(async || inbox.stats().await.unwrap().in_hand == 1).await;
+    until(async || inbox.stats().await.unwrap().running == 1).await;
     let mut other = store.sqlite_connection().await;
     let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
     ENDS.notify_one();
@@ -162,7 +162,7 @@ async fn an_outage_is_told_once(log: impl Fn() -> String) {
 
 async fn a_worker_says_when_it_begins_and_what_it_did(log: impl Fn() -> String) {
     let store = Store::sqlite();
-    let inbox = store.open().await.named("staging");
+    let inbox = store.open().await.named("staging").unwrap();
     for job in ["done", "dead", "snoozed"] {
         accept(&inbox, "job.completed", job).await;
     }

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{Router, routing::post_service};
 use clap::Parser;
-use number7_examples::{Failure, board, handle, listen, log, metrics, verifier, without_password};
+use number7_examples::{Failure, handle, listen, log, metrics, verifier, without_password};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{
@@ -24,7 +24,7 @@ use tokio::{
 /// Accept events durably, answer 200, and work on them in the same process.
 ///
 /// Any number of these may run on one store, each at an address of its own. SIGTERM or Ctrl-C lets it finish
-/// what it has in hand; a second one stops it at once.
+/// what is running; a second one stops it at once.
 #[derive(Parser)]
 #[command(
     after_help = "WEBHOOK_ADDR is the address, 127.0.0.1:3000 if it is not set. WEBHOOK_SECRET is the secret."
@@ -40,17 +40,13 @@ struct Args {
     /// Let the work fail: after three attempts, within some seconds, an event is a dead letter
     #[arg(long)]
     fail: bool,
-    /// Serve a dashboard at this address, or at this port of the loopback. It has no login, and shows
-    /// every event: use another address only behind a proxy that asks for a login. Not on Redis
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    board: Option<SocketAddr>,
     /// Serve metrics for Prometheus at the path /metrics of this address, or of this port of the loopback
     #[arg(long, value_name = "ADDR", value_parser = address)]
     metrics: Option<SocketAddr>,
-    /// How many seconds a silent worker keeps its events
+    /// How many seconds a worker that is silent keeps its events
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..=3600))]
     lease: u64,
-    /// How many events are in hand at a time
+    /// How many events run at a time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// How many seconds the work on an event may take before the attempt has failed
@@ -85,13 +81,7 @@ async fn main() -> Result<(), Failure> {
         println!("metrics are at http://{}/metrics", beside.local_addr()?);
         tokio::spawn(serve(beside, metrics(inbox.clone())?));
     }
-    if let Some(addr) = args.board {
-        let beside = listen_beside(addr, "--board").await?;
-        let addr = beside.local_addr()?;
-        tokio::spawn(serve(beside, board(&store, addr).await?));
-        println!("the dashboard is at http://{addr}/");
-    }
-    // Server and worker both finish what they have in hand.
+    // Server and worker both finish what is running.
     tokio::spawn(stop_at_once());
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     let (served, ()) = tokio::join!(server.into_future(), worker.run_until(terminated()));
@@ -137,12 +127,12 @@ async fn work_on(accepted: AcceptedEvent, work: Duration, fail: bool) -> Result<
     Ok(())
 }
 
-/// A second signal ends the process at once. What is in hand is handled again later.
+/// A second signal ends the process at once. What is running is handled again later.
 async fn stop_at_once() {
     terminated().await;
-    eprintln!("stopping, when the work in hand is finished; signal again to stop at once");
+    eprintln!("stopping when the running attempts have ended; signal again to stop at once");
     terminated().await;
-    eprintln!("stopped at once; what was in hand is tried again when its lease has ended");
+    eprintln!("stopped at once; what was running is tried again when its lease has ended");
     exit(1);
 }
 

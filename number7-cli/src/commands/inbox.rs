@@ -15,29 +15,30 @@ use crate::{BoxError, Verdict, output::Output};
 
 /// See how much is in an inbox, list and show its events, and requeue or discard dead letters
 #[derive(Subcommand)]
-#[command(after_long_help = "An event is in one of five states:
-  due      it waits for a worker
-  later    it waits for its next attempt, at a known time
-  in_hand  a worker has claimed it: its handler is running, or the worker has died and no other
-           worker has taken it over yet
-  done     it is finished, or was discarded
-  dead     a dead letter: its attempts are used up, or its handler returned a permanent failure;
-           it is not tried again unless you requeue it
+#[command(after_long_help = "An event is in one of six states:
+  ready        it waits for a worker
+  scheduled    it waits for its next attempt, at a known time
+  quarantined  it waits for a worker that runs it alone: its workers died more than once
+  running      a worker has claimed it: its handler is running, or the worker has died and the
+               event was not rescued yet
+  done         it is finished, or was discarded
+  dead         a dead letter: its attempts are used up, or its handler returned a permanent
+               failure; it is not tried again unless you requeue it
 
 A key is EVENT:JOB, such as job.failed:job_7; `list` shows it.
 
-Events stay due if no worker is running, or if every worker already has its maximum in hand: 16 unless
+Events stay ready if no worker is running, or if every worker already runs its maximum: 16 unless
 the receiver sets its concurrency. `stats` shows how many workers were seen in the last 30 seconds;
 one that has just died is still counted. First start another process on the same store. Then set a
 timeout or a larger concurrency in the receiver.
-Events in hand of a dead worker are taken over by another one when the lease of the dead one has ended,
-which is after 20 seconds unless the receiver sets it.
-Dead letters wait for you: `show` has their errors. Mend the cause, and requeue or discard them.
+If a worker dies, another one rescues its running events when the lease has expired: after 20
+seconds unless the receiver sets it.
+Dead letters wait for you: `show` has their errors. Fix the cause, and requeue or discard them.
 
 Examples:
   number7 inbox stats --store sqlite:inbox.db
   number7 inbox list --store sqlite:inbox.db
-  number7 inbox list --state in_hand --store postgres://localhost/app
+  number7 inbox list --state running --store postgres://localhost/app
   number7 inbox overdue --store postgres://localhost/app
   number7 inbox show job.failed:job_7 --store postgres://localhost/app
   number7 inbox requeue job.failed:job_7 --store redis://localhost/
@@ -54,7 +55,7 @@ pub(crate) enum Command {
     Overdue(OverdueArgs),
     /// Show an event: its state, its attempts with their errors, and its JSON
     Show(KeyArgs),
-    /// Make a dead letter due again, or all of them. Its attempts are counted from 0 again
+    /// Make a dead letter ready again, or all of them. Its attempts are counted from 0 again
     Requeue(RequeueArgs),
     /// Give up a dead letter for good
     ///
@@ -73,7 +74,7 @@ pub(crate) enum Command {
 
 #[derive(clap::Args)]
 pub(crate) struct ListArgs {
-    /// The state: due, later, in_hand, done or dead
+    /// The state: ready, scheduled, quarantined, running, done or dead
     #[arg(long, default_value = "dead", value_parser = state)]
     state: State,
     #[command(flatten)]
@@ -155,7 +156,7 @@ impl FilterArgs {
 
 fn state(name: &str) -> Result<State, String> {
     let names = || State::ALL.map(State::name).join(", ");
-    let found = State::ALL.into_iter().find(|state| state.name() == name.replace('-', "_"));
+    let found = State::ALL.into_iter().find(|state| state.name() == name);
     found.ok_or_else(|| format!("use one of {}", names()))
 }
 
@@ -210,7 +211,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         Command::Requeue(RequeueArgs { which: Which { key: Some(key), .. }, store, .. }) => {
             let inbox = store.open().await?;
             let requeued = inbox.requeue(&key).await?;
-            changed(&inbox, &key, requeued, "is due again", output).await
+            changed(&inbox, &key, requeued, "is ready again", output).await
         }
         Command::Requeue(RequeueArgs { filter, store, .. }) => {
             let inbox = store.open().await?;
@@ -218,7 +219,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             let number = inbox.requeue_all(&filter).await?;
             let letters = if number == 1 { "dead letter is" } else { "dead letters are" };
             output.print(
-                || format!("{number} {letters} due again"),
+                || format!("{number} {letters} ready again"),
                 || json!({ "requeued": number }),
             );
             if number == 0 {

@@ -33,7 +33,7 @@ impl StoreArgs {
         }
         let inbox = Inbox::open_existing(&self.store).await?;
         Ok(match &self.inbox {
-            Some(name) => inbox.named(name),
+            Some(name) => inbox.named(name)?,
             None => inbox,
         })
     }

@@ -11,18 +11,18 @@ use crate::output::{BAD, styled};
 const SILENT: Duration = Duration::from_secs(30);
 
 pub(crate) fn stats(stats: &Stats) -> String {
-    let line = |state: State| format!("{state:8} {}", stats.of(state));
+    let line = |state: State| format!("{state:12} {}", stats.of(state));
     let mut lines = State::ALL.map(line);
-    if stats.due > 0 {
-        lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_due)));
+    if stats.ready > 0 {
+        lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_ready)));
     }
     let workers = match stats.workers {
-        0 => "workers  0: none was seen in the last 30 seconds".to_owned(),
-        workers => format!("workers  {workers}"),
+        0 => "workers      0: none was seen in the last 30 seconds".to_owned(),
+        workers => format!("workers      {workers}"),
     };
     let overdue = match stats.overdue {
-        0 => "overdue  0".to_owned(),
-        jobs => format!("overdue  {jobs}, the oldest for {}", length(stats.oldest_overdue)),
+        0 => "overdue      0".to_owned(),
+        jobs => format!("overdue      {jobs}, the oldest for {}", length(stats.oldest_overdue)),
     };
     format!("{}\n{workers}\n{overdue}", lines.join("\n"))
 }
@@ -30,7 +30,7 @@ pub(crate) fn stats(stats: &Stats) -> String {
 pub(crate) fn stats_json(stats: &Stats) -> Value {
     let mut json: serde_json::Map<String, Value> =
         State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
-    json.insert("oldest_due_seconds".into(), stats.oldest_due.as_secs_f64().into());
+    json.insert("oldest_ready_seconds".into(), stats.oldest_ready.as_secs_f64().into());
     json.insert("workers".into(), stats.workers.into());
     json.insert("overdue".into(), stats.overdue.into());
     json.insert("oldest_overdue_seconds".into(), stats.oldest_overdue.as_secs_f64().into());
@@ -82,7 +82,7 @@ pub(crate) fn line(entry: &Entry) -> String {
         let what = match entry.state() {
             _ if error.attempt() == 0 => "note",
             _ if error.snoozes() > 0 => "snoozed",
-            State::Later | State::Dead => "last error",
+            State::Scheduled | State::Dead => "last error",
             _ => "earlier error",
         };
         line.push_str(&format!(", {what}: {}", styled(BAD, one_line(error.text()))));
@@ -94,7 +94,7 @@ pub(crate) fn show(entry: &Entry) -> String {
     let mut lines = vec![
         format!("key       {}", entry.key()),
         format!("state     {}, {}", entry.state(), age(entry)),
-        format!("accepted  {}", entry.accepted_at().map_or_else(String::new, time)),
+        format!("accepted  {}", time(entry.accepted_at())),
         format!("attempts  {}", entry.attempts()),
     ];
     if entry.origin() == Origin::Fetched {
@@ -121,9 +121,9 @@ pub(crate) fn json(entry: &Entry) -> Value {
     json!({
         "key": entry.key(),
         "state": entry.state().name(),
-        (if entry.state() == State::Later { "due_at" } else { "since" }): time(entry.since()),
+        (if entry.state() == State::Scheduled { "ready_at" } else { "since" }): time(entry.since()),
         "worker_seen": entry.worker_seen().map(time),
-        "accepted_at": entry.accepted_at().map(time),
+        "accepted_at": time(entry.accepted_at()),
         "origin": entry.origin().name(),
         "attempts": entry.attempts(),
         "errors": entry.errors().iter().map(error).collect::<Value>(),
@@ -135,9 +135,9 @@ pub(crate) fn json(entry: &Entry) -> Value {
 fn age(entry: &Entry) -> String {
     let ago = |time| SystemTime::now().duration_since(time);
     match (ago(entry.since()), entry.worker_seen()) {
-        (Err(to_come), _) if entry.state() == State::Later => {
+        (Err(to_come), _) if entry.state() == State::Scheduled => {
             // Rounded up, so that the last second does not show as 0.
-            format!("due in {}", length(to_come.duration() + Duration::from_millis(999)))
+            format!("ready in {}", length(to_come.duration() + Duration::from_millis(999)))
         }
         (age, None) => format!("for {}", length(age.unwrap_or_default())),
         (age, Some(seen)) => {

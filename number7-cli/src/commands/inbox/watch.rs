@@ -40,7 +40,7 @@ async fn look(inbox: &Inbox, output: Output) -> Result<String, BoxError> {
     let mut parts = vec![text::stats(&stats)];
     super::say_if_empty(&stats, output);
     let mut json = text::stats_json(&stats);
-    for state in [State::Due, State::Later, State::InHand, State::Dead] {
+    for state in State::ALL.into_iter().filter(|state| *state != State::Done) {
         let entries = inbox.list(state, &Filter::new(), None, SHOWN).await?.entries;
         json[format!("{state}_entries")] = entries.iter().map(text::json).collect::<Value>();
         if !entries.is_empty() {

@@ -1,0 +1,367 @@
+//! The store as a process reaches it: it answers late, or not at all, and carries out what nobody waits
+//! for any more.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use number7_core::Acceptance;
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
+
+use super::rules::Seen;
+use crate::{
+    Entry, InboxError, InboxErrorKind, STORE_TIMEOUT, State, Stats,
+    model::{
+        claim::ClaimId,
+        end::End,
+        expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+    },
+    store::{
+        Answer, Exchange, Exchanged, Listed, NewEvent, Store,
+        expectations::Expectations,
+        memory::{Memory, Tables},
+    },
+};
+
+/// A rule that is broken on purpose, to see that somebody notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    Nothing,
+    /// An end counts whatever attempt it is of, and whoever has the event.
+    Fence,
+    /// A lease expires after half of its time.
+    Lease,
+    /// An attempt is not counted when it is claimed.
+    Begin,
+    /// What a worker holds that is not registered stays with it.
+    Registration,
+    /// A key that is known is stored again.
+    Key,
+}
+
+/// How long a call takes at most while all is well.
+pub(super) const LONGEST_CALL: Duration = Duration::from_millis(20);
+
+#[derive(Clone)]
+pub(super) struct World {
+    broken: Broken,
+    pub(super) memory: Memory,
+    pub(super) seen: Arc<Mutex<Seen>>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, processes: usize, broken: Broken) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::new(seed, processes)));
+        let memory = Memory::default();
+        // So that it can be set back.
+        memory.apply(|tables| tables.clock.set = Duration::from_secs(3_600));
+        Self { broken, memory, seen }
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn are_done(&self) -> bool {
+        self.memory.apply(|tables| tables.are_done())
+    }
+
+    pub(super) async fn all_are_done(&self) {
+        while !self.are_done() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Waits while a process stands still; forever if this life of it is over.
+    pub(super) async fn awake(&self, node: usize, life: u32) {
+        loop {
+            let now = self.seen().lives[node];
+            if now.is_over || now.number != life {
+                pending::<()>().await;
+            }
+            match now.stands_until > Instant::now() {
+                // In steps, because it may be woken before.
+                true => sleep(Duration::from_millis(500)).await,
+                false => return,
+            }
+        }
+    }
+
+    /// Whether the store will never take one of these ends.
+    fn refuses(&self, ends: &[End]) -> bool {
+        let Some((key, away)) = self.seen().refused.clone() else { return false };
+        let is_refused =
+            self.memory.apply(|tables| ends.iter().any(|end| tables.events[&end.event].key == key));
+        if is_refused {
+            let mut seen = self.seen();
+            seen.away_until = seen.away_until.max(Instant::now() + away);
+            seen.refused = Some((key, Duration::ZERO));
+        }
+        is_refused
+    }
+
+    /// Applies a call to the store, and looks at all of it.
+    pub(super) fn apply<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
+        self.memory.apply(|tables| {
+            let answer = operation(tables);
+            self.seen().look(tables);
+            answer
+        })
+    }
+}
+
+/// What becomes of a call of the store.
+enum Fate {
+    /// It happens half-way through this time, and the answer is given at its end.
+    Answered(Duration),
+    /// It happens after half of this time, and the answer is lost.
+    Unanswered(Duration),
+    /// It does not happen, and nobody says so.
+    Swallowed,
+    Refused,
+}
+
+/// The store, as one life of a process reaches it.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) world: World,
+    pub(super) number: usize,
+    pub(super) life: u32,
+}
+
+impl Node {
+    fn fate(&self, call: &str) -> Fate {
+        let seen = &mut *self.world.seen();
+        seen.calls += 1;
+        if seen.away_until > Instant::now() {
+            let is_silent = seen.is_faulty && seen.random.is(50);
+            return if is_silent { Fate::Swallowed } else { Fate::Refused };
+        }
+        let is_ill = seen.is_faulty && seen.random.is(6);
+        if !is_ill {
+            let longest = LONGEST_CALL.as_millis() as u64;
+            let takes = seen.random.millis(0, longest);
+            return Fate::Answered(seen.call_takes.unwrap_or(takes));
+        }
+        let (fate, name) = match seen.random.below(4) {
+            0 => (Fate::Answered(seen.random.millis(1_000, 12_000)), "is slow"),
+            1 => (Fate::Unanswered(seen.random.millis(0, 12_000)), "loses its answer"),
+            2 => (Fate::Swallowed, "is swallowed"),
+            _ => (Fate::Refused, "is refused"),
+        };
+        seen.note(format!("{call} of process {} {name}", self.number));
+        fate
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        operation: impl FnOnce(&mut Tables) -> T + Send + 'static,
+    ) -> Result<T, InboxError> {
+        self.world.awake(self.number, self.life).await;
+        let fate = self.fate(name);
+        let (world, (answer, answered)) = (self.world.clone(), oneshot::channel());
+        let (after, is_answered) = match fate {
+            Fate::Answered(after) => (after, true),
+            Fate::Unanswered(after) => (after, false),
+            Fate::Swallowed => (Duration::MAX, false),
+            Fate::Refused => {
+                sleep(Duration::from_millis(5)).await;
+                return Err(InboxErrorKind::Unreachable.into());
+            }
+        };
+        // The store carries it out even if the process is gone by then.
+        tokio::spawn(async move {
+            // There, and back.
+            sleep(after / 2).await;
+            if world.seen().away_until > Instant::now() {
+                return pending().await;
+            }
+            let applied = world.apply(operation);
+            if is_answered {
+                sleep(after / 2).await;
+                _ = answer.send(applied);
+            }
+            pending::<()>().await;
+        });
+        let answer = match timeout(STORE_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // The task that would answer waits for ever, unless it has panicked.
+            Ok(Err(_)) => {
+                self.world.seen().violated(format!("the store panicked at {name}"));
+                pending().await
+            }
+            Err(_) => Err(InboxErrorKind::TooSlow.into()),
+        };
+        self.world.awake(self.number, self.life).await;
+        answer
+    }
+}
+
+impl Store for Node {
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn named(&self, _: &str) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
+        let broken = self.world.broken;
+        let insert = move |tables: &mut Tables| {
+            if broken == Broken::Key {
+                tables.forget_key(&event.key);
+            }
+            tables.insert(event)
+        };
+        Box::pin(self.call("insert", insert))
+    }
+
+    fn runtime(&self) -> Handle {
+        Handle::current()
+    }
+
+    fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
+        let Exchange { worker, lease, ends, most, quarantined } = exchange;
+        let (worker, ends) = (worker.to_owned(), ends.to_vec());
+        self.world.seen().may_claim(self.number, self.life, most, quarantined);
+        self.world.seen().may_end(&ends);
+        let (broken, is_refused) = (self.world.broken, self.world.refuses(&ends));
+        let exchange = move |tables: &mut Tables| {
+            if broken == Broken::Fence {
+                for end in &ends {
+                    tables.put_back(end.event, State::Ready);
+                    tables.change(end.event, |row| row.number = end.number);
+                }
+            }
+            let ends = &ends;
+            let exchange = Exchange { worker: &worker, lease, ends, most, quarantined };
+            let mut exchanged = tables.exchange(exchange);
+            if broken == Broken::Begin {
+                for claim in &mut exchanged.claims {
+                    claim.number.of_all -= 1;
+                    tables.change(claim.event, |row| row.number = claim.number);
+                }
+            }
+            exchanged
+        };
+        Box::pin(async move {
+            if is_refused {
+                return Err(InboxErrorKind::Unstorable.into());
+            }
+            let exchanged = self.call("exchange", exchange).await?;
+            exchanged.claims.iter().for_each(|claim| self.world.seen().claimed(claim));
+            Ok(exchanged)
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {
+        let worker = worker.to_owned();
+        self.world.seen().workers.insert(worker.clone(), (self.number, self.life));
+        Box::pin(async move {
+            let world = self.world.clone();
+            let heartbeat = move |tables: &mut Tables| {
+                world.seen().heard.insert(worker.clone(), Instant::now());
+                tables.heartbeat(&worker)
+            };
+            let held = self.call("heartbeat", heartbeat).await;
+            self.world.seen().renewed(self.number, held.is_ok());
+            held
+        })
+    }
+
+    fn release<'a>(&'a self, worker: &'a str, claims: &'a [ClaimId]) -> Answer<'a, ()> {
+        let (worker, claims, world) = (worker.to_owned(), claims.to_vec(), self.world.clone());
+        let release = move |tables: &mut Tables| {
+            let released = tables.release(&worker, &claims);
+            released.into_iter().for_each(|claim| world.seen().released(claim));
+        };
+        Box::pin(self.call("release", release))
+    }
+
+    fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+        let worker = worker.to_owned();
+        Box::pin(self.call("forget", move |tables| tables.forget(&worker)))
+    }
+
+    fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64> {
+        self.world.seen().may_rescue(self.number);
+        let (world, broken) = (self.world.clone(), self.world.broken);
+        let rescue = move |tables: &mut Tables| {
+            let lease = if broken == Broken::Lease { lease / 2 } else { lease };
+            if broken == Broken::Registration {
+                tables.register_all();
+            }
+            let rescued = tables.rescue(lease, quarantine_after);
+            let number = rescued.len() as u64;
+            world.seen().rescued(rescued, tables);
+            number
+        };
+        Box::pin(self.call("rescue", rescue))
+    }
+
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
+        Box::pin(self.call("sweep", move |tables| tables.sweep(retention, of_dead)))
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        self.world.memory.ping()
+    }
+
+    fn stats(&self) -> Answer<'_, Stats> {
+        self.world.memory.stats()
+    }
+
+    fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
+        self.world.memory.list(state, after, most)
+    }
+
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        self.world.memory.show(key)
+    }
+
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+        self.world.memory.requeue(keys)
+    }
+
+    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        self.world.memory.discard(key)
+    }
+}
+
+impl Expectations for Node {
+    fn expect_job(&self, job: ExpectedJob, within: Duration) -> Answer<'_, ()> {
+        self.world.memory.expect_job(job, within)
+    }
+
+    fn cancel_expectation<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
+        self.world.memory.cancel_expectation(job)
+    }
+
+    fn look_up(&self) -> Answer<'_, LookUp> {
+        self.world.memory.look_up()
+    }
+
+    fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
+        self.world.memory.overdue(after, most)
+    }
+
+    fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
+        self.world.memory.lead(worker, lease)
+    }
+
+    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+        self.world.memory.give_up(job)
+    }
+
+    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
+        self.world.memory.take(most, rest)
+    }
+}

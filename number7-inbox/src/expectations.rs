@@ -1,0 +1,3 @@
+//! What waits for jobs.
+
+pub(crate) mod reconcile;

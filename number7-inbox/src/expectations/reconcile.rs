@@ -1,0 +1,247 @@
+//! Asks the vendor for what it never managed to deliver.
+
+use std::{collections::HashSet, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use number7_core::{Acceptance, Event, Fetched, JobId, Record, RetryHint};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at},
+};
+
+use crate::{
+    BoxError, measure,
+    model::{
+        event::Origin,
+        expectation::{ExpectedJob, JobToFetch, Rest},
+        outage::Outage,
+    },
+    store::{NewEvent, Store, expectations::MOST_LOOKED_UP},
+    worker::{
+        attempt::{text_of_error, text_of_panic},
+        settings::{LONGEST_REST, Settings},
+    },
+};
+
+/// How long one call of the function of [`Worker::reconcile`](crate::Worker::reconcile) may take: 30
+/// seconds, after which its future is dropped.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A job that the vendor does not know is given up when it was fetched so often: with the default backoff,
+/// two and a half hours after it was due.
+const FETCHES_OF_UNKNOWN: i64 = 10;
+
+/// How often the worker looks for jobs to ask for.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The function, without its types.
+pub(crate) type Fetch =
+    dyn Fn(JobId) -> BoxFuture<'static, Result<Fetched, BoxError>> + Send + Sync;
+
+/// Fetches overdue jobs. Across all processes only one worker does so at a time.
+#[derive(Clone)]
+pub(crate) struct Reconcile {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) fetch: Arc<Fetch>,
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl Reconcile {
+    /// Goes on forever.
+    pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
+        let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
+        let (mut leads_until, mut outage) = (Instant::now(), Outage::default());
+        // Whether the vendor may be asked now, and since when it must not be.
+        let (mut may_fetch, mut rests_until) = (false, Instant::now());
+        let period = Duration::from_secs(60) / settings.fetches_per_minute;
+        let mut ticks = interval(period.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if leads_until <= Instant::now() {
+                let until = Instant::now() + settings.heartbeat();
+                if !self.leads(worker, settings.lease, &mut outage).await {
+                    sleep(settings.heartbeat()).await;
+                    continue;
+                }
+                leads_until = until;
+            }
+            let room = settings.fetches_at_once - running.len();
+            let ended = match room {
+                // It must stop waiting when its lead ends.
+                0 => timeout_at(leads_until, running.join_next()).await.unwrap_or_default(),
+                _ => running.try_join_next(),
+            };
+            if let Some(ended) = ended {
+                // A panic of the function is an answer, so the task has none of its own.
+                if let Ok((job, rest)) = ended {
+                    asked.remove(&job);
+                    rests_until = rests_until.max(Instant::now() + rest);
+                }
+                continue;
+            }
+            if room == 0 {
+                continue;
+            }
+            // A minute may allow one fetch only, which is longer than a lead lasts.
+            if !may_fetch {
+                may_fetch = timeout_at(leads_until, ticks.tick()).await.is_ok();
+                continue;
+            }
+            if rests_until > Instant::now() {
+                sleep_until(leads_until.min(rests_until)).await;
+                continue;
+            }
+            // At most as many as can be fetched within a second, so that the lead is renewed in time.
+            let most = u32::try_from(room).unwrap_or(u32::MAX);
+            let most = most.min((settings.fetches_per_minute / 60).max(1)).min(MOST_LOOKED_UP);
+            let taken = match self.store.take(most, settings.fetch_rest).await {
+                Ok(taken) if taken.is_empty() => {
+                    sleep(POLL_INTERVAL).await;
+                    continue;
+                }
+                Ok(taken) => taken,
+                Err(error) => {
+                    if let Some(age) = outage.goes_on() {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not look for jobs to fetch: {error}"
+                        );
+                    }
+                    sleep(settings.heartbeat()).await;
+                    continue;
+                }
+            };
+            let mut is_new = false;
+            for taken in taken {
+                is_new |= taken.is_settled || !asked.contains(&taken.job);
+                if taken.is_settled {
+                    self.cancel(&taken.job).await;
+                    continue;
+                }
+                // A call may take longer than the pause after it: the vendor is not asked about one
+                // job twice at a time.
+                if asked.insert(taken.job.clone()) {
+                    match mem::take(&mut may_fetch) {
+                        // The permission may be old. The next one comes a whole period from now.
+                        true => ticks.reset(),
+                        false => _ = ticks.tick().await,
+                    }
+                    let (this, rest) = (self.clone(), settings.fetch_rest);
+                    running.spawn(async move {
+                        let rest = this.fetch(&taken, rest).await;
+                        (taken.job, rest)
+                    });
+                }
+            }
+            if !is_new {
+                sleep(POLL_INTERVAL).await;
+            }
+        }
+    }
+
+    async fn leads(&self, worker: &str, lease: Duration, outage: &mut Outage) -> bool {
+        match self.store.lead(worker, lease).await {
+            Ok(leads) => {
+                outage.ends();
+                leads
+            }
+            Err(error) => {
+                if let Some(age) = outage.goes_on() {
+                    tracing::warn!(
+                        target: "number7", ?age,
+                        "could not agree on who fetches overdue jobs: {error}"
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Asks about a job. If nothing comes of it, this is repeated after a rest. Returns how long the vendor is
+    /// to be left alone, if the error says so: to ask about other jobs meanwhile would fail as well, and count as
+    /// fetches of theirs.
+    async fn fetch(&self, taken: &JobToFetch, Rest { first, longest }: Rest) -> Duration {
+        let job = &*taken.job;
+        let mut alone = Duration::ZERO;
+        let fetched = async {
+            let fetched = (self.fetch)(JobId::from(job)).await;
+            fetched.map_err(|error| {
+                if let Some(RetryHint::After(time)) = RetryHint::of(&*error) {
+                    alone = time.min(LONGEST_REST);
+                }
+                text_of_error(&*error)
+            })
+        };
+        // A future that is dropped before its end can panic as well.
+        let fetched = async { timeout(FETCH_TIMEOUT, fetched).await };
+        let fetched = AssertUnwindSafe(fetched).catch_unwind().await;
+        let fetched = match fetched {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(_)) => Err(format!("it took longer than its limit of {FETCH_TIMEOUT:?}")),
+            Err(panic) => Err(text_of_panic(&*panic)),
+        };
+        let outcome = match fetched {
+            Ok(Fetched::Finished(event)) => self.store(job, &event).await,
+            Ok(Fetched::StillRunning) => Ok("still_running"),
+            Ok(Fetched::Unknown) if taken.fetches >= FETCHES_OF_UNKNOWN => self.give_up(job).await,
+            Ok(Fetched::Unknown) => {
+                tracing::warn!(
+                    target: "number7", job,
+                    "the vendor does not know an overdue job; it will be asked again"
+                );
+                Ok("unknown")
+            }
+            Err(error) => Err(error),
+        };
+        measure::fetched(outcome.as_ref().unwrap_or(&"failed"));
+        match outcome {
+            Ok("finished" | "duplicate") => self.cancel(job).await,
+            Ok("given_up") => {}
+            Ok(outcome) => {
+                tracing::info!(target: "number7", job, outcome, "an overdue job is not finished");
+            }
+            Err(error) => tracing::warn!(
+                target: "number7", job, backoff = ?(first, longest),
+                "could not fetch an overdue job; it will be tried again: {error}"
+            ),
+        }
+        alone
+    }
+
+    async fn give_up(&self, job: &str) -> Result<&'static str, String> {
+        self.store.give_up(job).await.map_err(|error| error.to_string())?;
+        tracing::error!(
+            target: "number7", job,
+            "the vendor does not know an expected job, and is not asked again: find out what became of the \
+            upload, and cancel the expectation"
+        );
+        Ok("given_up")
+    }
+
+    /// Stores the event under the key that its webhook would have.
+    async fn store(&self, job: &str, event: &Event) -> Result<&'static str, String> {
+        let json = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+        let key = Record::key_of(&json).map_err(|error| error.to_string())?;
+        let expected = ExpectedJob::new(&JobId::from(job)).map_err(|error| error.to_string())?;
+        if !expected.keys.contains(&key) {
+            return Err("the function returned an event of another job or name".into());
+        }
+        let event = NewEvent::new(key.clone(), json.into(), Origin::Fetched);
+        match self.store.insert(event).await {
+            Ok(Acceptance::New) => {
+                tracing::info!(target: "number7", key, "the event of an overdue job was fetched");
+                self.wake.notify_one();
+                Ok("finished")
+            }
+            Ok(_) => Ok("duplicate"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// If this fails, the job is found to be settled when it is looked up.
+    async fn cancel(&self, job: &str) {
+        if let Err(error) = self.store.cancel_expectation(job).await {
+            tracing::warn!(target: "number7", job, "a settled job stays expected until it is looked up: {error}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Plain data, which knows nobody: what users see of an inbox, and what a worker and its store say to each
+//! other.
+
+pub(crate) mod claim;
+pub(crate) mod end;
+pub(crate) mod entry;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod expectation;
+pub(crate) mod failure;
+pub(crate) mod history;
+pub(crate) mod options;
+pub(crate) mod outage;
+pub(crate) mod overdue;
+pub(crate) mod page;
+pub(crate) mod stats;

@@ -1,0 +1,78 @@
+//! An event that a worker has claimed.
+
+use std::{fmt, time::SystemTime};
+
+use crate::model::{
+    event::{Origin, StoredEvent},
+    history::History,
+};
+
+/// Which event of a store it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EventId(pub(crate) i64);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which claim of which event it is: what an end, and all else about a claim, is fenced by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ClaimId {
+    pub(crate) event: EventId,
+    /// [`Number::of_all`]. No other claim of the event ever has it.
+    pub(crate) attempt: u32,
+}
+
+/// Which attempt at an event it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Number {
+    /// Among all claims of the event, from 1.
+    pub(crate) of_all: u32,
+    /// How many numbers up to this one do not count: the attempts were never begun, were snoozed, were given up
+    /// at a stop, or were made before a requeue, which skips a number as well.
+    pub(crate) uncounted: u32,
+}
+
+impl Number {
+    /// Among those that count, from 1.
+    pub(crate) fn counted(self) -> u32 {
+        self.of_all.saturating_sub(self.uncounted)
+    }
+}
+
+/// An event that a worker has claimed: an attempt at it is counted.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) event: EventId,
+    pub(crate) number: Number,
+    pub(crate) key: String,
+    pub(crate) stored: StoredEvent,
+    pub(crate) history: History,
+    pub(crate) origin: Origin,
+    /// By the store's clock.
+    pub(crate) accepted_at: SystemTime,
+    /// It is to be run alone, because its worker died more than once.
+    pub(crate) is_quarantined: bool,
+}
+
+impl Claim {
+    pub(crate) fn id(&self) -> ClaimId {
+        ClaimId { event: self.event, attempt: self.number.of_all }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test(event: EventId, number: Number) -> Self {
+        Self {
+            event,
+            number,
+            key: "key".into(),
+            stored: StoredEvent::new("{}".into()),
+            history: History::default(),
+            origin: Origin::Signed,
+            accepted_at: SystemTime::now(),
+            is_quarantined: false,
+        }
+    }
+}

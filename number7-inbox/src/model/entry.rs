@@ -1,0 +1,162 @@
+use std::{fmt, time::SystemTime};
+
+use crate::model::{
+    event::{Origin, StoredEvent},
+    history::{AttemptError, History},
+};
+
+/// An event as it is in the inbox: what an operator gets to see of it.
+#[derive(Clone)]
+pub struct Entry {
+    /// Where the list goes on after it.
+    pub(crate) place: String,
+    pub(crate) key: String,
+    pub(crate) event: String,
+    pub(crate) job: Option<String>,
+    pub(crate) stored: StoredEvent,
+    pub(crate) origin: Origin,
+    pub(crate) state: State,
+    pub(crate) since: SystemTime,
+    pub(crate) accepted_at: SystemTime,
+    pub(crate) worker_seen: Option<SystemTime>,
+    pub(crate) attempts: u32,
+    pub(crate) history: History,
+}
+
+impl Entry {
+    /// The [key](number7_core::Record::key) that makes it be accepted only once. It is what
+    /// [`Inbox::show`](crate::Inbox::show), [`requeue`](crate::Inbox::requeue) and
+    /// [`discard`](crate::Inbox::discard) take.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The name of the event, such as `job.completed`: at most 255 bytes of it.
+    #[must_use]
+    pub fn event_name(&self) -> &str {
+        &self.event
+    }
+
+    /// The job that the event is about, if it names one: at most 255 bytes of its id.
+    #[must_use]
+    pub fn job_id(&self) -> Option<&str> {
+        self.job.as_deref()
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn stored(&self) -> &StoredEvent {
+        &self.stored
+    }
+
+    /// Whether it was signed, or fetched because it was never delivered.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Since when it is ready, quarantined, running, done or dead, by the store's clock. If it is
+    /// [scheduled](State::Scheduled), when it will be ready. An event that was rescued keeps its earlier time.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// When its worker last renewed its lease, by the store's clock, if it is [running](State::Running). A
+    /// worker that lives does so every 15 seconds at least.
+    #[must_use]
+    pub fn worker_seen(&self) -> Option<SystemTime> {
+        self.worker_seen
+    }
+
+    /// When it was accepted, by the store's clock.
+    #[must_use]
+    pub fn accepted_at(&self) -> SystemTime {
+        self.accepted_at
+    }
+
+    /// How many attempts count, the running one included. Those that were snoozed, given up at a stop, or
+    /// made before a requeue do not.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The errors of the last attempts, the oldest first; at most [`KEPT_ERRORS`](crate::KEPT_ERRORS). They
+    /// are kept when the event is done, and when it is requeued or discarded, which adds a note.
+    #[must_use]
+    pub fn errors(&self) -> &[AttemptError] {
+        self.history.errors()
+    }
+
+    /// The text of the last error or note, or nothing.
+    #[must_use]
+    pub fn error(&self) -> &str {
+        self.errors().last().map_or("", AttemptError::text)
+    }
+}
+
+/// The event itself is not shown: it is the sender's data.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key)
+            .field("state", &self.state)
+            .field("since", &self.since)
+            .field("attempts", &self.attempts)
+            .field("error", &self.error())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where an event stands in its inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It waits for a worker.
+    Ready,
+    /// It waits for its next attempt, at a known time.
+    Scheduled,
+    /// It waits for a worker that has no other quarantined event: its workers died more than once, and it may
+    /// be what ended them.
+    Quarantined,
+    /// A worker has claimed it: its handler runs, or the worker has died and the event was not rescued yet.
+    Running,
+    /// It is finished, or was [discarded](crate::Inbox::discard). Its key stays known for the retention.
+    Done,
+    /// A dead letter: its attempts are used up, or its handler said that it failed for good. It is not
+    /// tried again unless it is [requeued](crate::Inbox::requeue).
+    Dead,
+}
+
+impl State {
+    /// All of them, in the order of an event's life.
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Scheduled, Self::Quarantined, Self::Running, Self::Done, Self::Dead];
+
+    /// `ready`, `scheduled`, `quarantined`, `running`, `done` or `dead`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Scheduled => "scheduled",
+            Self::Quarantined => "quarantined",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// As its [name](State::name).
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

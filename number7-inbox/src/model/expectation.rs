@@ -1,0 +1,77 @@
+//! Jobs whose events are expected.
+
+use std::time::Duration;
+
+use number7_core::{JobId, Record};
+use serde_json::json;
+
+use crate::{InboxError, InboxErrorKind};
+
+/// A job whose event is expected, and the keys that its event can have.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpectedJob {
+    pub(crate) job: String,
+    pub(crate) keys: [String; 2],
+}
+
+impl ExpectedJob {
+    pub(crate) fn new(job: &JobId) -> Result<Self, InboxError> {
+        let refused = |text| InboxError::new(InboxErrorKind::Invalid, text);
+        let job = job.as_str();
+        // PostgreSQL refuses strings with a NUL.
+        if job.is_empty() || job.contains('\0') {
+            return Err(refused("a job id must not be empty or contain a NUL"));
+        }
+        let key = |event| {
+            let json = json!({ "event": event, "jobId": job }).to_string();
+            Record::key_of(json.as_bytes()).map_err(|_| refused("the job can have no event"))
+        };
+        Ok(Self { job: job.to_owned(), keys: [key("job.completed")?, key("job.failed")?] })
+    }
+}
+
+/// What a look-up of expected jobs found.
+#[derive(Debug, Default)]
+pub(crate) struct LookUp {
+    /// The jobs that were not known to be overdue.
+    pub(crate) newly_overdue: Vec<String>,
+    /// There may be more to look up now.
+    pub(crate) is_more: bool,
+}
+
+/// An overdue job that is to be fetched.
+#[derive(Clone, Debug)]
+#[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]
+pub(crate) struct JobToFetch {
+    pub(crate) job: String,
+    /// Its event has come meanwhile.
+    pub(crate) is_settled: bool,
+    /// How often it was taken, this time included.
+    pub(crate) fetches: i64,
+}
+
+/// How long a job rests after the first fetch, and at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest {
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+}
+
+/// An overdue job, as the store has it.
+#[derive(Clone, Debug)]
+#[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]
+pub(crate) struct OverdueRow {
+    pub(crate) job: String,
+    /// Microseconds of the time when it was due.
+    pub(crate) due: i64,
+    pub(crate) fetches: i64,
+    pub(crate) is_given_up: bool,
+}
+
+/// A place in the list of overdue jobs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JobPlace {
+    /// Microseconds of the time when the job was due.
+    pub(crate) due: i64,
+    pub(crate) job: String,
+}

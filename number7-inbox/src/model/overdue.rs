@@ -1,0 +1,70 @@
+use std::time::{Duration, SystemTime};
+
+use number7_core::JobId;
+
+use crate::{
+    InboxError,
+    model::{
+        expectation::{JobPlace, OverdueRow},
+        page::{Cursor, no_cursor},
+    },
+};
+
+/// What cursors of the list of overdue jobs begin with.
+const LIST: &str = "overdue";
+
+/// A job that was [expected](crate::Inbox::expect_job), and of which no event was accepted in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverdueJob {
+    job_id: JobId,
+    due_micros: i64,
+    fetches: u32,
+    is_given_up: bool,
+}
+
+/// The place of a cursor.
+pub(crate) fn place(cursor: &Cursor) -> Result<JobPlace, InboxError> {
+    let place = cursor.place(LIST)?.split_once('.').filter(|(_, job)| !job.contains('\0'));
+    let (micros, job) = place.ok_or_else(no_cursor)?;
+    Ok(JobPlace { due: micros.parse().map_err(|_| no_cursor())?, job: job.to_owned() })
+}
+
+impl OverdueJob {
+    pub(crate) fn new(row: OverdueRow) -> Self {
+        let OverdueRow { job, due: due_micros, fetches, is_given_up } = row;
+        let fetches = fetches.try_into().unwrap_or(u32::MAX);
+        Self { job_id: job.into(), due_micros, fetches, is_given_up }
+    }
+
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor::new(LIST, &format!("{}.{}", self.due_micros, self.job_id))
+    }
+
+    /// The job.
+    #[must_use]
+    pub fn job_id(&self) -> &JobId {
+        &self.job_id
+    }
+
+    /// When its event was due, by the store's clock.
+    #[must_use]
+    pub fn due_at(&self) -> SystemTime {
+        let micros = self.due_micros.try_into().unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+    }
+
+    /// How often it was its turn to be fetched; see [`Worker::reconcile`](crate::Worker::reconcile). A
+    /// turn that comes while a fetch of the job is still running counts, but is skipped.
+    #[must_use]
+    pub fn fetches(&self) -> u32 {
+        self.fetches
+    }
+
+    /// Whether the vendor is asked about it no more, because it [does not know the
+    /// job](crate::Fetched::Unknown). The job stays overdue until its expectation is
+    /// [cancelled](crate::Inbox::cancel_expectation), or until its event comes after all.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up
+    }
+}

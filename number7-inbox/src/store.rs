@@ -1,0 +1,269 @@
+//! What an inbox needs of its store.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use number7_core::{Acceptance, Record, Subject};
+use tokio::runtime::Handle;
+
+use self::expectations::Expectations;
+use crate::{
+    Entry, InboxError, InboxErrorKind, Origin, State, Stats,
+    model::{
+        claim::{Claim, ClaimId, EventId},
+        end::End,
+    },
+};
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub(crate) mod driver;
+pub(crate) mod expectations;
+#[cfg(any(test, feature = "memory"))]
+pub(crate) mod memory;
+#[cfg(feature = "postgres")]
+#[path = "store/stub_postgres.rs"]
+pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+#[path = "store/stub_redis.rs"]
+pub(crate) mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+#[path = "store/stub_sqlite.rs"]
+pub(crate) mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) mod transaction;
+
+/// How long one operation may take on the store: 4 seconds.
+///
+/// It is shorter than [`DEFAULT_ACCEPT_DEADLINE`](number7_core::DEFAULT_ACCEPT_DEADLINE), so that
+/// the log has the error of the store.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long an operation waits for a connection: less than for all of it, so that its error says
+/// that there was none.
+#[allow(dead_code, reason = "the stores are stubs")]
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long to wait before a store that is starting, or is locked, is tried again when it is opened.
+#[cfg(any(feature = "sqlite", feature = "postgres", test))]
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many rows one statement or script goes through at most, so that nobody else waits for long: a row of a
+/// list may have 64 KiB.
+pub(crate) const STEP: u32 = 500;
+
+pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, InboxError>>;
+
+/// One inbox in one store. Each statement or script is atomic, and limited by [`STORE_TIMEOUT`].
+pub(crate) trait Store: Expectations {
+    /// What kind of store it is: `sqlite`, `postgres`, `redis` or `memory`.
+    fn kind(&self) -> &'static str;
+
+    /// The inbox of another name in the same store.
+    fn named(&self, inbox: &str) -> Arc<dyn Store>;
+
+    /// The schema of the tables, for [`finish_in`](crate::AcceptedEvent::finish_in). Empty if there is none.
+    fn schema(&self) -> Arc<str> {
+        Arc::from("")
+    }
+
+    /// Where leases are renewed: not on a thread that a handler can block.
+    fn runtime(&self) -> Handle;
+
+    /// Stores an event unless its key is known.
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance>;
+
+    /// Records the ends of attempts, and claims events that are ready if the worker's own lease is live.
+    fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged>;
+
+    /// Renews the lease of a worker, which is registered unless it is known. Says which claims it holds.
+    fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>>;
+
+    /// Releases events that a worker has claimed and never began: they are ready, and the attempt does not count.
+    /// What is not this claim any more is left alone, so that a call which arrives late does no harm.
+    fn release<'a>(&'a self, worker: &'a str, claims: &'a [ClaimId]) -> Answer<'a, ()>;
+
+    /// Forgets a worker that has ended, and has left nothing claimed.
+    fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
+
+    /// Rescues the claims that are older than a lease and whose worker did not renew its own, or is not even
+    /// registered. Says how many. An event with at least `quarantine_after` attempts that count is quarantined.
+    fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64>;
+
+    /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters
+    /// older than that: a store takes at most [`STEP`] of each at once. Says how many.
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64>;
+
+    /// Fails if the store cannot be reached, or takes no writes.
+    fn ping(&self) -> Answer<'_, ()>;
+
+    /// Counts the events.
+    fn stats(&self) -> Answer<'_, Stats>;
+
+    /// The events in a state after a place, the oldest first and at most so many, and the place
+    /// where to go on.
+    fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed>;
+
+    /// The event of a key.
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
+
+    /// Puts dead letters back to work. Says how many of the keys had one.
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64>;
+
+    /// Counts a dead letter as done. False if there is none of that key.
+    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
+}
+
+/// An event that is to be stored.
+pub(crate) struct NewEvent {
+    pub(crate) key: String,
+    /// Its name, and the job that it is about.
+    pub(crate) event: String,
+    pub(crate) job: Option<String>,
+    pub(crate) json: Bytes,
+    pub(crate) origin: Origin,
+}
+
+impl NewEvent {
+    pub(crate) fn new(key: String, json: Bytes, origin: Origin) -> Self {
+        // What has a key has a name.
+        let subject = Subject::of_json(&json).ok();
+        let event = subject.as_ref().map(|subject| storable(subject.event())).unwrap_or_default();
+        let job = subject.as_ref().and_then(|subject| subject.job_id());
+        let job = job.map(|job| storable(job.as_str()));
+        Self { key, event, job, json, origin }
+    }
+}
+
+/// PostgreSQL refuses strings with a NUL, and nobody looks for a name of kilobytes.
+fn storable(name: &str) -> String {
+    const LONGEST: usize = 255;
+    name[..name.floor_char_boundary(LONGEST)].replace('\0', "\u{fffd}")
+}
+
+impl From<Record> for NewEvent {
+    fn from(record: Record) -> Self {
+        Self::new(record.key().to_owned(), record.json().clone(), Origin::Signed)
+    }
+}
+
+/// Entries, and where the list goes on.
+pub(crate) type Listed = (Vec<Entry>, Option<String>);
+
+/// What a worker tells its store, and what it wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) worker: &'a str,
+    /// How long a lease lasts after it was renewed. Nothing is claimed after that.
+    pub(crate) lease: Duration,
+    /// At most one for each event: answers name only events, and SQL applies one of two.
+    pub(crate) ends: &'a [End],
+    /// How many events to claim at most.
+    pub(crate) most: usize,
+    /// Whether one of them may be quarantined: an event whose workers died so often that it may be what
+    /// ended them.
+    pub(crate) quarantined: bool,
+}
+
+/// What became of an exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanged {
+    /// The events whose ends count. The others are another attempt's by now.
+    pub(crate) ended: Vec<EventId>,
+    /// The events that somebody else's transaction has locked: their ends are to be sent again. Nobody waits
+    /// for a session that may be dead.
+    pub(crate) locked: Vec<EventId>,
+    pub(crate) claims: Vec<Claim>,
+    /// Nothing was claimed, because the lease of the worker is over, or it is not registered.
+    pub(crate) is_lapsed: bool,
+}
+
+/// A time as a store has it.
+pub(crate) fn time_of_millis(millis: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
+}
+
+/// Bounds an operation.
+async fn in_time<T>(
+    operation: impl Future<Output = Result<T, InboxError>>,
+) -> Result<T, InboxError> {
+    match tokio::time::timeout(STORE_TIMEOUT, operation).await {
+        Ok(answer) => answer,
+        Err(_) => Err(InboxErrorKind::TooSlow.into()),
+    }
+}
+
+/// Opens a store, which may be starting, or locked: for as long as an operation may take in all, and then
+/// the error is the last one.
+#[cfg(any(feature = "sqlite", feature = "postgres", test))]
+async fn open<T, F>(connect: impl Fn() -> F) -> Result<T, InboxError>
+where
+    F: Future<Output = Result<T, InboxError>>,
+{
+    let mut last = InboxErrorKind::TooSlow.into();
+    let opens = async {
+        loop {
+            match connect().await {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        InboxErrorKind::Unreachable | InboxErrorKind::Busy
+                    ) =>
+                {
+                    last = error
+                }
+                opened => return opened,
+            }
+            tokio::time::sleep(OPEN_PAUSE).await;
+        }
+    };
+    match tokio::time::timeout(STORE_TIMEOUT, opens).await {
+        Ok(opened) => opened,
+        Err(_) => Err(last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn opening_waits_for_a_store_that_is_starting_or_locked() {
+        let open = async |kind: InboxErrorKind, failures: u32| {
+            let (begun, tries) = (Instant::now(), Cell::new(0));
+            let opened = open(async || {
+                tries.set(tries.get() + 1);
+                if tries.get() > failures { Ok(()) } else { Err(kind.into()) }
+            });
+            (opened.await.is_ok(), begun.elapsed())
+        };
+        for kind in [InboxErrorKind::Unreachable, InboxErrorKind::Busy] {
+            assert_eq!(open(kind, 3).await, (true, 3 * OPEN_PAUSE));
+            assert_eq!(open(kind, u32::MAX).await, (false, STORE_TIMEOUT));
+        }
+        assert_eq!(open(InboxErrorKind::Refused, 3).await, (false, Duration::ZERO));
+    }
+
+    /// Not as long again as the last try takes.
+    #[tokio::test(start_paused = true)]
+    async fn opening_takes_no_longer_than_an_operation_in_all() {
+        let (begun, almost) = (Instant::now(), STORE_TIMEOUT - OPEN_PAUSE * 2);
+        let opened = open(async || {
+            tokio::time::sleep(almost).await;
+            Err::<(), _>(InboxErrorKind::Busy.into())
+        });
+        assert_eq!(opened.await.unwrap_err().kind(), InboxErrorKind::Busy);
+        assert_eq!(begun.elapsed(), STORE_TIMEOUT);
+        let silent = open(async || std::future::pending::<Result<(), _>>().await);
+        assert_eq!(silent.await.unwrap_err().kind(), InboxErrorKind::TooSlow);
+    }
+}

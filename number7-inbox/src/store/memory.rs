@@ -1,0 +1,536 @@
+//! A store in memory: the rules of the real ones, each in a line or two.
+
+mod expectations;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::future::ready;
+use number7_core::Acceptance;
+use tokio::{runtime::Handle, time::Instant};
+
+use self::expectations::Expected;
+use super::{Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store};
+use crate::model::{
+    claim::{Claim, ClaimId, EventId, Number},
+    end::End,
+    entry::{Entry, State},
+    event::{Origin, StoredEvent},
+    history::{DISCARDED, History, LOST, REQUEUED},
+    page::no_cursor,
+    stats::Stats,
+};
+
+/// A worker that was heard of within this time counts in [`Stats`].
+const LIVE: Duration = Duration::from_secs(30);
+
+/// The inboxes of one store. All that happens to an inbox happens at once, in a call of [`Memory::apply`].
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    inboxes: Arc<Mutex<HashMap<String, Arc<Mutex<Tables>>>>>,
+    inbox: Arc<Mutex<Tables>>,
+}
+
+/// One inbox.
+#[derive(Default)]
+pub(crate) struct Tables {
+    pub(crate) clock: Clock,
+    pub(crate) events: BTreeMap<EventId, Row>,
+    keys: HashMap<String, EventId>,
+    /// The events by their state, as it is stored, and in the order of its time.
+    places: HashMap<&'static str, BTreeSet<Place>>,
+    last: i64,
+    /// When each worker was last heard of.
+    pub(crate) workers: HashMap<String, Duration>,
+    expected: BTreeMap<String, Expected>,
+    /// Who fetches, and until when.
+    leader: Option<(String, Duration)>,
+}
+
+/// A time, and the event.
+type Place = (Duration, EventId);
+
+/// The clock of the store: time since the epoch.
+pub(crate) struct Clock {
+    epoch: Duration,
+    begun: Instant,
+    /// How fast it is, and how far it was set: for the simulation.
+    pub(crate) speed: f64,
+    pub(crate) set: Duration,
+}
+
+/// An event.
+pub(crate) struct Row {
+    pub(crate) key: String,
+    event: String,
+    job: Option<String>,
+    payload: Bytes,
+    origin: Origin,
+    accepted_at: Duration,
+    /// Ready if it is scheduled.
+    state: State,
+    pub(crate) number: Number,
+    pub(crate) worker: Option<String>,
+    due_at: Duration,
+    pub(crate) claimed_at: Duration,
+    finished_at: Duration,
+    history: History,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { epoch, begun: Instant::now(), speed: 1.0, set: Duration::ZERO }
+    }
+}
+
+impl Clock {
+    fn now(&self) -> Duration {
+        self.epoch + self.begun.elapsed().mul_f64(self.speed) + self.set
+    }
+}
+
+impl Row {
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// The time of its state.
+    fn since(&self) -> Duration {
+        match self.state {
+            State::Running => self.claimed_at,
+            State::Done | State::Dead => self.finished_at,
+            _ => self.due_at,
+        }
+    }
+
+    fn holds(&self, claim: ClaimId, worker: &str) -> bool {
+        self.state == State::Running
+            && self.number.of_all == claim.attempt
+            && self.worker.as_deref() == Some(worker)
+    }
+}
+
+impl Memory {
+    pub(crate) fn apply<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
+        operation(&mut lock(&self.inbox))
+    }
+
+    fn at_once<'a, T: Send + 'a>(&self, operation: impl FnOnce(&mut Tables) -> T) -> Answer<'a, T> {
+        Box::pin(ready(Ok(self.apply(operation))))
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tables {
+    pub(crate) fn insert(&mut self, event: NewEvent) -> Acceptance {
+        if self.keys.contains_key(&event.key) {
+            return Acceptance::Duplicate;
+        }
+        self.last += 1;
+        let (id, now) = (EventId(self.last), self.clock.now());
+        let NewEvent { key, event, job, json, origin } = event;
+        self.keys.insert(key.clone(), id);
+        self.places.entry(State::Ready.name()).or_default().insert((now, id));
+        let row = Row {
+            key,
+            event,
+            job,
+            payload: json,
+            origin,
+            accepted_at: now,
+            state: State::Ready,
+            number: Number::default(),
+            worker: None,
+            due_at: now,
+            claimed_at: now,
+            finished_at: now,
+            history: History::default(),
+        };
+        self.events.insert(id, row);
+        Acceptance::New
+    }
+
+    /// Changes an event, and keeps it where its state says.
+    pub(crate) fn change<T>(
+        &mut self,
+        id: EventId,
+        change: impl FnOnce(&mut Row) -> T,
+    ) -> Option<T> {
+        let row = self.events.get_mut(&id)?;
+        self.places.entry(row.state.name()).or_default().remove(&(row.since(), id));
+        let changed = change(row);
+        self.places.entry(row.state.name()).or_default().insert((row.since(), id));
+        Some(changed)
+    }
+
+    fn remove(&mut self, id: EventId) {
+        if let Some(row) = self.events.remove(&id) {
+            self.places.entry(row.state.name()).or_default().remove(&(row.since(), id));
+            self.keys.remove(&row.key);
+        }
+    }
+
+    /// The events in a state, in the order of its time.
+    fn of(&self, state: State) -> impl Iterator<Item = Place> + '_ {
+        self.places.get(state.name()).into_iter().flatten().copied()
+    }
+
+    pub(crate) fn exchange(&mut self, exchange: Exchange<'_>) -> Exchanged {
+        let Exchange { worker, lease, ends, most, quarantined } = exchange;
+        let mut exchanged = Exchanged::default();
+        for end in ends {
+            if self.end(worker, end) {
+                exchanged.ended.push(end.event);
+            }
+        }
+        let is_live = |seen: &Duration| self.clock.now().saturating_sub(*seen) <= lease;
+        exchanged.is_lapsed = most > 0 && !self.workers.get(worker).is_some_and(is_live);
+        if !exchanged.is_lapsed {
+            let alone = usize::from(quarantined).min(most);
+            let mut claims = self.claim(worker, State::Quarantined, alone);
+            claims.extend(self.claim(worker, State::Ready, most - claims.len()));
+            exchanged.claims = claims;
+        }
+        exchanged
+    }
+
+    fn end(&mut self, worker: &str, end: &End) -> bool {
+        let (now, state) = (self.clock.now(), end.outcome.state());
+        let Some(row) = self.events.get(&end.event) else { return false };
+        // An end that is sent again finds a dead letter at the number that it wrote.
+        let expected = if row.state == State::Dead { end.after() } else { end.number };
+        let is_current = row.number.of_all == expected.of_all
+            && row.worker.as_ref().is_none_or(|holder| holder == worker);
+        let is_over = row.state == State::Done && state != State::Done
+            || row.state == State::Dead && state == State::Ready;
+        if !is_current || is_over {
+            return false;
+        }
+        let ended = self.change(end.event, |row| {
+            (row.state, row.number, row.worker) = (state, end.after(), None);
+            (row.due_at, row.finished_at) = (now + end.outcome.delay(), now);
+            if let Some(history) = &end.history {
+                row.history = history.clone();
+            }
+        });
+        ended.is_some()
+    }
+
+    fn claim(&mut self, worker: &str, from: State, most: usize) -> Vec<Claim> {
+        let now = self.clock.now();
+        let due: Vec<_> = self.of(from).take_while(|(due, _)| *due <= now).take(most).collect();
+        let mut claims = Vec::with_capacity(due.len());
+        for (_, event) in due {
+            let claim = self.change(event, |row| {
+                (row.state, row.worker) = (State::Running, Some(worker.to_owned()));
+                row.claimed_at = now;
+                row.number.of_all += 1;
+                Claim {
+                    event,
+                    number: row.number,
+                    key: row.key.clone(),
+                    stored: StoredEvent::new(row.payload.to_vec()),
+                    history: row.history.clone(),
+                    origin: row.origin,
+                    accepted_at: time(row.accepted_at),
+                    is_quarantined: from == State::Quarantined,
+                }
+            });
+            claims.extend(claim);
+        }
+        claims
+    }
+
+    pub(crate) fn heartbeat(&mut self, worker: &str) -> Vec<ClaimId> {
+        self.workers.insert(worker.to_owned(), self.clock.now());
+        let held = |(_, event)| {
+            let row = self.events.get(&event)?;
+            let is_held = row.worker.as_deref() == Some(worker);
+            is_held.then_some(ClaimId { event, attempt: row.number.of_all })
+        };
+        self.of(State::Running).filter_map(held).collect()
+    }
+
+    /// Returns the claims that it released.
+    pub(crate) fn release(&mut self, worker: &str, claims: &[ClaimId]) -> Vec<ClaimId> {
+        let holds = |claim: &ClaimId| {
+            self.events.get(&claim.event).is_some_and(|row| row.holds(*claim, worker))
+        };
+        let held: Vec<_> = claims.iter().copied().filter(holds).collect();
+        for claim in &held {
+            self.change(claim.event, |row| {
+                (row.state, row.worker) = (State::Ready, None);
+                row.number.uncounted += 1;
+            });
+        }
+        held
+    }
+
+    pub(crate) fn forget(&mut self, worker: &str) {
+        let holds = |(_, id)| self.events[&id].worker.as_deref() == Some(worker);
+        if !self.of(State::Running).any(holds) {
+            self.workers.remove(worker);
+        }
+    }
+
+    /// Returns the claims that it rescued, and whose they were.
+    pub(crate) fn rescue(
+        &mut self,
+        lease: Duration,
+        quarantine_after: u32,
+    ) -> Vec<(ClaimId, String)> {
+        let now = self.clock.now();
+        let is_old = |at: Duration| now.saturating_sub(at) > lease;
+        let abandoned = |(claimed_at, event)| {
+            let row = self.events.get(&event)?;
+            let worker = row.worker.clone()?;
+            let is_dead = self.workers.get(&worker).is_none_or(|seen| is_old(*seen));
+            let claim = ClaimId { event, attempt: row.number.of_all };
+            (is_old(claimed_at) && is_dead).then_some((claim, worker))
+        };
+        let rescued: Vec<_> = self.of(State::Running).filter_map(abandoned).collect();
+        for (claim, _) in &rescued {
+            self.change(claim.event, |row| {
+                let attempt = row.number.counted();
+                let is_suspicious = attempt >= quarantine_after;
+                row.state = if is_suspicious { State::Quarantined } else { State::Ready };
+                row.worker = None;
+                row.history = row.history.clone().with(attempt, LOST.into());
+            });
+        }
+        rescued
+    }
+
+    pub(crate) fn sweep(&mut self, retention: Duration, of_dead: Option<Duration>) -> u64 {
+        let now = self.clock.now();
+        let mut swept = 0;
+        for (state, retention) in [(State::Done, Some(retention)), (State::Dead, of_dead)] {
+            let Some(retention) = retention else { continue };
+            let old = self.of(state).take_while(|(at, _)| now.saturating_sub(*at) > retention);
+            let old: Vec<_> = old.take(STEP as usize).map(|(_, id)| id).collect();
+            swept += old.len() as u64;
+            old.into_iter().for_each(|id| self.remove(id));
+        }
+        swept
+    }
+
+    /// Puts dead letters back to work. Returns which.
+    pub(crate) fn requeue(&mut self, is_meant: impl Fn(&Row) -> bool) -> Vec<EventId> {
+        let now = self.clock.now();
+        let dead = self.of(State::Dead).map(|(_, id)| id);
+        let meant: Vec<_> = dead.filter(|id| is_meant(&self.events[id])).collect();
+        for id in &meant {
+            self.change(*id, |row| {
+                // A dead letter at n may come from claim n + 1, whose attempt was never made, and the end of
+                // that claim may still arrive.
+                let of_all = row.number.of_all + 2;
+                (row.state, row.due_at) = (State::Ready, now);
+                row.number = Number { of_all, uncounted: of_all };
+                row.history = row.history.clone().with(0, REQUEUED.into());
+            });
+        }
+        meant
+    }
+
+    fn discard(&mut self, key: &str) -> bool {
+        let now = self.clock.now();
+        let Some(&id) = self.keys.get(key) else { return false };
+        let discarded = self.change(id, |row| {
+            let is_dead = row.state == State::Dead;
+            if is_dead {
+                (row.state, row.finished_at) = (State::Done, now);
+                row.history = row.history.clone().with(0, DISCARDED.into());
+            }
+            is_dead
+        });
+        discarded == Some(true)
+    }
+
+    fn stats(&self) -> Stats {
+        let now = self.clock.now();
+        let count = |state| self.of(state).count() as u64;
+        let ready = self.of(State::Ready).take_while(|(due, _)| *due <= now).count() as u64;
+        let age = |at: Option<Duration>| at.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        let first = |state| self.of(state).next().map(|(due, _)| due);
+        let (overdue, oldest_overdue) = self.overdue_jobs();
+        Stats {
+            ready,
+            scheduled: count(State::Ready) - ready,
+            quarantined: count(State::Quarantined),
+            running: count(State::Running),
+            done: count(State::Done),
+            dead: count(State::Dead),
+            oldest_ready: age(first(State::Ready)).max(age(first(State::Quarantined))),
+            workers: self.workers.values().filter(|seen| age(Some(**seen)) <= LIVE).count() as u64,
+            overdue,
+            oldest_overdue: age(oldest_overdue),
+        }
+    }
+
+    /// The events of a state after a place, and at most so many.
+    fn list(&self, state: State, after: Option<Place>, most: u32) -> Listed {
+        let now = self.clock.now();
+        let last = EventId(i64::MAX);
+        let (first, end) = match state {
+            State::Ready => (Bound::Unbounded, Bound::Included((now, last))),
+            State::Scheduled => (Bound::Excluded((now, last)), Bound::Unbounded),
+            _ => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let after = after.map_or(first, |place| match first {
+            Bound::Excluded(first) => Bound::Excluded(place.max(first)),
+            _ => Bound::Excluded(place),
+        });
+        let stored = if state == State::Scheduled { State::Ready } else { state };
+        // What a cursor names may be beyond what is ready now.
+        let places = self.places.get(stored.name()).filter(|_| match (after, end) {
+            (Bound::Excluded(after), Bound::Included(end)) => after < end,
+            _ => true,
+        });
+        let places = places.into_iter().flat_map(|places| places.range((after, end)));
+        let entries: Vec<_> = places.take(most as usize).map(|(_, id)| self.entry(*id)).collect();
+        let is_full = entries.len() == most as usize;
+        let next = entries.last().filter(|_| is_full).map(|entry| entry.place.clone());
+        (entries, next)
+    }
+
+    fn show(&self, key: &str) -> Option<Entry> {
+        self.keys.get(key).map(|id| self.entry(*id))
+    }
+
+    fn entry(&self, id: EventId) -> Entry {
+        let row = &self.events[&id];
+        let since = row.since();
+        let worker_seen = row.worker.as_ref().and_then(|worker| self.workers.get(worker));
+        let is_scheduled = row.state == State::Ready && row.due_at > self.clock.now();
+        Entry {
+            place: format!("{}.{id}", since.as_nanos()),
+            key: row.key.clone(),
+            event: row.event.clone(),
+            job: row.job.clone(),
+            stored: StoredEvent::new(row.payload.to_vec()),
+            origin: row.origin,
+            state: if is_scheduled { State::Scheduled } else { row.state },
+            since: time(since),
+            accepted_at: time(row.accepted_at),
+            worker_seen: worker_seen.copied().map(time),
+            attempts: row.number.counted(),
+            history: row.history.clone(),
+        }
+    }
+}
+
+fn time(since_epoch: Duration) -> SystemTime {
+    SystemTime::UNIX_EPOCH + since_epoch
+}
+
+/// The place that a cursor names.
+fn place(cursor: &str) -> Option<Place> {
+    let (nanos, id) = cursor.split_once('.')?;
+    Some((Duration::from_nanos(nanos.parse().ok()?), EventId(id.parse().ok()?)))
+}
+
+impl Store for Memory {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn named(&self, inbox: &str) -> Arc<dyn Store> {
+        let inbox = Arc::clone(lock(&self.inboxes).entry(inbox.to_owned()).or_default());
+        Arc::new(Self { inboxes: Arc::clone(&self.inboxes), inbox })
+    }
+
+    fn runtime(&self) -> Handle {
+        Handle::current()
+    }
+
+    fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
+        self.at_once(|tables| tables.insert(event))
+    }
+
+    fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
+        self.at_once(|tables| tables.exchange(exchange))
+    }
+
+    fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {
+        self.at_once(|tables| tables.heartbeat(worker))
+    }
+
+    fn release<'a>(&'a self, worker: &'a str, claims: &'a [ClaimId]) -> Answer<'a, ()> {
+        self.at_once(|tables| drop(tables.release(worker, claims)))
+    }
+
+    fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
+        self.at_once(|tables| tables.forget(worker))
+    }
+
+    fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64> {
+        self.at_once(|tables| tables.rescue(lease, quarantine_after).len() as u64)
+    }
+
+    fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
+        self.at_once(|tables| tables.sweep(retention, of_dead))
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        self.at_once(|_| ())
+    }
+
+    fn stats(&self) -> Answer<'_, Stats> {
+        self.at_once(|tables| tables.stats())
+    }
+
+    fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
+        let after = after.map(|cursor| place(cursor).ok_or_else(no_cursor)).transpose();
+        Box::pin(ready(after.map(|after| self.apply(|tables| tables.list(state, after, most)))))
+    }
+
+    fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        self.at_once(|tables| tables.show(key))
+    }
+
+    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+        self.at_once(|tables| tables.requeue(|row| keys.contains(&row.key)).len() as u64)
+    }
+
+    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        self.at_once(|tables| tables.discard(key))
+    }
+}
+
+/// What the simulation does to it.
+#[cfg(test)]
+impl Tables {
+    /// Puts an event where another worker can claim it.
+    pub(crate) fn put_back(&mut self, id: EventId, state: State) {
+        self.change(id, |row| (row.state, row.worker) = (state, None));
+    }
+
+    /// Lets an event be stored again.
+    pub(crate) fn forget_key(&mut self, key: &str) {
+        self.keys.remove(key);
+    }
+
+    /// Registers the workers of all claims, with leases that do not expire.
+    pub(crate) fn register_all(&mut self) {
+        let now = self.clock.now() + Duration::from_hours(24);
+        for row in self.events.values() {
+            if let Some(worker) = &row.worker {
+                self.workers.entry(worker.clone()).or_insert(now);
+            }
+        }
+    }
+
+    /// Whether all events are done.
+    pub(crate) fn are_done(&self) -> bool {
+        self.events.values().all(|row| row.state == State::Done)
+    }
+}

@@ -1,0 +1,353 @@
+//! What SQLite and PostgreSQL have in common: the form of rows, and what sqlx says.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use number7_core::Acceptance;
+use sqlx::FromRow;
+use tokio::time::{Instant, timeout};
+
+use super::time_of_millis;
+use crate::{
+    Entry, InboxError, InboxErrorKind, State, Stats,
+    model::{
+        claim::{Claim, EventId, Number},
+        event::{Origin, StoredEvent},
+        history::History,
+        page::no_cursor,
+    },
+};
+
+/// A claimed event. Times are milliseconds since the epoch.
+#[derive(FromRow)]
+pub(super) struct ClaimRow {
+    id: i64,
+    attempt: i64,
+    uncounted: i64,
+    key: String,
+    payload: Vec<u8>,
+    errors: String,
+    origin: String,
+    accepted_at: i64,
+    is_quarantined: bool,
+}
+
+impl From<ClaimRow> for Claim {
+    fn from(row: ClaimRow) -> Self {
+        Self {
+            event: EventId(row.id),
+            number: Number { of_all: number(row.attempt), uncounted: number(row.uncounted) },
+            key: row.key,
+            stored: StoredEvent::new(row.payload),
+            history: History::read(Some(&row.errors)),
+            origin: Origin::read(Some(&row.origin)),
+            accepted_at: time_of_millis(row.accepted_at),
+            is_quarantined: row.is_quarantined,
+        }
+    }
+}
+
+/// An event for an operator. Times are milliseconds since the epoch.
+#[derive(FromRow)]
+pub(super) struct EntryRow {
+    id: i64,
+    key: String,
+    event: String,
+    job: Option<String>,
+    payload: Vec<u8>,
+    origin: String,
+    accepted_at: i64,
+    /// The state as it is stored.
+    state: String,
+    /// Whether it is ready only later.
+    is_scheduled: bool,
+    /// What it is listed by: the time of its state. Its unit is the store's.
+    place: i64,
+    since: i64,
+    /// How many attempts count.
+    attempts: i64,
+    errors: String,
+    /// When the worker that has it was last heard of.
+    worker_seen: Option<i64>,
+}
+
+impl From<EntryRow> for Entry {
+    fn from(row: EntryRow) -> Self {
+        let state = match &*row.state {
+            "ready" if row.is_scheduled => State::Scheduled,
+            "ready" => State::Ready,
+            "quarantined" => State::Quarantined,
+            "done" => State::Done,
+            "dead" => State::Dead,
+            _ => State::Running,
+        };
+        Self {
+            place: format!("{}.{}", row.place, row.id),
+            key: row.key,
+            event: row.event,
+            job: row.job,
+            stored: StoredEvent::new(row.payload),
+            origin: Origin::read(Some(&row.origin)),
+            state,
+            since: time_of_millis(row.since),
+            accepted_at: time_of_millis(row.accepted_at),
+            worker_seen: row.worker_seen.map(time_of_millis),
+            attempts: number(row.attempts),
+            history: History::read(Some(&row.errors)),
+        }
+    }
+}
+
+/// A place in the list of one state: the time of an event, in the store's unit, and its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) time: i64,
+    pub(super) id: i64,
+}
+
+impl Place {
+    pub(super) fn read(cursor: &str) -> Result<Self, InboxError> {
+        let (time, id) = cursor.split_once('.').ok_or_else(no_cursor)?;
+        let number = |text: &str| text.parse().map_err(|_| no_cursor());
+        Ok(Self { time: number(time)?, id: number(id)? })
+    }
+}
+
+/// Entries, and where the list goes on, out of the rows of one page of at most so many.
+pub(super) fn listed(rows: Vec<EntryRow>, most: u32) -> super::Listed {
+    let is_full = rows.len() >= most as usize;
+    let entries: Vec<Entry> = rows.into_iter().map(Entry::from).collect();
+    let next = entries.last().filter(|_| is_full).map(|entry| entry.place.clone());
+    (entries, next)
+}
+
+fn number(number: i64) -> u32 {
+    number.try_into().unwrap_or(if number < 0 { 0 } else { u32::MAX })
+}
+
+/// A number that costs much to count if it is large. Then it is used again, so that counting it
+/// takes no more than a hundredth of the time, however often somebody asks.
+#[derive(Default)]
+pub(super) struct Counted(Mutex<Known>);
+
+#[derive(Clone, Copy, Default)]
+struct Known {
+    count: u64,
+    until: Option<Instant>,
+}
+
+impl Counted {
+    /// The number, counted anew unless that was done not long ago. If it takes too long, it is the one
+    /// from before.
+    pub(super) async fn get<E: Into<InboxError>>(
+        &self,
+        count: impl Future<Output = Result<i64, E>>,
+    ) -> Result<u64, InboxError> {
+        /// More than this costs much.
+        const CHEAP: Duration = Duration::from_millis(25);
+        /// More than this is too long: the other numbers do not wait for it.
+        const TOO_LONG: Duration = Duration::from_secs(1);
+        let known = *self.lock();
+        let begun = Instant::now();
+        if known.until.is_some_and(|until| begun < until) {
+            return Ok(known.count);
+        }
+        let count = match timeout(TOO_LONG, count).await {
+            Ok(count) => count.map_err(Into::into)?.try_into().unwrap_or_default(),
+            Err(_) => known.count,
+        };
+        let took = begun.elapsed();
+        let until = (took > CHEAP).then(|| Instant::now() + took * 100);
+        *self.lock() = Known { count, until };
+        Ok(count)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The numbers of an inbox, but for the events that are done. Times are milliseconds.
+#[derive(FromRow)]
+pub(super) struct StatsRow {
+    ready: i64,
+    scheduled: i64,
+    quarantined: i64,
+    running: i64,
+    dead: i64,
+    workers: i64,
+    overdue: i64,
+    oldest_ready: i64,
+    oldest_overdue: i64,
+}
+
+impl StatsRow {
+    pub(super) fn stats(self, done: u64) -> Stats {
+        let number = |number: i64| number.try_into().unwrap_or_default();
+        Stats {
+            ready: number(self.ready),
+            scheduled: number(self.scheduled),
+            quarantined: number(self.quarantined),
+            running: number(self.running),
+            done,
+            dead: number(self.dead),
+            oldest_ready: Duration::from_millis(number(self.oldest_ready)),
+            workers: number(self.workers),
+            overdue: number(self.overdue),
+            oldest_overdue: Duration::from_millis(number(self.oldest_overdue)),
+        }
+    }
+}
+
+/// An insert of a known key adds no row, so it is a duplicate.
+pub(super) fn acceptance(is_new: bool) -> Acceptance {
+    if is_new { Acceptance::New } else { Acceptance::Duplicate }
+}
+
+pub(super) fn seconds(retention: Duration) -> i64 {
+    /// More than anyone needs, and no more than all stores can count.
+    const CENTURY: i64 = 100 * 365 * 24 * 60 * 60;
+    retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
+}
+
+/// A number of rows.
+pub(super) fn rows(number: usize) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+/// What sqlx says, sorted.
+impl From<sqlx::Error> for InboxError {
+    fn from(error: sqlx::Error) -> Self {
+        use InboxErrorKind as Kind;
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.as_deref() == Some("53300") {
+            return Self::new(
+                Kind::Unreachable,
+                format!(
+                    "it has too many connections, so give the inbox fewer or the server more: {error}"
+                ),
+            );
+        }
+        let kind = match &error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Kind::Unreachable,
+            sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut => {
+                Kind::Unreachable
+            }
+            sqlx::Error::Database(error) => error.code().map_or(Kind::Refused, |code| sort(&code)),
+            _ => Kind::Refused,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// PostgreSQL has five characters, of which the first two are a class; SQLite a number whose lowest
+/// byte is the primary code.
+fn sort(code: &str) -> InboxErrorKind {
+    use InboxErrorKind as Kind;
+    if code.len() == 5 {
+        return match code {
+            "53100" => Kind::Full,
+            "25006" => Kind::ReadOnly,
+            // The limit that is set for each statement.
+            "57014" => Kind::TooSlow,
+            // A conflict, a deadlock, a lock that was not waited for.
+            "40001" | "40P01" | "55P03" => Kind::Busy,
+            // Too many connections; the session was ended.
+            "53300" | "25P03" | "25P04" => Kind::Unreachable,
+            // Shutting down, crashed, starting; the database is gone, the session was idle for long.
+            _ if ["08", "57P"].iter().any(|class| code.starts_with(class)) => Kind::Unreachable,
+            // An exception that a trigger raises.
+            "P0001" => Kind::Unstorable,
+            // A value that is none of its type or its encoding; a constraint; a limit.
+            _ if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Kind::Unstorable,
+            _ => Kind::Refused,
+        };
+    }
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        Ok(5 | 6) => Kind::Busy,
+        Ok(8) => Kind::ReadOnly,
+        Ok(10 | 14) => Kind::Unreachable,
+        Ok(13) => Kind::Full,
+        // Too big; a constraint, or what a trigger raises; a value of another type.
+        Ok(18..=20) => Kind::Unstorable,
+        _ => Kind::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_costs_much_to_count_is_counted_seldom() {
+        let counted = Counted::default();
+        let count = async |takes, number| {
+            let count = async {
+                sleep(millis(takes)).await;
+                Ok::<_, sqlx::Error>(number)
+            };
+            counted.get(count).await.unwrap()
+        };
+        assert_eq!([count(25, 1).await, count(25, 2).await, count(26, 3).await], [1, 2, 3]);
+        advance(millis(2_599)).await;
+        assert_eq!(count(0, 4).await, 3);
+        advance(millis(1)).await;
+        assert_eq!(count(0, 5).await, 5);
+        assert_eq!(count(60_000, 6).await, 5, "it took too long");
+        advance(millis(99_999)).await;
+        assert_eq!(count(0, 7).await, 5);
+        advance(millis(1)).await;
+        assert_eq!(count(0, 8).await, 8);
+    }
+
+    #[test]
+    fn a_retention_of_decades_is_kept() {
+        let decades = Duration::from_hours(99 * 365 * 24);
+        assert_eq!(seconds(decades), 3_122_064_000);
+        // Longer ones are all one length, that every store can count.
+        assert_eq!(seconds(Duration::MAX), seconds(2 * decades));
+        assert!(seconds(Duration::MAX) > seconds(decades));
+    }
+
+    /// SQLSTATE by PostgreSQL's names, and result codes by SQLite's.
+    #[test]
+    fn an_error_is_sorted_by_its_code() {
+        use InboxErrorKind as Kind;
+        for (name, code, kind) in [
+            ("disk_full", "53100", Kind::Full),
+            ("read_only_sql_transaction", "25006", Kind::ReadOnly),
+            ("query_canceled", "57014", Kind::TooSlow),
+            ("admin_shutdown", "57P01", Kind::Unreachable),
+            ("too_many_connections", "53300", Kind::Unreachable),
+            ("idle_session_timeout", "57P05", Kind::Unreachable),
+            ("serialization_failure", "40001", Kind::Busy),
+            ("deadlock_detected", "40P01", Kind::Busy),
+            ("raise_exception", "P0001", Kind::Unstorable),
+            ("untranslatable_character", "22P05", Kind::Unstorable),
+            ("check_violation", "23514", Kind::Unstorable),
+            ("program_limit_exceeded", "54000", Kind::Unstorable),
+            ("undefined_table", "42P01", Kind::Refused),
+            ("SQLITE_ERROR", "1", Kind::Refused),
+            ("SQLITE_BUSY", "5", Kind::Busy),
+            ("SQLITE_LOCKED_SHAREDCACHE", "262", Kind::Busy),
+            ("SQLITE_READONLY_DBMOVED", "1032", Kind::ReadOnly),
+            ("SQLITE_IOERR_WRITE", "778", Kind::Unreachable),
+            ("SQLITE_CANTOPEN", "14", Kind::Unreachable),
+            ("SQLITE_FULL", "13", Kind::Full),
+            ("SQLITE_TOOBIG", "18", Kind::Unstorable),
+            ("SQLITE_CONSTRAINT_TRIGGER", "1811", Kind::Unstorable),
+            ("SQLITE_MISMATCH", "20", Kind::Unstorable),
+            ("SQLITE_NOTADB", "26", Kind::Refused),
+        ] {
+            assert_eq!(sort(code), kind, "{name}");
+        }
+    }
+}

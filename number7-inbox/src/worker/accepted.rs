@@ -1,0 +1,102 @@
+use std::{sync::Arc, time::SystemTime};
+
+use number7_core::{Event, EventError, JobId, Subject};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    model::event::{Origin, StoredEvent},
+    worker::held_claim::HeldClaim,
+};
+
+/// An accepted event on its way through a [`Worker`](crate::Worker): what the handler gets.
+#[derive(Clone, Debug)]
+pub struct AcceptedEvent {
+    pub(crate) stored: StoredEvent,
+    pub(crate) key: String,
+    pub(crate) origin: Origin,
+    pub(crate) attempts: u32,
+    pub(crate) claim: Arc<HeldClaim>,
+}
+
+impl AcceptedEvent {
+    /// Types the event.
+    ///
+    /// # Errors
+    ///
+    /// The event lacks a field that this version needs, or has one that it cannot read. Return the
+    /// error from the handler: after its attempts the event is kept as a dead letter, to be put
+    /// back to work by a version that can type it.
+    pub fn event(&self) -> Result<Event, EventError> {
+        self.stored.event()
+    }
+
+    /// The job that the event is about, such as for `Client::result` of `number7-client`. `None` if it names
+    /// none, which no event that the vendor publishes does.
+    #[must_use]
+    pub fn job_id(&self) -> Option<JobId> {
+        Subject::of_json(self.json()).ok()?.job_id().cloned()
+    }
+
+    /// Whether it was signed, or fetched because it was never delivered.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The bytes that were signed, or the JSON of the event that was fetched.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        self.stored.json()
+    }
+
+    /// The [key](number7_core::Record::key) that makes the event be accepted only once. If the effect of a
+    /// handler must happen only once too, store the key with it, in the same transaction.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Which attempt this is, from 1. It is counted when the event is claimed, so an attempt that a
+    /// crash ended counts too.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.claim.number.counted()
+    }
+
+    /// Whether the event is a dead letter if this attempt fails.
+    #[must_use]
+    pub fn is_last_attempt(&self) -> bool {
+        self.attempt() >= self.attempts
+    }
+
+    /// When the event was accepted, by the store's clock.
+    #[must_use]
+    pub fn accepted_at(&self) -> SystemTime {
+        self.claim.accepted_at
+    }
+
+    /// Fires when the lease of this attempt was lost, so that another worker may have begun the next
+    /// one: the machine stood still for too long, or the store was away. From then on the end of this
+    /// attempt counts only if nobody has begun another.
+    ///
+    /// The worker notices when it renews its lease, at least four times per lease, or when it
+    /// claims the event again. The token also fires if the worker's future is dropped. A handler
+    /// whose effects must not happen twice at the same time should stop when it fires:
+    ///
+    /// ```
+    /// use number7_inbox::{AcceptedEvent, Failure};
+    ///
+    /// async fn handle(accepted: AcceptedEvent) -> Result<(), Failure> {
+    ///     tokio::select! {
+    ///         done = long_work(&accepted) => done,
+    ///         () = accepted.lease_lost().cancelled() => Err("the lease was lost".into()),
+    ///     }
+    /// }
+    /// # async fn long_work(_: &AcceptedEvent) -> Result<(), Failure> { Ok(()) }
+    /// # _ = |inbox: &number7_inbox::Inbox| inbox.worker(handle);
+    /// ```
+    #[must_use]
+    pub fn lease_lost(&self) -> &CancellationToken {
+        &self.claim.lost
+    }
+}

@@ -1,0 +1,605 @@
+//! The loop of a worker: it claims as many events as it has room for, begins their attempts, and
+//! records how they end.
+
+use std::{
+    collections::HashSet,
+    future::pending,
+    mem,
+    panic::{AssertUnwindSafe, resume_unwind},
+    slice,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use number7_core::Subject;
+use tokio::{
+    runtime::Handle,
+    select,
+    sync::{
+        Notify,
+        mpsc::{self, error::SendError},
+        watch,
+    },
+    task::{JoinError, JoinSet, yield_now},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::instrument::WithSubscriber;
+use ulid::Ulid;
+
+use crate::{
+    expectations::reconcile::Reconcile,
+    model::{
+        claim::{Claim, ClaimId},
+        end::{End, Outcome},
+        entry::{Entry, State},
+        error::{InboxError, InboxErrorKind},
+        outage::Outage,
+    },
+    store::{Exchange, Exchanged, Store},
+    worker::{
+        attempt::{Handler, NOT_COMMITTED, attempt, log_failure, text_of_panic},
+        held_claim::HeldClaim,
+        running::{Attempt, Running},
+        settings::Settings,
+        upkeep::Upkeep,
+    },
+};
+
+/// How the names of workers begin.
+const WORKER_PREFIX: &str = "number7-";
+
+/// How often an idle worker asks for events that another process accepted: every 50 milliseconds,
+/// so that an event is started within 100.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How many events are claimed, and ends recorded, at once: so few that the answer of the store
+/// stays small, and that nobody else waits for long.
+const MOST_AT_ONCE: usize = 256;
+
+/// How often attempts may run before the ends at hand are recorded: for some ten microseconds,
+/// which is little beside the commit that is spared.
+const YIELDS: usize = 32;
+
+/// How often as long as an exchange takes an idle worker rests after it, if that is longer than its interval. So
+/// many idle workers leave a slow store four fifths of its time, for acceptance and for leases.
+const REST_PER_POLL: u32 = 4;
+
+/// The pauses between tries while the store fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the store has for each last call of a worker whose time to stop is over.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// What is called for an event that has become a dead letter.
+pub(crate) type DeadLetterHook = dyn Fn(Entry) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// What a worker is to do.
+pub(crate) struct Job {
+    /// For the log: its store, and its name if it has one.
+    pub(crate) inbox: String,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) handler: Box<Handler>,
+    pub(crate) on_dead_letter: Option<Arc<DeadLetterHook>>,
+    pub(crate) reconcile: Option<Reconcile>,
+    pub(crate) settings: Settings,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) paused: watch::Receiver<bool>,
+}
+
+/// What all attempts of a worker share.
+struct Shared {
+    job: Job,
+    worker: Arc<str>,
+    running: Arc<Running>,
+    /// The attempts that are going on are given up.
+    give_up: CancellationToken,
+}
+
+/// Works until it is to stop, and then until nothing is running.
+pub(crate) async fn work(job: Job, stop: CancellationToken) {
+    // Each worker has a new name, so nothing that the store keeps of earlier ones gets in its way.
+    let worker = Arc::from(format!("{WORKER_PREFIX}{}", Ulid::generate()));
+    let (running, give_up) = (Arc::new(Running::default()), CancellationToken::new());
+    let shared = Arc::new(Shared { job, worker, running, give_up });
+    let Shared { job, worker, .. } = &*shared;
+    let (store, running) = (Arc::clone(&job.store), Arc::clone(&shared.running));
+    let upkeep = Upkeep::new(store, Arc::clone(worker), job.settings.clone(), running);
+    select! {
+        biased;
+        () = upkeep.register() => {}
+        () = stop.cancelled() => return,
+    }
+    let Settings { concurrency, lease, .. } = job.settings;
+    tracing::info!(
+        target: "number7", inbox = job.inbox, worker = &**worker, concurrency, ?lease, "a worker begins"
+    );
+    // Not on the runtime of the handlers: one that blocks its thread must not end the lease.
+    let upkeep =
+        job.store.runtime().spawn(async move { upkeep.run().await }.with_current_subscriber());
+    let upkeep = AbortOnDropHandle::new(upkeep);
+    let reconcile = async {
+        match &job.reconcile {
+            Some(reconcile) if !stop.is_cancelled() => select! {
+                biased;
+                () = reconcile.run(worker, &job.settings) => {}
+                // A fetch that is cut off here is made again later.
+                () = stop.cancelled() => pending().await,
+            },
+            _ => pending().await,
+        }
+    };
+    select! {
+        biased;
+        () = Worker::new(Arc::clone(&shared), stop.clone()).run() => {}
+        () = reconcile => return,
+        ended = upkeep => match ended.map_err(JoinError::try_into_panic) {
+            Err(Ok(panic)) => resume_unwind(panic),
+            _ => return,
+        },
+    }
+    // What was claimed and not begun is ready at once.
+    let store = &job.store;
+    let released = async {
+        let claimed = shared.running.unknown(store.heartbeat(worker).await?);
+        store.release(worker, &claimed).await?;
+        store.forget(worker).await
+    };
+    let released = match shared.give_up.is_cancelled() {
+        true => shared.in_a_last_call(released).await,
+        false => released.await,
+    };
+    if let Err(error) = released {
+        tracing::warn!(
+            target: "number7", worker = &**worker, lease = ?job.settings.lease,
+            "what the worker has claimed is free only when its lease ends: {error}"
+        );
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    paused: watch::Receiver<bool>,
+    stop: CancellationToken,
+    /// Which of the attempts is at a quarantined event.
+    quarantined: Option<ClaimId>,
+    /// The ends that are not recorded.
+    ends: Vec<End>,
+    sender: mpsc::UnboundedSender<End>,
+    receiver: mpsc::UnboundedReceiver<End>,
+    /// Whether the store may have claimed something for this worker that it does not know of.
+    may_have_more: bool,
+    /// How long it rests before it asks again, when it is idle.
+    rest: Duration,
+    ended: Ended,
+    outage: Outage,
+    /// How long it waits after the next failure of the store.
+    pause: Duration,
+    stops_since: Option<Instant>,
+    /// The calls of the hook that are going on.
+    hooks: JoinSet<()>,
+}
+
+/// What became of the end of an attempt.
+#[derive(Clone, Copy)]
+enum Recorded {
+    Counts,
+    /// Another attempt has begun.
+    Lost,
+    /// The store could not take it.
+    Never,
+}
+
+/// How many attempts ended in which way.
+#[derive(Clone, Copy, Default)]
+struct Ended {
+    done: u64,
+    failed: u64,
+    snoozed: u64,
+    dead: u64,
+}
+
+impl Ended {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => self.done += 1,
+            Outcome::Retry { .. } => self.failed += 1,
+            Outcome::Snoozed { .. } => self.snoozed += 1,
+            Outcome::Dead { .. } | Outcome::Exhausted { .. } => self.dead += 1,
+            Outcome::Interrupted => {}
+        }
+    }
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self {
+            paused: shared.job.paused.clone(),
+            shared,
+            stop,
+            quarantined: None,
+            ends: Vec::new(),
+            sender,
+            receiver,
+            may_have_more: false,
+            rest: POLL_INTERVAL,
+            ended: Ended::default(),
+            outage: Outage::default(),
+            pause: FIRST_PAUSE,
+            stops_since: None,
+            hooks: JoinSet::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let limit = shared.job.settings.shutdown_limit;
+        let mut is_idle = false;
+        while !(self.stop.is_cancelled() && shared.running.len() == 0) {
+            let is_stopping = self.stop.is_cancelled();
+            if is_stopping && self.stops_since.is_none() {
+                self.stops_since = Some(Instant::now());
+                tracing::info!(
+                    target: "number7", attempts = shared.running.len(), limit = ?limit,
+                    "a worker stops, and waits for its running attempts"
+                );
+            }
+            let give_up_at = limit.and_then(|limit| self.stops_since?.checked_add(limit));
+            // Checked here, so that it ends in time even while the store is away.
+            if give_up_at.is_some_and(|at| at <= Instant::now()) {
+                shared.give_up.cancel();
+            }
+            if is_idle {
+                let asks_again = self.room() > 0 || !self.ends.is_empty();
+                select! {
+                    biased;
+                    Some(end) = self.receiver.recv() => self.ends.push(end),
+                    () = shared.job.wake.notified(), if asks_again => {}
+                    () = sleep(self.rest), if asks_again => {}
+                    () = self.stop.cancelled(), if !is_stopping => {}
+                    // An error means that nobody is left who could resume it.
+                    Ok(()) = self.paused.changed(), if !is_stopping => {}
+                    () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
+                        if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
+                }
+            }
+            self.collect().await;
+            let asked = Instant::now();
+            let exchanged = match give_up_at {
+                None => self.exchange().await,
+                Some(_) if shared.give_up.is_cancelled() => {
+                    shared.in_a_last_call(self.exchange()).await
+                }
+                // An end is sent again if its answer is not waited for.
+                Some(at) => select! {
+                    biased;
+                    exchanged = self.exchange() => exchanged,
+                    () = sleep_until(at) => continue,
+                },
+            };
+            self.rest = (asked.elapsed() * REST_PER_POLL).clamp(POLL_INTERVAL, LONGEST_PAUSE);
+            match exchanged {
+                Ok(is_more) => {
+                    is_idle = !is_more;
+                    self.pause = FIRST_PAUSE;
+                    if self.outage.ends() {
+                        tracing::info!(target: "number7", "the store works again");
+                    }
+                }
+                Err(error) => {
+                    is_idle = false;
+                    self.rest(&error, give_up_at).await;
+                }
+            }
+        }
+        let hooks = async { while self.hooks.join_next().await.is_some() {} };
+        // Hooks that take longer are dropped.
+        _ = timeout(limit.unwrap_or(Duration::MAX), hooks).await;
+        let Ended { done, failed, snoozed, dead } = self.ended;
+        tracing::info!(
+            target: "number7", inbox = shared.job.inbox, worker = &*shared.worker,
+            done, failed, snoozed, dead, "a worker has stopped"
+        );
+    }
+
+    /// Takes the ends that are there. Attempts that need only a moment may end now, to be recorded
+    /// together.
+    async fn collect(&mut self) {
+        for _ in 0..YIELDS {
+            while let Ok(end) = self.receiver.try_recv() {
+                self.ends.push(end);
+            }
+            if self.all_have_ended() {
+                return;
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Whether it has the ends of all attempts.
+    fn all_have_ended(&self) -> bool {
+        self.ends.len() >= self.shared.running.len()
+    }
+
+    /// How many events it may claim.
+    fn room(&self) -> usize {
+        if self.stop.is_cancelled() || *self.paused.borrow() {
+            return 0;
+        }
+        self.shared.job.settings.concurrency.saturating_sub(self.shared.running.len())
+    }
+
+    /// Records ends, and claims as much as there is room for then. Says whether there is more to do
+    /// at once.
+    async fn exchange(&mut self) -> Result<bool, InboxError> {
+        let shared = Arc::clone(&self.shared);
+        let (store, worker) = (&shared.job.store, &*shared.worker);
+        let Settings { lease, .. } = shared.job.settings;
+        if self.may_have_more {
+            let claimed = shared.running.unknown(store.heartbeat(worker).await?);
+            store.release(worker, &claimed).await?;
+            self.may_have_more = false;
+        }
+        // An event that was claimed again may have two ends. They go into two exchanges, because the
+        // answer names the event only.
+        let mut events = HashSet::new();
+        let ends = self.ends.iter().take(MOST_AT_ONCE);
+        let recorded = ends.take_while(|end| events.insert(end.event)).count();
+        let most = match self.stop.is_cancelled() || *self.paused.borrow() {
+            true => 0,
+            false => (self.room() + recorded).min(MOST_AT_ONCE),
+        };
+        if recorded + most == 0 {
+            return Ok(false);
+        }
+        let exchange = Exchange {
+            worker,
+            lease,
+            ends: &self.ends[..recorded],
+            most,
+            quarantined: self.quarantined.is_none(),
+        };
+        let exchanged = match store.exchange(exchange).await {
+            Err(error) if error.kind() == InboxErrorKind::Unstorable && recorded > 0 => {
+                return self.record_one_by_one().await.map(|()| true);
+            }
+            exchanged => exchanged?,
+        };
+        let Exchanged { ended, locked: locked_events, claims, is_lapsed } = exchanged;
+        if is_lapsed {
+            tracing::warn!(
+                target: "number7", worker,
+                "the lease of a worker has expired: the worker renews it before it claims more events"
+            );
+            self.may_have_more = true;
+        }
+        let mut locked = Vec::new();
+        for end in self.ends.drain(..recorded).collect::<Vec<_>>() {
+            if locked_events.contains(&end.event) {
+                locked.push(end);
+                continue;
+            }
+            let recorded = ended.contains(&end.event);
+            self.is_over(&end, if recorded { Recorded::Counts } else { Recorded::Lost });
+        }
+        let claimed = claims.len();
+        for claim in claims {
+            self.begin(claim);
+        }
+        let is_more = !self.ends.is_empty() || (claimed == most && self.room() > 0);
+        // At the end, so that the others are not behind them.
+        self.ends.append(&mut locked);
+        Ok(is_more)
+    }
+
+    /// Begins an attempt. It goes on although the worker is dropped.
+    fn begin(&mut self, claim: Claim) {
+        if self.stop.is_cancelled() {
+            // It is released, uncounted, because it was never begun.
+            self.may_have_more = true;
+            return;
+        }
+        let id = claim.id();
+        if claim.is_quarantined {
+            self.quarantined = Some(id);
+        }
+        let (worker, schema) = (Arc::clone(&self.shared.worker), self.shared.job.store.schema());
+        let of_claim = Arc::new(HeldClaim::new(worker, schema, &claim));
+        let begun = Attempt {
+            claim: Arc::clone(&of_claim),
+            key: claim.key.clone(),
+            stored: claim.stored.clone(),
+            origin: claim.origin,
+            begun: Instant::now().into_std(),
+            is_running: true,
+        };
+        self.shared.running.insert(id, begun);
+        let (shared, sender) = (Arc::clone(&self.shared), self.sender.clone());
+        tokio::spawn(async move {
+            let Job { handler, settings, .. } = &shared.job;
+            let end = attempt(&**handler, settings, claim, of_claim, &shared.give_up).await;
+            shared.running.has_returned(id);
+            // The worker itself was dropped, so this task has to record the end.
+            if let Err(SendError(end)) = sender.send(end) {
+                shared.record_or_say(&end).await;
+            }
+        });
+    }
+
+    /// Drops an attempt whose end needs no more work.
+    fn is_over(&mut self, end: &End, recorded: Recorded) {
+        let (id, attempt) = (end.id(), end.number.counted());
+        self.quarantined.take_if(|quarantined| *quarantined == id);
+        let Some(ended) = self.shared.running.remove(id) else { return };
+        let key = &ended.key;
+        match recorded {
+            Recorded::Counts => {
+                self.ended.count(&end.outcome);
+                if end.outcome.error() == Some(NOT_COMMITTED) {
+                    log_failure(key, attempt, &end.outcome);
+                }
+                if matches!(end.outcome, Outcome::Dead { .. } | Outcome::Exhausted { .. }) {
+                    self.call_hook(end, ended);
+                }
+            }
+            // It is done, by the handler's own transaction.
+            Recorded::Lost if ended.claim.is_in_transaction() => self.ended.done += 1,
+            Recorded::Lost => tracing::warn!(
+                target: "number7", key, attempt,
+                "the lease of an attempt was lost, and its end does not count"
+            ),
+            Recorded::Never => {}
+        }
+    }
+
+    fn call_hook(&mut self, end: &End, attempt: Attempt) {
+        let Some(hook) = &self.shared.job.on_dead_letter else { return };
+        while self.hooks.try_join_next().is_some() {}
+        let Attempt { claim, key, stored, origin, .. } = attempt;
+        let subject = Subject::of_json(stored.json()).ok();
+        let job = subject.as_ref().and_then(Subject::job_id).map(|job| job.as_str().to_owned());
+        let dead_letter = Entry {
+            place: String::new(),
+            key,
+            event: subject.map(|subject| subject.event().to_owned()).unwrap_or_default(),
+            job,
+            stored,
+            origin,
+            state: State::Dead,
+            since: SystemTime::now(),
+            accepted_at: claim.accepted_at,
+            worker_seen: None,
+            attempts: end.after().counted(),
+            history: end.history.clone().unwrap_or_default(),
+        };
+        let (hook, key) = (Arc::clone(hook), dead_letter.key.clone());
+        self.hooks.spawn(async move {
+            // It may panic before it returns a future.
+            let called = AssertUnwindSafe(async { hook(dead_letter).await }).catch_unwind().await;
+            if let Err(panic) = called {
+                let panic = text_of_panic(&*panic);
+                tracing::error!(target: "number7", key, "the hook for dead letters failed: {panic}");
+            }
+        });
+    }
+
+    /// One of the ends is such that the store will never take it. The others must not wait for it.
+    async fn record_one_by_one(&mut self) -> Result<(), InboxError> {
+        while let Some(end) = self.ends.last() {
+            let recorded = match self.shared.record(end).await {
+                Ok(recorded) => recorded,
+                Err(error) if error.kind() == InboxErrorKind::Unstorable => {
+                    tracing::error!(
+                        target: "number7", event = end.event.0, attempt = end.number.counted(),
+                        "the end of an attempt cannot be recorded, and the event is not tried again \
+                        before this worker has stopped: {error}"
+                    );
+                    self.shared.running.give_up(end.event);
+                    Recorded::Never
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(end) = self.ends.pop() {
+                self.is_over(&end, recorded);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits after a failure of the store, of which the log has one for each outage, and one each minute.
+    async fn rest(&mut self, error: &InboxError, give_up_at: Option<Instant>) {
+        // The lost answer may have been that events were claimed.
+        self.may_have_more = true;
+        if let Some(age) = self.outage.goes_on() {
+            tracing::warn!(
+                target: "number7", ?age,
+                "the store fails a worker, which tries again until it can go on: {error}"
+            );
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        // One lease after the outage began, others may have rescued what it holds. A stop gives it that time, or its
+        // limit. Nothing is given up while a handler runs: the store may be back when it ends.
+        let Settings { lease, shutdown_limit, .. } = self.shared.job.settings;
+        let patience = shutdown_limit.unwrap_or(lease).min(lease);
+        let since = self.stops_since.max(self.outage.since());
+        let is_long = self.stops_since.is_some() && since.is_some_and(|at| at.elapsed() > patience);
+        if is_long && self.all_have_ended() {
+            for end in mem::take(&mut self.ends) {
+                tracing::error!(
+                    target: "number7", event = end.event.0, attempt = end.number.counted(),
+                    "could not record the end of an attempt; the event will be handled again: {error}"
+                );
+                // The attempt was made, so it counts. Another worker rescues the event when the
+                // lease ends.
+                self.shared.running.give_up(end.event);
+                self.is_over(&end, Recorded::Never);
+            }
+            return;
+        }
+        let until = Instant::now() + pause;
+        let is_given_up = self.shared.give_up.is_cancelled();
+        // At the limit, what is running is given up.
+        sleep_until(match give_up_at {
+            Some(at) if !is_given_up => until.min(at),
+            _ => until,
+        })
+        .await;
+    }
+}
+
+/// If it is dropped in the middle, nobody renews the lease any more. The ends that it has are recorded.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.running.tell_lost(&[], Instant::now().into_std());
+        self.receiver.close();
+        let mut ends = mem::take(&mut self.ends);
+        while let Ok(end) = self.receiver.try_recv() {
+            ends.push(end);
+        }
+        // At the end of the process there may be no runtime any more.
+        if let (false, Ok(runtime)) = (ends.is_empty(), Handle::try_current()) {
+            let shared = Arc::clone(&self.shared);
+            runtime.spawn(async move {
+                for end in ends {
+                    shared.record_or_say(&end).await;
+                }
+            });
+        }
+    }
+}
+
+impl Shared {
+    /// A call of a worker whose time to stop is over: the store does not get as long as it may take otherwise.
+    async fn in_a_last_call<T>(
+        &self,
+        call: impl Future<Output = Result<T, InboxError>>,
+    ) -> Result<T, InboxError> {
+        timeout(LAST_CALL, call).await.unwrap_or_else(|_| Err(InboxErrorKind::TooSlow.into()))
+    }
+
+    /// Records an end that no worker will try to record again.
+    async fn record_or_say(&self, end: &End) {
+        if let Err(error) = self.record(end).await {
+            tracing::warn!(
+                target: "number7", event = end.event.0,
+                "could not record the end of an attempt; the event will be handled again: {error}"
+            );
+        }
+    }
+
+    /// Records one end.
+    async fn record(&self, end: &End) -> Result<Recorded, InboxError> {
+        let ends = slice::from_ref(end);
+        let Settings { lease, .. } = self.job.settings;
+        let exchange = Exchange { worker: &self.worker, lease, ends, most: 0, quarantined: false };
+        let exchanged = self.job.store.exchange(exchange).await?;
+        if !exchanged.locked.is_empty() {
+            return Err(InboxErrorKind::Busy.into());
+        }
+        Ok(if exchanged.ended.is_empty() { Recorded::Lost } else { Recorded::Counts })
+    }
+}

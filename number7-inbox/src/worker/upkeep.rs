@@ -1,0 +1,269 @@
+//! What a worker does by the clock: it renews its lease, rescues the events of workers whose
+//! lease expired, and forgets what was finished long ago.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    join,
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    model::{error::InboxError, expectation::LookUp, outage::Outage},
+    store::{STEP, STORE_TIMEOUT, Store},
+    worker::{running::Running, settings::Settings},
+};
+
+/// How soon after an outage every live worker has renewed its lease: by then its pending call has failed,
+/// and it has tried again.
+const RENEWED_BY_ALL: Duration = STORE_TIMEOUT.saturating_add(Duration::from_secs(1));
+
+/// How long to wait before a renewal that failed is tried again.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a worker looks for jobs that are overdue.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The pause between sweeps while there is more to forget.
+const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
+
+pub(crate) struct Upkeep {
+    store: Arc<dyn Store>,
+    worker: Arc<str>,
+    settings: Settings,
+    running: Arc<Running>,
+    is_away: AtomicBool,
+    /// Whether every renewal has succeeded for so long that others may be rescued: sent with each renewal.
+    is_healthy: watch::Sender<bool>,
+}
+
+/// A time by both clocks: one stands still while the machine sleeps, the other may be set.
+struct Moment {
+    instant: Instant,
+    clock: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { instant: Instant::now(), clock: SystemTime::now() }
+    }
+
+    fn since(&self, earlier: &Self) -> Duration {
+        let clock = self.clock.duration_since(earlier.clock).unwrap_or_default();
+        clock.max(self.instant - earlier.instant)
+    }
+}
+
+impl Upkeep {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        worker: Arc<str>,
+        settings: Settings,
+        running: Arc<Running>,
+    ) -> Self {
+        let (is_away, is_healthy) = (AtomicBool::new(false), watch::Sender::new(false));
+        Self { store, worker, settings, running, is_away, is_healthy }
+    }
+
+    /// Makes the worker known to the store, as soon as it is there.
+    pub(crate) async fn register(&self) {
+        let mut outage = Outage::default();
+        while !self.renew(&mut outage).await {
+            sleep(RENEWAL_PAUSE).await;
+        }
+    }
+
+    /// Goes on forever.
+    pub(crate) async fn run(&self) {
+        join!(self.lease(), self.rescue(), self.sweep(), self.look_up());
+    }
+
+    async fn lease(&self) {
+        let Settings { lease, .. } = self.settings;
+        let mut since = Instant::now();
+        let mut renewed = Moment::now();
+        let mut outage = Outage::default();
+        loop {
+            let asked = Moment::now();
+            let pause = match self.renew(&mut outage).await {
+                true => {
+                    // If this process stood still, before the call or in it, all may have, and the
+                    // others are only about to renew theirs.
+                    if Moment::now().since(&renewed) > lease {
+                        since = Instant::now();
+                    }
+                    renewed = asked;
+                    self.running.warn_of_blocked(self.settings.heartbeat());
+                    self.settings.heartbeat()
+                }
+                false => {
+                    since = Instant::now();
+                    // Others may have rescued its events by now.
+                    if renewed.instant.elapsed() > lease {
+                        self.running.tell_lost(&[], Instant::now().into_std());
+                    }
+                    RENEWAL_PAUSE
+                }
+            };
+            // While the store is away nobody can renew a lease. So a worker rescues the events
+            // of others only after it could renew its own for as long as theirs last.
+            self.is_healthy.send_replace(since.elapsed() > lease.max(RENEWED_BY_ALL));
+            sleep(pause).await;
+        }
+    }
+
+    /// Rescues what workers hold whose lease has expired. Beside the renewal of its own, which must not wait for
+    /// that.
+    async fn rescue(&self) {
+        let (mut is_healthy, mut outage) = (self.is_healthy.subscribe(), Outage::default());
+        while is_healthy.changed().await.is_ok() {
+            if !*is_healthy.borrow_and_update() {
+                continue;
+            }
+            match self.store.rescue(self.settings.lease, self.settings.quarantine_after()).await {
+                Ok(events) => {
+                    outage.ends();
+                    if events > 0 {
+                        tracing::warn!(
+                            target: "number7", events,
+                            "the leases of workers expired, and their events are rescued"
+                        );
+                    }
+                }
+                Err(error) => {
+                    if let Some(age) = outage.goes_on() {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not look for abandoned events: {error}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Renews the lease, and releases what is claimed for this worker and it will never know of. False if the
+    /// store failed.
+    async fn renew(&self, outage: &mut Outage) -> bool {
+        let asked = Instant::now().into_std();
+        let renewed = async {
+            let held = self.store.heartbeat(&self.worker).await?;
+            self.running.tell_lost(&held, asked);
+            let strays = self.running.strays(held);
+            if !strays.is_empty() {
+                self.store.release(&self.worker, &strays).await?;
+            }
+            Ok::<_, InboxError>(())
+        };
+        let renewed = renewed.await;
+        self.is_away.store(renewed.is_err(), Ordering::Relaxed);
+        match renewed {
+            Ok(()) => {
+                if outage.ends() {
+                    tracing::info!(target: "number7", "the lease is renewed again");
+                }
+                true
+            }
+            Err(error) => {
+                if let Some(age) = outage.goes_on() {
+                    tracing::warn!(
+                        target: "number7", worker = &*self.worker, ?age,
+                        "could not renew the lease, and will keep trying: {error}"
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Looks all jobs up whose time for that has come. The log has one line of each that is overdue, at
+    /// most.
+    async fn settle(&self) -> Result<(), InboxError> {
+        loop {
+            let LookUp { newly_overdue, is_more } = self.store.look_up().await?;
+            for job in newly_overdue {
+                tracing::warn!(
+                    target: "number7", job,
+                    "a job is overdue: no event of it was accepted in time"
+                );
+            }
+            if !is_more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks for jobs that are overdue, now and then.
+    async fn look_up(&self) {
+        let mut outage = Outage::default();
+        loop {
+            let pause = match self.settle().await {
+                Ok(()) => {
+                    outage.ends();
+                    LOOK_UP_INTERVAL
+                }
+                Err(error) => {
+                    if !self.is_away.load(Ordering::Relaxed)
+                        && let Some(age) = outage.goes_on()
+                    {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not look for overdue jobs: {error}"
+                        );
+                    }
+                    self.settings.heartbeat()
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Forgets what was finished long enough ago, now and then.
+    async fn sweep(&self) {
+        let Settings { retention, dead_retention, .. } = self.settings;
+        let pause = self.settings.sweep_interval();
+        let mut outage = Outage::default();
+        loop {
+            // Jobs are looked up first: an event that settles one must not be forgotten before
+            // that.
+            let swept = match self.settle().await {
+                Ok(()) => self.store.sweep(retention, dead_retention).await,
+                Err(error) => Err(error),
+            };
+            match &swept {
+                Ok(_) => _ = outage.ends(),
+                Err(error) => {
+                    if let Some(age) = outage.goes_on() {
+                        tracing::warn!(
+                            target: "number7", ?age, "could not forget old events: {error}"
+                        );
+                    }
+                }
+            }
+            let is_more = swept.is_ok_and(|swept| swept >= u64::from(STEP));
+            sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that slept stood still for as long as its clock says; a clock that is set back
+    /// hides no time.
+    #[test]
+    fn the_longer_of_two_times_counts() {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
+        let now = Moment::now();
+        let later = |instant, clock| Moment { instant: now.instant + instant, clock };
+        assert_eq!(later(second, now.clock + hour).since(&now), hour);
+        assert_eq!(later(second, now.clock - hour).since(&now), second);
+        assert_eq!(later(hour, now.clock + second).since(&now), hour);
+    }
+}
