@@ -107,7 +107,7 @@ fn an_inbox_in_a_static_serves_one_runtime_after_the_other_and_all_at_once() {
     for accepted in all_at_once.collect::<Vec<_>>() {
         assert_eq!(accepted.join().unwrap().0, Acceptance::New);
     }
-    assert_eq!(current_thread().block_on(inbox.stats()).unwrap().due, 48);
+    assert_eq!(current_thread().block_on(inbox.stats()).unwrap().ready, 48);
 }
 
 /// The first to use the inbox stands still in the middle of it, and so does the one that has opened it.
