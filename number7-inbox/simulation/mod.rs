@@ -62,7 +62,7 @@ impl Process {
             seen.lives[number] = Life::new(life, false);
             life
         };
-        let node = Node { world: world.clone(), number, life };
+        let node = Node::new(world, number, life);
         let inbox = Inbox::on(Arc::new(node.clone()));
         let worker = inbox.worker(move |event| handle(node.clone(), event));
         let (limit, is_patient) = {
@@ -131,7 +131,7 @@ struct Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Self { node: Node { world, number, life }, event, has_ended } = self;
+        let Self { node: Node { world, number, life, .. }, event, has_ended } = self;
         let mut seen = world.seen();
         seen.end(*number, *life, event);
         if !*has_ended {
@@ -142,7 +142,7 @@ impl Drop for Call {
 
 async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
     let mut call = Call { node, event, has_ended: false };
-    let Call { node: Node { world, number, life }, event, .. } = &call;
+    let Call { node: Node { world, number, life, .. }, event, .. } = &call;
     let (takes, ends) = {
         let mut seen = world.seen();
         seen.begin(*number, *life, event);

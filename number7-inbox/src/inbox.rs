@@ -6,7 +6,6 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance, JobId, Record};
-use tokio::sync::Notify;
 
 use crate::{
     measure,
@@ -38,8 +37,6 @@ const LONGEST_NAME: usize = 64;
 pub struct Inbox {
     store: Arc<dyn Store>,
     name: Arc<str>,
-    /// Wakes a worker of this process when an event was accepted.
-    wake: Arc<Notify>,
 }
 
 impl Inbox {
@@ -202,7 +199,12 @@ impl Inbox {
     }
 
     pub(crate) fn on(store: Arc<dyn Store>) -> Self {
-        Self { store, name: Arc::from(""), wake: Arc::default() }
+        Self { store, name: Arc::from("") }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wake(&self) -> &crate::model::wake::Wake {
+        self.store.wake()
     }
 
     /// The inbox of another name in the same store, such as one for each account or environment.
@@ -270,7 +272,7 @@ impl Inbox {
             "" => self.store.kind().to_owned(),
             name => format!("{}, {name}", self.store.kind()),
         };
-        Worker::new(inbox, Arc::clone(&self.store), Arc::clone(&self.wake), handler)
+        Worker::new(inbox, Arc::clone(&self.store), handler)
     }
 
     /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a
@@ -372,7 +374,9 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn requeue(&self, key: &str) -> Result<bool, InboxError> {
-        Ok(self.store.requeue(&[key.to_owned()]).await? > 0)
+        let is_requeued = self.store.requeue(&[key.to_owned()]).await? > 0;
+        self.store.announce();
+        Ok(is_requeued)
     }
 
     /// Puts all dead letters that match a filter back to work. Says how many.
@@ -392,6 +396,7 @@ impl Inbox {
             let keys: Vec<String> = keys.filter(|key| seen.insert(key.clone())).collect();
             if !keys.is_empty() {
                 requeued += store.requeue(&keys).await?;
+                store.announce();
             }
             after = next;
             if after.is_none() {
@@ -445,7 +450,9 @@ impl Inbox {
         within: Duration,
     ) -> Result<(), InboxError> {
         let within = within.min(LONGEST_EXPECTATION);
-        self.store.expect_job(ExpectedJob::new(&job_id.into())?, within).await
+        self.store.expect_job(ExpectedJob::new(&job_id.into())?, within).await?;
+        self.store.wake().expectations_changed();
+        Ok(())
     }
 
     /// Stops expecting a job, for example because it was cancelled. False if it was not expected, or if a
@@ -513,7 +520,7 @@ impl Accept for Inbox {
         let stored = self.store.insert(record.into()).await;
         waiting.end(&stored);
         if matches!(stored, Ok(Acceptance::New)) {
-            self.wake.notify_one();
+            self.store.announce();
         }
         stored
     }

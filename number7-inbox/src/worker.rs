@@ -13,7 +13,7 @@ use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::
 
 use futures_util::FutureExt;
 use number7_core::Fetch;
-use tokio::{select, sync::Notify, task::JoinError};
+use tokio::{select, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
@@ -45,12 +45,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new<H, F, E>(
-        inbox: String,
-        store: Arc<dyn Store>,
-        wake: Arc<Notify>,
-        handler: H,
-    ) -> Self
+    pub(crate) fn new<H, F, E>(inbox: String, store: Arc<dyn Store>, handler: H) -> Self
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -62,16 +57,8 @@ impl Worker {
         };
         let (pause, paused) = Pause::new();
         let (handler, settings) = (Box::new(handler), Settings::default());
-        let job = Job {
-            inbox,
-            store,
-            handler,
-            on_dead_letter: None,
-            reconcile: None,
-            settings,
-            wake,
-            paused,
-        };
+        let job =
+            Job { inbox, store, handler, on_dead_letter: None, reconcile: None, settings, paused };
         Self { job, pause }
     }
 
@@ -245,8 +232,8 @@ impl Worker {
             let fetch = Arc::clone(&fetch);
             async move { fetch.fetch(job).await }.boxed()
         };
-        let (store, wake) = (Arc::clone(&self.job.store), Arc::clone(&self.job.wake));
-        self.job.reconcile = Some(Reconcile { store, fetch: Arc::new(fetch), wake });
+        let store = Arc::clone(&self.job.store);
+        self.job.reconcile = Some(Reconcile { store, fetch: Arc::new(fetch) });
         self
     }
 

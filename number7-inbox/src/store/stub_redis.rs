@@ -32,6 +32,10 @@ impl Store for Redis {
         todo!()
     }
 
+    fn wake(&self) -> &Arc<crate::model::wake::Wake> {
+        todo!()
+    }
+
     fn runtime(&self) -> Handle {
         todo!()
     }
