@@ -22,14 +22,14 @@ use super::{
     rules::{LEASE, Life},
     store::{Broken, LONGEST_CALL, Node, World},
 };
-use crate::{AcceptedEvent, Failure, Inbox, State, Worker};
+use crate::{AcceptedEvent, Failure, Inbox, State, Worker, model::options::Options};
 
 /// An inbox with so many events, in a store that works.
 async fn inbox_of(events: usize) -> (World, Inbox) {
     let world = World::new(0, 1, Broken::Nothing);
     (world.seen().is_faulty, world.seen().lives[0]) = (false, Life::new(1, false));
     let node = Node::new(&world, 0, 1);
-    let inbox = Inbox::on(Arc::new(node));
+    let inbox = Inbox::on(Arc::new(node), &Options::default());
     inbox.wake().set_hears_others(false);
     for job in 0..events {
         inbox.store(record(job)).await.unwrap();

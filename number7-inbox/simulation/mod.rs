@@ -34,6 +34,7 @@ use self::{
 };
 use crate::{
     AcceptedEvent, Failure, Inbox, State,
+    model::options::Options,
     store::memory::{Row, Tables},
 };
 
@@ -63,7 +64,7 @@ impl Process {
             life
         };
         let node = Node::new(world, number, life);
-        let inbox = Inbox::on(Arc::new(node.clone()));
+        let inbox = Inbox::on(Arc::new(node.clone()), &Options::default());
         let worker = inbox.worker(move |event| handle(node.clone(), event));
         let (limit, is_patient) = {
             let mut seen = world.seen();

@@ -45,7 +45,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new<H, F, E>(inbox: String, store: Arc<dyn Store>, handler: H) -> Self
+    pub(crate) fn new<H, F, E>(
+        inbox: String,
+        store: Arc<dyn Store>,
+        poll_interval: Duration,
+        handler: H,
+    ) -> Self
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -56,7 +61,8 @@ impl Worker {
             async { handled.await.map_err(Into::into) }.boxed()
         };
         let (pause, paused) = Pause::new();
-        let (handler, settings) = (Box::new(handler), Settings::default());
+        let handler = Box::new(handler);
+        let settings = Settings { poll_interval, ..Settings::default() };
         let job =
             Job { inbox, store, handler, on_dead_letter: None, reconcile: None, settings, paused };
         Self { job, pause }

@@ -49,10 +49,6 @@ use crate::{
 /// How the names of workers begin.
 const WORKER_PREFIX: &str = "number7-";
 
-/// How soon an idle worker asks again for events that another process accepted: after 50 milliseconds, so that
-/// an event is begun within 100.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
-
 /// How seldom an idle worker asks at most that would hear of such events: every 2 seconds, in case that it does
 /// not.
 const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -244,7 +240,7 @@ impl Worker {
             sender,
             receiver,
             may_have_more: false,
-            rest: POLL_INTERVAL,
+            rest: Duration::ZERO,
             ended: Ended::default(),
             outage: Outage::default(),
             pause: FIRST_PAUSE,
@@ -327,7 +323,8 @@ impl Worker {
 
     /// How long an idle worker waits until it asks again, after an exchange that took so long.
     fn rest_after(&self, took: Duration, left: Left) -> Duration {
-        let shortest = (took * REST_PER_POLL).clamp(POLL_INTERVAL, LONGEST_PAUSE);
+        let interval = self.shared.job.settings.poll_interval;
+        let shortest = (took * REST_PER_POLL).clamp(interval, LONGEST_PAUSE.max(interval));
         let rest = match left.was_idle && self.shared.job.store.wake().hears_others() {
             true => (self.rest * 2).clamp(shortest, LONGEST_POLL_INTERVAL.max(shortest)),
             false => shortest,
