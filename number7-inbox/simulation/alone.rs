@@ -182,6 +182,55 @@ async fn what_ends_at_nearly_the_same_time_is_recorded_together() {
     assert_eq!(world.seen().violation, None);
 }
 
+/// An exchange takes 20 milliseconds, in which handlers get through what was claimed ahead of them.
+#[tokio::test(start_paused = true)]
+async fn quick_handlers_do_not_wait_for_the_store() {
+    let (world, inbox) = inbox_of(4_000).await;
+    world.seen().call_takes = Some(LONGEST_CALL);
+    let worker = worker(&world, &inbox, async |_| {
+        sleep(Duration::from_millis(1)).await;
+        Ok(())
+    });
+    worker.concurrency(16).run_until(world.all_are_done()).await;
+    // 250 exchanges if each claimed what there are handlers for.
+    let exchanges = world.seen().exchanges;
+    assert!((15..=50).contains(&exchanges), "{exchanges} exchanges");
+    assert_eq!(world.seen().violation, None);
+}
+
+/// They become slow all at once.
+#[tokio::test(start_paused = true)]
+async fn what_was_claimed_ahead_of_handlers_that_became_slow_is_another_workers() {
+    static BEGUN: AtomicU32 = AtomicU32::new(0);
+    let (world, inbox) = inbox_of(2_000).await;
+    world.seen().call_takes = Some(LONGEST_CALL);
+    let slow = worker(&world, &inbox, async |_| {
+        let is_slow = BEGUN.fetch_add(1, Ordering::Relaxed) >= 1_000;
+        sleep(Duration::from_millis(if is_slow { 3_600_000 } else { 1 })).await;
+        Ok(())
+    });
+    let slow = tokio::spawn(slow.concurrency(16).run_until(pending()));
+    while BEGUN.load(Ordering::Relaxed) < 1_016 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let became_slow = Instant::now();
+    let other = worker(&world, &inbox, async |_| Ok(()));
+    let are_others_done = async {
+        let running = |world: &World| {
+            world.memory.apply(|tables| {
+                tables.events.values().filter(|row| row.state() != State::Done).count()
+            })
+        };
+        while running(&world) > 16 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    other.run_until(are_others_done).await;
+    let took = became_slow.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    slow.abort();
+}
+
 /// The first one was late: its lease was lost, and the same worker has the event again.
 #[tokio::test(start_paused = true)]
 async fn of_two_ends_at_the_same_time_one_counts() {

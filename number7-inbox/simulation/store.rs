@@ -263,9 +263,9 @@ impl Store for Node {
     }
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
-        let Exchange { worker, lease, ends, most, quarantined } = exchange;
+        let Exchange { worker, lease, ends, most, ahead, quarantined } = exchange;
         let (worker, ends) = (worker.to_owned(), ends.to_vec());
-        self.world.seen().may_claim(self.number, self.life, most, quarantined);
+        self.world.seen().may_claim(self.number, self.life, most + ahead, quarantined);
         self.world.seen().may_end(&ends);
         let (broken, is_refused) = (self.world.broken, self.world.refuses(&ends));
         let exchange = move |tables: &mut Tables| {
@@ -276,7 +276,7 @@ impl Store for Node {
                 }
             }
             let ends = &ends;
-            let exchange = Exchange { worker: &worker, lease, ends, most, quarantined };
+            let exchange = Exchange { worker: &worker, lease, ends, most, ahead, quarantined };
             let mut exchanged = tables.exchange(exchange);
             if broken == Broken::Begin {
                 for claim in &mut exchanged.claims {

@@ -102,7 +102,9 @@ pub(crate) trait Store: Expectations {
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
     /// Rescues the claims that are older than a lease and whose worker did not renew its own, or is not even
-    /// registered. Says how many. An event with at least `quarantine_after` attempts that count is quarantined.
+    /// registered. Says how many. An event with at least `quarantine_after` attempts that count is quarantined. So
+    /// is one that was claimed ahead: whether it was begun is not known, so the attempt does not count, but the next
+    /// one does.
     fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64>;
 
     /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters
@@ -173,8 +175,11 @@ pub(crate) struct Exchange<'a> {
     pub(crate) lease: Duration,
     /// At most one for each event: answers name only events, and SQL applies one of two.
     pub(crate) ends: &'a [End],
-    /// How many events to claim at most.
+    /// How many events to claim at most that are begun at once.
     pub(crate) most: usize,
+    /// How many more to claim, ahead of handlers that are about to return. They are marked: a worker that dies may
+    /// not have begun them.
+    pub(crate) ahead: usize,
     /// Whether one of them may be quarantined: an event whose workers died so often that it may be what
     /// ended them.
     pub(crate) quarantined: bool,

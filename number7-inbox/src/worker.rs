@@ -3,6 +3,7 @@ pub(crate) mod attempt;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod finish_in;
 pub(crate) mod held_claim;
+mod moment;
 pub(crate) mod pause;
 pub(crate) mod run;
 pub(crate) mod running;

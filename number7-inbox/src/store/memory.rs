@@ -95,6 +95,8 @@ pub(crate) struct Row {
     pub(crate) worker: Option<String>,
     due_at: Duration,
     pub(crate) claimed_at: Duration,
+    /// Whether it was claimed ahead of a handler.
+    pub(crate) is_ahead: bool,
     finished_at: Duration,
     history: History,
 }
@@ -169,6 +171,7 @@ impl Tables {
             worker: None,
             due_at: now,
             claimed_at: now,
+            is_ahead: false,
             finished_at: now,
             history: History::default(),
         };
@@ -202,7 +205,7 @@ impl Tables {
     }
 
     pub(crate) fn exchange(&mut self, exchange: Exchange<'_>) -> Exchanged {
-        let Exchange { worker, lease, ends, most, quarantined } = exchange;
+        let Exchange { worker, lease, ends, most, ahead, quarantined } = exchange;
         let mut exchanged = Exchanged::default();
         for end in ends {
             if self.end(worker, end) {
@@ -210,11 +213,11 @@ impl Tables {
             }
         }
         let is_live = |seen: &Duration| self.clock.now().saturating_sub(*seen) <= lease;
-        exchanged.is_lapsed = most > 0 && !self.workers.get(worker).is_some_and(is_live);
+        exchanged.is_lapsed = most + ahead > 0 && !self.workers.get(worker).is_some_and(is_live);
         if !exchanged.is_lapsed {
             let alone = usize::from(quarantined).min(most);
-            let mut claims = self.claim(worker, State::Quarantined, alone);
-            claims.extend(self.claim(worker, State::Ready, most - claims.len()));
+            let mut claims = self.claim(worker, State::Quarantined, alone, 0);
+            claims.extend(self.claim(worker, State::Ready, most - claims.len(), ahead));
             exchanged.claims = claims;
             let next = self.of(State::Ready).next();
             exchanged.next_in = next.map(|(due, _)| due.saturating_sub(self.clock.now()));
@@ -244,14 +247,15 @@ impl Tables {
         ended.is_some()
     }
 
-    fn claim(&mut self, worker: &str, from: State, most: usize) -> Vec<Claim> {
+    fn claim(&mut self, worker: &str, from: State, most: usize, ahead: usize) -> Vec<Claim> {
         let now = self.clock.now();
-        let due: Vec<_> = self.of(from).take_while(|(due, _)| *due <= now).take(most).collect();
+        let due = self.of(from).take_while(|(due, _)| *due <= now).take(most + ahead);
+        let due: Vec<_> = due.collect();
         let mut claims = Vec::with_capacity(due.len());
-        for (_, event) in due {
+        for (place, (_, event)) in due.into_iter().enumerate() {
             let claim = self.change(event, |row| {
                 (row.state, row.worker) = (State::Running, Some(worker.to_owned()));
-                row.claimed_at = now;
+                (row.claimed_at, row.is_ahead) = (now, place >= most);
                 row.number.of_all += 1;
                 Claim {
                     event,
@@ -320,9 +324,10 @@ impl Tables {
         for (claim, _) in &rescued {
             self.change(claim.event, |row| {
                 let attempt = row.number.counted();
-                let is_suspicious = attempt >= quarantine_after;
-                row.state = if is_suspicious { State::Quarantined } else { State::Ready };
+                let is_quarantined = row.is_ahead || attempt >= quarantine_after;
+                row.state = if is_quarantined { State::Quarantined } else { State::Ready };
                 row.worker = None;
+                row.number.uncounted += u32::from(row.is_ahead);
                 row.history = row.history.clone().with(attempt, LOST.into());
             });
         }

@@ -2,10 +2,11 @@
 //! records how they end.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     future::pending,
     mem,
     panic::{AssertUnwindSafe, resume_unwind},
+    pin::pin,
     slice,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -64,6 +65,9 @@ const YIELDS: usize = 32;
 /// How often as long as an exchange takes an idle worker rests after it, if that is longer than its interval. So
 /// many idle workers leave a slow store four fifths of its time, for acceptance and for leases.
 const REST_PER_POLL: u32 = 4;
+
+/// How long what is claimed ahead waits for a handler at most: 1 second. Then it is released, for another worker.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How much later than the store said a scheduled event is asked for.
 const A_LITTLE: Duration = Duration::from_millis(1);
@@ -142,11 +146,12 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         },
     }
     // What was claimed and not begun is ready at once.
+    shared.running.stop_waiting();
     let store = &job.store;
     let released = async {
         let claimed = shared.running.unknown(store.heartbeat(worker).await?);
-        store.release(worker, &claimed).await?;
         if !claimed.is_empty() {
+            store.release(worker, &claimed).await?;
             store.announce();
         }
         store.forget(worker).await
@@ -167,10 +172,19 @@ struct Worker {
     shared: Arc<Shared>,
     paused: watch::Receiver<bool>,
     stop: CancellationToken,
+    /// What is claimed, and begun as soon as a handler returns: since when, and in this order.
+    waiting: VecDeque<(Instant, Claim)>,
+    /// How many events handlers get through during an exchange, so that it claims as many ahead of them.
+    ahead: usize,
+    answered: Instant,
     /// Which of the attempts is at a quarantined event.
     quarantined: Option<ClaimId>,
     /// The ends that are not recorded.
     ends: Vec<End>,
+    /// Those that were sent, and are not answered.
+    sent: Arc<[End]>,
+    /// How many ends there were since the last answer.
+    returned: usize,
     sender: mpsc::UnboundedSender<End>,
     receiver: mpsc::UnboundedReceiver<End>,
     /// Whether the store may have claimed something for this worker that it does not know of.
@@ -235,8 +249,13 @@ impl Worker {
             paused: shared.job.paused.clone(),
             shared,
             stop,
+            waiting: VecDeque::new(),
+            ahead: 0,
+            answered: Instant::now(),
             quarantined: None,
             ends: Vec::new(),
+            sent: Arc::default(),
+            returned: 0,
             sender,
             receiver,
             may_have_more: false,
@@ -254,6 +273,8 @@ impl Worker {
         let limit = shared.job.settings.shutdown_limit;
         let mut is_idle = false;
         while !(self.stop.is_cancelled() && shared.running.len() == 0) {
+            // Of an exchange that was not waited for.
+            self.take_back();
             let is_stopping = self.stop.is_cancelled();
             if is_stopping && self.stops_since.is_none() {
                 self.stops_since = Some(Instant::now());
@@ -269,12 +290,14 @@ impl Worker {
             }
             if is_idle {
                 let asks_again = self.room() > 0 || !self.ends.is_empty();
+                let waits_until = self.waiting.front().map(|(since, _)| *since + LONGEST_WAIT);
                 select! {
                     biased;
-                    Some(end) = self.receiver.recv() => self.ends.push(end),
+                    Some(end) = self.receiver.recv() => self.returns(end),
                     () = shared.job.store.wake().by_events(), if asks_again => {}
                     () = sleep(self.rest), if asks_again => {}
                     () = self.stop.cancelled(), if !is_stopping => {}
+                    () = sleep_until(waits_until.unwrap_or_else(Instant::now)), if waits_until.is_some() => {}
                     // An error means that nobody is left who could resume it.
                     Ok(()) = self.paused.changed(), if !is_stopping => {}
                     () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
@@ -282,6 +305,7 @@ impl Worker {
                 }
             }
             self.collect().await;
+            self.stop_waiting_in_vain();
             let asked = Instant::now();
             let exchanged = match give_up_at {
                 None => self.exchange().await,
@@ -338,65 +362,123 @@ impl Worker {
     async fn collect(&mut self) {
         for _ in 0..YIELDS {
             while let Ok(end) = self.receiver.try_recv() {
-                self.ends.push(end);
+                self.returns(end);
             }
-            if self.all_have_ended() {
+            if self.all_have_ended() || self.ends.len() >= MOST_AT_ONCE {
                 return;
             }
             yield_now().await;
         }
     }
 
-    /// Whether it has the ends of all attempts.
-    fn all_have_ended(&self) -> bool {
-        self.ends.len() >= self.shared.running.len()
+    /// A handler has returned, so that another one can be called.
+    fn returns(&mut self, end: End) {
+        self.ends.push(end);
+        self.returned += 1;
+        self.begin_waiting();
     }
 
-    /// How many events it may claim.
+    /// Whether it has the ends of all attempts.
+    fn all_have_ended(&self) -> bool {
+        self.ends.len() + self.sent.len() >= self.shared.running.len()
+    }
+
+    /// Whether it may begin attempts.
+    fn may_begin(&self) -> bool {
+        !self.stop.is_cancelled() && !*self.paused.borrow()
+    }
+
+    /// How many attempts it can begin at once, beside those of the claims that wait.
     fn room(&self) -> usize {
-        if self.stop.is_cancelled() || *self.paused.borrow() {
+        if !self.may_begin() {
             return 0;
         }
-        self.shared.job.settings.concurrency.saturating_sub(self.shared.running.len())
+        let taken = self.shared.running.handlers() + self.waiting.len();
+        self.shared.job.settings.concurrency.saturating_sub(taken)
+    }
+
+    /// Begins as many of the attempts that wait as there are handlers for.
+    fn begin_waiting(&mut self) {
+        let Settings { concurrency, lease, .. } = self.shared.job.settings;
+        while self.may_begin() && self.shared.running.handlers() < concurrency {
+            let Some((_, claim)) = self.waiting.pop_front() else { return };
+            match self.shared.running.may_begin(claim.id(), lease) {
+                true => self.begin(claim),
+                // Perhaps it was rescued. Otherwise it is to be released.
+                false => self.may_have_more = true,
+            }
+        }
+    }
+
+    /// Releases what it has claimed ahead, if it must not begin that, or if handlers take longer than they did:
+    /// another worker may be idle.
+    fn stop_waiting_in_vain(&mut self) {
+        let Some((since, _)) = self.waiting.front() else { return };
+        if !self.may_begin() || since.elapsed() >= LONGEST_WAIT {
+            self.waiting.clear();
+            self.shared.running.stop_waiting();
+            (self.may_have_more, self.ahead) = (true, 0);
+        }
     }
 
     /// Records ends, and claims as much as there is room for then. Says what is left to do.
+    ///
+    /// If it is dropped before its end, it may have happened or not, as if its answer was lost.
     async fn exchange(&mut self) -> Result<Left, InboxError> {
         let shared = Arc::clone(&self.shared);
         let (store, worker) = (&shared.job.store, &*shared.worker);
         let Settings { lease, .. } = shared.job.settings;
-        if self.may_have_more {
-            let claimed = shared.running.unknown(store.heartbeat(worker).await?);
-            store.release(worker, &claimed).await?;
-            self.may_have_more = false;
+        if mem::take(&mut self.may_have_more) {
+            // Unless all of this succeeds.
+            let released = self.release().await;
+            self.may_have_more |= released.is_err();
+            released?;
         }
         // An event that was claimed again may have two ends. They go into two exchanges, because the
         // answer names the event only.
         let mut events = HashSet::new();
         let ends = self.ends.iter().take(MOST_AT_ONCE);
         let recorded = ends.take_while(|end| events.insert(end.event)).count();
-        let most = match self.stop.is_cancelled() || *self.paused.borrow() {
-            true => 0,
-            false => (self.room() + recorded).min(MOST_AT_ONCE),
+        let most = self.room().min(MOST_AT_ONCE);
+        let ahead = match self.may_begin() {
+            true => self.ahead.saturating_sub(self.waiting.len()).min(MOST_AT_ONCE - most),
+            false => 0,
         };
         if recorded + most == 0 {
             return Ok(Left::default());
         }
+        let sent: Arc<[End]> = self.ends.drain(..recorded).collect();
+        self.sent = Arc::clone(&sent);
         let exchange = Exchange {
             worker,
             lease,
-            ends: &self.ends[..recorded],
+            ends: &sent,
             most,
+            ahead,
             quarantined: self.quarantined.is_none(),
         };
-        let exchanged = match store.exchange(exchange).await {
+        let asked = Instant::now();
+        let _exchanging = shared.running.exchange();
+        let mut exchanged = pin!(store.exchange(exchange));
+        let exchanged = loop {
+            select! {
+                biased;
+                exchanged = &mut exchanged => break exchanged,
+                // Handlers go on meanwhile.
+                Some(end) = self.receiver.recv() => self.returns(end),
+            }
+        };
+        let exchanged = match exchanged {
             Err(error) if error.kind() == InboxErrorKind::Unstorable && recorded > 0 => {
+                self.take_back();
                 self.record_one_by_one().await?;
                 return Ok(Left { is_more: true, ..Left::default() });
             }
             exchanged => exchanged?,
         };
-        let Exchanged { ended, locked: locked_events, claims, next_in, is_lapsed } = exchanged;
+        self.sent = Arc::default();
+        self.look_ahead(asked);
+        let Exchanged { ended, locked, claims, next_in, is_lapsed } = exchanged;
         if is_lapsed {
             tracing::warn!(
                 target: "number7", worker,
@@ -404,37 +486,64 @@ impl Worker {
             );
             self.may_have_more = true;
         }
-        let mut locked = Vec::new();
-        for end in self.ends.drain(..recorded).collect::<Vec<_>>() {
-            if locked_events.contains(&end.event) {
-                locked.push(end);
-                continue;
-            }
+        for end in sent.iter().filter(|end| !locked.contains(&end.event)) {
             let recorded = ended.contains(&end.event);
-            self.is_over(&end, if recorded { Recorded::Counts } else { Recorded::Lost });
+            self.is_over(end, if recorded { Recorded::Counts } else { Recorded::Lost });
         }
         let claimed = claims.len();
         for claim in claims {
-            self.begin(claim);
+            shared.running.wait(claim.id());
+            self.waiting.push_back((Instant::now(), claim));
         }
-        let is_full = most > 0 && claimed == most;
+        self.begin_waiting();
+        let is_full = claimed > 0 && claimed == most + ahead;
         if is_full && self.room() == 0 {
             // There may be more, for another worker of this process.
-            shared.job.store.wake().events_are_ready();
+            store.wake().events_are_ready();
         }
         let is_more = !self.ends.is_empty() || (is_full && self.room() > 0);
         // At the end, so that the others are not behind them.
-        self.ends.append(&mut locked);
+        self.ends.extend(sent.iter().filter(|end| locked.contains(&end.event)).cloned());
         Ok(Left { is_more, was_idle: recorded + claimed == 0, next_in })
+    }
+
+    /// Takes back the ends that were sent and not answered.
+    fn take_back(&mut self) {
+        let sent = mem::take(&mut self.sent);
+        self.ends.splice(0..0, sent.iter().cloned());
+    }
+
+    /// Releases what the store has claimed for this worker and it does not know of.
+    async fn release(&self) -> Result<(), InboxError> {
+        let Shared { job, worker, running, .. } = &*self.shared;
+        let claimed = running.unknown(job.store.heartbeat(worker).await?);
+        if !claimed.is_empty() {
+            job.store.release(worker, &claimed).await?;
+            job.store.announce();
+        }
+        Ok(())
+    }
+
+    /// An exchange was answered that was asked for at this time. Claims as much ahead from now on as twice as many
+    /// handlers as have returned in the time of an exchange: quick handlers do not wait for the store, and slow ones
+    /// keep nothing from other workers.
+    fn look_ahead(&mut self, asked: Instant) {
+        let now = Instant::now();
+        let (took, since) = (now - asked, now - self.answered);
+        let share = took.as_secs_f64() / since.as_secs_f64().max(f64::EPSILON);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "they are small, and not negative"
+        )]
+        let ahead = (2.0 * self.returned as f64 * share.min(1.0)) as usize;
+        self.ahead = ahead.min(MOST_AT_ONCE);
+        (self.returned, self.answered) = (0, now);
     }
 
     /// Begins an attempt. It goes on although the worker is dropped.
     fn begin(&mut self, claim: Claim) {
-        if self.stop.is_cancelled() {
-            // It is released, uncounted, because it was never begun.
-            self.may_have_more = true;
-            return;
-        }
         let id = claim.id();
         if claim.is_quarantined {
             self.quarantined = Some(id);
@@ -446,7 +555,7 @@ impl Worker {
             key: claim.key.clone(),
             stored: claim.stored.clone(),
             origin: claim.origin,
-            begun: Instant::now().into_std(),
+            begun: Instant::now(),
             is_running: true,
         };
         self.shared.running.insert(id, begun);
@@ -546,6 +655,7 @@ impl Worker {
     async fn rest(&mut self, error: &InboxError, give_up_at: Option<Instant>) {
         // The lost answer may have been that events were claimed.
         self.may_have_more = true;
+        self.take_back();
         if let Some(age) = self.outage.goes_on() {
             tracing::warn!(
                 target: "number7", ?age,
@@ -587,8 +697,9 @@ impl Worker {
 /// If it is dropped in the middle, nobody renews the lease any more. The ends that it has are recorded.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.running.tell_lost(&[], Instant::now().into_std());
+        self.shared.running.tell_lost(&[], Instant::now());
         self.receiver.close();
+        self.take_back();
         let mut ends = mem::take(&mut self.ends);
         while let Ok(end) = self.receiver.try_recv() {
             ends.push(end);
@@ -628,7 +739,8 @@ impl Shared {
     async fn record(&self, end: &End) -> Result<Recorded, InboxError> {
         let ends = slice::from_ref(end);
         let Settings { lease, .. } = self.job.settings;
-        let exchange = Exchange { worker: &self.worker, lease, ends, most: 0, quarantined: false };
+        let exchange =
+            Exchange { worker: &self.worker, lease, ends, most: 0, ahead: 0, quarantined: false };
         let exchanged = self.job.store.exchange(exchange).await?;
         if !exchanged.locked.is_empty() {
             return Err(InboxErrorKind::Busy.into());

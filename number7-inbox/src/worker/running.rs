@@ -3,21 +3,18 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     model::{
         claim::{ClaimId, EventId},
         event::{Origin, StoredEvent},
     },
-    store::STORE_TIMEOUT,
-    worker::held_claim::HeldClaim,
+    worker::{held_claim::HeldClaim, moment::Moment},
 };
-
-/// How long a claim has to be unknown until it is a stray: longer than a worker waits for the answer that
-/// tells it of one.
-const STRAY_AFTER: Duration = STORE_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// The attempts that are going on, or whose end is not recorded.
 #[derive(Default)]
@@ -26,11 +23,21 @@ pub(crate) struct Running(Mutex<State>);
 #[derive(Default)]
 struct State {
     attempts: HashMap<ClaimId, Attempt>,
+    /// How many of them have a handler that has not returned.
+    handlers: usize,
+    /// Claims whose attempts are not begun, and since when.
+    waiting: HashMap<ClaimId, Instant>,
+    /// When the worker asked for the last heartbeat that succeeded.
+    renewed: Option<Moment>,
     /// Events whose end the store refused, or could not take in time. They stay claimed while the worker
     /// lives; otherwise they would be begun again and again.
     given_up: HashSet<EventId>,
-    /// The claims that the store has and the worker does not know of, and since when.
-    unknown: HashMap<ClaimId, tokio::time::Instant>,
+    /// Whether an exchange is going on, and how many have ended.
+    is_exchanging: bool,
+    exchanges: u64,
+    /// The claims that the store has and the worker does not know of, and how many exchanges must have ended until
+    /// none can tell it of them any more.
+    unknown: HashMap<ClaimId, u64>,
 }
 
 /// What a worker keeps of an attempt.
@@ -45,13 +52,37 @@ pub(crate) struct Attempt {
 }
 
 impl Running {
+    /// How many attempts are going on, or have an end that is not recorded.
     pub(crate) fn len(&self) -> usize {
         self.lock().attempts.len()
     }
 
+    /// How many handlers have not returned.
+    pub(crate) fn handlers(&self) -> usize {
+        self.lock().handlers
+    }
+
+    /// An event is claimed, and not begun.
+    pub(crate) fn wait(&self, id: ClaimId) {
+        self.lock().waiting.insert(id, Instant::now());
+    }
+
+    /// It waits no more. False if its lease was lost, as far as the worker knows, or may have been.
+    pub(crate) fn may_begin(&self, id: ClaimId, lease: Duration) -> bool {
+        let mut state = self.lock();
+        let is_live = state.renewed.is_some_and(|renewed| Moment::now().since(&renewed) <= lease);
+        state.waiting.remove(&id).is_some() && is_live
+    }
+
+    /// None waits any more. Those that are still claimed are to be released.
+    pub(crate) fn stop_waiting(&self) {
+        self.lock().waiting.clear();
+    }
+
     /// If the worker has the event again, its earlier attempts have lost their lease.
     pub(crate) fn insert(&self, id: ClaimId, attempt: Attempt) {
-        let attempts = &mut self.lock().attempts;
+        let State { attempts, handlers, .. } = &mut *self.lock();
+        *handlers += 1;
         if id.attempt > 1 {
             let earlier = attempts.iter().filter(|(earlier, _)| earlier.event == id.event);
             earlier.for_each(|(_, lost)| lost.tell_lost());
@@ -61,8 +92,10 @@ impl Running {
 
     /// Its handler has returned, and its end is on its way to the store.
     pub(crate) fn has_returned(&self, id: ClaimId) {
-        if let Some(attempt) = self.lock().attempts.get_mut(&id) {
+        let State { attempts, handlers, .. } = &mut *self.lock();
+        if let Some(attempt) = attempts.get_mut(&id) {
             attempt.is_running = false;
+            *handlers -= 1;
         }
     }
 
@@ -78,34 +111,46 @@ impl Running {
     /// Of the claims that the store has, those that the worker does not know of.
     pub(crate) fn unknown(&self, mut held: Vec<ClaimId>) -> Vec<ClaimId> {
         let state = self.lock();
-        let known: HashSet<EventId> = state
-            .attempts
-            .keys()
-            .map(|id| id.event)
-            .chain(state.given_up.iter().copied())
-            .collect();
-        held.retain(|id| !known.contains(&id.event));
+        let attempts = state.attempts.keys().map(|id| id.event);
+        let known: HashSet<EventId> = attempts.chain(state.given_up.iter().copied()).collect();
+        held.retain(|id| !known.contains(&id.event) && !state.waiting.contains_key(id));
         held
     }
 
-    /// Of the claims that the store has now, those that the worker has not known of for so long that it never
-    /// will: the answer that named them is lost.
+    /// Of the claims that the store has now, those that the worker will never know of: the answer of the exchange
+    /// that claimed them is lost.
     pub(crate) fn strays(&self, held: Vec<ClaimId>) -> Vec<ClaimId> {
-        let (unknown, now) = (self.unknown(held), tokio::time::Instant::now());
-        let since = &mut self.lock().unknown;
-        since.retain(|held, _| unknown.contains(held));
-        let is_stray = |held: &ClaimId| now - *since.entry(*held).or_insert(now) >= STRAY_AFTER;
+        let unknown = self.unknown(held);
+        let State { is_exchanging, exchanges, unknown: until, .. } = &mut *self.lock();
+        until.retain(|held, _| unknown.contains(held));
+        let when_answered = *exchanges + u64::from(*is_exchanging);
+        let is_stray = |held: &ClaimId| *until.entry(*held).or_insert(when_answered) <= *exchanges;
         unknown.into_iter().filter(is_stray).collect()
     }
 
+    /// An exchange begins. It goes on until what this returns is dropped: by then, the worker knows of what was
+    /// claimed, or never will.
+    pub(crate) fn exchange(&self) -> impl Drop + use<'_> {
+        self.lock().is_exchanging = true;
+        Exchanging(self)
+    }
+
+    /// A heartbeat that was asked for at this moment has succeeded, and the store has these claims.
+    pub(crate) fn renewed(&self, asked: Moment, held: &[ClaimId]) {
+        self.lock().renewed = Some(asked);
+        self.tell_lost(held, asked.instant);
+    }
+
     /// Tells the handlers of attempts whose lease was lost: those that were begun before and are not
-    /// among the claims that the store has.
+    /// among the claims that the store has. What waits and is not among them is not begun.
     pub(crate) fn tell_lost(&self, held: &[ClaimId], before: Instant) {
-        for (id, attempt) in &self.lock().attempts {
+        let State { attempts, waiting, .. } = &mut *self.lock();
+        for (id, attempt) in attempts {
             if attempt.begun < before && !held.contains(id) {
                 attempt.tell_lost();
             }
         }
+        waiting.retain(|id, since| *since >= before || held.contains(id));
     }
 
     /// Warns of handlers that block their threads for longer than a limit.
@@ -116,6 +161,15 @@ impl Running {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Exchanging<'a>(&'a Running);
+
+impl Drop for Exchanging<'_> {
+    fn drop(&mut self) {
+        let State { is_exchanging, exchanges, .. } = &mut *self.0.lock();
+        (*is_exchanging, *exchanges) = (false, *exchanges + 1);
     }
 }
 
@@ -176,18 +230,22 @@ mod tests {
         assert!(!is_told(second, 8, finishes), "the transaction says so itself");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_claim_is_a_stray_when_its_answer_cannot_come_any_more() {
-        let (running, second) = (Running::default(), Duration::from_secs(1));
+    #[test]
+    fn a_claim_is_a_stray_when_no_exchange_can_tell_of_it_any_more() {
+        let running = Running::default();
         let held = |attempt| vec![ClaimId { event: EventId(7), attempt }];
-        for _ in 0..5 {
-            assert!(running.strays(held(1)).is_empty());
-            tokio::time::advance(second).await;
-        }
+        let exchange = running.exchange();
+        assert!(running.strays(held(1)).is_empty(), "the answer may be on its way");
+        drop(exchange);
+        let next = running.exchange();
         assert_eq!(running.strays(held(1)), held(1));
         assert!(running.strays(held(2)).is_empty(), "it was claimed again");
-        tokio::time::advance(STRAY_AFTER).await;
+        drop(next);
+        assert_eq!(running.strays(held(2)), held(2));
+        assert_eq!(running.strays(held(3)), held(3), "no exchange is going on");
+        running.wait(held(3)[0]);
+        assert!(running.strays(held(3)).is_empty(), "it is begun later");
         running.give_up(EventId(7));
-        assert!(running.strays(held(2)).is_empty(), "it is to stay claimed");
+        assert!(running.strays(held(4)).is_empty(), "it is to stay claimed");
     }
 }

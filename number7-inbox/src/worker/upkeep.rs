@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     model::{claim::ClaimId, error::InboxError, expectation::LookUp, outage::Outage},
     store::{STEP, STORE_TIMEOUT, Store},
-    worker::{running::Running, settings::Settings},
+    worker::{moment::Moment, running::Running, settings::Settings},
 };
 
 /// How soon after an outage every live worker has renewed its lease: by then its pending call has failed,
@@ -49,23 +49,6 @@ pub(crate) struct Upkeep {
     is_away: AtomicBool,
     /// Whether every renewal has succeeded for so long that others may be rescued: sent with each renewal.
     is_healthy: watch::Sender<bool>,
-}
-
-/// A time by both clocks: one stands still while the machine sleeps, the other may be set.
-struct Moment {
-    instant: Instant,
-    clock: SystemTime,
-}
-
-impl Moment {
-    fn now() -> Self {
-        Self { instant: Instant::now(), clock: SystemTime::now() }
-    }
-
-    fn since(&self, earlier: &Self) -> Duration {
-        let clock = self.clock.duration_since(earlier.clock).unwrap_or_default();
-        clock.max(self.instant - earlier.instant)
-    }
 }
 
 impl Upkeep {
@@ -114,7 +97,7 @@ impl Upkeep {
                     since = Instant::now();
                     // Others may have rescued its events by now.
                     if renewed.instant.elapsed() > lease {
-                        self.running.tell_lost(&[], Instant::now().into_std());
+                        self.running.tell_lost(&[], Instant::now());
                     }
                     RENEWAL_PAUSE
                 }
@@ -164,7 +147,7 @@ impl Upkeep {
     /// Renews the lease, and releases what is claimed for this worker and it will never know of. False if the
     /// store failed.
     async fn renew(&self, outage: &mut Outage) -> bool {
-        let asked = Instant::now().into_std();
+        let asked = Moment::now();
         let renewed = self.store.heartbeat(&self.worker).await;
         self.is_away.store(renewed.is_err(), Ordering::Relaxed);
         match renewed {
@@ -172,7 +155,7 @@ impl Upkeep {
                 if outage.ends() {
                     tracing::info!(target: "number7", "the lease is renewed again");
                 }
-                self.running.tell_lost(&held, asked);
+                self.running.renewed(asked, &held);
                 self.release(self.running.strays(held)).await;
                 true
             }
@@ -266,22 +249,5 @@ impl Upkeep {
             let is_more = swept.is_ok_and(|swept| swept >= u64::from(STEP));
             sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A machine that slept stood still for as long as its clock says; a clock that is set back
-    /// hides no time.
-    #[test]
-    fn the_longer_of_two_times_counts() {
-        let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
-        let now = Moment::now();
-        let later = |instant, clock| Moment { instant: now.instant + instant, clock };
-        assert_eq!(later(second, now.clock + hour).since(&now), hour);
-        assert_eq!(later(second, now.clock - hour).since(&now), second);
-        assert_eq!(later(hour, now.clock + second).since(&now), hour);
     }
 }
