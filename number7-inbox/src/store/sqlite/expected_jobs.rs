@@ -1,0 +1,121 @@
+//! The expected jobs.
+
+use std::time::Duration;
+
+use sqlx::{FromRow, query, query_as, query_scalar};
+
+use super::{Sqlite, millis, statement};
+use crate::{
+    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+    store::{
+        Answer,
+        expectations::{Expectations, LOOK_UP_AGAIN, LOOK_UP_EVERY, MOST_LOOKED_UP},
+    },
+};
+
+/// A job whose time to be looked up has come.
+#[derive(FromRow)]
+struct FoundRow {
+    job: String,
+    is_newly_overdue: bool,
+    is_settled: bool,
+}
+
+impl Expectations for Sqlite {
+    fn expect_job(&self, ExpectedJob { job, keys }: ExpectedJob, within: Duration) -> Answer<'_, ()> {
+        self.run(move |this| async move {
+            let [completed, failed] = keys;
+            let mut writing = this.file.begin().await?;
+            let expect = query(statement!("expect_job")).bind(&*this.inbox).bind(job);
+            let expect = expect.bind(completed).bind(failed).bind(writing.now);
+            let expect = expect.bind(millis(within)).bind(millis(LOOK_UP_EVERY));
+            expect.execute(&mut *writing).await?;
+            writing.commit().await
+        })
+    }
+
+    fn cancel_expectation<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
+        let job = job.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let cancel = query(statement!("cancel_expectation")).bind(&*this.inbox).bind(job);
+            let cancelled = cancel.execute(&mut *writing).await?.rows_affected();
+            writing.commit().await?;
+            Ok(cancelled > 0)
+        })
+    }
+
+    fn look_up(&self) -> Answer<'_, LookUp> {
+        self.run(|this| async move {
+            let inbox = &*this.inbox;
+            let is_some = query_scalar(statement!("is_to_look_up")).bind(inbox);
+            let is_some = is_some.bind(this.file.clock.millis());
+            if !is_some.fetch_one(&mut *this.file.reader().await?).await? {
+                return Ok(LookUp::default());
+            }
+            let mut writing = this.file.begin().await?;
+            let found = query_as(statement!("look_up")).bind(inbox).bind(writing.now);
+            let found: Vec<FoundRow> = found.bind(MOST_LOOKED_UP).fetch_all(&mut *writing).await?;
+            let is_more = found.len() == MOST_LOOKED_UP as usize;
+            let jobs = |is_settled| {
+                let found = found.iter().filter(|row| row.is_settled == is_settled);
+                found.map(|row| row.job.as_str()).collect::<serde_json::Value>().to_string()
+            };
+            let settle = query(statement!("settle")).bind(inbox).bind(jobs(true));
+            settle.execute(&mut *writing).await?;
+            let looked_up = query(statement!("looked_up")).bind(inbox).bind(jobs(false));
+            let looked_up = looked_up.bind(writing.now).bind(millis(LOOK_UP_AGAIN));
+            looked_up.bind(millis(LOOK_UP_EVERY)).execute(&mut *writing).await?;
+            writing.commit().await?;
+            let overdue = found.into_iter().filter(|row| row.is_newly_overdue && !row.is_settled);
+            Ok(LookUp { newly_overdue: overdue.map(|row| row.job).collect(), is_more })
+        })
+    }
+
+    fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
+        self.run(move |this| async move {
+            let JobPlace { due, job } = after.unwrap_or_default();
+            let overdue = query_as(statement!("overdue")).bind(&*this.inbox).bind(due / 1_000);
+            let overdue = overdue.bind(job).bind(most);
+            Ok(overdue.fetch_all(&mut *this.file.reader().await?).await?)
+        })
+    }
+
+    fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
+        let worker = worker.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let lead = query(statement!("lead")).bind(&*this.inbox).bind(worker);
+            let lead = lead.bind(writing.now).bind(millis(lease));
+            let leads = lead.execute(&mut *writing).await?.rows_affected();
+            writing.commit().await?;
+            Ok(leads > 0)
+        })
+    }
+
+    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+        let job = job.to_owned();
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let give_up = query(statement!("give_up")).bind(&*this.inbox).bind(job);
+            give_up.execute(&mut *writing).await?;
+            writing.commit().await
+        })
+    }
+
+    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
+        self.run(move |this| async move {
+            let is_some = query_scalar(statement!("is_to_fetch")).bind(&*this.inbox);
+            let is_some = is_some.bind(this.file.clock.millis());
+            if !is_some.fetch_one(&mut *this.file.reader().await?).await? {
+                return Ok(Vec::new());
+            }
+            let mut writing = this.file.begin().await?;
+            let take = query_as(statement!("take")).bind(&*this.inbox).bind(writing.now);
+            let take = take.bind(millis(rest.first)).bind(millis(rest.longest)).bind(most);
+            let taken = take.fetch_all(&mut *writing).await?;
+            writing.commit().await?;
+            Ok(taken)
+        })
+    }
+}
