@@ -253,7 +253,15 @@ fn ends(ends: &[End]) -> String {
         let delay = (state == State::Ready).then(|| millis(end.outcome.delay()));
         let errors = end.history.as_ref().map(History::json);
         let EventId(event) = end.event;
-        json!([event, end.number.of_all, state.name(), after.of_all, after.uncounted, delay, errors])
+        json!([
+            event,
+            end.number.of_all,
+            state.name(),
+            after.of_all,
+            after.uncounted,
+            delay,
+            errors
+        ])
     };
     ends.iter().map(row).collect::<serde_json::Value>().to_string()
 }

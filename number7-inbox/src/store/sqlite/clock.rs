@@ -288,7 +288,10 @@ pub(super) mod tests {
         assert_eq!(clock.millis(), begun + 60 * SECOND);
         // For 1,000 seconds by the one clock, 2,000 pass by the other.
         fake.pass(1_900 * SECOND);
-        assert_eq!((clock.millis(), fake.system()), (begun + 1_010 * SECOND, begun + 1_010 * SECOND));
+        assert_eq!(
+            (clock.millis(), fake.system()),
+            (begun + 1_010 * SECOND, begun + 1_010 * SECOND)
+        );
         fake.pass(10 * SECOND);
         assert_eq!(clock.millis(), fake.system());
     }
@@ -362,7 +365,11 @@ pub(super) mod tests {
         // Set back by mistake.
         fake.set(-8 * DAY);
         fake.pass(10 * SECOND);
-        assert_eq!(clock.finished_at(), begun + 5 * SECOND, "it is never later than what is written beside it");
+        assert_eq!(
+            clock.finished_at(),
+            begun + 5 * SECOND,
+            "it is never later than what is written beside it"
+        );
         fake.set(8 * DAY);
         // A year ahead for a moment. It was written into the file, so time goes on from there.
         fake.set(365 * DAY);

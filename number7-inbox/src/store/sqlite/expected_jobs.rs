@@ -22,7 +22,11 @@ struct FoundRow {
 }
 
 impl Expectations for Sqlite {
-    fn expect_job(&self, ExpectedJob { job, keys }: ExpectedJob, within: Duration) -> Answer<'_, ()> {
+    fn expect_job(
+        &self,
+        ExpectedJob { job, keys }: ExpectedJob,
+        within: Duration,
+    ) -> Answer<'_, ()> {
         self.run(move |this| async move {
             let [completed, failed] = keys;
             let mut writing = this.file.begin().await?;

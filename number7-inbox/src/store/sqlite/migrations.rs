@@ -54,7 +54,9 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Inbox
         0 => "there are no tables of an inbox".to_owned(),
         found => format!("its tables have version {found}"),
     };
-    Err(schema(format!("{found}, and this build needs version {needed}: run `number7 inbox migrate`")))
+    Err(schema(format!(
+        "{found}, and this build needs version {needed}: run `number7 inbox migrate`"
+    )))
 }
 
 /// Which version of the schema a file has: 0 if there is none yet, and never a later one than this build knows.

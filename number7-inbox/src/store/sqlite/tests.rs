@@ -324,7 +324,10 @@ async fn a_claim_is_rescued_by_its_own_data() {
     assert_eq!(sqlite.rescue(LEASE, 9).await.unwrap(), 0, "it may have been claimed just now");
     fake.pass(SECOND);
     assert_eq!(sqlite.rescue(LEASE, 9).await.unwrap(), 1);
-    assert_eq!((state(&sqlite, "a").await, state(&sqlite, "b").await), (State::Ready, State::Running));
+    assert_eq!(
+        (state(&sqlite, "a").await, state(&sqlite, "b").await),
+        (State::Ready, State::Running)
+    );
 }
 
 #[tokio::test]
@@ -555,7 +558,8 @@ async fn one_damaged_event_stops_no_step() {
         query(AssertSqlSafe(damage)).execute(&file).await.unwrap_err();
     }
     // This is a list, and nothing that an inbox can read.
-    let damage = "UPDATE number7_events SET errors = '[7, {}]', uncounted = 99 WHERE key = 'damaged'";
+    let damage =
+        "UPDATE number7_events SET errors = '[7, {}]', uncounted = 99 WHERE key = 'damaged'";
     for round in 0..2 {
         execute(&sqlite, damage).await;
         sqlite.heartbeat(WORKER).await.unwrap();
@@ -596,6 +600,20 @@ async fn one_step_lists_no_more_than_others_can_wait_for() {
     assert_eq!(listed.len(), STEP as usize);
     let (listed, next) = sqlite.list(State::Ready, next.as_deref(), u32::MAX).await.unwrap();
     assert_eq!((listed.len(), next), (1, None));
+}
+
+#[tokio::test]
+async fn every_commit_is_synchronised_and_the_wal_stays_small() {
+    let folder = new_folder();
+    let sqlite = open(&folder).await;
+    for (pragma, value) in
+        [("synchronous", "2"), ("journal_mode", "wal"), ("journal_size_limit", "8388608")]
+    {
+        let sql = AssertSqlSafe(format!("PRAGMA {pragma}"));
+        let row = query(sql).fetch_one(&sqlite.file.writer()).await.unwrap();
+        let found = row.try_get(0).unwrap_or_else(|_| row.get::<i64, _>(0).to_string());
+        assert_eq!(found, value, "{pragma}");
+    }
 }
 
 /// Nobody knows how it ended, so its connection must not be used again, nor keep the lock.
