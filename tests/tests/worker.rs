@@ -343,7 +343,7 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
     let letters = dead_letters(&inbox).await;
     assert_eq!(
         letters[0].error(),
-        "no attempt is left: the worker of the last one was lost, or fewer are allowed now"
+        "no attempt is left: the lease of the last one expired, or fewer are allowed now"
     );
 }
 
