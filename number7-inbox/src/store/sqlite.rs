@@ -5,12 +5,20 @@ mod expected_jobs;
 mod fair_lock;
 mod file;
 mod group;
+mod inboxes;
 mod migrations;
 mod place;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::Path,
+    str::FromStr,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use number7_core::Acceptance;
@@ -25,11 +33,12 @@ use tracing::instrument::WithSubscriber;
 use self::{
     clock::{Clock, NOTED_EVERY},
     file::{File, Writing},
-    group::{Group, Leader, Waiting},
+    group::{Group, Leader},
+    inboxes::{Inbox, Inboxes},
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store, in_time,
-    sql::{self, ClaimRow, Counted, EntryRow, Place, StatsRow},
+    sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     transaction::{TransactionalStore, sealed::Finish},
 };
 use crate::{
@@ -39,6 +48,7 @@ use crate::{
         end::End,
         history::{DISCARDED, History, LOST, REQUEUED},
         options::Options,
+        wake::Wake,
     },
 };
 
@@ -69,9 +79,9 @@ const LIST: &str = concat!(
 #[derive(Clone)]
 pub(crate) struct Sqlite {
     file: Arc<File>,
-    inbox: Arc<str>,
-    waiting: Waiting,
-    done: Arc<Counted>,
+    inboxes: Arc<Inboxes>,
+    inbox: Arc<Inbox>,
+    is_watched: Arc<Once>,
 }
 
 impl Sqlite {
@@ -99,11 +109,23 @@ impl Sqlite {
         options: &Options,
         clock: Clock,
     ) -> Result<Self, InboxError> {
-        Ok(Self::of(Arc::new(File::open(connect, options.migrate, clock).await?), ""))
+        let file = File::open(connect, options.migrate, clock).await?;
+        let inboxes = Arc::new(Inboxes::default());
+        let inbox = inboxes.get("");
+        Ok(Self { file: Arc::new(file), inboxes, inbox, is_watched: Arc::new(Once::new()) })
     }
 
-    fn of(file: Arc<File>, inbox: &str) -> Self {
-        Self { file, inbox: inbox.into(), waiting: Waiting::default(), done: Arc::default() }
+    /// The inbox of another name in the same file.
+    fn of(&self, name: &str) -> Self {
+        Self { inbox: self.inboxes.get(name), ..self.clone() }
+    }
+
+    /// Lets the workers hear of what other processes write.
+    fn watch(&self) {
+        if watch::CAN_WATCH {
+            self.is_watched.call_once(|| watch::start(&self.file, &self.inboxes));
+            self.inbox.wake.set_hears_others(true);
+        }
     }
 
     /// The SQL of all migrations, for a DBA.
@@ -151,7 +173,8 @@ impl Sqlite {
         };
         let rows: serde_json::Value = group.events().map(row).collect();
         let mut writing = self.file.begin().await?;
-        let insert = query_scalar(statement!("insert")).bind(&*self.inbox).bind(rows.to_string());
+        let insert =
+            query_scalar(statement!("insert")).bind(&*self.inbox.name).bind(rows.to_string());
         let keys: Vec<String> = insert.bind(writing.now).fetch_all(&mut *writing).await?;
         writing.commit().await?;
         Ok(keys.into_iter().collect())
@@ -174,7 +197,7 @@ impl Sqlite {
         if most == 0 {
             return Ok(exchanged);
         }
-        let is_live = query_scalar(statement!("is_live")).bind(&worker).bind(&*self.inbox);
+        let is_live = query_scalar(statement!("is_live")).bind(&worker).bind(&*self.inbox.name);
         let is_live = is_live.bind(writing.now - millis(lease)).fetch_one(&mut **writing);
         exchanged.is_lapsed = !is_live.await?;
         if exchanged.is_lapsed {
@@ -185,9 +208,32 @@ impl Sqlite {
         }
         let most = most - exchanged.claims.len();
         if most > 0 {
-            exchanged.claims.extend(self.claim(writing, &worker, State::Ready, most).await?);
+            let ready = self.claim(writing, &worker, State::Ready, most).await?;
+            if ready.len() < most {
+                exchanged.next_in = self.next_in(writing, false).await?;
+            }
+            exchanged.claims.extend(ready);
         }
         Ok(exchanged)
+    }
+
+    /// In how long the first event that waits is ready.
+    async fn next_in(
+        &self,
+        connection: &mut SqliteConnection,
+        is_quarantined_wanted: bool,
+    ) -> Result<Option<Duration>, InboxError> {
+        let first = query_as(statement!("first_due")).bind(&*self.inbox.name);
+        let first: (Option<i64>, Option<i64>) = first.fetch_one(connection).await?;
+        let (ready, quarantined) = first;
+        let quarantined = quarantined.filter(|_| is_quarantined_wanted);
+        Ok(ready.into_iter().chain(quarantined).min().map(|due| self.time_until(due)))
+    }
+
+    /// How long a time is ahead, as the columns have it.
+    fn time_until(&self, time: i64) -> Duration {
+        let millis = time.saturating_sub(self.file.clock.millis());
+        Duration::from_millis(millis.try_into().unwrap_or_default())
     }
 
     async fn claim(
@@ -197,7 +243,7 @@ impl Sqlite {
         from: State,
         most: usize,
     ) -> Result<Vec<Claim>, InboxError> {
-        let claim = query_as(statement!("claim")).bind(&*self.inbox).bind(from.name());
+        let claim = query_as(statement!("claim")).bind(&*self.inbox.name).bind(from.name());
         let claim = claim.bind(writing.now).bind(worker).bind(sql::rows(most));
         let rows: Vec<ClaimRow> = claim.fetch_all(&mut **writing).await?;
         Ok(rows.into_iter().map(Claim::from).collect())
@@ -304,7 +350,11 @@ impl Store for Sqlite {
     }
 
     fn named(&self, inbox: &str) -> Arc<dyn Store> {
-        Arc::new(Self::of(Arc::clone(&self.file), inbox))
+        Arc::new(self.of(inbox))
+    }
+
+    fn wake(&self) -> &Arc<Wake> {
+        &self.inbox.wake
     }
 
     fn runtime(&self) -> Handle {
@@ -313,7 +363,7 @@ impl Store for Sqlite {
 
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         Box::pin(in_time(async move {
-            let (stored, leader) = self.waiting.join(event);
+            let (stored, leader) = self.inbox.waiting.join(event);
             if let Some(leader) = leader {
                 let lead = self.clone().lead(leader).with_current_subscriber();
                 self.runtime().spawn(lead);
@@ -330,10 +380,10 @@ impl Store for Sqlite {
         self.run(move |this| async move {
             if wanted.ends.is_none() {
                 // Reading first: a worker that has nothing to do must not take the write lock.
-                let is_claimable = query_scalar(statement!("is_claimable")).bind(&*this.inbox);
-                let is_claimable = is_claimable.bind(this.file.clock.millis());
-                if !is_claimable.fetch_one(&mut *this.file.reader().await?).await? {
-                    return Ok(Exchanged::default());
+                let mut reader = this.file.reader().await?;
+                let next_in = this.next_in(&mut reader, wanted.quarantined).await?;
+                if next_in != Some(Duration::ZERO) {
+                    return Ok(Exchanged { next_in, ..Exchanged::default() });
                 }
             }
             let mut writing = this.file.begin().await?;
@@ -344,12 +394,14 @@ impl Store for Sqlite {
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {
+        self.watch();
         let worker = worker.to_owned();
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
-            let renew = query(statement!("renew_lease")).bind(&worker).bind(&*this.inbox);
+            let renew = query(statement!("renew_lease")).bind(&worker).bind(&*this.inbox.name);
             renew.bind(writing.now).execute(&mut *writing).await?;
-            let held = query_as(statement!("claims_of_worker")).bind(&worker).bind(&*this.inbox);
+            let held =
+                query_as(statement!("claims_of_worker")).bind(&worker).bind(&*this.inbox.name);
             let held: Vec<HeldRow> = held.fetch_all(&mut *writing).await?;
             writing.commit().await?;
             let claim = |row: HeldRow| ClaimId { event: EventId(row.id), attempt: row.attempt };
@@ -388,7 +440,7 @@ impl Store for Sqlite {
                     writing.commit().await?;
                     return Ok(rescued);
                 }
-                let rescue = query(statement!("rescue")).bind(&*this.inbox).bind(writing.now);
+                let rescue = query(statement!("rescue")).bind(&*this.inbox.name).bind(writing.now);
                 let rescue = rescue.bind(millis(lease)).bind(quarantine_after).bind(LOST);
                 let step = rescue.bind(STEP).execute(&mut *writing).await?.rows_affected();
                 writing.commit().await?;
@@ -410,11 +462,11 @@ impl Store for Sqlite {
             let mut swept = 0;
             for (state, retention) in [(State::Done, Some(retention)), (State::Dead, of_dead)] {
                 let Some(retention) = retention else { continue };
-                let sweep = query(statement!("sweep")).bind(&*this.inbox).bind(state.name());
+                let sweep = query(statement!("sweep")).bind(&*this.inbox.name).bind(state.name());
                 let sweep = sweep.bind(now).bind(millis(retention)).bind(STEP);
                 swept += sweep.execute(&mut *writing).await?.rows_affected();
             }
-            let forget = query(statement!("forget_workers")).bind(&*this.inbox).bind(now);
+            let forget = query(statement!("forget_workers")).bind(&*this.inbox.name).bind(now);
             forget.execute(&mut *writing).await?;
             writing.commit().await?;
             Ok(swept)
@@ -430,12 +482,12 @@ impl Store for Sqlite {
 
     fn stats(&self) -> Answer<'_, Stats> {
         self.run(|this| async move {
-            let (inbox, now) = (&*this.inbox, this.file.clock.millis());
+            let (inbox, now) = (&*this.inbox.name, this.file.clock.millis());
             let mut reader = this.file.reader().await?;
             let stats = query_as(statement!("stats")).bind(inbox).bind(now);
             let stats: StatsRow = stats.fetch_one(&mut *reader).await?;
             let done = query_scalar(statement!("count_done")).bind(inbox).fetch_one(&mut *reader);
-            Ok(stats.stats(this.done.get(done).await?))
+            Ok(stats.stats(this.inbox.done.get(done).await?))
         })
     }
 
@@ -451,7 +503,8 @@ impl Store for Sqlite {
             };
             let first = (first, i64::MAX);
             let (time, id) = after?.map_or(first, |place| first.max((place.time, place.id)));
-            let list = query_as(LIST).bind(now).bind(&*this.inbox).bind(stored.name()).bind(until);
+            let list =
+                query_as(LIST).bind(now).bind(&*this.inbox.name).bind(stored.name()).bind(until);
             let list = list.bind(time).bind(id).bind(most);
             let rows: Vec<EntryRow> = list.fetch_all(&mut *this.file.reader().await?).await?;
             Ok(sql::listed(rows, most))
@@ -461,7 +514,8 @@ impl Store for Sqlite {
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
         let key = key.to_owned();
         self.run(move |this| async move {
-            let show = query_as(SHOW).bind(this.file.clock.millis()).bind(&*this.inbox).bind(key);
+            let show =
+                query_as(SHOW).bind(this.file.clock.millis()).bind(&*this.inbox.name).bind(key);
             let found: Option<EntryRow> =
                 show.fetch_optional(&mut *this.file.reader().await?).await?;
             Ok(found.map(Entry::from))
@@ -472,7 +526,7 @@ impl Store for Sqlite {
         let keys = json!(keys).to_string();
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
-            let requeue = query(statement!("requeue")).bind(&*this.inbox).bind(keys);
+            let requeue = query(statement!("requeue")).bind(&*this.inbox.name).bind(keys);
             let requeue = requeue.bind(writing.now).bind(REQUEUED);
             let requeued = requeue.execute(&mut *writing).await?.rows_affected();
             writing.commit().await?;
@@ -484,7 +538,7 @@ impl Store for Sqlite {
         let key = key.to_owned();
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
-            let discard = query(statement!("discard")).bind(&*this.inbox).bind(key);
+            let discard = query(statement!("discard")).bind(&*this.inbox.name).bind(key);
             let discard = discard.bind(writing.now).bind(DISCARDED);
             let discard = discard.bind(this.file.clock.finished_at()).execute(&mut *writing);
             let discarded = discard.await?.rows_affected();

@@ -30,7 +30,7 @@ impl Expectations for Sqlite {
         self.run(move |this| async move {
             let [completed, failed] = keys;
             let mut writing = this.file.begin().await?;
-            let expect = query(statement!("expect_job")).bind(&*this.inbox).bind(job);
+            let expect = query(statement!("expect_job")).bind(&*this.inbox.name).bind(job);
             let expect = expect.bind(completed).bind(failed).bind(writing.now);
             let expect = expect.bind(millis(within)).bind(millis(LOOK_UP_EVERY));
             expect.execute(&mut *writing).await?;
@@ -42,7 +42,7 @@ impl Expectations for Sqlite {
         let job = job.to_owned();
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
-            let cancel = query(statement!("cancel_expectation")).bind(&*this.inbox).bind(job);
+            let cancel = query(statement!("cancel_expectation")).bind(&*this.inbox.name).bind(job);
             let cancelled = cancel.execute(&mut *writing).await?.rows_affected();
             writing.commit().await?;
             Ok(cancelled > 0)
@@ -51,11 +51,12 @@ impl Expectations for Sqlite {
 
     fn look_up(&self) -> Answer<'_, LookUp> {
         self.run(|this| async move {
-            let inbox = &*this.inbox;
-            let is_some = query_scalar(statement!("is_to_look_up")).bind(inbox);
-            let is_some = is_some.bind(this.file.clock.millis());
-            if !is_some.fetch_one(&mut *this.file.reader().await?).await? {
-                return Ok(LookUp::default());
+            let inbox = &*this.inbox.name;
+            let next = || query_scalar(statement!("next_look_up")).bind(inbox);
+            let at: Option<i64> = next().fetch_one(&mut *this.file.reader().await?).await?;
+            let next_in = at.map(|at| this.time_until(at));
+            if next_in != Some(Duration::ZERO) {
+                return Ok(LookUp { next_in, ..LookUp::default() });
             }
             let mut writing = this.file.begin().await?;
             let found = query_as(statement!("look_up")).bind(inbox).bind(writing.now);
@@ -70,16 +71,18 @@ impl Expectations for Sqlite {
             let looked_up = query(statement!("looked_up")).bind(inbox).bind(jobs(false));
             let looked_up = looked_up.bind(writing.now).bind(millis(LOOK_UP_AGAIN));
             looked_up.bind(millis(LOOK_UP_EVERY)).execute(&mut *writing).await?;
+            let at: Option<i64> = next().fetch_one(&mut *writing).await?;
             writing.commit().await?;
             let overdue = found.into_iter().filter(|row| row.is_newly_overdue && !row.is_settled);
-            Ok(LookUp { newly_overdue: overdue.map(|row| row.job).collect(), is_more })
+            let newly_overdue = overdue.map(|row| row.job).collect();
+            Ok(LookUp { newly_overdue, is_more, next_in: at.map(|at| this.time_until(at)) })
         })
     }
 
     fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
         self.run(move |this| async move {
             let JobPlace { due, job } = after.unwrap_or_default();
-            let overdue = query_as(statement!("overdue")).bind(&*this.inbox).bind(due / 1_000);
+            let overdue = query_as(statement!("overdue")).bind(&*this.inbox.name).bind(due / 1_000);
             let overdue = overdue.bind(job).bind(most);
             Ok(overdue.fetch_all(&mut *this.file.reader().await?).await?)
         })
@@ -89,7 +92,7 @@ impl Expectations for Sqlite {
         let worker = worker.to_owned();
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
-            let lead = query(statement!("lead")).bind(&*this.inbox).bind(worker);
+            let lead = query(statement!("lead")).bind(&*this.inbox.name).bind(worker);
             let lead = lead.bind(writing.now).bind(millis(lease));
             let leads = lead.execute(&mut *writing).await?.rows_affected();
             writing.commit().await?;
@@ -101,7 +104,7 @@ impl Expectations for Sqlite {
         let job = job.to_owned();
         self.run(move |this| async move {
             let mut writing = this.file.begin().await?;
-            let give_up = query(statement!("give_up")).bind(&*this.inbox).bind(job);
+            let give_up = query(statement!("give_up")).bind(&*this.inbox.name).bind(job);
             give_up.execute(&mut *writing).await?;
             writing.commit().await
         })
@@ -109,13 +112,13 @@ impl Expectations for Sqlite {
 
     fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
         self.run(move |this| async move {
-            let is_some = query_scalar(statement!("is_to_fetch")).bind(&*this.inbox);
+            let is_some = query_scalar(statement!("is_to_fetch")).bind(&*this.inbox.name);
             let is_some = is_some.bind(this.file.clock.millis());
             if !is_some.fetch_one(&mut *this.file.reader().await?).await? {
                 return Ok(Vec::new());
             }
             let mut writing = this.file.begin().await?;
-            let take = query_as(statement!("take")).bind(&*this.inbox).bind(writing.now);
+            let take = query_as(statement!("take")).bind(&*this.inbox.name).bind(writing.now);
             let take = take.bind(millis(rest.first)).bind(millis(rest.longest)).bind(most);
             let taken = take.fetch_all(&mut *writing).await?;
             writing.commit().await?;

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use sqlx::{
@@ -179,6 +179,11 @@ impl File {
         }
         writing.now = self.clock.millis();
         Ok(writing)
+    }
+
+    /// What changes when anybody writes: see [`Place::written`].
+    pub(super) fn written(&self) -> Option<(SystemTime, u64)> {
+        self.opened().place.written()
     }
 
     /// The connections, to the file that is at the path.

@@ -148,7 +148,7 @@ async fn a_late_release_takes_back_no_attempt_that_was_begun() {
 async fn a_rescue_is_of_workers_of_the_same_inbox() {
     let (folder, fake) = (new_folder(), Fake::new());
     let sqlite = at(&folder, &fake).await;
-    let other = Sqlite::of(Arc::clone(&sqlite.file), "other");
+    let other = sqlite.of("other");
     insert(&other, "key").await;
     other.heartbeat(WORKER).await.unwrap();
     assert_eq!(claim(&other, WORKER, 1).await.len(), 1);
@@ -206,7 +206,7 @@ async fn only_a_worker_whose_lease_is_live_claims() {
     assert_eq!(lapsed.ended.len(), 1, "an end is recorded all the same");
     assert!(!exchange(&sqlite, WORKER, LEASE, &ends, 0).await.is_lapsed, "it has not asked");
     // A worker of another inbox is none of this one.
-    Sqlite::of(Arc::clone(&sqlite.file), "other").heartbeat("other").await.unwrap();
+    sqlite.of("other").heartbeat("other").await.unwrap();
     assert!(exchange(&sqlite, "other", LEASE, &[], 1).await.is_lapsed);
     sqlite.heartbeat(WORKER).await.unwrap();
     assert_eq!(claim(&sqlite, WORKER, 9).await.len(), 2);
@@ -678,7 +678,7 @@ async fn nothing_goes_through_all_events() {
             }
         }
         for (sql, how) in [
-            (statement!("is_claimable"), STATE_UNTIL),
+            (statement!("first_due"), STATE),
             (statement!("claim"), STATE_UNTIL),
             (statement!("finish"), ID),
             (statement!("finish_in"), ID),
@@ -696,7 +696,7 @@ async fn nothing_goes_through_all_events() {
             (statement!("discard"), KEY),
             (statement!("expect_job"), KEY),
             (statement!("cancel_expectation"), JOB),
-            (statement!("is_to_look_up"), LOOK_UP),
+            (statement!("next_look_up"), "number7_expected_jobs_look_up (inbox=?)"),
             (statement!("look_up"), LOOK_UP),
             (statement!("settle"), JOB),
             (statement!("looked_up"), JOB),
