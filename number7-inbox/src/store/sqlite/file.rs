@@ -119,7 +119,12 @@ impl File {
         let opens = options.clone();
         let opened = store::open(move || {
             let options = opens.clone();
-            async move { Opened::instead_of(None, &options, migrates).await }
+            async move {
+                if !migrates {
+                    check(&options).await?;
+                }
+                Opened::instead_of(None, &options, migrates).await
+            }
         });
         let (opened, noted) = driver.run(opened).await?;
         if let Some((latest, believed)) = noted {
@@ -242,13 +247,12 @@ impl Opened {
         if let Some(replaced) = replaced {
             replaced.close().await.map_err(at)?;
         }
-        if !migrates {
-            check(options).await.map_err(at)?;
-        }
         let mut connection = options.connect().await.map_err(|error| at(error.into()))?;
-        if migrates {
-            migrations::migrate(&mut connection).await.map_err(at)?;
-        }
+        let has_tables = match migrates {
+            true => migrations::migrate(&mut connection).await,
+            false => migrations::check(&mut connection).await,
+        };
+        has_tables.map_err(at)?;
         let pool = |connections, options: SqliteConnectOptions| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -432,11 +436,15 @@ impl Drop for Writing {
 
 /// Fails unless there is an inbox in the file. It changes nothing, whatever the file is.
 async fn check(options: &SqliteConnectOptions) -> Result<(), InboxError> {
-    let options = SqliteConnectOptions::new().filename(options.get_filename()).read_only(true);
-    let mut connection = options.disable_statement_logging().connect().await?;
-    let checked = migrations::check(&mut connection).await;
-    _ = connection.close().await;
-    checked
+    let path = options.get_filename();
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let checked = async {
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let checked = migrations::check(&mut connection).await;
+        _ = connection.close().await;
+        checked
+    };
+    checked.await.map_err(|error: InboxError| error.at(path))
 }
 
 fn busy(text: &'static str) -> InboxError {
