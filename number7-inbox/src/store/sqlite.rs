@@ -20,12 +20,17 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{BoxFuture, ready},
+};
 use number7_core::Acceptance;
 use serde_json::json;
 use sqlx::{
-    FromRow, Sqlite as Db, SqliteConnection, query, query_as, query_scalar,
-    sqlite::SqliteConnectOptions,
+    FromRow, Sqlite as Db, SqliteConnection, query,
+    query::Query,
+    query_as, query_scalar,
+    sqlite::{SqliteArguments, SqliteConnectOptions},
 };
 use tokio::runtime::Handle;
 use tracing::instrument::WithSubscriber;
@@ -142,6 +147,24 @@ impl Sqlite {
         let operation = in_time(operation(self.clone()));
         let driver = self.file.driver.clone();
         Box::pin(async move { driver.run(operation).await })
+    }
+
+    /// Runs one statement that changes rows, in a transaction of its own. Says how many.
+    fn change<'a>(
+        &self,
+        statement: impl FnOnce(&Self, i64) -> Query<'static, Db, SqliteArguments> + Send + 'static,
+    ) -> Answer<'a, u64> {
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let statement = statement(&this, writing.now);
+            let changed = statement.execute(&mut *writing).await?.rows_affected();
+            writing.commit().await?;
+            Ok(changed)
+        })
+    }
+
+    fn name(&self) -> String {
+        self.inbox.name.to_string()
     }
 
     /// Stores what waits, until nothing does. Not a part of any caller's future: if one goes away,
@@ -410,24 +433,18 @@ impl Store for Sqlite {
     }
 
     fn release<'a>(&'a self, worker: &'a str, claims: &'a [ClaimId]) -> Answer<'a, ()> {
-        let worker = worker.to_owned();
-        let claims = (!claims.is_empty()).then(|| self::claims(claims));
-        self.run(move |this| async move {
-            let Some(claims) = claims else { return Ok(()) };
-            let mut writing = this.file.begin().await?;
-            let release = query(statement!("release")).bind(worker).bind(claims);
-            release.execute(&mut *writing).await?;
-            writing.commit().await
-        })
+        if claims.is_empty() {
+            return Box::pin(ready(Ok(())));
+        }
+        let (worker, claims) = (worker.to_owned(), self::claims(claims));
+        let release = move |_: &Self, _| query(statement!("release")).bind(worker).bind(claims);
+        self.change(release).map_ok(drop).boxed()
     }
 
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
         let worker = worker.to_owned();
-        self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            query(statement!("forget_worker")).bind(worker).execute(&mut *writing).await?;
-            writing.commit().await
-        })
+        let forget = move |_: &Self, _| query(statement!("forget_worker")).bind(worker);
+        self.change(forget).map_ok(drop).boxed()
     }
 
     fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64> {
@@ -524,26 +541,18 @@ impl Store for Sqlite {
 
     fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
         let keys = json!(keys).to_string();
-        self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            let requeue = query(statement!("requeue")).bind(&*this.inbox.name).bind(keys);
-            let requeue = requeue.bind(writing.now).bind(REQUEUED);
-            let requeued = requeue.execute(&mut *writing).await?.rows_affected();
-            writing.commit().await?;
-            Ok(requeued)
+        self.change(move |this, now| {
+            let requeue = query(statement!("requeue")).bind(this.name()).bind(keys);
+            requeue.bind(now).bind(REQUEUED)
         })
     }
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
         let key = key.to_owned();
-        self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            let discard = query(statement!("discard")).bind(&*this.inbox.name).bind(key);
-            let discard = discard.bind(writing.now).bind(DISCARDED);
-            let discard = discard.bind(this.file.clock.finished_at()).execute(&mut *writing);
-            let discarded = discard.await?.rows_affected();
-            writing.commit().await?;
-            Ok(discarded > 0)
-        })
+        let discard = move |this: &Self, now| {
+            let discard = query(statement!("discard")).bind(this.name()).bind(key);
+            discard.bind(now).bind(DISCARDED).bind(this.file.clock.finished_at())
+        };
+        self.change(discard).map_ok(|letters| letters > 0).boxed()
     }
 }

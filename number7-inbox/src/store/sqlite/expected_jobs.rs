@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt, TryFutureExt};
 use sqlx::{FromRow, query, query_as, query_scalar};
 
 use super::{Sqlite, millis, statement};
@@ -27,26 +28,21 @@ impl Expectations for Sqlite {
         ExpectedJob { job, keys }: ExpectedJob,
         within: Duration,
     ) -> Answer<'_, ()> {
-        self.run(move |this| async move {
+        let expect = move |this: &Self, now| {
             let [completed, failed] = keys;
-            let mut writing = this.file.begin().await?;
-            let expect = query(statement!("expect_job")).bind(&*this.inbox.name).bind(job);
-            let expect = expect.bind(completed).bind(failed).bind(writing.now);
-            let expect = expect.bind(millis(within)).bind(millis(LOOK_UP_EVERY));
-            expect.execute(&mut *writing).await?;
-            writing.commit().await
-        })
+            let expect = query(statement!("expect_job")).bind(this.name()).bind(job);
+            let expect = expect.bind(completed).bind(failed).bind(now);
+            expect.bind(millis(within)).bind(millis(LOOK_UP_EVERY))
+        };
+        self.change(expect).map_ok(drop).boxed()
     }
 
     fn cancel_expectation<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
         let job = job.to_owned();
-        self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            let cancel = query(statement!("cancel_expectation")).bind(&*this.inbox.name).bind(job);
-            let cancelled = cancel.execute(&mut *writing).await?.rows_affected();
-            writing.commit().await?;
-            Ok(cancelled > 0)
-        })
+        let cancel = move |this: &Self, _| {
+            query(statement!("cancel_expectation")).bind(this.name()).bind(job)
+        };
+        self.change(cancel).map_ok(|jobs| jobs > 0).boxed()
     }
 
     fn look_up(&self) -> Answer<'_, LookUp> {
@@ -90,24 +86,18 @@ impl Expectations for Sqlite {
 
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
         let worker = worker.to_owned();
-        self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            let lead = query(statement!("lead")).bind(&*this.inbox.name).bind(worker);
-            let lead = lead.bind(writing.now).bind(millis(lease));
-            let leads = lead.execute(&mut *writing).await?.rows_affected();
-            writing.commit().await?;
-            Ok(leads > 0)
-        })
+        let lead = move |this: &Self, now| {
+            let lead = query(statement!("lead")).bind(this.name()).bind(worker);
+            lead.bind(now).bind(millis(lease))
+        };
+        self.change(lead).map_ok(|leaders| leaders > 0).boxed()
     }
 
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
         let job = job.to_owned();
-        self.run(move |this| async move {
-            let mut writing = this.file.begin().await?;
-            let give_up = query(statement!("give_up")).bind(&*this.inbox.name).bind(job);
-            give_up.execute(&mut *writing).await?;
-            writing.commit().await
-        })
+        let give_up =
+            move |this: &Self, _| query(statement!("give_up")).bind(this.name()).bind(job);
+        self.change(give_up).map_ok(drop).boxed()
     }
 
     fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
