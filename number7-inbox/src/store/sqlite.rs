@@ -220,13 +220,15 @@ impl Sqlite {
         if most == 0 {
             return Ok(exchanged);
         }
-        let is_live = query_scalar(statement!("is_live")).bind(&worker).bind(&*self.inbox.name);
-        let is_live = is_live.bind(writing.now - millis(lease)).fetch_one(&mut **writing);
-        exchanged.is_lapsed = !is_live.await?;
+        let may_claim = query_as(statement!("may_claim")).bind(&worker).bind(&*self.inbox.name);
+        let may_claim = may_claim.bind(writing.now).bind(millis(lease));
+        let (is_live, is_one_quarantined): (bool, bool) =
+            may_claim.fetch_one(&mut **writing).await?;
+        exchanged.is_lapsed = !is_live;
         if exchanged.is_lapsed {
             return Ok(exchanged);
         }
-        if quarantined {
+        if quarantined && is_one_quarantined {
             exchanged.claims = self.claim(writing, &worker, State::Quarantined, 1).await?;
         }
         let most = most - exchanged.claims.len();
@@ -553,6 +555,6 @@ impl Store for Sqlite {
             let discard = query(statement!("discard")).bind(this.name()).bind(key);
             discard.bind(now).bind(DISCARDED).bind(this.file.clock.finished_at())
         };
-        self.change(discard).map_ok(|letters| letters > 0).boxed()
+        self.change(discard).map_ok(|changed| changed > 0).boxed()
     }
 }

@@ -42,7 +42,7 @@ impl Expectations for Sqlite {
         let cancel = move |this: &Self, _| {
             query(statement!("cancel_expectation")).bind(this.name()).bind(job)
         };
-        self.change(cancel).map_ok(|jobs| jobs > 0).boxed()
+        self.change(cancel).map_ok(|changed| changed > 0).boxed()
     }
 
     fn look_up(&self) -> Answer<'_, LookUp> {
@@ -90,7 +90,7 @@ impl Expectations for Sqlite {
             let lead = query(statement!("lead")).bind(this.name()).bind(worker);
             lead.bind(now).bind(millis(lease))
         };
-        self.change(lead).map_ok(|leaders| leaders > 0).boxed()
+        self.change(lead).map_ok(|changed| changed > 0).boxed()
     }
 
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {

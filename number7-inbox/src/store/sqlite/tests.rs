@@ -679,6 +679,7 @@ async fn nothing_goes_through_all_events() {
         }
         for (sql, how) in [
             (statement!("first_due"), STATE),
+            (statement!("may_claim"), STATE_UNTIL),
             (statement!("claim"), STATE_UNTIL),
             (statement!("finish"), ID),
             (statement!("finish_in"), ID),
