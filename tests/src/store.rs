@@ -128,8 +128,9 @@ impl Store {
     async fn count(&self, condition: &'static str, script: &str) -> i64 {
         match self {
             Self::Sqlite(_) => {
-                let sql =
-                    sqlx::AssertSqlSafe(format!("SELECT count(*) FROM events WHERE {condition}"));
+                let sql = sqlx::AssertSqlSafe(format!(
+                    "SELECT count(*) FROM number7_events WHERE {condition}"
+                ));
                 sqlx::query_scalar(sql)
                     .fetch_one(&mut self.sqlite_connection().await)
                     .await
@@ -197,7 +198,7 @@ impl Store {
     /// Changes the table of events, or Redis.
     pub async fn execute(&self, update: &str, script: &str) {
         match self {
-            Self::Sqlite(_) => self.sql(&format!("UPDATE events {update}")).await,
+            Self::Sqlite(_) => self.sql(&format!("UPDATE number7_events {update}")).await,
             Self::Postgres(_) => self.sql(&format!("UPDATE number7.events {update}")).await,
             Self::Redis(url) => _ = redis_script::<i64>(url, script).await,
         }
@@ -235,7 +236,7 @@ impl Store {
         const ROWS: &str = "SELECT key, state, coalesce(claimed_by, '') FROM";
         let rows: Vec<(String, String, String)> = match self {
             Self::Sqlite(_) => {
-                let sql = sqlx::AssertSqlSafe(format!("{ROWS} events WHERE {UNFINISHED}"));
+                let sql = sqlx::AssertSqlSafe(format!("{ROWS} number7_events WHERE {UNFINISHED}"));
                 sqlx::query_as(sql).fetch_all(&mut self.sqlite_connection().await).await.unwrap()
             }
             Self::Postgres(url) => {
@@ -276,7 +277,7 @@ pub async fn fill(store: &Store, events: u32) {
     match store {
         Store::Sqlite(_) => {
             let sql = format!(
-                "INSERT INTO events ({COLUMNS})
+                "INSERT INTO number7_events ({COLUMNS})
                 SELECT {VALUES}, CAST('{json}' AS BLOB), unixepoch() * 1000, unixepoch() * 1000,
                     unixepoch() * 1000
                 FROM (WITH RECURSIVE numbers(n) AS (

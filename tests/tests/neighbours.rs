@@ -129,7 +129,7 @@ async fn a_name_is_a_word() {
 async fn a_refused_or_cancelled_acceptance_is_no_other_callers() {
     let store = Store::sqlite();
     let inbox = store.open().await;
-    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON events
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON number7_events
         WHEN NEW.key LIKE '%refused' BEGIN SELECT RAISE(ABORT, 'never'); END";
     store.sql(trigger).await;
     for round in 0..20 {
@@ -200,7 +200,7 @@ async fn a_refused_end_holds_up_no_other(
 }
 
 const SQLITE_TRIGGER: [&str; 2] = [
-    "CREATE TRIGGER refuse BEFORE UPDATE ON events
+    "CREATE TRIGGER refuse BEFORE UPDATE ON number7_events
     WHEN NEW.key = 'job.completed:job_refused' AND NEW.state = 'done'
     BEGIN SELECT RAISE(ABORT, 'never'); END",
     "DROP TRIGGER refuse",

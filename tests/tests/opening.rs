@@ -64,7 +64,7 @@ async fn a_tool_makes_no_inbox() {
     let read = || std::fs::read(folder.path().join("inbox.db")).unwrap();
     let before = read();
     let refused = Inbox::open_existing(&store.url()).await.unwrap_err();
-    assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{refused}");
+    assert_eq!(refused.kind(), InboxErrorKind::Schema, "{refused}");
     assert!(read() == before && std::fs::read_dir(folder.path()).unwrap().count() == 1);
     store.open().await;
     Inbox::open_existing(&store.url()).await.unwrap();

@@ -12,7 +12,7 @@ async fn an_event_lies_there_as_it_was_signed(store: Store) {
     inbox.accept(&delivery("job.failed", "job_1")).await.unwrap();
     let row: (String, String, Vec<u8>) = match &store {
         Store::Sqlite(_) => {
-            let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} FROM events"));
+            let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} FROM number7_events"));
             sqlx::query_as(sql).fetch_one(&mut store.sqlite_connection().await).await.unwrap()
         }
         Store::Postgres(url) => {

@@ -123,8 +123,8 @@ async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
             if job.starts_with("is_") && event.attempt() == 1 {
                 // Both lose their lease; the next attempt at `is_late` has begun, too.
                 let lost =
-                    "UPDATE Jobs SET lock_by = NULL, attempts = attempts + (?1 LIKE '%is_late')
-                    WHERE idempotency_key = ?1";
+                    "UPDATE number7_events SET claimed_by = NULL, attempt = attempt + (?1 LIKE '%is_late')
+                    WHERE key = ?1";
                 query(lost).bind(event.key()).execute(&mut *transaction).await?;
                 return Ok(event.finish_in(&mut transaction).await?);
             }

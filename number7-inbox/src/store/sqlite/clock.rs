@@ -26,6 +26,9 @@ const STEADY: Duration = Duration::from_secs(60);
 /// More than this is logged when the clock was set back, and is a leap when the time goes on.
 const SET_BACK: Duration = Duration::from_secs(5);
 
+/// By less than this a clock is corrected all the time.
+const CORRECTED: Duration = Duration::from_secs(1);
+
 /// How often the time is noted in the file.
 pub(super) const NOTED_EVERY: Duration = Duration::from_secs(10);
 
@@ -95,10 +98,11 @@ impl Clock {
 
     /// What was noted last in a file that is opened.
     pub(super) fn goes_on_from(&self, latest: i64) {
-        if duration(latest) > self.now() {
+        if duration(latest) > self.now() + CORRECTED {
             // It went on for a while after that.
-            self.heard_of(latest.saturating_add(seconds(NOTED_EVERY)));
+            self.heard_of(latest.saturating_add(millis(NOTED_EVERY)));
         }
+        self.heard_of(latest);
     }
 
     /// What another process noted in the file.
@@ -116,9 +120,9 @@ impl Clock {
         self.lock().now((self.clocks)())
     }
 
-    /// In whole seconds, which is what the columns have.
-    pub(super) fn seconds(&self) -> i64 {
-        seconds(self.now())
+    /// As the columns have it.
+    pub(super) fn millis(&self) -> i64 {
+        millis(self.now())
     }
 
     /// Whether the time has not leapt for so long. Otherwise what others wrote just before that seems old.
@@ -129,21 +133,21 @@ impl Clock {
         state.leapt_at.is_none_or(|at| clocks.1.saturating_sub(at) > long)
     }
 
-    /// When something was done, for how long it is kept: in seconds, by the clock of the system, where that is
-    /// to be believed.
-    pub(super) fn done_at(&self) -> i64 {
+    /// When something is finished, which decides how long it is kept: by the clock of the system, if that is to be
+    /// believed.
+    pub(super) fn finished_at(&self) -> i64 {
         let (system, at) = (self.clocks)();
         let mut state = self.lock();
         let now = state.now((system, at));
         state.is_believed((system, at));
         let expected = state.believed.time + at.saturating_sub(state.believed.at);
-        seconds(expected.max(system).min(now))
+        millis(expected.max(system).min(now))
     }
 
     /// By what time old events may be forgotten. `None` while the clock is in doubt.
     pub(super) fn believed(&self) -> Option<i64> {
         let clocks = (self.clocks)();
-        self.lock().is_believed(clocks).then(|| seconds(clocks.0))
+        self.lock().is_believed(clocks).then(|| millis(clocks.0))
     }
 
     /// What is to be noted in the file, if it is time for that, and again until it is [`noted`](Self::noted).
@@ -156,8 +160,8 @@ impl Clock {
         if is_noted && !state.is_behind {
             return None;
         }
-        let believed = state.is_believed(clocks).then(|| seconds(clocks.0));
-        Some(Note { latest: seconds(latest), believed })
+        let believed = state.is_believed(clocks).then(|| millis(clocks.0));
+        Some(Note { latest: millis(latest), believed })
     }
 
     /// The file has it: the transaction was committed.
@@ -222,12 +226,12 @@ impl Reading {
     }
 }
 
-fn duration(seconds: i64) -> Duration {
-    Duration::from_secs(seconds.try_into().unwrap_or_default())
+fn duration(millis: i64) -> Duration {
+    Duration::from_millis(millis.try_into().unwrap_or_default())
 }
 
-fn seconds(duration: Duration) -> i64 {
-    duration.as_secs().try_into().unwrap_or(i64::MAX)
+fn millis(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -236,8 +240,9 @@ pub(super) mod tests {
 
     use super::*;
 
-    const HOUR: u64 = 3_600;
-    const DAY: u64 = 24 * HOUR;
+    pub(in super::super) const SECOND: i64 = 1_000;
+    pub(in super::super) const HOUR: i64 = 3_600 * SECOND;
+    pub(in super::super) const DAY: i64 = 24 * HOUR;
 
     /// Clocks that a test sets: what the system says, and what has passed.
     #[derive(Clone)]
@@ -245,7 +250,7 @@ pub(super) mod tests {
 
     impl Fake {
         pub(in super::super) fn new() -> Self {
-            Self(Arc::new(Mutex::new((duration(1_000 * DAY as i64), Duration::ZERO))))
+            Self(Arc::new(Mutex::new((duration(1_000 * DAY), Duration::ZERO))))
         }
 
         pub(in super::super) fn clock(&self) -> Clock {
@@ -253,21 +258,21 @@ pub(super) mod tests {
             Clock::new(move || *clocks.lock().unwrap())
         }
 
-        /// So many seconds pass.
-        pub(in super::super) fn pass(&self, seconds: u64) {
+        /// So many milliseconds pass.
+        pub(in super::super) fn pass(&self, millis: i64) {
             let mut clocks = self.0.lock().unwrap();
-            clocks.0 += Duration::from_secs(seconds);
-            clocks.1 += Duration::from_secs(seconds);
+            clocks.0 += duration(millis);
+            clocks.1 += duration(millis);
         }
 
         /// Somebody sets the clock on or back.
         pub(in super::super) fn set(&self, by: i64) {
             let mut clocks = self.0.lock().unwrap();
-            clocks.0 = duration(seconds(clocks.0) + by);
+            clocks.0 = duration(millis(clocks.0) + by);
         }
 
         pub(in super::super) fn system(&self) -> i64 {
-            seconds(self.0.lock().unwrap().0)
+            millis(self.0.lock().unwrap().0)
         }
     }
 
@@ -275,32 +280,35 @@ pub(super) mod tests {
     fn time_never_goes_back_and_never_stands_still() {
         let fake = Fake::new();
         let (clock, begun) = (fake.clock(), fake.system());
-        fake.pass(10);
-        assert_eq!(clock.seconds(), begun + 10);
-        fake.set(-1_000);
-        assert_eq!(clock.seconds(), begun + 10);
-        fake.pass(100);
-        assert_eq!(clock.seconds(), begun + 60);
+        fake.pass(10 * SECOND);
+        assert_eq!(clock.millis(), begun + 10 * SECOND);
+        fake.set(-1_000 * SECOND);
+        assert_eq!(clock.millis(), begun + 10 * SECOND);
+        fake.pass(100 * SECOND);
+        assert_eq!(clock.millis(), begun + 60 * SECOND);
         // For 1,000 seconds by the one clock, 2,000 pass by the other.
-        fake.pass(1_900);
-        assert_eq!((clock.seconds(), fake.system()), (begun + 1_010, begun + 1_010));
-        fake.pass(10);
-        assert_eq!(clock.seconds(), fake.system());
+        fake.pass(1_900 * SECOND);
+        assert_eq!(
+            (clock.millis(), fake.system()),
+            (begun + 1_010 * SECOND, begun + 1_010 * SECOND)
+        );
+        fake.pass(10 * SECOND);
+        assert_eq!(clock.millis(), fake.system());
     }
 
     #[test]
     fn a_process_goes_on_from_what_the_last_one_noted() {
         let fake = Fake::new();
         let noted = fake.clock().note().unwrap();
-        fake.set(-(HOUR as i64));
+        fake.set(-HOUR);
         let clock = fake.clock();
         clock.learn(noted.latest, noted.believed.unwrap());
-        assert_eq!(clock.seconds(), noted.latest + 10, "it was not told everything");
+        assert_eq!(clock.millis(), noted.latest + 10 * SECOND, "it was not told everything");
         assert_eq!(clock.believed(), Some(fake.system()));
-        fake.set(HOUR as i64);
+        fake.set(HOUR);
         let clock = fake.clock();
         clock.learn(noted.latest, noted.believed.unwrap());
-        assert_eq!(clock.seconds(), fake.system());
+        assert_eq!(clock.millis(), fake.system());
     }
 
     #[test]
@@ -311,22 +319,22 @@ pub(super) mod tests {
             fake.pass(HOUR * 20);
             assert_eq!(clock.believed(), Some(fake.system()), "what has passed is believed");
         }
-        fake.set(HOUR as i64);
+        fake.set(HOUR);
         assert_eq!(clock.believed(), Some(fake.system()));
-        fake.set(8 * DAY as i64);
+        fake.set(8 * DAY);
         assert_eq!(clock.believed(), None);
-        fake.pass(HOUR - 1);
+        fake.pass(HOUR - SECOND);
         assert_eq!(clock.believed(), None);
         // It leaps again, so that the hour begins anew.
-        fake.set(-120);
+        fake.set(-120 * SECOND);
         assert_eq!(clock.believed(), None);
-        fake.pass(HOUR - 1);
+        fake.pass(HOUR - SECOND);
         assert_eq!(clock.believed(), None);
-        fake.pass(1);
+        fake.pass(SECOND);
         assert_eq!(clock.believed(), Some(fake.system()));
-        fake.set(-8 * DAY as i64);
+        fake.set(-8 * DAY);
         assert_eq!(clock.believed(), None);
-        fake.set(8 * DAY as i64);
+        fake.set(8 * DAY);
         assert_eq!(clock.believed(), Some(fake.system()), "it was a slip");
     }
 
@@ -334,17 +342,17 @@ pub(super) mod tests {
     fn a_time_in_doubt_is_not_handed_on() {
         let fake = Fake::new();
         let noted = fake.clock().note().unwrap();
-        fake.set(8 * DAY as i64);
+        fake.set(8 * DAY);
         let ahead = fake.clock();
         ahead.learn(noted.latest, noted.believed.unwrap());
         let of_ahead = ahead.note().unwrap();
         assert_eq!(of_ahead, Note { latest: fake.system(), believed: None });
-        fake.set(-8 * DAY as i64);
+        fake.set(-8 * DAY);
         let clock = fake.clock();
         clock.learn(of_ahead.latest, noted.believed.unwrap());
         assert_eq!(
-            clock.seconds(),
-            of_ahead.latest + 10,
+            clock.millis(),
+            of_ahead.latest + 10 * SECOND,
             "what was written by the other is not to come"
         );
         assert_eq!(clock.believed(), Some(fake.system()));
@@ -355,29 +363,33 @@ pub(super) mod tests {
         let fake = Fake::new();
         let (clock, begun) = (fake.clock(), fake.system());
         // Set back by mistake.
-        fake.set(-8 * DAY as i64);
-        fake.pass(10);
-        assert_eq!(clock.done_at(), begun + 5, "it is never later than what is written beside it");
-        fake.set(8 * DAY as i64);
+        fake.set(-8 * DAY);
+        fake.pass(10 * SECOND);
+        assert_eq!(
+            clock.finished_at(),
+            begun + 5 * SECOND,
+            "it is never later than what is written beside it"
+        );
+        fake.set(8 * DAY);
         // A year ahead for a moment. It was written into the file, so time goes on from there.
-        fake.set(365 * DAY as i64);
+        fake.set(365 * DAY);
         clock.now();
-        fake.set(-365 * DAY as i64);
-        assert!(clock.seconds() >= fake.system() + 365 * DAY as i64);
-        assert_eq!(clock.done_at(), fake.system());
+        fake.set(-365 * DAY);
+        assert!(clock.millis() >= fake.system() + 365 * DAY);
+        assert_eq!(clock.finished_at(), fake.system());
         // Ahead for hours, so that it is believed, and then for an hour too.
-        fake.set(365 * DAY as i64);
+        fake.set(365 * DAY);
         assert_eq!(clock.believed(), None);
         fake.pass(HOUR);
-        assert_eq!(clock.done_at(), fake.system());
-        fake.set(-365 * DAY as i64);
-        assert!(clock.done_at() > fake.system());
+        assert_eq!(clock.finished_at(), fake.system());
+        fake.set(-365 * DAY);
+        assert!(clock.finished_at() > fake.system());
         fake.pass(HOUR);
-        assert_eq!(clock.done_at(), fake.system());
+        assert_eq!(clock.finished_at(), fake.system());
         // Not in use for a week.
         let clock = fake.clock();
-        clock.learn(fake.system() - 7 * DAY as i64, fake.system() - 7 * DAY as i64);
-        assert_eq!((clock.believed(), clock.done_at()), (None, fake.system()));
+        clock.learn(fake.system() - 7 * DAY, fake.system() - 7 * DAY);
+        assert_eq!((clock.believed(), clock.finished_at()), (None, fake.system()));
     }
 
     #[test]
@@ -387,13 +399,13 @@ pub(super) mod tests {
         assert!(clock.note().is_some() && clock.note().is_some(), "it was not committed");
         clock.noted();
         assert!(clock.note().is_none());
-        fake.pass(9);
+        fake.pass(9 * SECOND);
         assert!(clock.note().is_none());
-        fake.pass(1);
+        fake.pass(SECOND);
         assert!(clock.note().is_some());
         clock.noted();
         assert!(clock.note().is_none());
-        fake.set(-6);
+        fake.set(-6 * SECOND);
         assert!(clock.note().is_some());
         clock.noted();
         assert!(clock.note().is_some());

@@ -7,14 +7,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use apalis_sqlite::SqliteStorage;
 use sqlx::{
     ConnectOptions, Connection, Sqlite as Db, SqliteConnection, SqlitePool,
     pool::PoolConnection,
-    query, query_as, raw_sql,
+    query, query_as,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -25,13 +24,13 @@ use tokio::{
 
 use super::{
     clock::{Clock, Note},
-    expected,
+    fair_lock::{FairLock, FairLockGuard},
+    migrations,
     place::Place,
-    turnstile::{Turn as TurnToWrite, Turnstile},
 };
 use crate::{
-    InboxError, InboxErrorKind, STORE_TIMEOUT, StoredEvent,
-    engine::{self, CONNECT_TIMEOUT, driver::Driver},
+    InboxError, InboxErrorKind, STORE_TIMEOUT,
+    store::{self, CONNECT_TIMEOUT, driver::Driver},
 };
 
 /// How long SQLite waits for another writer: less than an operation may take, so that its error
@@ -45,6 +44,10 @@ const READERS: u32 = 2;
 /// copies it into the database.
 const WAL_LIMIT: &str = "8388608";
 
+/// How much of the file the connection that writes keeps in memory, in KiB: what it writes to stays there among
+/// a million finished events.
+const CACHE: &str = "-16384";
+
 /// How often, and after which pause, a connection is looked for that is not in use, when a file is left.
 const LAST_TRIES: u32 = 20;
 const LAST_PAUSE: Duration = Duration::from_millis(50);
@@ -52,12 +55,6 @@ const LAST_PAUSE: Duration = Duration::from_millis(50);
 /// After how many steps of a reading statement it is looked whether it takes too long. They take less than a
 /// millisecond.
 const STEPS: i32 = 10_000;
-
-/// The latest time that anybody wrote, and the last one that was not in doubt.
-const CLOCK: &str = "
-    CREATE TABLE IF NOT EXISTS number7_clock (
-        id INTEGER PRIMARY KEY CHECK (id = 1), latest INTEGER NOT NULL, believed INTEGER NOT NULL
-    )";
 
 const LEARN: &str = "SELECT latest, believed FROM number7_clock";
 
@@ -70,6 +67,8 @@ const NOTE: &str = "
 /// One file, which is opened again if it is deleted or replaced.
 pub(super) struct File {
     options: SqliteConnectOptions,
+    /// Makes tables that are missing.
+    migrates: bool,
     pub(super) driver: Driver,
     pub(super) clock: Arc<Clock>,
     opened: Mutex<Arc<Opened>>,
@@ -84,7 +83,7 @@ struct Opened {
     /// Held by the operation that has that connection, or opens it.
     writing: Arc<tokio::sync::Mutex<()>>,
     readers: SqlitePool,
-    turnstile: Turnstile,
+    fair_lock: FairLock,
     place: Place,
     is_replaced: AtomicBool,
 }
@@ -92,6 +91,7 @@ struct Opened {
 impl File {
     pub(super) async fn open(
         options: SqliteConnectOptions,
+        migrates: bool,
         clock: Clock,
     ) -> Result<Self, InboxError> {
         let path = options.get_filename();
@@ -105,8 +105,7 @@ impl File {
         // The process may change its folder, and the file stays where it is.
         let path = std::path::absolute(path)
             .map_err(|error| InboxError::new(InboxErrorKind::Unreachable, error))?;
-        // Every commit is on the disk when it is confirmed. apalis' own setup would trade that for
-        // speed, on one of the connections.
+        // Every commit is on the disk when it is confirmed.
         let options = options
             .filename(path)
             .shared_cache(false)
@@ -118,16 +117,21 @@ impl File {
             .disable_statement_logging();
         let driver = Driver::start()?;
         let opens = options.clone();
-        let opened = engine::open(move || {
+        let opened = store::open(move || {
             let options = opens.clone();
-            async move { Opened::instead_of(None, &options).await }
+            async move {
+                if !migrates {
+                    check(&options).await?;
+                }
+                Opened::instead_of(None, &options, migrates).await
+            }
         });
         let (opened, noted) = driver.run(opened).await?;
         if let Some((latest, believed)) = noted {
             clock.learn(latest, believed);
         }
         let (opened, reopens) = (Mutex::new(Arc::new(opened)), tokio::sync::Mutex::default());
-        Ok(Self { options, driver, clock: Arc::new(clock), opened, reopens })
+        Ok(Self { options, migrates, driver, clock: Arc::new(clock), opened, reopens })
     }
 
     /// A connection that reads, for as long as an operation may take.
@@ -159,14 +163,14 @@ impl File {
             sqlx::Error::PoolTimedOut => others(),
             error => error.into(),
         })?;
-        let turn = opened.turnstile.turn().await;
+        let fair_lock = opened.fair_lock.acquire().await;
         let mut writing = Writing {
             connection,
             has_ended: false,
             opened,
             now: 0,
             notes: None,
-            _turn: turn,
+            _fair_lock: fair_lock,
             _writing: writing,
         };
         query("BEGIN IMMEDIATE").execute(&mut *writing).await?;
@@ -178,13 +182,13 @@ impl File {
             self.clock.heard_of(latest);
             writing.notes = Some(Arc::clone(&self.clock));
         }
-        writing.now = self.clock.seconds();
+        writing.now = self.clock.millis();
         Ok(writing)
     }
 
-    /// The storage for apalis' tools.
-    pub(super) fn storage(&self) -> SqliteStorage<StoredEvent> {
-        SqliteStorage::new(&self.opened().writer)
+    /// What changes when anybody writes: see [`Place::written`].
+    pub(super) fn written(&self) -> Option<(SystemTime, u64)> {
+        self.opened().place.written()
     }
 
     /// The connections, to the file that is at the path.
@@ -198,7 +202,8 @@ impl File {
         if !replaced.is_replaced() {
             return Ok(replaced);
         }
-        let (opened, noted) = Opened::instead_of(Some(&replaced), &self.options).await?;
+        let (opened, noted) =
+            Opened::instead_of(Some(&replaced), &self.options, self.migrates).await?;
         if let Some((latest, _)) = noted {
             self.clock.goes_on_from(latest);
         }
@@ -232,18 +237,23 @@ impl Opened {
     async fn instead_of(
         replaced: Option<&Self>,
         options: &SqliteConnectOptions,
+        migrates: bool,
     ) -> Result<(Self, Option<(i64, i64)>), InboxError> {
         let path = options.get_filename();
         let at = |error: InboxError| error.at(path);
         // One process after the other, because each has to know what those before it have done.
-        let turnstile = Turnstile::beside(path);
-        let turn = turnstile.turn().await;
+        let fair_lock = FairLock::beside(path);
+        let guard = fair_lock.acquire().await;
         if let Some(replaced) = replaced {
             replaced.close().await.map_err(at)?;
         }
         let mut connection = options.connect().await.map_err(|error| at(error.into()))?;
-        make_tables(&mut connection).await.map_err(at)?;
-        let pool = |connections| {
+        let has_tables = match migrates {
+            true => migrations::migrate(&mut connection).await,
+            false => migrations::check(&mut connection).await,
+        };
+        has_tables.map_err(at)?;
+        let pool = |connections, options: SqliteConnectOptions| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(CONNECT_TIMEOUT)
@@ -252,9 +262,10 @@ impl Opened {
                 // While one is open, SQLite does not delete the files beside the database.
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .connect_lazy_with(options.clone())
+                .connect_lazy_with(options)
         };
-        let (writer, readers) = (pool(1), pool(READERS));
+        let writer = pool(1, options.clone().pragma("cache_size", CACHE));
+        let readers = pool(READERS, options.clone());
         // All of them are opened now, and read. One that is opened later, when the file has been replaced,
         // would take the old `-wal` for that of the new file.
         let noted = async {
@@ -274,9 +285,9 @@ impl Opened {
             place.map_err(|error| at(InboxError::new(InboxErrorKind::Unreachable, error)))?;
         // It has kept the files in their place until now.
         _ = connection.close().await;
-        drop(turn);
+        drop(guard);
         let (writing, is_replaced) = (Arc::default(), AtomicBool::new(false));
-        Ok((Self { writer, writing, readers, turnstile, place, is_replaced }, noted))
+        Ok((Self { writer, writing, readers, fair_lock, place, is_replaced }, noted))
     }
 
     /// Fails if this is not what is at the path. The log has one line of it.
@@ -362,7 +373,7 @@ impl Opened {
     }
 }
 
-/// A transaction that writes, in its turn.
+/// A transaction that writes.
 ///
 /// If it is dropped before it has ended, its connection is closed, which also gives SQLite's lock back. sqlx
 /// would use it again, and not know how the transaction ended: if a commit fails, SQLite may have rolled back
@@ -371,11 +382,11 @@ pub(super) struct Writing {
     connection: PoolConnection<Db>,
     has_ended: bool,
     opened: Arc<Opened>,
-    /// The time of all that is written by it: seconds since the epoch.
+    /// The time of all that is written by it: milliseconds since the epoch.
     pub(super) now: i64,
     /// The clock, if its time is noted by this transaction.
     notes: Option<Arc<Clock>>,
-    _turn: Option<TurnToWrite>,
+    _fair_lock: Option<FairLockGuard>,
     _writing: OwnedMutexGuard<()>,
 }
 
@@ -423,25 +434,17 @@ impl Drop for Writing {
     }
 }
 
-/// Mostly they are there, and nothing is written.
-async fn make_tables(connection: &mut SqliteConnection) -> Result<(), InboxError> {
-    let mut migrations = SqliteStorage::migrations();
-    let migrations = migrations.set_ignore_missing(true);
-    if let Err(error) = migrations.run_direct(None, &mut *connection, false).await {
-        let error = InboxError::from(error);
-        if error.kind() == InboxErrorKind::Busy {
-            return Err(error);
-        }
-        // Another process may be making the same tables. `sqlx` takes no lock for that on SQLite, so this
-        // takes SQLite's own.
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        migrations.run_direct(None, &mut *transaction, false).await?;
-        transaction.commit().await?;
-    }
-    for tables in [expected::TABLES, CLOCK] {
-        raw_sql(tables).execute(&mut *connection).await?;
-    }
-    Ok(())
+/// Fails unless there is an inbox in the file. It changes nothing, whatever the file is.
+async fn check(options: &SqliteConnectOptions) -> Result<(), InboxError> {
+    let path = options.get_filename();
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let checked = async {
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let checked = migrations::check(&mut connection).await;
+        _ = connection.close().await;
+        checked
+    };
+    checked.await.map_err(|error: InboxError| error.at(path))
 }
 
 fn busy(text: &'static str) -> InboxError {

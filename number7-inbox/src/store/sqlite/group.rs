@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     InboxError,
-    engine::{NewEvent, sql},
+    store::{NewEvent, sql},
 };
 
 /// How many events a group has at most, and after how many bytes it is full: so many that the
@@ -37,7 +37,7 @@ struct Caller {
 }
 
 impl Waiting {
-    /// Puts an event to those that wait. Whoever finds no leader there becomes it.
+    /// Puts an event to those that wait. A caller that finds no leader there becomes it.
     pub(super) fn join(&self, event: NewEvent) -> (oneshot::Receiver<Stored>, Option<Leader>) {
         let (answer, stored) = oneshot::channel();
         let mut state = self.lock();
@@ -51,7 +51,7 @@ impl Waiting {
     }
 }
 
-/// Whoever stores what waits, one group after the other.
+/// Stores what waits, one group after the other.
 pub(super) struct Leader {
     waiting: Waiting,
     leads: bool,
@@ -107,7 +107,7 @@ impl Group {
         self.0.len() == 1
     }
 
-    /// Tells the callers what was committed. Of those with one new key the first has stored it.
+    /// Answers the callers. Of those with one new key the first has stored it.
     pub(super) fn answer(self, new_keys: Result<HashSet<String>, InboxError>) {
         let mut new_keys = new_keys;
         for Caller { event, answer } in self.0 {
@@ -130,7 +130,7 @@ mod tests {
     /// An event of so many bytes waits.
     fn join(waiting: &Waiting, bytes: usize) -> (oneshot::Receiver<Stored>, Option<Leader>) {
         let json = vec![b' '; bytes].into();
-        waiting.join(NewEvent { key: "key".into(), json, origin: Origin::Signed })
+        waiting.join(NewEvent::new("key".into(), json, Origin::Signed))
     }
 
     #[test]

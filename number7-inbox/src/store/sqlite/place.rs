@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 /// The files of an open store: the database, its `-wal` and its `-shm`.
@@ -48,6 +49,12 @@ impl Place {
     /// What is not there any more, or is another file now. `None` as well if that cannot be found out.
     pub(super) fn changed(&self) -> Option<&'static str> {
         self.0.iter().find(|part| part.is_other()).map(|part| part.name)
+    }
+
+    /// When the `-wal` was last written to, and its size: another value for each commit, mostly.
+    pub(super) fn written(&self) -> Option<(SystemTime, u64)> {
+        let wal = fs::metadata(&self.0.get(1)?.path).ok()?;
+        Some((wal.modified().ok()?, wal.len()))
     }
 
     /// Whether the database itself is another one, so that nobody finds the old one at the path.

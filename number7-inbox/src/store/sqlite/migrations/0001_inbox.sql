@@ -1,0 +1,81 @@
+-- The tables of an inbox. All times are milliseconds since the epoch. An inbox without a name has the name ''.
+
+CREATE TABLE number7_events (
+    -- AUTOINCREMENT, because an attempt is told apart by the id of its event: no id may come twice.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    inbox TEXT NOT NULL,
+    key TEXT NOT NULL,
+    event TEXT NOT NULL,
+    job TEXT,
+    origin TEXT NOT NULL DEFAULT 'signed' CHECK (origin IN ('signed', 'fetched')),
+    accepted_at INTEGER NOT NULL,
+    -- An event is scheduled if it is ready and its due_at is to come.
+    state TEXT NOT NULL DEFAULT 'ready'
+        CHECK (state IN ('ready', 'quarantined', 'running', 'done', 'dead')),
+    -- The number of the last claim, and how many numbers up to it do not count as attempts.
+    attempt INTEGER NOT NULL DEFAULT 0,
+    uncounted INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER NOT NULL,
+    claimed_by TEXT,
+    claimed_at INTEGER,
+    -- When it was done or dead.
+    finished_at INTEGER,
+    -- Objects with at, attempt and error: the oldest first.
+    errors TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(errors) AND json_type(errors) = 'array'),
+    -- The bytes that were signed. The last one, because it is the longest.
+    payload BLOB,
+    -- Since when it is in its state; if it is scheduled, until when.
+    since INTEGER NOT NULL AS (coalesce(finished_at, claimed_at, due_at))
+) STRICT;
+
+-- Accepts an event only once; finds it by its key: show, requeue, discard, and whether an expected job is settled.
+CREATE UNIQUE INDEX number7_events_key ON number7_events (inbox, key);
+
+-- Events of one state in the order of its time: claim, heartbeat, rescue, sweep, list and stats.
+CREATE INDEX number7_events_state ON number7_events (inbox, state, since);
+
+CREATE TABLE number7_workers (
+    name TEXT NOT NULL PRIMARY KEY,
+    inbox TEXT NOT NULL,
+    last_seen INTEGER NOT NULL,
+    started_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE number7_expected_jobs (
+    inbox TEXT NOT NULL,
+    job TEXT NOT NULL,
+    -- The keys of the events that settle it.
+    completed_key TEXT NOT NULL,
+    failed_key TEXT NOT NULL,
+    due_at INTEGER NOT NULL,
+    look_up_at INTEGER NOT NULL,
+    is_overdue INTEGER NOT NULL DEFAULT FALSE,
+    -- When an overdue job is to be fetched. NULL if it was given up.
+    fetch_at INTEGER,
+    fetches INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (inbox, job)
+) STRICT, WITHOUT ROWID;
+
+-- The jobs to be looked up.
+CREATE INDEX number7_expected_jobs_look_up ON number7_expected_jobs (inbox, look_up_at);
+
+-- The overdue jobs in the order of their list, and their number.
+CREATE INDEX number7_expected_jobs_overdue ON number7_expected_jobs (inbox, due_at, job) WHERE is_overdue;
+
+-- The overdue jobs to be fetched.
+CREATE INDEX number7_expected_jobs_fetch ON number7_expected_jobs (inbox, fetch_at) WHERE is_overdue;
+
+-- The worker that fetches.
+CREATE TABLE number7_leaders (
+    inbox TEXT NOT NULL PRIMARY KEY,
+    worker TEXT NOT NULL,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The latest time that anybody wrote into this file, and the last one that was not in doubt. See "The clock of a
+-- file" in docs/schema.md.
+CREATE TABLE number7_clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    latest INTEGER NOT NULL,
+    believed INTEGER NOT NULL
+) STRICT;

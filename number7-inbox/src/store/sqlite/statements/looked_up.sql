@@ -1,0 +1,6 @@
+-- Notes that jobs were looked up whose event has not come. ?1 inbox, ?2 jobs, ?3 now, ?4 how soon an overdue job is
+-- looked up again, ?5 how often each is
+UPDATE number7_expected_jobs
+SET is_overdue = due_at <= ?3,
+    look_up_at = ?3 + min(?5, iif(due_at <= ?3, max(?4, (?3 - due_at) / 10), due_at - ?3))
+WHERE inbox = ?1 AND job IN (SELECT value FROM json_each(?2))
