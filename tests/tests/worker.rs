@@ -249,7 +249,7 @@ async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
     let gate = Gate::default();
     let first = Running::start(gate.worker(&inbox));
     gate.begun().await;
-    store.execute("SET attempts = 2", NEXT).await;
+    store.execute("SET attempt = 2", NEXT).await;
     gate.open();
     first.stop().await;
     assert_eq!(store.unfinished().await, 1, "the first attempt ended the second");
@@ -267,10 +267,11 @@ async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
 /// Claims the only event that is free for the worker that has the other one, as a claim does whose
 /// answer was lost.
 async fn claim_the_other(store: &Store) {
-    const CLAIM: &str = "SET status = 'Queued', lock_by = (
-            SELECT other.lock_by FROM TABLE AS other WHERE other.lock_by IS NOT NULL
-        ) WHERE status = 'Pending'";
-    let table = if matches!(store, Store::Postgres(_)) { "apalis.jobs" } else { "Jobs" };
+    const CLAIM: &str = "SET state = 'running', attempt = attempt + 1,
+            claimed_by = (SELECT other.claimed_by FROM TABLE AS other WHERE other.state = 'running'),
+            claimed_at = (SELECT other.claimed_at FROM TABLE AS other WHERE other.state = 'running')
+        WHERE state = 'ready'";
+    let table = if matches!(store, Store::Postgres(_)) { "number7.events" } else { "events" };
     let claim = "
         local worker = redis.call('KEYS', 'number7:inflight:*')[1]
         local task = redis.call('RPOP', 'number7:active')
@@ -342,7 +343,7 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
     let letters = dead_letters(&inbox).await;
     assert_eq!(
         letters[0].error(),
-        "no attempt is left: the worker of the last one was lost, or fewer are allowed now"
+        "no attempt is left: the lease of the last one expired, or fewer are allowed now"
     );
 }
 
@@ -382,15 +383,15 @@ async fn many_old_keys_are_forgotten_in_one_go(store: Store) {
     handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;
     // Two days go by.
     let done = match &store {
-        Store::Postgres(_) => "done_at - interval '2 days'",
-        _ => "done_at - 172800",
+        Store::Postgres(_) => "finished_at - interval '2 days'",
+        _ => "finished_at - 172800000",
     };
     let old = "
         for _, task in ipairs(redis.call('ZRANGE', 'number7:finished', 0, -1)) do
             redis.call('ZINCRBY', 'number7:finished', -172800000, task)
         end
         return 0";
-    store.execute(&format!("SET done_at = {done}"), old).await;
+    store.execute(&format!("SET finished_at = {done}"), old).await;
     assert_eq!(store.keys().await, EVENTS);
     // It looks again in ten minutes only if there was no more to forget.
     let a_day = Duration::from_secs(24 * 60 * 60);
