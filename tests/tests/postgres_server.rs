@@ -392,7 +392,7 @@ async fn what_a_worker_held_is_rescued_although_its_registration_is_gone() {
     until(async || handled.events() == 3).await;
     assert!(begun.elapsed() < MIN_LEASE * 6, "{:?}", begun.elapsed());
     let entry = inbox.show("job.completed:job_0").await.unwrap().unwrap();
-    assert!(entry.error().contains("its worker was lost"), "{entry:?}");
+    assert!(entry.error().contains("the lease of its worker expired"), "{entry:?}");
     worker.stop().await;
     other.stop().await;
 }

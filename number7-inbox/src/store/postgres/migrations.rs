@@ -17,8 +17,12 @@ pub(super) async fn version(
     connection: &mut PgConnection,
     schema: &str,
 ) -> Result<i32, InboxError> {
-    let table = in_schema("number7.schema_version", schema).replace('\'', "''");
-    let exists = format!("SELECT to_regclass('{table}') IS NOT NULL");
+    // Not by `to_regclass`, which may not see what another process has just made.
+    let exists = format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables
+            WHERE schemaname = {} AND tablename = 'schema_version')",
+        literal(schema)
+    );
     if !get::<bool>(connection, exists).await? {
         return Ok(0);
     }
@@ -63,7 +67,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, schema: &str) -> Resu
     if is_older(version, schema)? {
         // Who may not make a schema may still make tables in it.
         let exists =
-            format!("SELECT to_regnamespace({name}) IS NOT NULL", name = literal(&quoted(schema)));
+            format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {name})");
         if !get::<bool>(connection, exists).await? {
             execute(connection, create(schema)).await?;
         }

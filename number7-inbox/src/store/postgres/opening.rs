@@ -1,6 +1,6 @@
 //! Opens an inbox on a server: what cannot serve is refused, and the tables are made.
 
-use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, Executor, PgConnection, postgres::PgConnectOptions, raw_sql};
 
 use super::{
     migrations::{self, get},
@@ -46,8 +46,9 @@ pub(super) async fn open(
 async fn look(connect: &PgConnectOptions, schema: &str) -> Result<Found, InboxError> {
     let mut connection = connect.connect().await?;
     let is_pooled = is_pooled(&mut connection, connect).await?;
-    if !is_pooled {
-        session::set(&mut connection).await?;
+    match is_pooled {
+        true => refuse_statement_mode(&mut connection).await?,
+        false => session::set(&mut connection).await?,
     }
     refuse_encoding(&mut connection).await?;
     warn_if_not_durable(&mut connection).await?;
@@ -70,6 +71,20 @@ async fn is_pooled(
         }
     }
     Ok(false)
+}
+
+/// A pooler in statement mode ends the session of whoever begins a transaction.
+async fn refuse_statement_mode(connection: &mut PgConnection) -> Result<(), InboxError> {
+    for statement in ["BEGIN", "COMMIT"] {
+        if let Err(error) = connection.execute(raw_sql(statement)).await {
+            let text = format!(
+                "the pooler in front of PostgreSQL allows no transactions: use its transaction or session \
+                 mode: {error}"
+            );
+            return Err(InboxError::new(InboxErrorKind::Refused, text));
+        }
+    }
+    Ok(())
 }
 
 async fn backend(connection: &mut PgConnection) -> Result<i32, InboxError> {

@@ -2,6 +2,9 @@
 --
 -- $1 the worker, $2 its inbox, $3 its lease in seconds; $4 to $10 the ends; $11 how many events to claim at most,
 -- $12 how many of them quarantined; $13 and $14 where the last claim ended: microseconds, and the id.
+--
+-- `id = ANY (ARRAY[…])` is found by the primary key. An `id = …` might also be found by going through the whole index, by
+-- a plan that was made when the table was empty.
 WITH live AS MATERIALIZED (
     SELECT FROM number7.workers
     WHERE name = $1 AND last_seen >= now() - $3 * interval '1 second'
@@ -10,7 +13,7 @@ WITH live AS MATERIALIZED (
     SELECT ends.* FROM unnest(
             $4::bigint[], $5::integer[], $6::text[], $7::integer[], $8::integer[], $9::float8[], $10::text[]
         ) AS ends (id, claim, state, attempt, uncounted, delay, errors)
-        JOIN number7.events AS event ON event.id = ends.id
+        JOIN number7.events AS event ON event.id = ANY (ARRAY[ends.id])
     FOR UPDATE OF event SKIP LOCKED
 ), ended AS (
     -- What is done stays done, even if a handler's transaction finished it. An end whose answer was lost is sent
@@ -25,7 +28,7 @@ WITH live AS MATERIALIZED (
         due_at = now() + ends.delay * interval '1 second',
         finished_at = CASE WHEN ends.state <> 'ready' THEN now() END
     FROM ends
-    WHERE event.id = ends.id
+    WHERE event.id = ANY (ARRAY[ends.id])
         AND event.attempt = CASE event.state WHEN 'dead' THEN ends.attempt ELSE ends.claim END
         AND (event.state <> 'done' OR ends.state = 'done')
         AND (event.state <> 'dead' OR ends.state <> 'ready')
@@ -47,7 +50,7 @@ WITH live AS MATERIALIZED (
     UPDATE number7.events AS event
     SET state = 'running', attempt = event.attempt + 1, claimed_by = $1, claimed_at = now()
     FROM (SELECT * FROM ready UNION ALL SELECT * FROM quarantined) AS free
-    WHERE event.id = free.id
+    WHERE event.id = ANY (ARRAY[free.id])
     RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.key,
         coalesce(event.payload, '') AS payload, event.errors::text, event.origin,
         floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, free.is_quarantined,
