@@ -129,7 +129,9 @@ impl Finish for Db {
         worker: &'a str,
     ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
         let finish = AssertSqlSafe(in_schema(include_str!("postgres/sql/finish.sql"), schema));
-        let finish = query(finish).bind(event).bind(count(attempt)).bind(worker);
+        // Not prepared: the session is the handler's, and its plan might be from when the table was empty.
+        let finish = query(finish).persistent(false);
+        let finish = finish.bind(event).bind(count(attempt)).bind(worker);
         Box::pin(finish.execute(connection).map(|done| Ok(done?.rows_affected())))
     }
 }
@@ -190,7 +192,7 @@ impl Store for Postgres {
                 }
             }
             if let Some(start) = start {
-                self.front.end(start, last);
+                self.front.end(start, last, exchanged.claims.len() < exchange.most);
             }
             Ok(exchanged)
         })

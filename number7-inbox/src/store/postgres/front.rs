@@ -27,6 +27,8 @@ pub(super) struct Front(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     last: Option<Place>,
+    /// The farthest of the rounds before: if nothing is left before it, claims go on from there.
+    farthest: Option<Place>,
     /// How often there was a claim from the oldest event on. What began before the last of these is no news.
     round: u64,
     next_round: Option<Instant>,
@@ -46,16 +48,20 @@ impl Front {
         let (mut known, begun) = (self.lock(), Instant::now());
         if known.next_round.is_none_or(|next| next <= begun) {
             let (round, next_round) = (known.round + 1, Some(begun + LONGEST));
-            *known = Known { last: None, round, next_round };
+            let farthest = known.last.max(known.farthest);
+            *known = Known { last: None, farthest, round, next_round };
         }
         Start { after: known.last, round: known.round, begun }
     }
 
-    /// A claim has ended at an event, unless it found none.
-    pub(super) fn end(&self, start: Start, at: Option<Place>) {
+    /// A claim has ended at an event, unless it found none. `is_all` says that it found no more than these.
+    pub(super) fn end(&self, start: Start, at: Option<Place>, is_all: bool) {
         let mut known = self.lock();
         if start.round == known.round {
             known.last = known.last.max(at);
+            if is_all {
+                known.last = known.last.max(known.farthest);
+            }
             if start.after.is_none() {
                 let rest = (start.begun.elapsed() * SHARE).min(LONGEST);
                 known.next_round = Some(Instant::now() + rest);
@@ -86,7 +92,7 @@ mod tests {
         let claim = async |takes, end| {
             let start = front.start();
             advance(takes).await;
-            front.end(start, end);
+            front.end(start, end, end.is_none());
             start.after
         };
         assert_eq!(claim(MILLI, at(1)).await, None);
@@ -105,13 +111,19 @@ mod tests {
     async fn a_claim_that_began_before_one_from_the_oldest_moves_nothing() {
         let front = Front::default();
         let first = front.start();
-        front.end(first, at(7));
+        advance(MILLI).await;
+        front.end(first, at(7), false);
         let late = front.start();
         advance(LONGEST).await;
         let whole = front.start();
-        assert_eq!((late.after, whole.after), (None, None));
-        front.end(late, at(9));
-        front.end(whole, at(3));
+        advance(MILLI).await;
+        assert_eq!((late.after, whole.after), (at(7), None));
+        front.end(late, at(9), false);
+        front.end(whole, at(3), false);
         assert_eq!(front.start().after, at(3));
+        // Nothing is left up to where claims had come before.
+        let rest = front.start();
+        front.end(rest, at(4), true);
+        assert_eq!(front.start().after, at(7));
     }
 }

@@ -121,3 +121,40 @@ where
 {
     Ok(raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?.try_get(0)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dba_gets_one_transaction_for_each_version() {
+        let all = print("number7");
+        assert!(all.starts_with("CREATE SCHEMA IF NOT EXISTS number7;\n\n-- Version 1.\nBEGIN;\n"));
+        assert!(all.contains("CREATE TABLE number7.events ("));
+        let noted = format!("INSERT INTO number7.schema_version (version) VALUES ({VERSION});");
+        assert!(all.ends_with(&format!("{noted}\n\nCOMMIT;\n")));
+        assert_eq!(all.matches("BEGIN;").count(), MIGRATIONS.len());
+    }
+
+    #[test]
+    fn a_schema_can_have_any_name() {
+        let all = print("the \"app\"");
+        assert!(all.starts_with("CREATE SCHEMA IF NOT EXISTS \"the \"\"app\"\"\";\n"));
+        assert!(all.contains("CREATE TABLE \"the \"\"app\"\"\".events ("));
+        assert!(!all.contains("number7."));
+    }
+
+    #[test]
+    fn a_version_is_older_as_it_is_or_newer() {
+        assert!(is_older(0, "app").unwrap() && !is_older(VERSION, "app").unwrap());
+        let newer = is_older(VERSION + 1, "app").unwrap_err();
+        assert_eq!(newer.kind(), InboxErrorKind::Schema);
+        assert!(newer.to_string().contains("in the schema app have version"), "{newer}");
+        for (version, text) in [(0, "there is no inbox in the schema app"), (1, "have version 1")] {
+            let older = too_old(version, "app");
+            assert_eq!(older.kind(), InboxErrorKind::Schema);
+            assert!(older.to_string().contains(text), "{older}");
+            assert!(older.to_string().ends_with("run `number7 inbox migrate`"), "{older}");
+        }
+    }
+}
