@@ -57,12 +57,13 @@ pub(super) fn too_old(version: i32, schema: &str) -> InboxError {
 /// because there may be much to change.
 pub(super) async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), InboxError> {
     let name = literal(schema);
-    let begin = format!(
-        "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
-        SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL client_min_messages = warning;
-        SELECT pg_advisory_xact_lock(hashtext('number7 inbox: migrations'), hashtext({name}))"
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+        SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL client_min_messages = warning";
+    execute(connection, begin.to_owned()).await?;
+    let lock = format!(
+        "SELECT pg_advisory_xact_lock(hashtext('number7 inbox: migrations'), hashtext({name}))"
     );
-    execute(connection, begin).await?;
+    execute(connection, lock).await?;
     let version = version(connection, schema).await?;
     if is_older(version, schema)? {
         // Who may not make a schema may still make tables in it.

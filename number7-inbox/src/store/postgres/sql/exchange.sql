@@ -56,9 +56,13 @@ WITH live AS MATERIALIZED (
         floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, free.is_quarantined,
         (extract(epoch FROM event.due_at) * 1000000)::bigint AS due_at
 )
-SELECT 'claimed' AS part, claimed.* FROM claimed
+-- First the ends: an event that was rescued may have one, and be claimed as well. The first of the two counts.
+SELECT 'ended' AS part, id, NULL::bigint AS attempt, NULL::bigint AS uncounted, NULL AS key, NULL::bytea AS payload,
+    NULL AS errors, NULL AS origin, NULL::bigint AS accepted_at, NULL::boolean AS is_quarantined,
+    NULL::bigint AS due_at
+FROM ended
 UNION ALL
-SELECT 'ended', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM ended
+SELECT 'claimed', * FROM claimed
 UNION ALL
 SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number7.events
 WHERE id = ANY (ARRAY(SELECT unnest($4) EXCEPT SELECT id FROM ends))
