@@ -26,7 +26,6 @@ pub(crate) mod expectations;
 #[cfg(any(test, feature = "memory"))]
 pub(crate) mod memory;
 #[cfg(feature = "postgres")]
-#[path = "store/stub_postgres.rs"]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 #[path = "store/stub_redis.rs"]

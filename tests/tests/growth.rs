@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use number7_inbox::{AcceptedEvent, BoxError, Fetched, Filter, JobId, MIN_LEASE, State};
+use number7_inbox::{AcceptedEvent, BoxError, Fetched, Filter, Inbox, JobId, MIN_LEASE, State};
 use number7_tests::{
     engine::{Engine, Server},
     running::{Handled, Running, accept, dead_letters, until},
@@ -11,8 +11,9 @@ use number7_tests::{
 };
 use tokio::task::block_in_place;
 
-/// PostgreSQL logs the plan of every statement, with how many rows it went through.
-const EXPLAIN: [&str; 8] = [
+/// PostgreSQL logs the plan of every statement, with how many rows it went through. What it knows of the tables is up to
+/// the tests.
+const SETTINGS: [&str; 10] = [
     "-c",
     "session_preload_libraries=auto_explain",
     "-c",
@@ -21,6 +22,8 @@ const EXPLAIN: [&str; 8] = [
     "auto_explain.log_analyze=on",
     "-c",
     "auto_explain.log_timing=off",
+    "-c",
+    "autovacuum=off",
 ];
 
 /// So many that no plan may go through them, and that they are there in a moment.
@@ -31,24 +34,24 @@ const FEW: u64 = 1_000;
 
 /// What has to be among the statements whose plans were seen.
 const STATEMENTS: [&str; 11] = [
-    "INSERT INTO apalis.jobs",
-    "FOR UPDATE SKIP LOCKED",
-    "AND starts_with(lock_by",
-    "DELETE FROM apalis.jobs",
-    "SELECT micros",
-    "attempts = attempts + 2",
-    "INSERT INTO apalis.number7_expected",
-    "WITH found AS",
-    "SET takes",
-    "SELECT job, (extract",
-    "lock_by > '' AND job_type || '' = $1",
+    "INSERT INTO number7.events",
+    "claimed AS (",
+    "claimed_at < now() - $2",
+    "DELETE FROM number7.events",
+    "DO UPDATE SET last_seen = now()",
+    "AS worker_seen",
+    "attempt = attempt + 2",
+    "INSERT INTO number7.expected_jobs",
+    "AS is_newly_overdue",
+    "SET fetches = fetches + 1",
+    "AS is_given_up",
 ];
 
 /// As many jobs that are not due.
 async fn expect_many(store: &Store) {
     let sql = format!(
-        "INSERT INTO apalis.number7_expected (queue, job, completed, failed, due_at, look_up_at)
-        SELECT 'number7', n, 'job.completed:' || n, 'job.failed:' || n, now() + interval '1 day',
+        "INSERT INTO number7.expected_jobs (inbox, job, completed_key, failed_key, due_at, look_up_at)
+        SELECT '', n, 'job.completed:' || n, 'job.failed:' || n, now() + interval '1 day',
             now() + interval '1 hour'
         FROM generate_series(1, {FINISHED}) AS n"
     );
@@ -58,12 +61,41 @@ async fn expect_many(store: &Store) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn postgres_goes_through_no_finished_events() {
-    let server = block_in_place(|| Server::start_with(Engine::Postgres, &EXPLAIN));
+    few_rows_are_gone_through(async |store, _| {
+        fill(store, FINISHED).await;
+        expect_many(store).await;
+        store.sql("ANALYZE number7.events; ANALYZE number7.expected_jobs").await;
+    })
+    .await;
+}
+
+/// What the server knows of the tables, and the plans that it has made, are from when they were empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn postgres_goes_through_no_finished_events_that_it_does_not_know() {
+    few_rows_are_gone_through(async |store, inbox| {
+        store.sql("VACUUM ANALYZE number7.events").await;
+        store.sql("VACUUM ANALYZE number7.expected_jobs").await;
+        let handled = Handled::default();
+        let worker = Running::start(handled.worker(inbox));
+        // A statement has a plan for good from its sixth time on.
+        for number in 0..30 {
+            accept(inbox, "job.completed", &format!("job_before_{number}")).await;
+            until(async || handled.events() == number + 1).await;
+        }
+        worker.stop().await;
+        fill(store, FINISHED).await;
+        expect_many(store).await;
+    })
+    .await;
+}
+
+/// After the tables were filled in some way.
+async fn few_rows_are_gone_through(fill: impl AsyncFnOnce(&Store, &Inbox)) {
+    let server = block_in_place(|| Server::start_with(Engine::Postgres, &SETTINGS));
     let store = Store::postgres_on(&server, server.port()).await;
     let inbox = store.open().await;
-    fill(&store, FINISHED).await;
-    expect_many(&store).await;
-    store.sql("ANALYZE apalis.jobs; ANALYZE apalis.number7_expected").await;
+    fill(&store, &inbox).await;
     let from = server.log().len();
     let handled = Handled::default();
     let counted = handled.clone();

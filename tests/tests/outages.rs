@@ -330,7 +330,7 @@ async fn a_late_end_of_an_attempt_that_was_snoozed(engine: Engine) {
 /// was requeued; or it arrives at once, and the answer is lost.
 async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
     const NOTE: &str =
-        "no attempt is left: the worker of the last one was lost, or fewer are allowed now";
+        "no attempt is left: the lease of the last one expired, or fewer are allowed now";
     for network in [Network::Late(NOTE), Network::Unanswered(NOTE)] {
         let behind = Behind::start(engine).await;
         let gate = Gate::default();
@@ -637,7 +637,7 @@ async fn callers_that_leave_early_leave_no_sessions_behind() {
     let inbox = store.open().await;
     let mut admin = PgConnection::connect(url).await.unwrap();
     let mut others = PgConnection::connect(url).await.unwrap();
-    others.execute("BEGIN; LOCK TABLE apalis.jobs").await.unwrap();
+    others.execute("BEGIN; LOCK TABLE number7.events").await.unwrap();
     let mut most = 0;
     for round in 0..5 {
         let callers = (0..CALLERS).map(|caller| {
@@ -647,7 +647,7 @@ async fn callers_that_leave_early_leave_no_sessions_behind() {
         let left = futures_util::future::join_all(callers).await;
         assert!(left.iter().all(Result::is_err), "a caller was answered");
         let sessions = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND query LIKE '%INSERT INTO apalis.jobs%'";
+            WHERE datname = current_database() AND query LIKE '%INSERT INTO number7.events%'";
         let sessions: i64 = sqlx::query_scalar(sessions).fetch_one(&mut admin).await.unwrap();
         most = most.max(sessions);
     }

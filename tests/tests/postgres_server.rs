@@ -139,7 +139,7 @@ async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
     let standby = block_in_place(|| Server::standby(&primary));
     let database = name_of(&store);
     let mut new = postgres(&standby.url(standby.port(), &database)).await;
-    let done = "SELECT count(*) FROM apalis.jobs WHERE status = 'Done'";
+    let done = "SELECT count(*) FROM number7.events WHERE state = 'done'";
     until(async || count(&mut new, done).await == 20).await;
 
     // Who stands on a standby can only read.
@@ -197,7 +197,7 @@ async fn opening_logs_nothing_of_what_is_there() {
     assert!(!log.contains("already exists"), "{log}");
 }
 
-/// What a connection has prepared does not outlive the table, nor what it knows of where a type is.
+/// What a connection has prepared does not outlive the table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn what_is_altered_under_a_receiver_stops_nothing() {
@@ -208,8 +208,8 @@ async fn what_is_altered_under_a_receiver_stops_nothing() {
     accept(&inbox, "job.completed", "job_before").await;
     until(async || handled.events() == 1).await;
     for (round, alteration) in [
-        "ALTER TABLE apalis.jobs ALTER COLUMN idempotency_key TYPE varchar(500)",
-        "CREATE SCHEMA extensions; ALTER EXTENSION hstore SET SCHEMA extensions",
+        "ALTER TABLE number7.events ALTER COLUMN key TYPE varchar(500)",
+        "ALTER TABLE number7.events ADD COLUMN is_quarantined text",
     ]
     .into_iter()
     .enumerate()
@@ -285,7 +285,7 @@ async fn what_is_confirmed_is_on_the_disk() {
                     INSERT INTO seen VALUES (current_setting('synchronous_commit'));
                     RETURN NEW;
                 END $$ LANGUAGE plpgsql;
-                CREATE OR REPLACE TRIGGER see BEFORE INSERT ON apalis.jobs
+                CREATE OR REPLACE TRIGGER see BEFORE INSERT ON number7.events
                     FOR EACH ROW EXECUTE FUNCTION see()",
             )
             .await;
@@ -313,7 +313,7 @@ async fn a_deadlock_refuses_nothing() {
             CREATE FUNCTION bump() RETURNS trigger AS $$ BEGIN
                 UPDATE counter SET n = n + 1; RETURN NEW;
             END $$ LANGUAGE plpgsql;
-            CREATE TRIGGER bump AFTER INSERT ON apalis.jobs FOR EACH ROW EXECUTE FUNCTION bump()",
+            CREATE TRIGGER bump AFTER INSERT ON number7.events FOR EACH ROW EXECUTE FUNCTION bump()",
         )
         .await;
     execute(&mut other, "SET deadlock_timeout = '60s'; BEGIN; UPDATE counter SET n = n + 1").await;
@@ -325,8 +325,8 @@ async fn a_deadlock_refuses_nothing() {
         AND datname = current_database()";
     let mut admin = postgres(&store.url()).await;
     until(async || count(&mut admin, waits).await == 1).await;
-    let theirs = "INSERT INTO apalis.jobs (job, id, job_type, idempotency_key)
-        VALUES ('', 'theirs', 'number7', 'job.completed:job_1') ON CONFLICT DO NOTHING; ROLLBACK";
+    let theirs = "INSERT INTO number7.events (inbox, key, event, payload, origin)
+        VALUES ('', 'job.completed:job_1', '', '', 'signed') ON CONFLICT DO NOTHING; ROLLBACK";
     execute(&mut other, theirs).await;
     assert_eq!(accepted.await.unwrap().unwrap(), Acceptance::New);
 }
@@ -346,7 +346,7 @@ async fn nothing_is_claimed_under_a_lease_that_is_over() {
             "CREATE FUNCTION keep() RETURNS trigger AS $$ BEGIN
                 NEW.last_seen = OLD.last_seen; RETURN NEW;
             END $$ LANGUAGE plpgsql;
-            CREATE TRIGGER keep BEFORE UPDATE ON apalis.workers FOR EACH ROW EXECUTE FUNCTION keep()",
+            CREATE TRIGGER keep BEFORE UPDATE ON number7.workers FOR EACH ROW EXECUTE FUNCTION keep()",
         )
         .await;
     sleep(MIN_LEASE + Duration::from_millis(500)).await;
@@ -356,10 +356,10 @@ async fn nothing_is_claimed_under_a_lease_that_is_over() {
     sleep(MIN_LEASE / 2).await;
     assert_eq!(handled.events(), 1, "events were claimed under a lease that is over");
     assert_eq!(inbox.stats().await.unwrap().ready, 9);
-    store.sql("DROP TRIGGER keep ON apalis.workers").await;
+    store.sql("DROP TRIGGER keep ON number7.workers").await;
     until(async || handled.events() == 10).await;
     // The same without a registration.
-    store.sql("DELETE FROM apalis.workers").await;
+    store.sql("DELETE FROM number7.workers").await;
     accept(&inbox, "job.completed", "job_11").await;
     until(async || handled.events() == 11).await;
     worker.stop().await;
@@ -377,13 +377,13 @@ async fn what_a_worker_held_is_rescued_although_its_registration_is_gone() {
         gate.begun().await;
     }
     held.crash().await;
-    store.sql("SET session_replication_role = replica; DELETE FROM apalis.workers").await;
+    store.sql("DELETE FROM number7.workers").await;
     let stats = inbox.stats().await.unwrap();
     assert_eq!((stats.running, stats.workers), (3, 0));
     let listed = inbox.list(State::Running, &Filter::new(), None, 2).await.unwrap();
     assert!(listed.entries.len() == 2 && listed.next.is_some());
     assert!(listed.entries.iter().all(|entry| entry.worker_seen().is_none()));
-    // Claims of other queues and of apalis' own workers are not ours to rescue.
+    // Claims of other inboxes are not ours to rescue.
     let others = inbox.named("other").unwrap();
     let other = Running::start(Handled::default().worker(&others).lease(MIN_LEASE));
     let handled = Handled::default();
@@ -392,7 +392,7 @@ async fn what_a_worker_held_is_rescued_although_its_registration_is_gone() {
     until(async || handled.events() == 3).await;
     assert!(begun.elapsed() < MIN_LEASE * 6, "{:?}", begun.elapsed());
     let entry = inbox.show("job.completed:job_0").await.unwrap().unwrap();
-    assert!(entry.error().contains("its worker was lost"), "{entry:?}");
+    assert!(entry.error().contains("the lease of its worker expired"), "{entry:?}");
     worker.stop().await;
     other.stop().await;
 }
@@ -409,15 +409,16 @@ async fn a_lease_lasts_to_its_last_moment() {
     held.crash().await;
     let mut connection = postgres(&store.url()).await;
     let dead: String =
-        query_scalar("SELECT id FROM apalis.workers").fetch_one(&mut connection).await.unwrap();
+        query_scalar("SELECT name FROM number7.workers").fetch_one(&mut connection).await.unwrap();
     let handled = Handled::default();
     let worker = Running::start(handled.worker(&inbox).lease(LEASE));
     // It looks for the dead from the time of a lease on, about every second.
     let begun = Instant::now();
     while begun.elapsed() < LEASE * 2 {
         let almost_over = format!(
-            "UPDATE apalis.workers SET last_seen = now() - interval '4.3 seconds' WHERE id = '{dead}';
-            UPDATE apalis.jobs SET lock_at = now() - interval '4.3 seconds' WHERE lock_by = '{dead}'"
+            "UPDATE number7.workers SET last_seen = now() - interval '4.3 seconds' WHERE name = '{dead}';
+            UPDATE number7.events SET claimed_at = now() - interval '4.3 seconds'
+            WHERE claimed_by = '{dead}'"
         );
         execute(&mut connection, &almost_over).await;
         sleep(Duration::from_millis(50)).await;
@@ -430,17 +431,14 @@ async fn a_lease_lasts_to_its_last_moment() {
 /// Somebody has written what we do not understand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
-async fn malformed_metadata_stops_no_queue() {
-    const GARBAGE: [[&str; 2]; 4] =
-        [["oops", "many"], ["[[oops]]", "-1"], ["{}", "99999999999"], ["", ""]];
+async fn malformed_errors_stop_no_worker() {
+    const GARBAGE: [&str; 4] = ["\"oops\"", "[[\"oops\"]]", "{\"at\": 1}", "null"];
     let store = Store::postgres().await;
     let (inbox, gate) = (store.open().await, Gate::default());
     let spoil = async || {
-        for (number, [errors, uncounted]) in GARBAGE.iter().enumerate() {
+        for (number, errors) in GARBAGE.iter().enumerate() {
             let spoil = format!(
-                "UPDATE apalis.jobs SET metadata = hstore(ARRAY['number7.errors', '{errors}',
-                    'number7.uncounted', '{uncounted}'])
-                WHERE idempotency_key LIKE '%\\_{number}'"
+                "UPDATE number7.events SET errors = '{errors}' WHERE key LIKE '%\\_{number}'"
             );
             store.sql(&spoil).await;
         }
@@ -492,12 +490,12 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
     let workers: Vec<_> =
         inboxes.iter().map(|inbox| Running::start(handled.worker(inbox))).collect();
     let mut direct = postgres(&server.url(server.port(), &name_of(&store))).await;
-    let registered = "SELECT count(*) FROM apalis.workers";
+    let registered = "SELECT count(*) FROM number7.workers";
     until(async || count(&mut direct, registered).await == WORKERS as i64).await;
     let (begun, mut longest) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(12) {
         let silent = "SELECT (1000 * extract(epoch FROM now() - min(last_seen)))::bigint
-            FROM apalis.workers";
+            FROM number7.workers";
         longest = longest.max(count(&mut direct, silent).await);
         sleep(Duration::from_millis(200)).await;
     }

@@ -101,7 +101,7 @@ impl From<EntryRow> for Entry {
 }
 
 /// A place in the list of one state: the time of an event, in the store's unit, and its id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) time: i64,
     pub(super) id: i64,

@@ -13,7 +13,7 @@ use sqlx::{
     SqlStr,
     postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
-    query_with,
+    query_with, raw_sql,
 };
 use tokio::{
     select,
@@ -25,8 +25,8 @@ use tracing::instrument::WithSubscriber;
 use super::{fault::Fault, session};
 use crate::{
     InboxError, InboxErrorKind,
-    engine::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
-    outage::LOG_AGAIN,
+    model::outage::LOG_AGAIN,
+    store::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
 };
 
 /// A connection that was used within this time is taken to be alive: 1 second. Others are asked first.
@@ -71,6 +71,8 @@ struct Pool {
 /// The server behind all connections of an inbox.
 pub(super) struct Server {
     options: PgConnectOptions,
+    /// What begins a transaction of each statement, if a pooler in transaction mode is in front of it.
+    begin: Option<SqlStr>,
     /// Connections from before this moment are to a server that has gone, or will not serve.
     left: Mutex<Option<Instant>>,
     /// Why they were last left, as the log has it.
@@ -201,8 +203,9 @@ impl Connections {
 }
 
 impl Server {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, left: Mutex::default(), said: Mutex::default() }
+    pub(super) fn new(options: PgConnectOptions, is_pooled: bool) -> Self {
+        let begin = is_pooled.then(session::begin);
+        Self { options, begin, left: Mutex::default(), said: Mutex::default() }
     }
 
     /// Leaves all connections that there are. Those that are busy are not taken back. Says when it did so
@@ -245,7 +248,9 @@ impl Server {
 
     async fn open(&self) -> Result<PgConnection, sqlx::Error> {
         let mut connection = self.options.connect().await?;
-        session::set(&mut connection).await?;
+        if self.begin.is_none() {
+            session::set(&mut connection).await?;
+        }
         Ok(connection)
     }
 }
@@ -257,7 +262,7 @@ impl Pool {
         let (mut live, mut is_first, mut is_repeated) = (self.take().await?, true, false);
         loop {
             let mut answered = Answered { is_repeated, ..Answered::default() };
-            let run = statement.run(&mut live.connection, &mut answered);
+            let run = statement.run(&self.server, &mut live.connection, &mut answered);
             let error = match timeout(STORE_TIMEOUT, run).await {
                 Ok(Ok(())) => {
                     self.give_back(live);
@@ -361,10 +366,32 @@ impl Answered {
 impl Statement {
     async fn run(
         &self,
+        server: &Server,
         connection: &mut PgConnection,
         answered: &mut Answered,
     ) -> Result<(), sqlx::Error> {
-        let query = query_with(self.sql.clone(), self.arguments.clone());
+        let Some(begin) = &server.begin else {
+            return self.run_in(connection, true, answered).await;
+        };
+        // The next statement may be run in another session, so what is set and prepared is for this one alone.
+        connection.execute(raw_sql(begin.clone())).await?;
+        match self.run_in(connection, false, answered).await {
+            Ok(()) => connection.execute(raw_sql("COMMIT")).await.map(drop),
+            Err(error) => {
+                // If that fails, the next statement finds it out.
+                _ = connection.execute(raw_sql("ROLLBACK")).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn run_in(
+        &self,
+        connection: &mut PgConnection,
+        is_prepared: bool,
+        answered: &mut Answered,
+    ) -> Result<(), sqlx::Error> {
+        let query = query_with(self.sql.clone(), self.arguments.clone()).persistent(is_prepared);
         let mut answer = connection.fetch_many(query);
         while let Some(part) = answer.try_next().await? {
             match part {

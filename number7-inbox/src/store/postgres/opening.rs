@@ -1,106 +1,86 @@
 //! Opens an inbox on a server: what cannot serve is refused, and the tables are made.
 
-use std::future::Future;
+use sqlx::{ConnectOptions, Executor, PgConnection, postgres::PgConnectOptions, raw_sql};
 
-use apalis_postgres::PostgresStorage;
-use sqlx::{
-    ConnectOptions, PgConnection, postgres::PgConnectOptions, query_as, query_scalar, raw_sql,
+use super::{
+    migrations::{self, get},
+    session,
 };
+use crate::{InboxError, InboxErrorKind, model::options::Options, store};
 
-use super::{expected, session};
-use crate::{
-    InboxError, InboxErrorKind,
-    engine::{self, in_time},
-};
+/// The longest name that PostgreSQL keeps, in bytes.
+const LONGEST_SCHEMA: usize = 63;
 
-/// Serves the sweep, dead letters and suspects; apalis has no index for them. Made once, by one process;
-/// it takes no lock if it exists already.
-const INDEX: &str = "
-    DO $$ BEGIN
-        IF to_regclass('apalis.idx_number7_finished') IS NULL THEN
-            PERFORM pg_advisory_xact_lock(hashtext('apalis.idx_number7_finished'));
-            CREATE INDEX IF NOT EXISTS idx_number7_finished
-                ON apalis.jobs (job_type, status, done_at)
-                WHERE status IN ('Done', 'Failed', 'Killed');
-        END IF;
-    END $$";
+/// What was found at a server.
+struct Found {
+    connection: PgConnection,
+    /// A pooler in transaction mode is in front of it.
+    is_pooled: bool,
+    version: i32,
+}
 
-/// Checks the server, and makes what is missing.
+/// Checks the server, and makes what is missing. Says whether a pooler in transaction mode is in front of it.
 ///
 /// All of it takes no longer than an operation, unless there is something to make: tables may be large, and
 /// another process may be at it.
-pub(super) async fn open(options: &PgConnectOptions) -> Result<(), InboxError> {
-    let (mut connection, is_complete) = engine::open(|| look(options)).await?;
-    if !is_complete {
-        session::be_patient(&mut connection).await?;
-        let mut migrations = PostgresStorage::migrations();
-        migrations.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
-        raw_sql(INDEX).execute(&mut connection).await?;
-        raw_sql(expected::TABLES).execute(&mut connection).await?;
-        in_time(refuse_hidden_extension(&mut connection)).await?;
+pub(super) async fn open(
+    connect: &PgConnectOptions,
+    options: &Options,
+) -> Result<bool, InboxError> {
+    let schema = &*options.schema;
+    if schema.is_empty() || schema.len() > LONGEST_SCHEMA || schema.contains('\0') {
+        let text =
+            format!("a schema cannot be named {schema:?}: a name has 1 to {LONGEST_SCHEMA} bytes");
+        return Err(InboxError::new(InboxErrorKind::Invalid, text));
     }
-    Ok(())
+    let mut found = store::open(|| look(connect, schema)).await?;
+    if migrations::is_older(found.version, schema)? {
+        if !options.migrate {
+            return Err(migrations::too_old(found.version, schema));
+        }
+        migrations::migrate(&mut found.connection, schema).await?;
+    }
+    Ok(found.is_pooled)
 }
 
-/// Whether there is an inbox in a database. It changes nothing.
-pub(super) async fn is_in(options: &PgConnectOptions) -> Result<bool, InboxError> {
-    let look = async || {
-        let mut connection = options.connect().await?;
-        let is_in = "SELECT to_regclass('apalis.jobs') IS NOT NULL";
-        Ok(query_scalar(is_in).fetch_one(&mut connection).await?)
-    };
-    engine::open(look).await
-}
-
-/// A connection, and whether everything is there.
-async fn look(options: &PgConnectOptions) -> Result<(PgConnection, bool), InboxError> {
-    let connect = async || Ok(options.connect().await?);
-    let mut connection = connect().await?;
-    refuse_pooler(&mut connection, connect).await?;
-    session::set(&mut connection).await?;
+async fn look(connect: &PgConnectOptions, schema: &str) -> Result<Found, InboxError> {
+    let mut connection = connect.connect().await?;
+    let is_pooled = is_pooled(&mut connection, connect).await?;
+    match is_pooled {
+        true => refuse_statement_mode(&mut connection).await?,
+        false => session::set(&mut connection).await?,
+    }
     refuse_encoding(&mut connection).await?;
-    let is_complete = is_complete(&mut connection).await?;
-    if is_complete {
-        refuse_hidden_extension(&mut connection).await?;
-    }
     warn_if_not_durable(&mut connection).await?;
-    Ok((connection, is_complete))
+    let version = migrations::version(&mut connection, schema).await?;
+    Ok(Found { connection, is_pooled, version })
 }
 
-/// Whether all tables and indexes are there. Then nothing is made, so that nothing is locked or logged.
-async fn is_complete(connection: &mut PgConnection) -> Result<bool, InboxError> {
-    let exist = "SELECT bool_and(to_regclass('apalis.' || name) IS NOT NULL)
-        FROM unnest(ARRAY['_sqlx_migrations', 'idx_number7_finished', 'number7_leaders']) AS name";
-    if !query_scalar::<_, bool>(exist).fetch_one(&mut *connection).await? {
-        return Ok(false);
-    }
-    let applied = "SELECT version, checksum FROM apalis._sqlx_migrations WHERE success";
-    let applied: Vec<(i64, Vec<u8>)> = query_as(applied).fetch_all(connection).await?;
-    let is_applied = |migration: &sqlx::migrate::Migration| {
-        let version = migration.version;
-        applied
-            .iter()
-            .any(|(applied, checksum)| *applied == version && **checksum == *migration.checksum)
-    };
-    Ok(PostgresStorage::migrations().iter().all(is_applied))
-}
-
-/// A pooler in transaction mode may run each statement in another session, so prepared statements
-/// are missing and settings hit others. Its sign is that two idle clients share one session.
-async fn refuse_pooler<F>(
+/// A pooler in transaction mode may run each transaction in another session, so prepared statements are missing, and
+/// settings hit others. Its sign is that two idle clients share one session.
+async fn is_pooled(
     first: &mut PgConnection,
-    connect: impl Fn() -> F,
-) -> Result<(), InboxError>
-where
-    F: Future<Output = Result<PgConnection, InboxError>>,
-{
+    connect: &PgConnectOptions,
+) -> Result<bool, InboxError> {
     const TRIES: usize = 3;
-    let mut second = connect().await?;
+    let mut second = connect.connect().await?;
     let (one, two) = (backend(first).await?, backend(&mut second).await?);
     for _ in 0..TRIES {
         if one == two || backend(first).await? != one || backend(&mut second).await? != two {
-            let text = "a pooler in transaction mode is in front of PostgreSQL: use its session \
-                mode, or connect to the server itself";
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A pooler in statement mode ends the session of whoever begins a transaction.
+async fn refuse_statement_mode(connection: &mut PgConnection) -> Result<(), InboxError> {
+    for statement in ["BEGIN", "COMMIT"] {
+        if let Err(error) = connection.execute(raw_sql(statement)).await {
+            let text = format!(
+                "the pooler in front of PostgreSQL allows no transactions: use its transaction or session \
+                 mode: {error}"
+            );
             return Err(InboxError::new(InboxErrorKind::Refused, text));
         }
     }
@@ -108,15 +88,13 @@ where
 }
 
 async fn backend(connection: &mut PgConnection) -> Result<i32, InboxError> {
-    // Not a prepared statement: poolers in transaction mode refuse those, and this must still tell.
-    let row = raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?;
-    Ok(sqlx::Row::try_get(&row, 0)?)
+    get(connection, "SELECT pg_backend_pid()".to_owned()).await
 }
 
 /// Events are UTF-8. A database of another encoding would accept most of them, and refuse the rest
 /// forever.
 async fn refuse_encoding(connection: &mut PgConnection) -> Result<(), InboxError> {
-    let encoding: String = query_scalar("SHOW server_encoding").fetch_one(connection).await?;
+    let encoding: String = get(connection, "SHOW server_encoding".to_owned()).await?;
     if encoding == "UTF8" {
         return Ok(());
     }
@@ -124,19 +102,8 @@ async fn refuse_encoding(connection: &mut PgConnection) -> Result<(), InboxError
     Err(InboxError::new(InboxErrorKind::Refused, text))
 }
 
-/// apalis keeps metadata in an `hstore`, and finds that as the search path of the session says.
-async fn refuse_hidden_extension(connection: &mut PgConnection) -> Result<(), InboxError> {
-    let found: bool =
-        query_scalar("SELECT to_regtype('hstore') IS NOT NULL").fetch_one(connection).await?;
-    if found {
-        return Ok(());
-    }
-    let text = "the extension hstore is in a schema that this role may not use";
-    Err(InboxError::new(InboxErrorKind::Refused, text))
-}
-
 async fn warn_if_not_durable(connection: &mut PgConnection) -> Result<(), InboxError> {
-    let fsync: String = query_scalar("SHOW fsync").fetch_one(connection).await?;
+    let fsync: String = get(connection, "SHOW fsync".to_owned()).await?;
     if fsync == "off" {
         tracing::warn!(
             target: "number7", fsync,

@@ -1,0 +1,94 @@
+-- The tables of an inbox. Anybody may read them; docs/schema.md says what may be changed by hand.
+
+-- The migrations that were applied.
+CREATE TABLE number7.schema_version (
+    version integer PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE number7.events (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- The name of the inbox; '' has no name.
+    inbox text NOT NULL,
+    -- An event with a known key is a duplicate.
+    key text NOT NULL,
+    event text NOT NULL,
+    job text,
+    -- The JSON, byte for byte as it was signed.
+    payload bytea,
+    origin text NOT NULL CHECK (origin IN ('signed', 'fetched')),
+    accepted_at timestamptz NOT NULL DEFAULT now(),
+    state text NOT NULL DEFAULT 'ready',
+    -- How often it was claimed, and how many of these attempts do not count.
+    attempt integer NOT NULL DEFAULT 0,
+    uncounted integer NOT NULL DEFAULT 0 CHECK (uncounted BETWEEN 0 AND attempt),
+    -- From when on a worker may claim it. If that is to come, the event is scheduled.
+    due_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(due_at)),
+    claimed_by text,
+    claimed_at timestamptz CHECK (isfinite(claimed_at)),
+    finished_at timestamptz CHECK (isfinite(finished_at)),
+    -- [{"at": milliseconds since the epoch, "attempt": 1, "error": "…"}, …], the oldest first.
+    errors jsonb NOT NULL DEFAULT '[]',
+    -- Makes an acceptance a duplicate; `show`, `requeue` and `discard` find an event by it.
+    CONSTRAINT events_key UNIQUE (inbox, key),
+    CONSTRAINT events_state CHECK (CASE state
+        WHEN 'ready' THEN claimed_by IS NULL AND claimed_at IS NULL AND finished_at IS NULL
+        WHEN 'quarantined' THEN claimed_by IS NULL AND claimed_at IS NULL AND finished_at IS NULL
+        WHEN 'running' THEN claimed_by IS NOT NULL AND claimed_at IS NOT NULL AND finished_at IS NULL
+        WHEN 'done' THEN claimed_by IS NULL AND claimed_at IS NULL AND finished_at IS NOT NULL
+        WHEN 'dead' THEN claimed_by IS NULL AND claimed_at IS NULL AND finished_at IS NOT NULL
+        ELSE false END)
+);
+
+-- Serves the claims of `exchange`, and `list` and `stats` of ready and scheduled events.
+CREATE INDEX events_ready ON number7.events (inbox, due_at, id) WHERE state = 'ready';
+
+-- Serves the same of events that are run alone because their workers died. It is almost always empty.
+CREATE INDEX events_quarantined ON number7.events (inbox, due_at, id) WHERE state = 'quarantined';
+
+-- Serves `heartbeat`, `rescue`, `forget`, and `list` and `stats` of running events.
+CREATE INDEX events_running ON number7.events (inbox, claimed_at, id) WHERE state = 'running';
+
+-- Serves `sweep`, and `list` and `stats` of events that are done or dead.
+CREATE INDEX events_finished ON number7.events (inbox, state, finished_at, id)
+    WHERE state IN ('done', 'dead');
+
+-- A worker is live as long as `last_seen` is not older than its lease.
+CREATE TABLE number7.workers (
+    name text PRIMARY KEY,
+    inbox text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    last_seen timestamptz NOT NULL DEFAULT now()
+);
+
+-- Jobs whose event is expected. The row goes away when its event is there.
+CREATE TABLE number7.expected_jobs (
+    inbox text NOT NULL,
+    job text NOT NULL,
+    -- The keys of the two events that settle it.
+    completed_key text NOT NULL,
+    failed_key text NOT NULL,
+    due_at timestamptz NOT NULL,
+    look_up_at timestamptz NOT NULL,
+    is_overdue boolean NOT NULL DEFAULT false,
+    -- When the vendor is asked about it next. Infinity: never again.
+    fetch_at timestamptz,
+    fetches integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (inbox, job)
+);
+
+-- Serves `look_up`.
+CREATE INDEX expected_jobs_look_up ON number7.expected_jobs (inbox, look_up_at);
+
+-- Serves `overdue` and `stats`.
+CREATE INDEX expected_jobs_overdue ON number7.expected_jobs (inbox, due_at, job) WHERE is_overdue;
+
+-- Serves `take`.
+CREATE INDEX expected_jobs_fetch ON number7.expected_jobs (inbox, fetch_at) WHERE is_overdue;
+
+-- Which worker of an inbox fetches overdue jobs.
+CREATE TABLE number7.leaders (
+    inbox text PRIMARY KEY,
+    worker text NOT NULL,
+    until timestamptz NOT NULL
+);

@@ -1,0 +1,71 @@
+-- Records the ends of attempts, and claims what is ready.
+--
+-- $1 the worker, $2 its inbox, $3 its lease in seconds; $4 to $10 the ends; $11 how many events to claim at most,
+-- $12 how many of them quarantined; $13 and $14 where the last claim ended: microseconds, and the id.
+--
+-- `id = ANY (ARRAY[…])` is found by the primary key. An `id = …` might also be found by going through the whole index, by
+-- a plan that was made when the table was empty.
+WITH live AS MATERIALIZED (
+    SELECT FROM number7.workers
+    WHERE name = $1 AND last_seen >= now() - $3 * interval '1 second'
+), ends AS MATERIALIZED (
+    -- What is locked is being finished, in a transaction of a handler's.
+    SELECT ends.* FROM unnest(
+            $4::bigint[], $5::integer[], $6::text[], $7::integer[], $8::integer[], $9::float8[], $10::text[]
+        ) AS ends (id, claim, state, attempt, uncounted, delay, errors)
+        JOIN number7.events AS event ON event.id = ANY (ARRAY[ends.id])
+    FOR UPDATE OF event SKIP LOCKED
+), ended AS (
+    -- What is done stays done, even if a handler's transaction finished it. An end whose answer was lost is sent
+    -- again. If it made a dead letter, the row has the number that it wrote: for a claim beyond the last attempt,
+    -- its own minus one.
+    --
+    -- No condition here may imply the one of a partial index, or the planner could go through its dead entries.
+    UPDATE number7.events AS event
+    SET state = ends.state, attempt = ends.attempt, uncounted = ends.uncounted,
+        errors = coalesce(ends.errors::jsonb, event.errors),
+        claimed_by = NULL, claimed_at = NULL,
+        due_at = now() + ends.delay * interval '1 second',
+        finished_at = CASE WHEN ends.state <> 'ready' THEN now() END
+    FROM ends
+    WHERE event.id = ANY (ARRAY[ends.id])
+        AND event.attempt = CASE event.state WHEN 'dead' THEN ends.attempt ELSE ends.claim END
+        AND (event.state <> 'done' OR ends.state = 'done')
+        AND (event.state <> 'dead' OR ends.state <> 'ready')
+        AND coalesce(event.claimed_by, $1) = $1
+    RETURNING event.id
+), quarantined AS (
+    SELECT id, true AS is_quarantined FROM number7.events
+    WHERE inbox = $2 AND state = 'quarantined' AND due_at <= now() AND EXISTS (SELECT FROM live)
+    ORDER BY due_at, id LIMIT $12
+    FOR UPDATE SKIP LOCKED
+), ready AS (
+    SELECT id, false AS is_quarantined FROM number7.events
+    WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM live)
+        AND (due_at, id) > (
+            coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
+    ORDER BY due_at, id LIMIT $11 - (SELECT count(*) FROM quarantined)
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE number7.events AS event
+    SET state = 'running', attempt = event.attempt + 1, claimed_by = $1, claimed_at = now()
+    FROM (SELECT * FROM ready UNION ALL SELECT * FROM quarantined) AS free
+    WHERE event.id = ANY (ARRAY[free.id])
+    RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.key,
+        coalesce(event.payload, '') AS payload, event.errors::text, event.origin,
+        floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, free.is_quarantined,
+        (extract(epoch FROM event.due_at) * 1000000)::bigint AS due_at
+)
+-- First the ends: an event that was rescued may have one, and be claimed as well. The first of the two counts.
+SELECT 'ended' AS part, id, NULL::bigint AS attempt, NULL::bigint AS uncounted, NULL AS key, NULL::bytea AS payload,
+    NULL AS errors, NULL AS origin, NULL::bigint AS accepted_at, NULL::boolean AS is_quarantined,
+    NULL::bigint AS due_at
+FROM ended
+UNION ALL
+SELECT 'claimed', * FROM claimed
+UNION ALL
+SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number7.events
+WHERE id = ANY (ARRAY(SELECT unnest($4) EXCEPT SELECT id FROM ends))
+UNION ALL
+SELECT 'lapsed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+WHERE $11 > 0 AND NOT EXISTS (SELECT FROM live)

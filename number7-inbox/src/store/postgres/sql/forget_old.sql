@@ -1,0 +1,11 @@
+-- Workers that died, and have left nothing claimed.
+DELETE FROM number7.workers
+WHERE name = ANY (ARRAY(
+    SELECT name FROM number7.workers
+    WHERE inbox = $1 AND last_seen < now() - interval '1 day'
+        AND NOT EXISTS (
+            SELECT FROM number7.events
+            WHERE events.inbox = $1 AND state = 'running' AND claimed_by = name
+        )
+    LIMIT $2
+))

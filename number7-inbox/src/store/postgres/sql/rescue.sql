@@ -1,0 +1,18 @@
+-- A claim is rescued by its own data: the name of its worker may be registered no more. What is locked is being
+-- finished, in a transaction of a handler's.
+UPDATE number7.events
+SET state = CASE WHEN attempt - uncounted >= $3 THEN 'quarantined' ELSE 'ready' END,
+    claimed_by = NULL, claimed_at = NULL,
+    errors = errors || jsonb_build_array(jsonb_build_object(
+        'at', floor(extract(epoch FROM now()) * 1000)::bigint, 'attempt', attempt - uncounted,
+        'error', $4::text))
+WHERE id = ANY (ARRAY(
+    SELECT id FROM number7.events
+    WHERE inbox = $1 AND state = 'running' AND claimed_at < now() - $2 * interval '1 second'
+        AND NOT EXISTS (
+            SELECT FROM number7.workers
+            WHERE name = claimed_by AND last_seen >= now() - $2 * interval '1 second'
+        )
+    ORDER BY claimed_at, id LIMIT $5
+    FOR UPDATE OF events SKIP LOCKED
+))
