@@ -28,7 +28,6 @@ pub(crate) mod memory;
 #[path = "store/stub_postgres.rs"]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
-#[path = "store/stub_redis.rs"]
 pub(crate) mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;

@@ -1,10 +1,18 @@
 //! A connection that is replaced once it no longer serves.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, ServerErrorKind,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError, RedisFuture,
+    ServerErrorKind, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
 };
 use tokio::{
     sync::watch,
@@ -12,7 +20,10 @@ use tokio::{
 };
 use tracing::instrument::WithSubscriber;
 
-use super::super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver};
+use super::{
+    super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
+    key,
+};
 use crate::{InboxError, InboxErrorKind};
 
 /// The pauses between tries to connect.
@@ -27,6 +38,10 @@ const SHORTEST_LIFE: Duration = Duration::from_millis(250);
 /// delivery.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a command is sent again to another node of a cluster, which moves its keys or lost its master. What
+/// happens twice then, such as a claim whose answer was lost, is what happens if a connection breaks.
+const CLUSTER_RETRIES: u32 = 3;
+
 /// How many commands wait to be sent; the others wait for their turn.
 const QUEUE: usize = 1_024;
 
@@ -36,27 +51,64 @@ pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
     client: Client,
+    /// The nodes of a cluster that were seen, because the one that the URL names may be away.
+    nodes: Mutex<BTreeSet<Node>>,
     state: watch::Sender<State>,
 }
 
+/// A host and a port.
+type Node = (String, u16);
+
 #[derive(Clone)]
 enum State {
-    Connected(Connection),
+    Connected(Numbered),
     /// And why the last connection was left, or the last try has failed.
     Connecting(Option<RedisError>),
 }
 
 #[derive(Clone)]
-struct Connection {
+struct Numbered {
     number: u64,
-    connection: MultiplexedConnection,
+    connection: Connection,
+}
+
+/// To one server, or to the nodes of a cluster.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(server) => server.req_packed_command(cmd),
+            Self::Cluster(cluster) => cluster.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(server) => server.req_packed_commands(cmd, offset, count),
+            Self::Cluster(cluster) => cluster.req_packed_commands(cmd, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
 }
 
 impl Link {
     /// Begins to connect, on the thread of a driver and for as long as that lives.
     pub(super) fn start(client: Client, driver: &Driver) -> Self {
         let state = watch::Sender::new(State::Connecting(None));
-        let link = Self(Arc::new(Shared { client, state }));
+        let link = Self(Arc::new(Shared { client, nodes: Mutex::default(), state }));
         driver.runtime().spawn(Arc::clone(&link.0).keep().with_current_subscriber());
         link
     }
@@ -76,7 +128,7 @@ impl Link {
     /// for another.
     pub(super) async fn run<T, F>(
         &self,
-        operation: impl FnOnce(MultiplexedConnection) -> F,
+        operation: impl FnOnce(Connection) -> F,
     ) -> Result<T, InboxError>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -88,7 +140,7 @@ impl Link {
     /// one.
     pub(super) async fn run_again<T, F>(
         &self,
-        operation: impl Fn(MultiplexedConnection) -> F,
+        operation: impl Fn(Connection) -> F,
     ) -> Result<T, InboxError>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -105,14 +157,14 @@ impl Link {
     async fn try_once<T, F>(
         &self,
         deadline: Instant,
-        operation: impl FnOnce(MultiplexedConnection) -> F,
+        operation: impl FnOnce(Connection) -> F,
     ) -> Result<Result<T, RedisError>, InboxError>
     where
         F: Future<Output = Result<T, RedisError>>,
     {
         let patience = CONNECT_TIMEOUT.min(deadline - Instant::now());
         let is_connected = |state: &State| matches!(state, State::Connected(_));
-        let Connection { number, connection } = self.wait_for(patience, is_connected).await?;
+        let Numbered { number, connection } = self.wait_for(patience, is_connected).await?;
         let answer = timeout_at(deadline, operation(connection)).await;
         let answer = answer.unwrap_or_else(|_| Err(timed_out()));
         if let Err(error) = &answer
@@ -127,7 +179,7 @@ impl Link {
         &self,
         patience: Duration,
         is_over: impl FnMut(&State) -> bool,
-    ) -> Result<Connection, InboxError> {
+    ) -> Result<Numbered, InboxError> {
         let mut state = self.0.state.subscribe();
         _ = timeout(patience, state.wait_for(is_over)).await;
         match &*state.borrow() {
@@ -146,7 +198,7 @@ impl Shared {
         for number in 0.. {
             let connection = self.connect(number > 0).await;
             let since = Instant::now();
-            let connected = Connection { number, connection };
+            let connected = Numbered { number, connection };
             let mut state = self.state.subscribe();
             self.state.send_replace(State::Connected(connected.clone()));
             let left = state.wait_for(|state| matches!(state, State::Connecting(_)));
@@ -171,7 +223,7 @@ impl Shared {
 
     /// Tries until there is a connection. The log has one line of each reason why there is none, unless it
     /// is the first, whose caller gets the error.
-    async fn connect(&self, is_logged: bool) -> MultiplexedConnection {
+    async fn connect(&self, is_logged: bool) -> Connection {
         let (mut pause, mut said) = (FIRST_PAUSE, None);
         loop {
             let tried = timeout(CONNECT_TIMEOUT, self.try_to_connect()).await;
@@ -198,18 +250,52 @@ impl Shared {
         }
     }
 
-    async fn try_to_connect(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn try_to_connect(&self) -> Result<Connection, RedisError> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !nodes.is_empty() {
+            return self.try_to_join(nodes).await;
+        }
         // The times are ours.
         let settings = AsyncConnectionConfig::new();
         let settings = settings.set_connection_timeout(None).set_response_timeout(None);
         let settings = settings.set_pipeline_buffer_size(QUEUE);
         let connect = self.client.get_multiplexed_async_connection_with_config(&settings);
         let mut connection = connect.await?;
+        let mut info = redis::cmd("INFO");
+        // What may not be asked is no cluster, as far as we know.
+        let info = info.arg("cluster").query_async::<String>(&mut connection).await;
+        if info.is_ok_and(|info| info.contains("cluster_enabled:1")) {
+            return self.try_to_join(nodes).await;
+        }
+        let mut connection = Connection::Server(connection);
         serves(&mut connection).await.map(|()| connection)
     }
 
+    /// Connects to a cluster, by the nodes that were seen and the one of the URL.
+    async fn try_to_join(&self, nodes: BTreeSet<Node>) -> Result<Connection, RedisError> {
+        let of_url = self.client.get_connection_info();
+        let others = nodes.into_iter().map(|(host, port)| {
+            of_url.clone().set_addr(match of_url.addr().clone() {
+                ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                    ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+                }
+                _ => ConnectionAddr::Tcp(host, port),
+            })
+        });
+        let builder = ClusterClient::builder(others.chain([of_url.clone()]));
+        let builder = builder.connection_timeout(CONNECT_TIMEOUT / 2).response_timeout(STORE_TIMEOUT);
+        let builder = builder.retries(CLUSTER_RETRIES);
+        let mut connection = Connection::Cluster(builder.build()?.get_async_connection().await?);
+        serves(&mut connection).await?;
+        let mut nodes = redis::cmd("CLUSTER");
+        let nodes = nodes.arg("NODES").query_async::<String>(&mut connection).await?;
+        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) =
+            nodes.lines().filter_map(node).collect();
+        Ok(connection)
+    }
+
     /// Returns when the connection no longer serves.
-    async fn ping(&self, mut connection: MultiplexedConnection) -> RedisError {
+    async fn ping(&self, mut connection: Connection) -> RedisError {
         loop {
             sleep(PING_INTERVAL).await;
             let answer = timeout(CONNECT_TIMEOUT, serves(&mut connection)).await;
@@ -221,11 +307,24 @@ impl Shared {
 }
 
 /// Whether the server takes commands of this connection.
-async fn serves(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    match redis::cmd("PING").exec_async(connection).await {
+async fn serves(connection: &mut Connection) -> Result<(), RedisError> {
+    let mut probe = redis::cmd("PING");
+    if matches!(connection, Connection::Cluster(_)) {
+        // Not all of its nodes have to be there.
+        probe = redis::cmd("EXISTS");
+        probe.arg(key("", "keys"));
+    }
+    match probe.exec_async(connection).await {
         Err(error) if serves_no_more(&error) && code(&error) != Some("NOPERM") => Err(error),
         _ => Ok(()),
     }
+}
+
+/// A node in the answer to `CLUSTER NODES`: `id host:port@bus,name flags …`.
+fn node(line: &str) -> Option<Node> {
+    let (address, _) = line.split(' ').nth(1)?.split_once('@')?;
+    let (host, port) = address.rsplit_once(':')?;
+    (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
 }
 
 /// Whether an error says that another connection may do better: this one is broken, or its server is not the

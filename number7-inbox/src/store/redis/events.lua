@@ -1,0 +1,80 @@
+-- The set of each state: its members are events, and of running ones event:attempt:worker.
+local sets = { ready = ready, quarantined = quarantined, running = running, done = done, dead = dead }
+
+-- A record is JSON that begins with what changes, in this order: to decode and encode all of it takes longer than
+-- everything else that becomes of an event.
+local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"due_at":(%d+),"claimed_by":"?([^",]+)"?,'
+    .. '"claimed_at":%w+,"finished_at":%w+,("key":".+})$'
+local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
+    .. '"finished_at":%s,%s'
+
+-- Reads the text of a record. Returns nothing if it is lost, or somebody has written into it.
+local function parse(id, text)
+    local state, attempt, uncounted, due_at, worker, rest = string.match(text or '', FORM)
+    return sets[state] and { state = state, attempt = tonumber(attempt), uncounted = tonumber(uncounted),
+        due_at = tonumber(due_at), rest = rest,
+        member = state == 'running' and id .. ':' .. attempt .. ':' .. worker or id }
+end
+
+local function read(id) return parse(id, redis.call('HGET', events, id)) end
+
+-- A record in the place of one that is lost.
+local function fresh(id, state, rest)
+    return { state = state, attempt = 0, uncounted = 0, due_at = now, member = id,
+        rest = string.sub(rest, 2, -2) .. ',"accepted_at":' .. now .. '}' }
+end
+
+-- Writes a record. Its state is since now, unless that has a due time.
+local function save(id, record, worker)
+    local is_over = record.state == 'done' or record.state == 'dead'
+    local text = string.format(TEXT, record.state, record.attempt, record.uncounted, record.due_at,
+        worker and '"' .. worker .. '"' or 'null', worker and now or 'null', is_over and now or 'null', record.rest)
+    redis.call('HSET', events, id, text)
+    return text
+end
+
+-- Moves an event to a state: to `running` with its worker. Returns its text. What fails half-way is not undone, so
+-- an event gets to its new place before it leaves the other one.
+local function move(id, record, state, worker)
+    local set, member = sets[record.state], record.member
+    record.state = state
+    record.member = worker and id .. ':' .. record.attempt .. ':' .. worker or id
+    local is_waiting = state == 'ready' or state == 'quarantined'
+    redis.call('ZADD', sets[state], is_waiting and record.due_at or now, record.member)
+    local text = save(id, record, worker)
+    if set ~= sets[state] then redis.call('ZREM', set, member) end
+    return text
+end
+
+-- Makes an event ready whose record is damaged: the worker that claims it finds that out.
+local function leave_to_worker(id, member)
+    redis.call('ZADD', ready, now, id)
+    redis.call('ZREM', running, member)
+end
+
+-- Forgets an event and its key. Returns the key, if it is known.
+local function forget(id, record)
+    local is_read, rest = pcall(cjson.decode, record and '{' .. record.rest)
+    local key = is_read and rest.key or false
+    if key and redis.call('HGET', keys, key) == id then redis.call('HDEL', keys, key) end
+    redis.call('HDEL', events, id)
+    redis.call('HDEL', payloads, id)
+    redis.call('HDEL', errors, id)
+    return key
+end
+
+-- The dead letter of a key, and its record.
+local function dead_letter(key)
+    local id = redis.call('HGET', keys, key)
+    if not id or not redis.call('ZSCORE', dead, id) then return end
+    return id, read(id) or fresh(id, 'dead', cjson.encode({ key = key }))
+end
+
+-- Adds a note to the errors of an event. What is no array of JSON there is replaced.
+local function note(id, attempt, text)
+    local old = redis.call('HGET', errors, id)
+    local items = old and pcall(cjson.decode, old) and string.match(old, '^%[(.+)%]$')
+    local item = string.format('{"at":%.0f,"attempt":%.0f,"error":%s}', now, attempt, cjson.encode(text))
+    redis.call('HSET', errors, id, '[' .. (items and items .. ',' or '') .. item .. ']')
+end
+
