@@ -296,7 +296,7 @@ async fn a_worker_that_died_leaves_a_trace(store: Store) {
     worker.stop().await;
     assert_eq!(handled.events(), 1);
     for (job, attempts, errors) in [
-        ("in_hand", 2, &[(1, "its worker was lost: it did not renew its lease")][..]),
+        ("in_hand", 2, &[(1, "the lease of its worker expired")][..]),
         ("dead", 1, &[(1, "it will never work"), (0, "discarded: it was given up")]),
     ] {
         let entry = inbox.show(&format!("job.completed:{job}")).await.unwrap().unwrap();

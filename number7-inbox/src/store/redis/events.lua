@@ -67,7 +67,10 @@ end
 local function dead_letter(key)
     local id = redis.call('HGET', keys, key)
     if not id or not redis.call('ZSCORE', dead, id) then return end
-    return id, read(id) or fresh(id, 'dead', cjson.encode({ key = key }))
+    local new = fresh(id, 'dead', cjson.encode({ key = key }))
+    local record = read(id) or new
+    if not pcall(cjson.decode, '{' .. record.rest) then record.rest = new.rest end
+    return id, record
 end
 
 -- Adds a note to the errors of an event. What is no array of JSON there is replaced.
