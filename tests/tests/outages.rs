@@ -330,7 +330,7 @@ async fn a_late_end_of_an_attempt_that_was_snoozed(engine: Engine) {
 /// was requeued; or it arrives at once, and the answer is lost.
 async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
     const NOTE: &str =
-        "no attempt is left: the worker of the last one was lost, or fewer are allowed now";
+        "no attempt is left: the lease of the last one expired, or fewer are allowed now";
     for network in [Network::Late(NOTE), Network::Unanswered(NOTE)] {
         let behind = Behind::start(engine).await;
         let gate = Gate::default();

@@ -4,4 +4,4 @@ local id, record = dead_letter(ARGV[1])
 if not id then return 0 end
 note(id, 0, ARGV[2])
 move(id, record, 'done')
-return 1
+return flush(1)

@@ -24,26 +24,49 @@ local function fresh(id, state, rest)
         rest = string.sub(rest, 2, -2) .. ',"accepted_at":' .. now .. '}' }
 end
 
--- Writes a record. Its state is since now, unless that has a due time.
+-- What is to be written of events: few commands with many arguments take less time than many.
+local records, added, removed = {}, {}, {}
+for _, set in pairs(sets) do added[set], removed[set] = {}, {} end
+
+local function push(list, one, two)
+    list[#list + 1] = one
+    list[#list + 1] = two
+end
+
+-- Has a record written. If it is done or dead, it is so since now.
 local function save(id, record, worker)
     local is_over = record.state == 'done' or record.state == 'dead'
     local text = string.format(TEXT, record.state, record.attempt, record.uncounted, record.due_at,
         worker and '"' .. worker .. '"' or 'null', worker and now or 'null', is_over and now or 'null', record.rest)
-    redis.call('HSET', events, id, text)
+    push(records, id, text)
     return text
 end
 
--- Moves an event to a state: to `running` with its worker. Returns its text. What fails half-way is not undone, so
--- an event gets to its new place before it leaves the other one.
+-- Has an event moved to a state: to `running` with its worker. Returns the text of its record.
 local function move(id, record, state, worker)
     local set, member = sets[record.state], record.member
     record.state = state
     record.member = worker and id .. ':' .. record.attempt .. ':' .. worker or id
     local is_waiting = state == 'ready' or state == 'quarantined'
-    redis.call('ZADD', sets[state], is_waiting and record.due_at or now, record.member)
-    local text = save(id, record, worker)
-    if set ~= sets[state] then redis.call('ZREM', set, member) end
-    return text
+    push(added[sets[state]], is_waiting and record.due_at or now, record.member)
+    if set ~= sets[state] then push(removed[set], member) end
+    return save(id, record, worker)
+end
+
+-- Writes all that, and returns what a script returns. What fails half-way is not undone, so each event gets to its new
+-- set before it leaves the other one.
+local function flush(result)
+    for set, list in pairs(added) do
+        if #list > 0 then redis.call('ZADD', set, unpack(list)) end
+        added[set] = {}
+    end
+    if #records > 0 then redis.call('HSET', events, unpack(records)) end
+    records = {}
+    for set, list in pairs(removed) do
+        if #list > 0 then redis.call('ZREM', set, unpack(list)) end
+        removed[set] = {}
+    end
+    return result
 end
 
 -- Makes an event ready whose record is damaged: the worker that claims it finds that out.

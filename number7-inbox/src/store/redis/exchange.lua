@@ -31,6 +31,8 @@ for i = 5, #ARGV, 7 do
     end
 end
 
+flush()
+
 -- Others may rescue what a worker holds whose lease has expired, so it must not claim more.
 local seen = redis.call('ZSCORE', workers, worker)
 if not seen or now - seen > lease then return { ended, false, {} } end
@@ -64,4 +66,4 @@ local function claim(state, most)
 end
 claim('quarantined', math.min(most, alone))
 claim('ready', most - #claims)
-return { ended, claims, broken }
+return flush({ ended, claims, broken })

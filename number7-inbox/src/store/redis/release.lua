@@ -12,4 +12,4 @@ for i = 2, #ARGV do
         end
     end
 end
-return redis.status_reply('OK')
+return flush(redis.status_reply('OK'))

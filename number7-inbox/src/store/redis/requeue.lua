@@ -11,6 +11,8 @@ for i = 2, #ARGV do
         note(id, 0, ARGV[1])
         move(id, record, 'ready')
         requeued = requeued + 1
+        -- The key may be there twice.
+        flush()
     end
 end
 return requeued

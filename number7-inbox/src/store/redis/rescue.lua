@@ -29,4 +29,4 @@ for _, member in ipairs(old) do
 end
 -- They hold nothing: what they claimed under their last lease was rescued.
 if #old < most then redis.call('ZREMRANGEBYSCORE', workers, '-inf', '(' .. now - 2 * lease) end
-return { rescued, passed, #old == most and 1 or 0 }
+return flush({ rescued, passed, #old == most and 1 or 0 })

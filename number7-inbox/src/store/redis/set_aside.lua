@@ -8,4 +8,4 @@ if not record or string.sub(record.member, -#worker - 1) == ':' .. worker then
     move(id, whole, 'dead')
     redis.call('HSETNX', keys, key, id)
 end
-return redis.status_reply('OK')
+return flush(redis.status_reply('OK'))
