@@ -22,13 +22,15 @@ use super::{
     rules::{LEASE, Life},
     store::{Broken, LONGEST_CALL, Node, World},
 };
-use crate::{AcceptedEvent, Failure, Inbox, State, Worker};
+use crate::{AcceptedEvent, Failure, Inbox, State, Worker, model::options::Options};
 
 /// An inbox with so many events, in a store that works.
 async fn inbox_of(events: usize) -> (World, Inbox) {
     let world = World::new(0, 1, Broken::Nothing);
     (world.seen().is_faulty, world.seen().lives[0]) = (false, Life::new(1, false));
-    let inbox = Inbox::on(Arc::new(Node { world: world.clone(), number: 0, life: 1 }));
+    let node = Node::new(&world, 0, 1);
+    let inbox = Inbox::on(Arc::new(node), &Options::default());
+    inbox.wake().set_hears_others(false);
     for job in 0..events {
         inbox.store(record(job)).await.unwrap();
     }
@@ -58,6 +60,53 @@ async fn an_idle_worker_asks_twenty_times_a_second_at_most() {
     worker.run_until(sleep(Duration::from_secs(60))).await;
     let calls = world.seen().calls;
     assert!((600..=1_100).contains(&calls), "{calls} calls");
+}
+
+/// Of these, 30 ask for events, 12 renew the lease, 6 look for claims to rescue, and the others for overdue jobs.
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_that_hears_of_events_asks_once_a_second_at_most() {
+    let (world, inbox) = inbox_of(0).await;
+    inbox.wake().set_hears_others(true);
+    let worker = inbox.worker(async |_| Ok::<_, Failure>(()));
+    let an_hour = async {
+        sleep(Duration::from_secs(60)).await;
+        world.seen().calls = 0;
+        sleep(Duration::from_secs(3_600)).await;
+    };
+    worker.run_until(an_hour).await;
+    let calls = world.seen().calls;
+    assert!((3_000..=3_600).contains(&calls), "{calls} calls");
+}
+
+/// However seldom it asks.
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_begins_at_once_what_it_hears_of_and_what_was_scheduled() {
+    let (world, inbox) = inbox_of(0).await;
+    inbox.wake().set_hears_others(true);
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&begun);
+    let worker = worker(&world, &inbox, move |event| {
+        seen.lock().unwrap().push(Instant::now());
+        async move {
+            match event.attempt() {
+                1 => Err("once more".into()),
+                _ => Ok(()),
+            }
+        }
+    });
+    let (mut accepted, backoff) = (Instant::now(), Duration::from_secs(10));
+    let done = async {
+        sleep(Duration::from_secs(60)).await;
+        accepted = Instant::now();
+        inbox.store(record(0)).await.unwrap();
+        world.all_are_done().await;
+    };
+    worker.backoff(backoff, backoff).run_until(done).await;
+    let begun = begun.lock().unwrap();
+    assert!(begun[0] - accepted <= 2 * LONGEST_CALL, "begun after {:?}", begun[0] - accepted);
+    // The second time a quarter later at most, and in an exchange after that.
+    let rest = begun[1] - begun[0];
+    assert!(rest >= backoff && rest <= backoff * 5 / 4 + 4 * LONGEST_CALL, "rested for {rest:?}");
 }
 
 /// Many of them would otherwise keep a slow store from renewing leases.
@@ -211,9 +260,9 @@ async fn a_failing_store_is_asked_ever_less_often() {
         };
         sleep(Duration::from_secs(60)).await;
         // The renewal of the lease is tried every half second, 119 times. The other calls are tried after 50
-        // milliseconds, 100, 200 and so on, and then every 2 seconds, 35 times.
+        // milliseconds, 100, 200 and so on, and then every 2 seconds, 35 times. Expected jobs are looked up 6 times.
         let calls = world.seen().calls - before;
-        assert!((150..=158).contains(&calls), "{calls} calls");
+        assert!((156..=164).contains(&calls), "{calls} calls");
     };
     worker.run_until(outage).await;
 }

@@ -34,6 +34,7 @@ use self::{
 };
 use crate::{
     AcceptedEvent, Failure, Inbox, State,
+    model::options::Options,
     store::memory::{Row, Tables},
 };
 
@@ -62,8 +63,8 @@ impl Process {
             seen.lives[number] = Life::new(life, false);
             life
         };
-        let node = Node { world: world.clone(), number, life };
-        let inbox = Inbox::on(Arc::new(node.clone()));
+        let node = Node::new(world, number, life);
+        let inbox = Inbox::on(Arc::new(node.clone()), &Options::default());
         let worker = inbox.worker(move |event| handle(node.clone(), event));
         let (limit, is_patient) = {
             let mut seen = world.seen();
@@ -131,7 +132,7 @@ struct Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Self { node: Node { world, number, life }, event, has_ended } = self;
+        let Self { node: Node { world, number, life, .. }, event, has_ended } = self;
         let mut seen = world.seen();
         seen.end(*number, *life, event);
         if !*has_ended {
@@ -142,7 +143,7 @@ impl Drop for Call {
 
 async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
     let mut call = Call { node, event, has_ended: false };
-    let Call { node: Node { world, number, life }, event, .. } = &call;
+    let Call { node: Node { world, number, life, .. }, event, .. } = &call;
     let (takes, ends) = {
         let mut seen = world.seen();
         seen.begin(*number, *life, event);

@@ -2,6 +2,7 @@
 //! for any more.
 
 use std::{
+    collections::BTreeMap,
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -21,6 +22,7 @@ use crate::{
         claim::ClaimId,
         end::End,
         expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+        wake::Wake,
     },
     store::{
         Answer, Exchange, Exchanged, Listed, NewEvent, Store,
@@ -52,6 +54,8 @@ pub(super) const LONGEST_CALL: Duration = Duration::from_millis(20);
 pub(super) struct World {
     broken: Broken,
     pub(super) memory: Memory,
+    /// What wakes the worker of each process.
+    wakes: Arc<Mutex<BTreeMap<usize, Arc<Wake>>>>,
     pub(super) seen: Arc<Mutex<Seen>>,
 }
 
@@ -61,7 +65,7 @@ impl World {
         let memory = Memory::default();
         // So that it can be set back.
         memory.apply(|tables| tables.clock.set = Duration::from_secs(3_600));
-        Self { broken, memory, seen }
+        Self { broken, memory, wakes: Arc::default(), seen }
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -133,9 +137,18 @@ pub(super) struct Node {
     pub(super) world: World,
     pub(super) number: usize,
     pub(super) life: u32,
+    wake: Arc<Wake>,
 }
 
 impl Node {
+    pub(super) fn new(world: &World, number: usize, life: u32) -> Self {
+        let wake = Arc::new(Wake::default());
+        wake.set_hears_others(world.seen().random.is(50));
+        let mut wakes = world.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        wakes.insert(number, Arc::clone(&wake));
+        Self { world: world.clone(), number, life, wake }
+    }
+
     fn fate(&self, call: &str) -> Fate {
         let seen = &mut *self.world.seen();
         seen.calls += 1;
@@ -211,6 +224,27 @@ impl Store for Node {
 
     fn named(&self, _: &str) -> Arc<dyn Store> {
         Arc::new(self.clone())
+    }
+
+    fn wake(&self) -> &Arc<Wake> {
+        &self.wake
+    }
+
+    /// Other processes hear of it late, or never.
+    fn announce(&self) {
+        self.wake.events_are_ready();
+        let world = self.world.clone();
+        let (is_lost, after) = {
+            let random = &mut world.seen().random;
+            (random.is(30), random.millis(0, 50))
+        };
+        if !is_lost {
+            tokio::spawn(async move {
+                sleep(after).await;
+                let wakes = world.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+                wakes.values().for_each(|wake| wake.events_are_ready());
+            });
+        }
     }
 
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
@@ -346,6 +380,7 @@ impl Expectations for Node {
     }
 
     fn look_up(&self) -> Answer<'_, LookUp> {
+        self.world.seen().calls += 1;
         self.world.memory.look_up()
     }
 

@@ -1,3 +1,5 @@
+mod opening;
+
 use std::{
     collections::HashSet,
     fmt,
@@ -6,8 +8,8 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance, JobId, Record};
-use tokio::sync::Notify;
 
+pub use self::opening::InboxOptions;
 use crate::{
     measure,
     model::{
@@ -38,171 +40,17 @@ const LONGEST_NAME: usize = 64;
 pub struct Inbox {
     store: Arc<dyn Store>,
     name: Arc<str>,
-    /// Wakes a worker of this process when an event was accepted.
-    wake: Arc<Notify>,
+    poll_interval: Duration,
 }
 
 impl Inbox {
-    /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
-    /// share it.
-    ///
-    /// The file uses SQLite's WAL mode with full synchronisation, so that what is confirmed is on
-    /// the disk. Beside it are `…-wal`, `…-shm`, and `…-turn`, where processes queue to write. It
-    /// must not lie on a network share.
-    ///
-    /// If the file is deleted or replaced, one call fails, and the inbox then opens what is at the path, or
-    /// makes a new file. A relative path is resolved now, so the process may change its current directory.
-    ///
-    /// # Errors
-    ///
-    /// The folder does not exist, the file cannot be written or is no database, or another process
-    /// keeps it locked for longer than [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
-    #[cfg(feature = "sqlite")]
-    pub async fn sqlite(path: impl AsRef<std::path::Path>) -> Result<Self, InboxError> {
-        let sqlite = store::sqlite::Sqlite::open(path.as_ref(), &Options::default()).await?;
-        Ok(Self::on(Arc::new(sqlite)))
+    pub(crate) fn on(store: Arc<dyn Store>, options: &Options) -> Self {
+        Self { store, name: Arc::from(""), poll_interval: options.poll_interval }
     }
 
-    /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
-    ///
-    /// It makes the schema `apalis` in that database, with the extensions `hstore` and `pgcrypto`.
-    /// The log has a warning if the server may lose what it confirms (`fsync` off). What is set for the
-    /// database or the role, such as an isolation or a limit of time, does not count: each session sets what
-    /// it needs. Only `default_transaction_read_only` is obeyed.
-    ///
-    /// # Errors
-    ///
-    /// It is not a URL, the server cannot be reached, it grants no rights to make the schema, the
-    /// encoding of the database is not UTF8, or a pooler in transaction or statement mode is in
-    /// front of it.
-    #[cfg(feature = "postgres")]
-    pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
-        let postgres = store::postgres::Postgres::open(url.as_ref(), &Options::default()).await?;
-        Ok(Self::on(Arc::new(postgres)))
-    }
-
-    /// An inbox in the file that a pool of `sqlx` 0.9 is on, for handlers that
-    /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
-    ///
-    /// It takes over the pool's options, but not its connections: the inbox opens its own three,
-    /// because its lease has to be renewed also while handlers use all connections of the pool.
-    /// Give the pool's options a `busy_timeout`, because SQLite has one writer at a time, and begin
-    /// transactions that write by `BEGIN IMMEDIATE`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`sqlite`](Self::sqlite), and a pool that is in memory.
-    #[cfg(feature = "sqlite")]
-    pub async fn sqlite_of(pool: &sqlx::SqlitePool) -> Result<Self, InboxError> {
-        let options = (*pool.connect_options()).clone();
-        let sqlite = store::sqlite::Sqlite::open_with(options, &Options::default()).await?;
-        Ok(Self::on(Arc::new(sqlite)))
-    }
-
-    /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
-    /// [finish in a transaction](AcceptedEvent::finish_in) of that pool.
-    ///
-    /// It takes over the pool's options, but not its connections: the inbox opens up to 14 of its
-    /// own, because its lease has to be renewed even while handlers use all connections of the
-    /// pool.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`postgres`](Self::postgres).
-    #[cfg(feature = "postgres")]
-    pub async fn postgres_of(pool: &sqlx::PgPool) -> Result<Self, InboxError> {
-        let options = (*pool.connect_options()).clone();
-        let postgres = store::postgres::Postgres::open_with(options, &Options::default()).await?;
-        Ok(Self::on(Arc::new(postgres)))
-    }
-
-    /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
-    ///
-    /// All its keys begin with `number7:`, or `number7-name:` if the inbox is [named](Self::named),
-    /// except apalis' list of queues. Redis keeps what it confirms only with `appendonly yes`,
-    /// `appendfsync always` and `maxmemory-policy noeviction`; if it is set otherwise, the log has
-    /// a warning.
-    ///
-    /// Redis also confirms what its replicas do not have yet, which a failover loses. With
-    /// `?wait_replicas=1` in the URL, [`accept`](Accept) and [`expect_job`](Self::expect_job) succeed only when so
-    /// many replicas have the write, and otherwise fail after a second, or after `wait_ms`: from 1 to 2,000
-    /// milliseconds. The write may have happened although they fail. For example:
-    /// `redis://host/0?wait_replicas=1&wait_ms=500`. If replicas are connected and nothing waits for them,
-    /// the log has a warning.
-    ///
-    /// # Errors
-    ///
-    /// It is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, it refuses the
-    /// password, or it is a Redis Cluster.
-    #[cfg(feature = "redis")]
-    pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
-        let redis = store::redis::Redis::open(url.as_ref()).await?;
-        Ok(Self::on(Arc::new(redis)))
-    }
-
-    /// An inbox in memory, for development and tests: it is gone with the process, and each call makes another one.
-    ///
-    /// It keeps the same rules as the other stores, but for the one that matters in production: what it confirms is
-    /// not on a disk.
-    #[cfg(any(test, feature = "memory"))]
-    #[must_use]
-    pub fn memory() -> Self {
-        Self::on(Arc::new(store::memory::Memory::default()))
-    }
-
-    /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for apps that read it from a
-    /// setting. With the feature `memory`, `memory:` is an inbox [in memory](Self::memory).
-    ///
-    /// A URL of SQLite is read as `sqlx` reads it: `%20` is a space, and `?` begins parameters. The file is made
-    /// if it is not there, unless the URL says `mode=rw`.
-    ///
-    /// # Errors
-    ///
-    /// - The URL has another scheme, or the feature of its store is not enabled.
-    /// - An SQLite URL has `mode=ro`, `mode=memory`, `cache=shared`, `immutable`, or a parameter that `sqlx`
-    ///   does not know.
-    /// - [`sqlite`](Self::sqlite), [`postgres`](Self::postgres) or [`redis`](Self::redis) refuses it.
-    pub async fn open(url: &str) -> Result<Self, InboxError> {
-        Self::open_by(url, &Options::default()).await
-    }
-
-    /// Like [`open`](Self::open), for tools: it never makes or changes tables, and fails if there is no inbox.
-    ///
-    /// On Redis it is the same as `open`, because there is nothing to make.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`open`](Self::open), and [`InboxErrorKind::Schema`] if there is no inbox in the store, or one of
-    /// another version.
-    pub async fn open_existing(url: &str) -> Result<Self, InboxError> {
-        Self::open_by(url, &Options { migrate: false, ..Options::default() }).await
-    }
-
-    async fn open_by(url: &str, options: &Options) -> Result<Self, InboxError> {
-        let store: Arc<dyn Store> = match url.split_once(':') {
-            #[cfg(feature = "sqlite")]
-            Some(("sqlite", _)) => Arc::new(store::sqlite::Sqlite::open_url(url, options).await?),
-            #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => {
-                Arc::new(store::postgres::Postgres::open(url, options).await?)
-            }
-            #[cfg(feature = "redis")]
-            Some(("redis" | "rediss" | "redis+unix", _)) => {
-                Arc::new(store::redis::Redis::open(url).await?)
-            }
-            #[cfg(feature = "memory")]
-            Some(("memory", "")) => return Ok(Self::memory()),
-            _ => {
-                let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis://, and \
-                    needs the feature of that name";
-                return Err(InboxError::new(InboxErrorKind::Invalid, text));
-            }
-        };
-        Ok(Self::on(store))
-    }
-
-    pub(crate) fn on(store: Arc<dyn Store>) -> Self {
-        Self { store, name: Arc::from(""), wake: Arc::default() }
+    #[cfg(test)]
+    pub(crate) fn wake(&self) -> &crate::model::wake::Wake {
+        self.store.wake()
     }
 
     /// The inbox of another name in the same store, such as one for each account or environment.
@@ -222,7 +70,7 @@ impl Inbox {
             );
             return Err(InboxError::new(InboxErrorKind::Invalid, text));
         }
-        Ok(Self { name: Arc::from(name), ..Self::on(self.store.named(name)) })
+        Ok(Self { store: self.store.named(name), name: Arc::from(name), ..*self })
     }
 
     /// Whether an inbox can have this [name](Self::named).
@@ -270,7 +118,7 @@ impl Inbox {
             "" => self.store.kind().to_owned(),
             name => format!("{}, {name}", self.store.kind()),
         };
-        Worker::new(inbox, Arc::clone(&self.store), Arc::clone(&self.wake), handler)
+        Worker::new(inbox, Arc::clone(&self.store), self.poll_interval, handler)
     }
 
     /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a
@@ -372,7 +220,9 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn requeue(&self, key: &str) -> Result<bool, InboxError> {
-        Ok(self.store.requeue(&[key.to_owned()]).await? > 0)
+        let is_requeued = self.store.requeue(&[key.to_owned()]).await? > 0;
+        self.store.announce();
+        Ok(is_requeued)
     }
 
     /// Puts all dead letters that match a filter back to work. Says how many.
@@ -392,6 +242,7 @@ impl Inbox {
             let keys: Vec<String> = keys.filter(|key| seen.insert(key.clone())).collect();
             if !keys.is_empty() {
                 requeued += store.requeue(&keys).await?;
+                store.announce();
             }
             after = next;
             if after.is_none() {
@@ -445,7 +296,9 @@ impl Inbox {
         within: Duration,
     ) -> Result<(), InboxError> {
         let within = within.min(LONGEST_EXPECTATION);
-        self.store.expect_job(ExpectedJob::new(&job_id.into())?, within).await
+        self.store.expect_job(ExpectedJob::new(&job_id.into())?, within).await?;
+        self.store.wake().expectations_changed();
+        Ok(())
     }
 
     /// Stops expecting a job, for example because it was cancelled. False if it was not expected, or if a
@@ -513,7 +366,7 @@ impl Accept for Inbox {
         let stored = self.store.insert(record.into()).await;
         waiting.end(&stored);
         if matches!(stored, Ok(Acceptance::New)) {
-            self.wake.notify_one();
+            self.store.announce();
         }
         stored
     }

@@ -26,14 +26,14 @@ pub use number7_core::*;
 
 pub use self::{
     expectations::reconcile::FETCH_TIMEOUT,
-    inbox::Inbox,
+    inbox::{Inbox, InboxOptions},
     model::{
         entry::{Entry, State},
         error::{InboxError, InboxErrorKind},
         event::{Origin, StoredEvent},
         failure::{Failure, MIN_SNOOZE},
         history::{AttemptError, KEPT_ERRORS},
-        options::DEFAULT_SCHEMA,
+        options::{DEFAULT_POLL_INTERVAL, DEFAULT_SCHEMA},
         overdue::OverdueJob,
         page::{Cursor, Filter, Page},
         stats::Stats,

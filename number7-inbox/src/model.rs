@@ -14,3 +14,4 @@ pub(crate) mod outage;
 pub(crate) mod overdue;
 pub(crate) mod page;
 pub(crate) mod stats;
+pub(crate) mod wake;

@@ -16,6 +16,7 @@ use crate::{
     model::{
         claim::{Claim, ClaimId, EventId},
         end::End,
+        wake::Wake,
     },
 };
 
@@ -69,6 +70,15 @@ pub(crate) trait Store: Expectations {
     /// The schema of the tables, for [`finish_in`](crate::AcceptedEvent::finish_in). Empty if there is none.
     fn schema(&self) -> Arc<str> {
         Arc::from("")
+    }
+
+    /// Wakes the workers of this inbox in this process.
+    fn wake(&self) -> &Arc<Wake>;
+
+    /// Says that events are ready: to the workers of this process and, if the store can, to those of others. It
+    /// does not wait for that.
+    fn announce(&self) {
+        self.wake().events_are_ready();
     }
 
     /// Where leases are renewed: not on a thread that a handler can block.
@@ -178,6 +188,8 @@ pub(crate) struct Exchanged {
     /// for a session that may be dead.
     pub(crate) locked: Vec<EventId>,
     pub(crate) claims: Vec<Claim>,
+    /// In how long the next scheduled event is ready. It may be missing if as many were claimed as were wanted.
+    pub(crate) next_in: Option<Duration>,
     /// Nothing was claimed, because the lease of the worker is over, or it is not registered.
     pub(crate) is_lapsed: bool,
 }

@@ -13,7 +13,7 @@ use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::
 
 use futures_util::FutureExt;
 use number7_core::Fetch;
-use tokio::{select, sync::Notify, task::JoinError};
+use tokio::{select, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
@@ -48,7 +48,7 @@ impl Worker {
     pub(crate) fn new<H, F, E>(
         inbox: String,
         store: Arc<dyn Store>,
-        wake: Arc<Notify>,
+        poll_interval: Duration,
         handler: H,
     ) -> Self
     where
@@ -61,17 +61,10 @@ impl Worker {
             async { handled.await.map_err(Into::into) }.boxed()
         };
         let (pause, paused) = Pause::new();
-        let (handler, settings) = (Box::new(handler), Settings::default());
-        let job = Job {
-            inbox,
-            store,
-            handler,
-            on_dead_letter: None,
-            reconcile: None,
-            settings,
-            wake,
-            paused,
-        };
+        let handler = Box::new(handler);
+        let settings = Settings { poll_interval, ..Settings::default() };
+        let job =
+            Job { inbox, store, handler, on_dead_letter: None, reconcile: None, settings, paused };
         Self { job, pause }
     }
 
@@ -245,8 +238,8 @@ impl Worker {
             let fetch = Arc::clone(&fetch);
             async move { fetch.fetch(job).await }.boxed()
         };
-        let (store, wake) = (Arc::clone(&self.job.store), Arc::clone(&self.job.wake));
-        self.job.reconcile = Some(Reconcile { store, fetch: Arc::new(fetch), wake });
+        let store = Arc::clone(&self.job.store);
+        self.job.reconcile = Some(Reconcile { store, fetch: Arc::new(fetch) });
         self
     }
 

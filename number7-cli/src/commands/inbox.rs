@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use self::store::StoreArgs;
 use crate::{BoxError, Verdict, output::Output};
 
-/// See how much is in an inbox, list and show its events, and requeue or discard dead letters
+/// See how much is in an inbox, list and show its events, requeue or discard dead letters, make its tables
 #[derive(Subcommand)]
 #[command(after_long_help = "An event is in one of six states:
   ready        it waits for a worker
@@ -40,6 +40,7 @@ Examples:
   number7 inbox list --store sqlite:inbox.db
   number7 inbox list --state running --store postgres://localhost/app
   number7 inbox overdue --store postgres://localhost/app
+  number7 inbox migrate --print --store postgres://localhost/app
   number7 inbox show job.failed:job_7 --store postgres://localhost/app
   number7 inbox requeue job.failed:job_7 --store redis://localhost/
   number7 inbox requeue --all --event job.failed --store redis://localhost/")]
@@ -62,6 +63,17 @@ pub(crate) enum Command {
     /// It counts as done, and this cannot be undone. Its key stays known for the retention of the workers,
     /// a week by default. Until then further deliveries are answered 200 and ignored.
     Discard(KeyArgs),
+    /// Make the tables of the inbox, or upgrade them: what a receiver does when it starts
+    ///
+    /// For deployments whose receivers may not create tables. It changes nothing if the tables are there. On Redis
+    /// there is nothing to make.
+    Migrate {
+        /// Print the SQL that makes all tables, and do not connect
+        #[arg(long)]
+        print: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Show the stats, and the oldest events of each state except done, once a second
     Watch {
         /// How many seconds from one look to the next
@@ -231,6 +243,16 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             let inbox = store.open().await?;
             let discarded = inbox.discard(&key).await?;
             changed(&inbox, &key, discarded, "is given up, and counts as done", output).await
+        }
+        Command::Migrate { print: true, store } => {
+            let sql = Inbox::migrations(store.url())?;
+            output.print(|| sql.trim_end().to_owned(), || json!({ "sql": sql }));
+            Ok(Verdict::Yes)
+        }
+        Command::Migrate { print: false, store } => {
+            Inbox::migrate(store.url()).await?;
+            output.print(|| "the tables are up to date".into(), || json!({ "up_to_date": true }));
+            Ok(Verdict::Yes)
         }
         Command::Watch { interval, store } => {
             watch::run(store.open().await?, interval, output).await

@@ -1,11 +1,16 @@
 //! Asks the vendor for what it never managed to deliver.
 
-use std::{collections::HashSet, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    mem,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use number7_core::{Acceptance, Event, Fetched, JobId, Record, RetryHint};
 use tokio::{
-    sync::Notify,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at},
 };
@@ -32,8 +37,9 @@ pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// two and a half hours after it was due.
 const FETCHES_OF_UNKNOWN: i64 = 10;
 
-/// How often the worker looks for jobs to ask for.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the worker looks for jobs to ask for, beside those that it knows of: every 20 seconds, which is how
+/// often the vendor wants to be asked about one.
+const POLL_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The function, without its types.
 pub(crate) type Fetch =
@@ -44,7 +50,6 @@ pub(crate) type Fetch =
 pub(crate) struct Reconcile {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) fetch: Arc<Fetch>,
-    pub(crate) wake: Arc<Notify>,
 }
 
 impl Reconcile {
@@ -54,6 +59,8 @@ impl Reconcile {
         let (mut leads_until, mut outage) = (Instant::now(), Outage::default());
         // Whether the vendor may be asked now, and since when it must not be.
         let (mut may_fetch, mut rests_until) = (false, Instant::now());
+        // When a job that was asked about is to be asked about again.
+        let mut again = BTreeSet::new();
         let period = Duration::from_secs(60) / settings.fetches_per_minute;
         let mut ticks = interval(period.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,7 +68,7 @@ impl Reconcile {
             if leads_until <= Instant::now() {
                 let until = Instant::now() + settings.heartbeat();
                 if !self.leads(worker, settings.lease, &mut outage).await {
-                    sleep(settings.heartbeat()).await;
+                    sleep(settings.lease.min(POLL_INTERVAL)).await;
                     continue;
                 }
                 leads_until = until;
@@ -97,7 +104,7 @@ impl Reconcile {
             let most = most.min((settings.fetches_per_minute / 60).max(1)).min(MOST_LOOKED_UP);
             let taken = match self.store.take(most, settings.fetch_rest).await {
                 Ok(taken) if taken.is_empty() => {
-                    sleep(POLL_INTERVAL).await;
+                    self.rest(&mut again, (!running.is_empty()).then_some(leads_until)).await;
                     continue;
                 }
                 Ok(taken) => taken,
@@ -113,6 +120,10 @@ impl Reconcile {
             };
             let mut is_new = false;
             for taken in taken {
+                let doubled =
+                    u32::try_from(taken.fetches - 1).map_or(30, |fetches| fetches.min(30));
+                let Rest { first, longest } = settings.fetch_rest;
+                again.insert(Instant::now() + first.saturating_mul(1 << doubled).min(longest));
                 is_new |= taken.is_settled || !asked.contains(&taken.job);
                 if taken.is_settled {
                     self.cancel(&taken.job).await;
@@ -134,9 +145,18 @@ impl Reconcile {
                 }
             }
             if !is_new {
-                sleep(POLL_INTERVAL).await;
+                self.rest(&mut again, Some(leads_until)).await;
             }
         }
+    }
+
+    /// Until there may be jobs to ask for, or a lead that is needed has to be renewed.
+    async fn rest(&self, again: &mut BTreeSet<Instant>, leads_until: Option<Instant>) {
+        let now = Instant::now();
+        again.retain(|at| *at > now);
+        let until = again.first().copied().into_iter().chain(leads_until);
+        let until = until.fold(now + POLL_INTERVAL, Instant::min);
+        _ = timeout_at(until, self.store.wake().by_overdue_jobs()).await;
     }
 
     async fn leads(&self, worker: &str, lease: Duration, outage: &mut Outage) -> bool {
@@ -230,7 +250,7 @@ impl Reconcile {
         match self.store.insert(event).await {
             Ok(Acceptance::New) => {
                 tracing::info!(target: "number7", key, "the event of an overdue job was fetched");
-                self.wake.notify_one();
+                self.store.announce();
                 Ok("finished")
             }
             Ok(_) => Ok("duplicate"),

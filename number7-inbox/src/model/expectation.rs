@@ -37,6 +37,8 @@ pub(crate) struct LookUp {
     pub(crate) newly_overdue: Vec<String>,
     /// There may be more to look up now.
     pub(crate) is_more: bool,
+    /// In how long the next job is to be looked up.
+    pub(crate) next_in: Option<Duration>,
 }
 
 /// An overdue job that is to be fetched.

@@ -24,6 +24,7 @@ use crate::model::{
     history::{DISCARDED, History, LOST, REQUEUED},
     page::no_cursor,
     stats::Stats,
+    wake::Wake,
 };
 
 /// A worker that was heard of within this time counts in [`Stats`].
@@ -32,8 +33,24 @@ const LIVE: Duration = Duration::from_secs(30);
 /// The inboxes of one store. All that happens to an inbox happens at once, in a call of [`Memory::apply`].
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
-    inboxes: Arc<Mutex<HashMap<String, Arc<Mutex<Tables>>>>>,
-    inbox: Arc<Mutex<Tables>>,
+    inboxes: Arc<Mutex<HashMap<String, Shared>>>,
+    inbox: Shared,
+}
+
+/// What all clones of an inbox share.
+#[derive(Clone)]
+struct Shared {
+    tables: Arc<Mutex<Tables>>,
+    wake: Arc<Wake>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let wake = Wake::default();
+        // There are none.
+        wake.set_hears_others(true);
+        Self { tables: Arc::default(), wake: Arc::new(wake) }
+    }
 }
 
 /// One inbox.
@@ -118,7 +135,7 @@ impl Row {
 
 impl Memory {
     pub(crate) fn apply<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
-        operation(&mut lock(&self.inbox))
+        operation(&mut lock(&self.inbox.tables))
     }
 
     fn at_once<'a, T: Send + 'a>(&self, operation: impl FnOnce(&mut Tables) -> T) -> Answer<'a, T> {
@@ -199,6 +216,8 @@ impl Tables {
             let mut claims = self.claim(worker, State::Quarantined, alone);
             claims.extend(self.claim(worker, State::Ready, most - claims.len()));
             exchanged.claims = claims;
+            let next = self.of(State::Ready).next();
+            exchanged.next_in = next.map(|(due, _)| due.saturating_sub(self.clock.now()));
         }
         exchanged
     }
@@ -444,8 +463,12 @@ impl Store for Memory {
     }
 
     fn named(&self, inbox: &str) -> Arc<dyn Store> {
-        let inbox = Arc::clone(lock(&self.inboxes).entry(inbox.to_owned()).or_default());
+        let inbox = lock(&self.inboxes).entry(inbox.to_owned()).or_default().clone();
         Arc::new(Self { inboxes: Arc::clone(&self.inboxes), inbox })
+    }
+
+    fn wake(&self) -> &Arc<Wake> {
+        &self.inbox.wake
     }
 
     fn runtime(&self) -> Handle {

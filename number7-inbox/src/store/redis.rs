@@ -10,7 +10,11 @@ mod replicas;
 mod row;
 mod script;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use number7_core::{Acceptance, Record};
 use redis::{Client, Cmd, FromRedisValue, RedisError, Value, from_redis_value};
@@ -24,8 +28,8 @@ use self::{
     script::{Call, Script, script},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, STEP, STORE_TIMEOUT, Store,
-    driver::Driver, in_time,
+    Answer, Exchange, Exchanged, Listed, NewEvent, STEP, STORE_TIMEOUT, Store, driver::Driver,
+    in_time,
 };
 use crate::{
     Entry, InboxError, InboxErrorKind, Origin, State, Stats,
@@ -33,6 +37,7 @@ use crate::{
         claim::{ClaimId, EventId, Number},
         history::{DISCARDED, History, LOST, REQUEUED},
         page::no_cursor,
+        wake::Wake,
     },
 };
 
@@ -86,6 +91,7 @@ fn key(inbox: &str, name: &str) -> String {
 pub(crate) struct Redis {
     server: Arc<Server>,
     keys: Arc<[String]>,
+    wake: Arc<Wake>,
 }
 
 /// One server, and what drives its connections.
@@ -94,6 +100,8 @@ struct Server {
     link: Link,
     /// Where the writes go that wait for replicas, if any do.
     replicated: Option<Arc<Replicated>>,
+    /// Of each inbox.
+    wakes: Mutex<HashMap<String, Arc<Wake>>>,
 }
 
 impl Redis {
@@ -105,7 +113,8 @@ impl Redis {
             let link = Link::start(client, &driver);
             Arc::new(Replicated::start(replicas, link, &driver))
         });
-        let redis = Self::of(Arc::new(Server { driver, link, replicated }), "");
+        let redis =
+            Self::of(Arc::new(Server { driver, link, replicated, wakes: Mutex::default() }), "");
         let checked = redis.check(replicas.map_or(0, |replicas| replicas.count));
         let opened =
             redis.server.driver.run(async move { Ok(timeout(OPEN_TIMEOUT, checked).await) });
@@ -116,7 +125,10 @@ impl Redis {
     }
 
     fn of(server: Arc<Server>, inbox: &str) -> Self {
-        Self { server, keys: KEYS.map(|name| key(inbox, name)).into() }
+        let mut wakes = server.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = Arc::clone(wakes.entry(inbox.to_owned()).or_default());
+        drop(wakes);
+        Self { server, keys: KEYS.map(|name| key(inbox, name)).into(), wake }
     }
 
     /// Looks at a server that is being opened, and waits for one that is starting. It has to run a script that is
@@ -157,8 +169,7 @@ impl Redis {
         let mut call = self.call(script!("events", "set_aside"));
         call.arg(event).arg(&key).arg(rest).arg(DAMAGED).arg(worker);
         let kept = self.server.call::<()>(&mut call).await;
-        let kept =
-            kept.map_or_else(|error| format!(" in a minute: {error}"), |()| String::new());
+        let kept = kept.map_or_else(|error| format!(" in a minute: {error}"), |()| String::new());
         tracing::error!(
             target: "number7", event, key,
             "the record of an event was damaged, evicted from Redis, or deleted; it is a dead letter{kept}"
@@ -257,6 +268,10 @@ impl Store for Redis {
         Arc::new(Self::of(Arc::clone(&self.server), inbox))
     }
 
+    fn wake(&self) -> &Arc<Wake> {
+        &self.wake
+    }
+
     fn runtime(&self) -> Handle {
         self.server.driver.runtime().clone()
     }
@@ -276,7 +291,7 @@ impl Store for Redis {
     }
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
-        type Claims = Option<Vec<(String, Row, bool)>>;
+        type Found = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
         type Broken = Vec<(String, Option<String>, Option<Vec<u8>>)>;
         Box::pin(async move {
             let mut call = self.call(script!("events", "exchange"));
@@ -288,11 +303,12 @@ impl Store for Redis {
                 call.arg(millis(end.outcome.delay())).arg(of_all).arg(uncounted);
                 call.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, found, mut broken): (Vec<i64>, Claims, Broken) =
+            let (ended, found, mut broken): (Vec<i64>, Found, Broken) =
                 self.server.call(&mut call).await?;
             let is_lapsed = exchange.most > 0 && found.is_none();
+            let (found, next) = found.unwrap_or_default();
             let mut claims = Vec::new();
-            for (event, mut row, is_quarantined) in found.into_iter().flatten() {
+            for (event, mut row, is_quarantined) in found {
                 match row.claim(&event, is_quarantined) {
                     Some(claim) => claims.push(claim),
                     None => broken.push((event, None, Some(row.payload()))),
@@ -302,7 +318,8 @@ impl Store for Redis {
                 self.set_aside(exchange.worker, &event, key, payload).await;
             }
             let ended = ended.into_iter().map(EventId).collect();
-            Ok(Exchanged { ended, claims, is_lapsed, ..Exchanged::default() })
+            let next_in = next.map(Duration::from_millis);
+            Ok(Exchanged { ended, locked: Vec::new(), claims, next_in, is_lapsed })
         })
     }
 
@@ -382,8 +399,19 @@ impl Store for Redis {
         Box::pin(async move {
             let mut call = self.call(script!("stats"));
             let counts: [u64; 11] = self.server.call(call.arg(millis(HEARD))).await?;
-            let [ready, scheduled, quarantined, running, done, dead, due, workers, overdue, job, now] =
-                counts;
+            let [
+                ready,
+                scheduled,
+                quarantined,
+                running,
+                done,
+                dead,
+                due,
+                workers,
+                overdue,
+                job,
+                now,
+            ] = counts;
             let age = |since: u64| Duration::from_millis(now.saturating_sub(since));
             Ok(Stats {
                 ready,
@@ -416,7 +444,8 @@ impl Store for Redis {
             let (found, last): (Vec<(Place, Row)>, Option<Place>) =
                 self.server.call(&mut call).await?;
             let text = |(score, member): Place| format!("{score}.{member}");
-            let entries = found.into_iter().filter_map(|(place, row)| row.entry(text(place), state));
+            let entries =
+                found.into_iter().filter_map(|(place, row)| row.entry(text(place), state));
             Ok((entries.collect(), last.map(text)))
         })
     }

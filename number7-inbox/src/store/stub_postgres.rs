@@ -45,6 +45,10 @@ impl Store for Postgres {
         todo!()
     }
 
+    fn wake(&self) -> &Arc<crate::model::wake::Wake> {
+        todo!()
+    }
+
     fn runtime(&self) -> Handle {
         todo!()
     }

@@ -52,6 +52,10 @@ impl Store for Sqlite {
         todo!()
     }
 
+    fn wake(&self) -> &Arc<crate::model::wake::Wake> {
+        todo!()
+    }
+
     fn runtime(&self) -> Handle {
         todo!()
     }

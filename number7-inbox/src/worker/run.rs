@@ -17,7 +17,6 @@ use tokio::{
     runtime::Handle,
     select,
     sync::{
-        Notify,
         mpsc::{self, error::SendError},
         watch,
     },
@@ -50,9 +49,9 @@ use crate::{
 /// How the names of workers begin.
 const WORKER_PREFIX: &str = "number7-";
 
-/// How often an idle worker asks for events that another process accepted: every 50 milliseconds,
-/// so that an event is started within 100.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How seldom an idle worker asks at most that would hear of such events: every 2 seconds, in case that it does
+/// not.
+const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How many events are claimed, and ends recorded, at once: so few that the answer of the store
 /// stays small, and that nobody else waits for long.
@@ -65,6 +64,9 @@ const YIELDS: usize = 32;
 /// How often as long as an exchange takes an idle worker rests after it, if that is longer than its interval. So
 /// many idle workers leave a slow store four fifths of its time, for acceptance and for leases.
 const REST_PER_POLL: u32 = 4;
+
+/// How much later than the store said a scheduled event is asked for.
+const A_LITTLE: Duration = Duration::from_millis(1);
 
 /// The pauses between tries while the store fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -85,7 +87,6 @@ pub(crate) struct Job {
     pub(crate) on_dead_letter: Option<Arc<DeadLetterHook>>,
     pub(crate) reconcile: Option<Reconcile>,
     pub(crate) settings: Settings,
-    pub(crate) wake: Arc<Notify>,
     pub(crate) paused: watch::Receiver<bool>,
 }
 
@@ -145,6 +146,9 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     let released = async {
         let claimed = shared.running.unknown(store.heartbeat(worker).await?);
         store.release(worker, &claimed).await?;
+        if !claimed.is_empty() {
+            store.announce();
+        }
         store.forget(worker).await
     };
     let released = match shared.give_up.is_cancelled() {
@@ -180,6 +184,17 @@ struct Worker {
     stops_since: Option<Instant>,
     /// The calls of the hook that are going on.
     hooks: JoinSet<()>,
+}
+
+/// What is left to do after an exchange.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    /// There is more to do at once.
+    is_more: bool,
+    /// Nothing was recorded or claimed.
+    was_idle: bool,
+    /// In how long the next scheduled event is ready.
+    next_in: Option<Duration>,
 }
 
 /// What became of the end of an attempt.
@@ -225,7 +240,7 @@ impl Worker {
             sender,
             receiver,
             may_have_more: false,
-            rest: POLL_INTERVAL,
+            rest: Duration::ZERO,
             ended: Ended::default(),
             outage: Outage::default(),
             pause: FIRST_PAUSE,
@@ -257,7 +272,7 @@ impl Worker {
                 select! {
                     biased;
                     Some(end) = self.receiver.recv() => self.ends.push(end),
-                    () = shared.job.wake.notified(), if asks_again => {}
+                    () = shared.job.store.wake().by_events(), if asks_again => {}
                     () = sleep(self.rest), if asks_again => {}
                     () = self.stop.cancelled(), if !is_stopping => {}
                     // An error means that nobody is left who could resume it.
@@ -280,10 +295,11 @@ impl Worker {
                     () = sleep_until(at) => continue,
                 },
             };
-            self.rest = (asked.elapsed() * REST_PER_POLL).clamp(POLL_INTERVAL, LONGEST_PAUSE);
+            let took = asked.elapsed();
             match exchanged {
-                Ok(is_more) => {
-                    is_idle = !is_more;
+                Ok(left) => {
+                    is_idle = !left.is_more;
+                    self.rest = self.rest_after(took, left);
                     self.pause = FIRST_PAUSE;
                     if self.outage.ends() {
                         tracing::info!(target: "number7", "the store works again");
@@ -303,6 +319,18 @@ impl Worker {
             target: "number7", inbox = shared.job.inbox, worker = &*shared.worker,
             done, failed, snoozed, dead, "a worker has stopped"
         );
+    }
+
+    /// How long an idle worker waits until it asks again, after an exchange that took so long.
+    fn rest_after(&self, took: Duration, left: Left) -> Duration {
+        let interval = self.shared.job.settings.poll_interval;
+        let shortest = (took * REST_PER_POLL).clamp(interval, LONGEST_PAUSE.max(interval));
+        let rest = match left.was_idle && self.shared.job.store.wake().hears_others() {
+            true => (self.rest * 2).clamp(shortest, LONGEST_POLL_INTERVAL.max(shortest)),
+            false => shortest,
+        };
+        // Not earlier, by a clock that differs a little.
+        left.next_in.map_or(rest, |next| rest.min(next + A_LITTLE))
     }
 
     /// Takes the ends that are there. Attempts that need only a moment may end now, to be recorded
@@ -332,9 +360,8 @@ impl Worker {
         self.shared.job.settings.concurrency.saturating_sub(self.shared.running.len())
     }
 
-    /// Records ends, and claims as much as there is room for then. Says whether there is more to do
-    /// at once.
-    async fn exchange(&mut self) -> Result<bool, InboxError> {
+    /// Records ends, and claims as much as there is room for then. Says what is left to do.
+    async fn exchange(&mut self) -> Result<Left, InboxError> {
         let shared = Arc::clone(&self.shared);
         let (store, worker) = (&shared.job.store, &*shared.worker);
         let Settings { lease, .. } = shared.job.settings;
@@ -353,7 +380,7 @@ impl Worker {
             false => (self.room() + recorded).min(MOST_AT_ONCE),
         };
         if recorded + most == 0 {
-            return Ok(false);
+            return Ok(Left::default());
         }
         let exchange = Exchange {
             worker,
@@ -364,11 +391,12 @@ impl Worker {
         };
         let exchanged = match store.exchange(exchange).await {
             Err(error) if error.kind() == InboxErrorKind::Unstorable && recorded > 0 => {
-                return self.record_one_by_one().await.map(|()| true);
+                self.record_one_by_one().await?;
+                return Ok(Left { is_more: true, ..Left::default() });
             }
             exchanged => exchanged?,
         };
-        let Exchanged { ended, locked: locked_events, claims, is_lapsed } = exchanged;
+        let Exchanged { ended, locked: locked_events, claims, next_in, is_lapsed } = exchanged;
         if is_lapsed {
             tracing::warn!(
                 target: "number7", worker,
@@ -389,10 +417,15 @@ impl Worker {
         for claim in claims {
             self.begin(claim);
         }
-        let is_more = !self.ends.is_empty() || (claimed == most && self.room() > 0);
+        let is_full = most > 0 && claimed == most;
+        if is_full && self.room() == 0 {
+            // There may be more, for another worker of this process.
+            shared.job.store.wake().events_are_ready();
+        }
+        let is_more = !self.ends.is_empty() || (is_full && self.room() > 0);
         // At the end, so that the others are not behind them.
         self.ends.append(&mut locked);
-        Ok(is_more)
+        Ok(Left { is_more, was_idle: recorded + claimed == 0, next_in })
     }
 
     /// Begins an attempt. It goes on although the worker is dropped.

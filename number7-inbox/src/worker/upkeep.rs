@@ -12,11 +12,11 @@ use std::{
 use tokio::{
     join,
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    model::{error::InboxError, expectation::LookUp, outage::Outage},
+    model::{claim::ClaimId, error::InboxError, expectation::LookUp, outage::Outage},
     store::{STEP, STORE_TIMEOUT, Store},
     worker::{running::Running, settings::Settings},
 };
@@ -28,8 +28,15 @@ const RENEWED_BY_ALL: Duration = STORE_TIMEOUT.saturating_add(Duration::from_sec
 /// How long to wait before a renewal that failed is tried again.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often a worker looks for jobs that are overdue.
-const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a worker looks for claims to rescue: after each second heartbeat, or so.
+const LONGEST_RESCUE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How seldom a worker looks for jobs that are overdue: every 10 seconds. It looks earlier if it knows of one, so
+/// only what another process has expected since the last look is noticed so late.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often at most.
+const SHORTEST_LOOK_UP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The pause between sweeps while there is more to forget.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
@@ -123,14 +130,20 @@ impl Upkeep {
     /// that.
     async fn rescue(&self) {
         let (mut is_healthy, mut outage) = (self.is_healthy.subscribe(), Outage::default());
+        let pause = (self.settings.lease / 2).min(LONGEST_RESCUE_INTERVAL);
+        let mut looked = None::<Instant>;
         while is_healthy.changed().await.is_ok() {
-            if !*is_healthy.borrow_and_update() {
+            if !*is_healthy.borrow_and_update()
+                || looked.is_some_and(|looked| looked.elapsed() < pause)
+            {
                 continue;
             }
+            looked = Some(Instant::now());
             match self.store.rescue(self.settings.lease, self.settings.quarantine_after()).await {
                 Ok(events) => {
                     outage.ends();
                     if events > 0 {
+                        self.store.announce();
                         tracing::warn!(
                             target: "number7", events,
                             "the leases of workers expired, and their events are rescued"
@@ -152,22 +165,15 @@ impl Upkeep {
     /// store failed.
     async fn renew(&self, outage: &mut Outage) -> bool {
         let asked = Instant::now().into_std();
-        let renewed = async {
-            let held = self.store.heartbeat(&self.worker).await?;
-            self.running.tell_lost(&held, asked);
-            let strays = self.running.strays(held);
-            if !strays.is_empty() {
-                self.store.release(&self.worker, &strays).await?;
-            }
-            Ok::<_, InboxError>(())
-        };
-        let renewed = renewed.await;
+        let renewed = self.store.heartbeat(&self.worker).await;
         self.is_away.store(renewed.is_err(), Ordering::Relaxed);
         match renewed {
-            Ok(()) => {
+            Ok(held) => {
                 if outage.ends() {
                     tracing::info!(target: "number7", "the lease is renewed again");
                 }
+                self.running.tell_lost(&held, asked);
+                self.release(self.running.strays(held)).await;
                 true
             }
             Err(error) => {
@@ -182,11 +188,21 @@ impl Upkeep {
         }
     }
 
-    /// Looks all jobs up whose time for that has come. The log has one line of each that is overdue, at
-    /// most.
-    async fn settle(&self) -> Result<(), InboxError> {
+    /// If this fails, they are still strays at the next heartbeat.
+    async fn release(&self, strays: Vec<ClaimId>) {
+        if !strays.is_empty() && self.store.release(&self.worker, &strays).await.is_ok() {
+            self.store.announce();
+        }
+    }
+
+    /// Looks all jobs up whose time for that has come, and says in how long the next one's comes. The log has one
+    /// line of each that is overdue, at most.
+    async fn settle(&self) -> Result<Option<Duration>, InboxError> {
         loop {
-            let LookUp { newly_overdue, is_more } = self.store.look_up().await?;
+            let LookUp { newly_overdue, is_more, next_in } = self.store.look_up().await?;
+            if !newly_overdue.is_empty() {
+                self.store.wake().jobs_are_overdue();
+            }
             for job in newly_overdue {
                 tracing::warn!(
                     target: "number7", job,
@@ -194,7 +210,7 @@ impl Upkeep {
                 );
             }
             if !is_more {
-                return Ok(());
+                return Ok(next_in);
             }
         }
     }
@@ -204,9 +220,10 @@ impl Upkeep {
         let mut outage = Outage::default();
         loop {
             let pause = match self.settle().await {
-                Ok(()) => {
+                Ok(next_in) => {
                     outage.ends();
-                    LOOK_UP_INTERVAL
+                    let next_in = next_in.unwrap_or(LOOK_UP_INTERVAL);
+                    next_in.clamp(SHORTEST_LOOK_UP_INTERVAL, LOOK_UP_INTERVAL)
                 }
                 Err(error) => {
                     if !self.is_away.load(Ordering::Relaxed)
@@ -219,7 +236,8 @@ impl Upkeep {
                     self.settings.heartbeat()
                 }
             };
-            sleep(pause).await;
+            // A job that is expected only now may be due earlier.
+            _ = timeout(pause, self.store.wake().by_expectations()).await;
         }
     }
 
@@ -232,7 +250,7 @@ impl Upkeep {
             // Jobs are looked up first: an event that settles one must not be forgotten before
             // that.
             let swept = match self.settle().await {
-                Ok(()) => self.store.sweep(retention, dead_retention).await,
+                Ok(_) => self.store.sweep(retention, dead_retention).await,
                 Err(error) => Err(error),
             };
             match &swept {

@@ -23,7 +23,8 @@ fn name(name: &str) -> Result<String, &'static str> {
 }
 
 impl StoreArgs {
-    pub(crate) async fn open(&self) -> Result<Inbox, BoxError> {
+    /// The URL, if it is one of a store.
+    pub(crate) fn url(&self) -> &str {
         const SCHEMES: [&str; 6] =
             ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://", "redis+unix://"];
         // clap would print the value, which may have a password.
@@ -31,7 +32,11 @@ impl StoreArgs {
             let text = "invalid value for '--store <URL>': use sqlite:, postgres:// or redis://\n";
             Error::raw(ErrorKind::ValueValidation, text).exit();
         }
-        let inbox = Inbox::open_existing(&self.store).await?;
+        &self.store
+    }
+
+    pub(crate) async fn open(&self) -> Result<Inbox, BoxError> {
+        let inbox = Inbox::open_existing(self.url()).await?;
         Ok(match &self.inbox {
             Some(name) => inbox.named(name)?,
             None => inbox,

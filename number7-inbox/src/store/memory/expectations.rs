@@ -66,6 +66,8 @@ impl Tables {
                 }
             }
         }
+        let next = self.expected.values().map(|expected| expected.look_up_at).min();
+        found.next_in = next.map(|at| at.saturating_sub(now));
         found
     }
 

@@ -1,6 +1,7 @@
 -- Records the ends of attempts, and claims what is ready if the lease of the worker is live. Returns the events
--- whose ends count; of each claim event, record, payload, errors, and whether it is quarantined, or no claims if the
--- lease is not live; of each event that is lost or damaged its key, or its payload.
+-- whose ends count; of each claim event, record, payload, errors, and whether it is quarantined, and in how long the
+-- next event is ready, or neither if the lease is not live; of each event that is lost or damaged its key, or its
+-- payload.
 -- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined;
 --     of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
 --     from then on, errors or nothing
@@ -66,4 +67,6 @@ local function claim(state, most)
 end
 claim('quarantined', math.min(most, alone))
 claim('ready', most - #claims)
-return flush({ ended, claims, broken })
+flush()
+local next = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
+return { ended, { claims, next and math.max(0, next - now) or false }, broken }

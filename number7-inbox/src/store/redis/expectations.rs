@@ -34,7 +34,7 @@ impl Expectations for Redis {
         Box::pin(async move {
             let mut call = self.call(script!("jobs", "look_up"));
             call.arg(MOST_LOOKED_UP).arg(millis(LOOK_UP_AGAIN)).arg(millis(LOOK_UP_EVERY));
-            let (newly_overdue, found, damaged): (_, u32, Vec<String>) =
+            let (newly_overdue, damaged, next): (_, Vec<String>, Option<u64>) =
                 self.server.call(&mut call).await?;
             for job in damaged {
                 tracing::error!(
@@ -43,7 +43,8 @@ impl Expectations for Redis {
                 );
                 self.expect_job(ExpectedJob::new(&job.into())?, Duration::ZERO).await?;
             }
-            Ok(LookUp { newly_overdue, is_more: found == MOST_LOOKED_UP })
+            let next_in = next.map(Duration::from_millis);
+            Ok(LookUp { newly_overdue, is_more: next == Some(0), next_in })
         })
     }
 

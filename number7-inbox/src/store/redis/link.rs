@@ -8,8 +8,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError, RedisFuture,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError,
+    RedisFuture, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -283,7 +283,8 @@ impl Shared {
             })
         });
         let builder = ClusterClient::builder(others.chain([of_url.clone()]));
-        let builder = builder.connection_timeout(CONNECT_TIMEOUT / 2).response_timeout(STORE_TIMEOUT);
+        let builder =
+            builder.connection_timeout(CONNECT_TIMEOUT / 2).response_timeout(STORE_TIMEOUT);
         let builder = builder.retries(CLUSTER_RETRIES);
         let mut connection = Connection::Cluster(builder.build()?.get_async_connection().await?);
         serves(&mut connection).await?;

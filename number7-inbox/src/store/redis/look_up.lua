@@ -1,10 +1,9 @@
 -- Looks up the events of jobs whose time for that has come, forgets those that are settled, and notes which are
--- overdue. Returns those that were not known to be, how many were looked up, and the jobs of which nothing is
--- known any more.
+-- overdue. Returns those that were not known to be, the jobs of which nothing is known any more, and in how long the
+-- next job is looked up.
 -- ARGV: how many at most, milliseconds after which an overdue job is looked up again, and at the latest
-local found = redis.call('ZRANGEBYSCORE', look_ups, '-inf', now, 'LIMIT', 0, ARGV[1])
 local news, damaged = {}, {}
-for _, job in ipairs(found) do
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', look_ups, '-inf', now, 'LIMIT', 0, ARGV[1])) do
     local record = read_job(job)
     if not record then
         redis.call('HDEL', expected_jobs, job)
@@ -22,4 +21,5 @@ for _, job in ipairs(found) do
         redis.call('ZADD', look_ups, now + math.min(rest, ARGV[3]), job)
     end
 end
-return { news, #found, damaged }
+local next = redis.call('ZRANGE', look_ups, 0, 0, 'WITHSCORES')[2]
+return { news, damaged, next and math.max(0, next - now) or false }

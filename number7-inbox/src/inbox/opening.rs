@@ -1,0 +1,317 @@
+//! How an inbox is opened.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Inbox;
+use crate::{
+    model::{
+        error::{InboxError, InboxErrorKind},
+        options::Options,
+    },
+    store::{self, Store},
+};
+
+impl Inbox {
+    /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
+    /// share it.
+    ///
+    /// The file uses SQLite's WAL mode with full synchronisation, so that what is confirmed is on
+    /// the disk. Beside it are `…-wal`, `…-shm`, and `…-turn`, where processes queue to write. It
+    /// must not lie on a network share.
+    ///
+    /// If the file is deleted or replaced, one call fails, and the inbox then opens what is at the path, or
+    /// makes a new file. A relative path is resolved now, so the process may change its current directory.
+    ///
+    /// # Errors
+    ///
+    /// The folder does not exist, the file cannot be written or is no database, or another process
+    /// keeps it locked for longer than [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite(path: impl AsRef<std::path::Path>) -> Result<Self, InboxError> {
+        Self::options().sqlite(path).await
+    }
+
+    /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
+    ///
+    /// It makes the schema [`number7`](InboxOptions::schema) in that database, if it is missing. No extension is needed.
+    /// The log has a warning if the server may lose what it confirms (`fsync` off). What is set for the
+    /// database or the role, such as an isolation or a limit of time, does not count: each session sets what
+    /// it needs. Only `default_transaction_read_only` is obeyed.
+    ///
+    /// # Errors
+    ///
+    /// It is not a URL, the server cannot be reached, it grants no rights to make the schema, the
+    /// encoding of the database is not UTF8, or a pooler in transaction or statement mode is in
+    /// front of it.
+    #[cfg(feature = "postgres")]
+    pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
+        let options = Options::default();
+        let postgres = store::postgres::Postgres::open(url.as_ref(), &options).await?;
+        Ok(Self::on(Arc::new(postgres), &options))
+    }
+
+    /// An inbox in the file that a pool of `sqlx` 0.9 is on, for handlers that
+    /// [finish in a transaction](crate::AcceptedEvent::finish_in) of that pool.
+    ///
+    /// It takes over the pool's options, but not its connections: the inbox opens its own three,
+    /// because its lease has to be renewed also while handlers use all connections of the pool.
+    /// Give the pool's options a `busy_timeout`, because SQLite has one writer at a time, and begin
+    /// transactions that write by `BEGIN IMMEDIATE`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sqlite`](Self::sqlite), and a pool that is in memory.
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite_of(pool: &sqlx::SqlitePool) -> Result<Self, InboxError> {
+        Self::options().sqlite_of(pool).await
+    }
+
+    /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
+    /// [finish in a transaction](crate::AcceptedEvent::finish_in) of that pool.
+    ///
+    /// It takes over the pool's options, but not its connections: the inbox opens up to 14 of its
+    /// own, because its lease has to be renewed even while handlers use all connections of the
+    /// pool.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`postgres`](Self::postgres).
+    #[cfg(feature = "postgres")]
+    pub async fn postgres_of(pool: &sqlx::PgPool) -> Result<Self, InboxError> {
+        Self::options().postgres_of(pool).await
+    }
+
+    /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
+    ///
+    /// All its keys begin with `{number7}:`, or `{number7:name}:` if the inbox is [named](Self::named). Redis keeps what it confirms only with `appendonly yes`,
+    /// `appendfsync always` and `maxmemory-policy noeviction`; if it is set otherwise, the log has
+    /// a warning.
+    ///
+    /// Redis also confirms what its replicas do not have yet, which a failover loses. With
+    /// `?wait_replicas=1` in the URL, [`accept`](crate::Accept) and [`expect_job`](Self::expect_job) succeed only when so
+    /// many replicas have the write, and otherwise fail after a second, or after `wait_ms`: from 1 to 2,000
+    /// milliseconds. The write may have happened although they fail. For example:
+    /// `redis://host/0?wait_replicas=1&wait_ms=500`. If replicas are connected and nothing waits for them,
+    /// the log has a warning.
+    ///
+    /// # Errors
+    ///
+    /// It is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, it refuses the
+    /// password, or it is a Redis Cluster.
+    #[cfg(feature = "redis")]
+    pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
+        let redis = store::redis::Redis::open(url.as_ref()).await?;
+        Ok(Self::on(Arc::new(redis), &Options::default()))
+    }
+
+    /// An inbox in memory, for development and tests: it is gone with the process, and each call makes another one.
+    ///
+    /// It keeps the same rules as the other stores, but for the one that matters in production: what it confirms is
+    /// not on a disk.
+    #[cfg(any(test, feature = "memory"))]
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::on(Arc::new(store::memory::Memory::default()), &Options::default())
+    }
+
+    /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for apps that read it from a
+    /// setting. With the feature `memory`, `memory:` is an inbox [in memory](Self::memory).
+    ///
+    /// A URL of SQLite is read as `sqlx` reads it: `%20` is a space, and `?` begins parameters. The file is made
+    /// if it is not there, unless the URL says `mode=rw`.
+    ///
+    /// # Errors
+    ///
+    /// - The URL has another scheme, or the feature of its store is not enabled.
+    /// - An SQLite URL has `mode=ro`, `mode=memory`, `cache=shared`, `immutable`, or a parameter that `sqlx`
+    ///   does not know.
+    /// - [`sqlite`](Self::sqlite), [`postgres`](Self::postgres) or [`redis`](Self::redis) refuses it.
+    pub async fn open(url: &str) -> Result<Self, InboxError> {
+        Self::options().open(url).await
+    }
+
+    /// Like [`open`](Self::open), with settings.
+    pub fn options() -> InboxOptions {
+        InboxOptions(Options::default())
+    }
+
+    /// Like [`open`](Self::open), for tools: it never makes or changes tables, and fails if there is no inbox.
+    ///
+    /// On Redis it is the same as `open`, because there is nothing to make.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and [`InboxErrorKind::Schema`] if there is no inbox in the store, or one of
+    /// another version.
+    pub async fn open_existing(url: &str) -> Result<Self, InboxError> {
+        Self::options().migrate(false).open(url).await
+    }
+
+    /// Makes the tables of an inbox, or upgrades them, for deployments whose apps have no right to: it is what
+    /// [`open`](Self::open) does first, unless it is [told not to](InboxOptions::migrate).
+    ///
+    /// It changes nothing if the tables are there. Any number of processes can call it at the same time. On Redis
+    /// there is nothing to make.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn migrate(url: &str) -> Result<(), InboxError> {
+        Self::open(url).await.map(drop)
+    }
+
+    /// The SQL that [`migrate`](Self::migrate) runs in an empty store, for a DBA who runs it by hand. It does not
+    /// connect. Empty for Redis.
+    ///
+    /// # Errors
+    ///
+    /// It is the URL of no store.
+    pub fn migrations(url: &str) -> Result<String, InboxError> {
+        Self::options().migrations(url)
+    }
+}
+
+/// Settings of an inbox that is to be opened: made by [`Inbox::options`], and configured by value.
+///
+/// # Example
+///
+/// ```no_run
+/// use number7_inbox::{Inbox, InboxError};
+///
+/// async fn open() -> Result<Inbox, InboxError> {
+///     // The app's role may not create tables: they are made at deployment, by `number7 inbox migrate`.
+///     Inbox::options().migrate(false).open("postgres://localhost/app").await
+/// }
+/// # _ = open;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "settings open nothing by themselves"]
+pub struct InboxOptions(Options);
+
+impl InboxOptions {
+    /// Whether opening makes the tables that are missing, and upgrades those that are older: true unless it is
+    /// set. Otherwise opening fails with [`InboxErrorKind::Schema`] if there is something to make.
+    ///
+    /// An inbox whose tables are up to date needs no other rights than to read and write rows, and to read rows for
+    /// [`stats`](Inbox::stats), [`list`](Inbox::list), [`show`](Inbox::show) and [`overdue`](Inbox::overdue).
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.0.migrate = migrate;
+        self
+    }
+
+    /// The schema of the tables on PostgreSQL; [`DEFAULT_SCHEMA`](crate::DEFAULT_SCHEMA) unless it is set. No other
+    /// store has one.
+    ///
+    /// # Panics
+    ///
+    /// The name is not one to 63 lower-case ASCII letters, digits and `_`, or begins with a digit or `pg_`.
+    pub fn schema(mut self, name: &str) -> Self {
+        let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let begins =
+            name.starts_with(|first: char| first.is_ascii_digit()) || name.starts_with("pg_");
+        let is_name = (1..=63).contains(&name.len()) && name.bytes().all(is_good) && !begins;
+        assert!(is_name, "{name:?} cannot be the name of a schema");
+        name.clone_into(&mut self.0.schema);
+        self
+    }
+
+    /// How soon an idle worker looks again for events that another process has accepted;
+    /// [`DEFAULT_POLL_INTERVAL`](crate::DEFAULT_POLL_INTERVAL) unless it is set. While the store tells it of such
+    /// events, it looks less and less often: every 2 seconds in the end, or at this interval if that is longer.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        assert!(!interval.is_zero(), "a worker cannot look for events all the time");
+        self.0.poll_interval = interval;
+        self
+    }
+
+    /// Opens an inbox by a URL; see [`Inbox::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inbox::open`].
+    pub async fn open(self, url: &str) -> Result<Inbox, InboxError> {
+        let options = &self.0;
+        let store: Arc<dyn Store> = match url.split_once(':') {
+            #[cfg(feature = "sqlite")]
+            Some(("sqlite", _)) => Arc::new(store::sqlite::Sqlite::open_url(url, options).await?),
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => {
+                Arc::new(store::postgres::Postgres::open(url, options).await?)
+            }
+            #[cfg(feature = "redis")]
+            Some(("redis" | "rediss" | "redis+unix", _)) => {
+                Arc::new(store::redis::Redis::open(url).await?)
+            }
+            #[cfg(feature = "memory")]
+            Some(("memory", "")) => Arc::new(store::memory::Memory::default()),
+            _ => return Err(no_store()),
+        };
+        Ok(Inbox::on(store, options))
+    }
+
+    /// Opens an inbox in a file; see [`Inbox::sqlite`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inbox::sqlite`].
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite(self, path: impl AsRef<std::path::Path>) -> Result<Inbox, InboxError> {
+        let sqlite = store::sqlite::Sqlite::open(path.as_ref(), &self.0).await?;
+        Ok(Inbox::on(Arc::new(sqlite), &self.0))
+    }
+
+    /// Opens an inbox in the file that a pool is on; see [`Inbox::sqlite_of`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inbox::sqlite_of`].
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite_of(self, pool: &sqlx::SqlitePool) -> Result<Inbox, InboxError> {
+        let connect = (*pool.connect_options()).clone();
+        let sqlite = store::sqlite::Sqlite::open_with(connect, &self.0).await?;
+        Ok(Inbox::on(Arc::new(sqlite), &self.0))
+    }
+
+    /// Opens an inbox in the database that a pool is on; see [`Inbox::postgres_of`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inbox::postgres_of`].
+    #[cfg(feature = "postgres")]
+    pub async fn postgres_of(self, pool: &sqlx::PgPool) -> Result<Inbox, InboxError> {
+        let connect = (*pool.connect_options()).clone();
+        let postgres = store::postgres::Postgres::open_with(connect, &self.0).await?;
+        Ok(Inbox::on(Arc::new(postgres), &self.0))
+    }
+
+    /// The SQL that makes the tables; see [`Inbox::migrations`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inbox::migrations`].
+    pub fn migrations(&self, url: &str) -> Result<String, InboxError> {
+        match url.split_once(':') {
+            #[cfg(feature = "sqlite")]
+            Some(("sqlite", _)) => Ok(store::sqlite::Sqlite::migrations(&self.0)),
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => {
+                Ok(store::postgres::Postgres::migrations(&self.0))
+            }
+            #[cfg(feature = "redis")]
+            Some(("redis" | "rediss" | "redis+unix", _)) => Ok(String::new()),
+            #[cfg(feature = "memory")]
+            Some(("memory", "")) => Ok(String::new()),
+            _ => Err(no_store()),
+        }
+    }
+}
+
+fn no_store() -> InboxError {
+    let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis://, and needs the feature \
+        of that name";
+    InboxError::new(InboxErrorKind::Invalid, text)
+}
