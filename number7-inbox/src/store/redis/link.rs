@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -113,6 +113,10 @@ impl Link {
         link
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        !self.0.nodes().is_empty()
+    }
+
     /// Waits for the first connection, which a server may refuse that has to be set otherwise.
     pub(super) async fn opened(&self) -> Result<(), InboxError> {
         let is_over = |state: &State| match state {
@@ -210,6 +214,10 @@ impl Shared {
         }
     }
 
+    fn nodes(&self) -> MutexGuard<'_, BTreeSet<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nobody uses this connection any more, if it is still the current one.
     fn leave(&self, number: u64, error: &RedisError) {
         self.state.send_if_modified(|state| {
@@ -251,7 +259,7 @@ impl Shared {
     }
 
     async fn try_to_connect(&self) -> Result<Connection, RedisError> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let nodes = self.nodes().clone();
         if !nodes.is_empty() {
             return self.try_to_join(nodes).await;
         }
@@ -290,8 +298,7 @@ impl Shared {
         serves(&mut connection).await?;
         let mut nodes = redis::cmd("CLUSTER");
         let nodes = nodes.arg("NODES").query_async::<String>(&mut connection).await?;
-        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) =
-            nodes.lines().filter_map(node).collect();
+        *self.nodes() = nodes.lines().filter_map(node).collect();
         Ok(connection)
     }
 
@@ -405,6 +412,21 @@ mod tests {
     use redis::parse_redis_value;
 
     use super::*;
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_read() {
+        let of = |line| node(line).map(|(host, port)| format!("{host} {port}"));
+        for (address, expected) in [
+            ("127.0.0.1:7001@17001", Some("127.0.0.1 7001")),
+            ("10.0.0.1:6379@16379,name.example", Some("10.0.0.1 6379")),
+            ("::1:6379@16379", Some("::1 6379")),
+            (":0@0", None),
+            ("", None),
+        ] {
+            let line = format!("a1b2 {address} master - 0 1 2 connected 0-5460");
+            assert_eq!(of(&line).as_deref(), expected, "{address}");
+        }
+    }
 
     fn error(line: &str) -> RedisError {
         parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap().extract_error().unwrap_err()

@@ -52,6 +52,11 @@ impl Call {
         self
     }
 
+    /// What stands for the inbox: one of its keys.
+    pub(super) fn inbox(&self) -> &str {
+        &self.keys[0]
+    }
+
     /// What was put together, for a caller that needs to own it.
     pub(super) fn take(&mut self) -> Self {
         Self { keys: Arc::clone(&self.keys), args: mem::take(&mut self.args), ..*self }
