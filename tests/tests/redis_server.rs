@@ -9,11 +9,11 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use number7_core::{Accept, Acceptance, Rejection};
@@ -316,7 +316,6 @@ async fn opening_fails_in_time_and_keeps_the_password_to_itself() {
         ("redis://:let-me-in@no-such-host.invalid/".into(), InboxErrorKind::Unreachable, ""),
         ("redis://:let-me-in@127.0.0.1:port/0".into(), InboxErrorKind::Refused, "URL"),
         ("redis://:let-me-in@127.0.0.1/zero".into(), InboxErrorKind::Refused, "database"),
-        ("rediss://:let-me-in@127.0.0.1/0".into(), InboxErrorKind::Refused, "TLS"),
         ("redis+unix:///no/socket?pass=let-me-in".into(), InboxErrorKind::Unreachable, ""),
         (
             "redis://:let-me-in@127.0.0.1/0?wait_replicas=x".into(),
@@ -502,6 +501,121 @@ async fn a_worker_whose_registration_is_lost_is_not_robbed() {
     assert_eq!(handled.events(), 0, "another worker has taken it");
     holds.stop().await;
     other.stop().await;
+}
+
+// Boundaries, to the second.
+
+/// Of two events that are done, and two dead letters, one each is older than its retention.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn an_event_is_forgotten_after_its_retention_and_not_before() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let inbox = store.open().await;
+    for job in ["old", "young", "dead_old", "dead_young"] {
+        accept(&inbox, job).await.unwrap();
+    }
+    let worker = || {
+        inbox.worker(
+            async |event: AcceptedEvent| {
+                if event.key().contains("dead") { Err("dead") } else { Ok(()) }
+            },
+        )
+    };
+    worker().attempts(1).run_until(store.settled(PATIENCE)).await;
+    // The young ones have three seconds left.
+    let age = "local now = redis.call('TIME')[1] * 1000
+        for set, names in pairs({ done = { 'old', 'young', 3600 }, dead = { 'dead_old', 'dead_young', 7200 } }) do
+            for i, left in ipairs({ -1, 3 }) do
+                local event = redis.call('HGET', key('keys'), 'job.completed:' .. names[i])
+                redis.call('ZADD', key(set), now - (names[3] - left) * 1000, event)
+            end
+        end
+        return 1";
+    redis_script::<i64>(url, age).await;
+    let begun = Instant::now();
+    let hour = Duration::from_secs(3_600);
+    let worker = Running::start(worker().retention(hour).dead_letter_retention(2 * hour));
+    until(async || store.keys().await <= 2).await;
+    for job in ["young", "dead_young"] {
+        let shown = inbox.show(&format!("job.completed:{job}")).await.unwrap();
+        assert!(shown.is_some() || begun.elapsed() > Duration::from_secs(2), "{job}");
+    }
+    worker.stop().await;
+}
+
+/// Its worker is always heard of half a second before its lease would expire, and then no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_claim_is_rescued_when_its_lease_has_expired_and_not_before() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    accept(&inbox, "job_1").await.unwrap();
+    let holds = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
+    gate.begun().await;
+    holds.crash().await;
+    let left = MIN_LEASE.as_millis() - 500;
+    let hear = format!(
+        "local worker = string.match(redis.call('ZRANGE', key('running'), 0, 0)[1], ':.-:(.+)$')
+        local clock = redis.call('TIME')
+        local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+        return redis.call('ZADD', key('workers'), now - {left}, worker)"
+    );
+    let other = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
+    let begun = Instant::now();
+    while begun.elapsed() < MIN_LEASE + Duration::from_secs(8) {
+        redis_script::<i64>(url, &hear).await;
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(handled.events(), 0);
+    }
+    let silent = Instant::now();
+    until(async || handled.events() == 1).await;
+    assert!(silent.elapsed() > Duration::from_millis(400), "{:?}", silent.elapsed());
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn an_event_is_begun_when_it_is_due_and_not_before() {
+    const REST: Duration = Duration::from_secs(2);
+    let store = Store::redis().await;
+    let inbox = store.open().await;
+    accept(&inbox, "job_1").await.unwrap();
+    let starts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&starts);
+    let worker = inbox.worker(move |_: AcceptedEvent| {
+        seen.lock().unwrap().push(Instant::now());
+        async { Err::<(), _>("not yet") }
+    });
+    let worker = Running::start(worker.attempts(2).backoff(REST, REST));
+    until(async || inbox.stats().await.unwrap().scheduled == 1).await;
+    let shown = inbox.show("job.completed:job_1").await.unwrap().unwrap();
+    let waits = shown.since().duration_since(SystemTime::now()).unwrap_or_default();
+    assert!(shown.state() == State::Scheduled && waits < REST * 5 / 4);
+    until(async || inbox.stats().await.unwrap().dead == 1).await;
+    worker.stop().await;
+    let starts = starts.lock().unwrap();
+    let rested = starts[1] - starts[0];
+    // The backoff, and up to a quarter more; and what a busy machine takes.
+    assert!((REST..REST * 2).contains(&rested), "{rested:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_lost_counter_gives_no_id_twice() {
+    let store = Store::redis().await;
+    let Store::Redis(url) = &store else { unreachable!() };
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for round in 0..2 {
+        for number in 0..3 {
+            accept(&inbox, &format!("job_{round}_{number}")).await.unwrap();
+        }
+        assert_eq!(redis_script::<i64>(url, "return redis.call('DEL', key('next_id'))").await, 1);
+    }
+    assert_eq!(inbox.stats().await.unwrap().ready, 6);
+    handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
+    assert_eq!(handled.events(), 6);
 }
 
 // What is in it.

@@ -107,6 +107,11 @@ struct Server {
 impl Redis {
     pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
         let (client, replicas) = (Client::open(url)?, Replicas::of_url(url)?);
+        // Another crate may enable another provider, and then rustls does not choose.
+        #[cfg(feature = "redis-tls")]
+        if let redis::ConnectionAddr::TcpTls { .. } = client.get_connection_info().addr() {
+            _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let driver = Driver::start()?;
         let link = Link::start(client.clone(), &driver);
         let replicated = replicas.map(|replicas| {

@@ -7,7 +7,9 @@ local known = redis.call('HGET', expected_jobs, job)
 if known then
     -- As insert.lua does.
     if waits == '1' then redis.call('HSET', expected_jobs, job, known) end
-elseif not is_settled(record) then
+elseif is_settled(record) then
+    cancel(job)
+else
     redis.call('ZADD', look_ups, now + math.min(within, latest), job)
     redis.call('HSET', expected_jobs, job, cjson.encode(record))
 end

@@ -9,18 +9,18 @@ if known then
     if waits == '1' then redis.call('HSET', keys, key, known) end
     return string.find(redis.call('HGET', events, known) or '', receipt, 1, true) and 1 or 0
 end
+local at = string.format('%.0f', now)
+-- As events.lua reads it.
+local record = '{"state":"ready","attempt":0,"uncounted":0,"due_at":' .. at .. ',"claimed_by":null,"claimed_at":null,'
+    .. '"finished_at":null,' .. string.sub(rest, 2, -2) .. ',"accepted_at":' .. at .. '}'
 local id = string.format('%016.0f', redis.call('INCR', next_id))
-if redis.call('HSETNX', payloads, id, payload) == 0 then
+if redis.call('HSETNX', events, id, record) == 0 then
     -- The counter was lost: it goes on from a number that none of those before it had.
     redis.call('SET', next_id, string.format('%.0f', clock[1] * 1000000 + clock[2]))
     id = string.format('%016.0f', redis.call('INCR', next_id))
-    redis.call('HSET', payloads, id, payload)
+    redis.call('HSET', events, id, record)
 end
-local at = string.format('%.0f', now)
--- As events.lua reads it.
-redis.call('HSET', events, id, '{"state":"ready","attempt":0,"uncounted":0,"due_at":' .. at
-    .. ',"claimed_by":null,"claimed_at":null,"finished_at":null,' .. string.sub(rest, 2, -2)
-    .. ',"accepted_at":' .. at .. '}')
+redis.call('HSET', payloads, id, payload)
 redis.call('ZADD', ready, at, id)
 -- Last, because what fails half-way is not undone: a retry must not find the key of an event that is not ready.
 redis.call('HSET', keys, key, id)

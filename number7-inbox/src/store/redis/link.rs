@@ -20,10 +20,7 @@ use tokio::{
 };
 use tracing::instrument::WithSubscriber;
 
-use super::{
-    super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
-    key,
-};
+use super::super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver};
 use crate::{InboxError, InboxErrorKind};
 
 /// The pauses between tries to connect.
@@ -259,9 +256,9 @@ impl Shared {
     }
 
     async fn try_to_connect(&self) -> Result<Connection, RedisError> {
-        let nodes = self.nodes().clone();
-        if !nodes.is_empty() {
-            return self.try_to_join(nodes).await;
+        let known = self.nodes().clone();
+        if !known.is_empty() {
+            return self.try_to_join(known).await;
         }
         // The times are ours.
         let settings = AsyncConnectionConfig::new();
@@ -273,16 +270,16 @@ impl Shared {
         // What may not be asked is no cluster, as far as we know.
         let info = info.arg("cluster").query_async::<String>(&mut connection).await;
         if info.is_ok_and(|info| info.contains("cluster_enabled:1")) {
-            return self.try_to_join(nodes).await;
+            return self.try_to_join(known).await;
         }
         let mut connection = Connection::Server(connection);
         serves(&mut connection).await.map(|()| connection)
     }
 
     /// Connects to a cluster, by the nodes that were seen and the one of the URL.
-    async fn try_to_join(&self, nodes: BTreeSet<Node>) -> Result<Connection, RedisError> {
+    async fn try_to_join(&self, known: BTreeSet<Node>) -> Result<Connection, RedisError> {
         let of_url = self.client.get_connection_info();
-        let others = nodes.into_iter().map(|(host, port)| {
+        let others = known.into_iter().map(|(host, port)| {
             of_url.clone().set_addr(match of_url.addr().clone() {
                 ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
                     ConnectionAddr::TcpTls { host, port, insecure, tls_params }
@@ -295,10 +292,7 @@ impl Shared {
             builder.connection_timeout(CONNECT_TIMEOUT / 2).response_timeout(STORE_TIMEOUT);
         let builder = builder.retries(CLUSTER_RETRIES);
         let mut connection = Connection::Cluster(builder.build()?.get_async_connection().await?);
-        serves(&mut connection).await?;
-        let mut nodes = redis::cmd("CLUSTER");
-        let nodes = nodes.arg("NODES").query_async::<String>(&mut connection).await?;
-        *self.nodes() = nodes.lines().filter_map(node).collect();
+        *self.nodes() = nodes(&mut connection).await?;
         Ok(connection)
     }
 
@@ -314,18 +308,22 @@ impl Shared {
     }
 }
 
-/// Whether the server takes commands of this connection.
+/// Whether the server takes commands of this connection, or some node of the cluster does.
 async fn serves(connection: &mut Connection) -> Result<(), RedisError> {
-    let mut probe = redis::cmd("PING");
-    if matches!(connection, Connection::Cluster(_)) {
-        // Not all of its nodes have to be there.
-        probe = redis::cmd("EXISTS");
-        probe.arg(key("", "keys"));
-    }
-    match probe.exec_async(connection).await {
+    let answer = match connection {
+        Connection::Server(_) => redis::cmd("PING").exec_async(connection).await,
+        Connection::Cluster(_) => nodes(connection).await.map(drop),
+    };
+    match answer {
         Err(error) if serves_no_more(&error) && code(&error) != Some("NOPERM") => Err(error),
         _ => Ok(()),
     }
+}
+
+async fn nodes(connection: &mut Connection) -> Result<BTreeSet<Node>, RedisError> {
+    let mut nodes = redis::cmd("CLUSTER");
+    let nodes = nodes.arg("NODES").query_async::<String>(connection).await?;
+    Ok(nodes.lines().filter_map(node).collect())
 }
 
 /// A node in the answer to `CLUSTER NODES`: `id host:port@bus,name flags …`.
@@ -415,7 +413,7 @@ mod tests {
 
     #[test]
     fn the_nodes_of_a_cluster_are_read() {
-        let of = |line| node(line).map(|(host, port)| format!("{host} {port}"));
+        let of = |line: &str| node(line).map(|(host, port)| format!("{host} {port}"));
         for (address, expected) in [
             ("127.0.0.1:7001@17001", Some("127.0.0.1 7001")),
             ("10.0.0.1:6379@16379,name.example", Some("10.0.0.1 6379")),
