@@ -347,6 +347,77 @@ async fn a_socket_in_the_file_system_has_a_url_as_well() {
     assert_eq!(Inbox::open(&same).await.unwrap().stats().await.unwrap().ready, 1);
 }
 
+// Rights.
+
+/// Reading writes nothing, and needs no more than its own keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
+async fn a_user_who_may_only_read_sees_everything_and_changes_nothing() {
+    const READ: [&str; 10] = [
+        "ACL",
+        "SETUSER",
+        "reader",
+        "on",
+        ">let-me-in",
+        "~{number7*",
+        "+@read",
+        "+eval",
+        "+evalsha",
+        "+time",
+    ];
+    const WORK: [&str; 13] = [
+        "ACL",
+        "SETUSER",
+        "worker",
+        "on",
+        ">let-me-in",
+        "~{number7*",
+        "+@read",
+        "+@write",
+        "+eval",
+        "+evalsha",
+        "+time",
+        "-@dangerous",
+        "-keys",
+    ];
+    let server = start(&[]);
+    let url = server.url(server.port(), "0");
+    redis_command(&url, &READ).await;
+    redis_command(&url, &WORK).await;
+    let of = |user: &str| url.replace("//", &format!("//{user}:let-me-in@"));
+    let worker = Inbox::open(&of("worker")).await.unwrap();
+    let reader = Inbox::open(&of("reader")).await.unwrap();
+    for job in ["done", "dead"] {
+        accept(&worker, job).await.unwrap();
+    }
+    worker.expect_job("late", Duration::ZERO).await.unwrap();
+    let working = worker.worker(
+        async |event: AcceptedEvent| {
+            if event.key().contains("dead") { Err("dead") } else { Ok(()) }
+        },
+    );
+    let working = Running::start(working.attempts(1));
+    until(async || {
+        let stats = reader.stats().await.unwrap();
+        (stats.done, stats.dead, stats.overdue) == (1, 1, 1)
+    })
+    .await;
+    working.stop().await;
+    let dead = reader.list(State::Dead, &Filter::new(), None, 10).await.unwrap().entries;
+    assert_eq!(dead[0].key(), "job.completed:dead");
+    assert!(reader.show("job.completed:done").await.unwrap().is_some());
+    assert_eq!(reader.overdue(None, 10).await.unwrap().entries.len(), 1);
+    let refused = accept(&reader, "new").await.unwrap_err();
+    assert_eq!(source(&refused).kind(), InboxErrorKind::Refused, "{refused}");
+    assert_eq!(reader.ping().await.unwrap_err().kind(), InboxErrorKind::Refused);
+    assert_eq!(
+        reader.requeue("job.completed:dead").await.unwrap_err().kind(),
+        InboxErrorKind::Refused
+    );
+    assert!(!reader.cancel_expectation("late").await.is_ok_and(|cancelled| cancelled));
+    assert_eq!(worker.stats().await.unwrap().ready, 0);
+}
+
 // Replicas.
 
 /// The link between a server and its replica is cut, and then the replica is promoted.
