@@ -28,7 +28,6 @@ pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
-#[path = "store/stub_redis.rs"]
 pub(crate) mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
@@ -45,7 +44,7 @@ pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long an operation waits for a connection: less than for all of it, so that its error says
 /// that there was none.
-#[allow(dead_code, reason = "the stores are stubs")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long to wait before a store that is starting, or is locked, is tried again when it is opened.

@@ -95,12 +95,8 @@ impl Store {
         self.count(
             UNFINISHED,
             "
-            local keys = redis.call('KEYS', 'number7:inflight:*')
-            local count = redis.call('LLEN', 'number7:active')
-                + redis.call('LLEN', 'number7:suspects')
-                + redis.call('ZCARD', 'number7:delayed') + redis.call('ZCARD', 'number7:scheduled')
-            for _, key in ipairs(keys) do count = count + redis.call('SCARD', key) end
-            return count",
+            return redis.call('ZCARD', key('ready')) + redis.call('ZCARD', key('quarantined'))
+                + redis.call('ZCARD', key('running'))",
         )
         .await
     }
@@ -110,10 +106,10 @@ impl Store {
         self.count(
             "payload IS NULL OR length(payload) = 0 OR key IS NULL",
             "
-            local tasks = redis.call('HVALS', 'number7:keys')
-            local count = redis.call('HLEN', 'number7:data') + #tasks
-            for _, task in ipairs(tasks) do
-                count = count - 2 * redis.call('HEXISTS', 'number7:data', task)
+            local events = redis.call('HVALS', key('keys'))
+            local count = redis.call('HLEN', key('payloads')) + #events
+            for _, event in ipairs(events) do
+                count = count - 2 * redis.call('HEXISTS', key('payloads'), event)
             end
             return count",
         )
@@ -122,7 +118,7 @@ impl Store {
 
     /// How many keys are known.
     pub async fn keys(&self) -> i64 {
-        self.count("true", "return redis.call('HLEN', 'number7:keys')").await
+        self.count("true", "return redis.call('HLEN', key('keys'))").await
     }
 
     async fn count(&self, condition: &'static str, script: &str) -> i64 {
@@ -153,14 +149,15 @@ impl Store {
             WHERE state = 'running'";
         self.execute(
             FREE,
-            "
-            for _, key in ipairs(redis.call('KEYS', 'number7:inflight:*')) do
-                for _, task in ipairs(redis.call('SMEMBERS', key)) do
-                    redis.call('RPUSH', 'number7:active', task)
-                end
-                redis.call('DEL', key)
+            r#"
+            for _, member in ipairs(redis.call('ZRANGE', key('running'), 0, -1)) do
+                local event = string.match(member, '%d+')
+                change(event, '"state":"running"', '"state":"ready"')
+                change(event, '"claimed_by":"[^"]+"', '"claimed_by":null')
+                redis.call('ZADD', key('ready'), 0, event)
             end
-            return 0",
+            redis.call('DEL', key('running'))
+            return 0"#,
         )
         .await;
     }
@@ -184,12 +181,12 @@ impl Store {
             }
             Self::Redis(url) => {
                 // What is there instead is no set, so that every renewal is an error.
-                let hide = "redis.call('RENAME', 'number7:workers', 'hidden')
-                    redis.call('SET', 'number7:workers', 'hidden')
+                let hide = "redis.call('RENAME', key('workers'), 'hidden')
+                    redis.call('SET', key('workers'), 'hidden')
                     return 'OK'";
                 redis_script::<String>(url, hide).await;
                 sleep(outage).await;
-                let show = "return redis.call('RENAME', 'hidden', 'number7:workers')";
+                let show = "return redis.call('RENAME', 'hidden', key('workers'))";
                 redis_script::<String>(url, show).await;
             }
         }
@@ -247,16 +244,10 @@ impl Store {
             Self::Redis(url) => {
                 let script = "
                     local seen = 'now ' .. redis.call('TIME')[1]
-                    for _, key in ipairs(redis.call('KEYS', 'number7:*')) do
-                        local kind = redis.call('TYPE', key)['ok']
-                        local held = {}
-                        if kind == 'set' then held = redis.call('SMEMBERS', key) end
-                        if kind == 'list' then held = redis.call('LRANGE', key, 0, 9) end
-                        if kind == 'zset' and not string.find(key, 'finished') then
-                            held = redis.call('ZRANGE', key, 0, 9, 'WITHSCORES')
-                        end
+                    for _, name in ipairs({ 'ready', 'quarantined', 'running', 'dead', 'workers' }) do
+                        local held = redis.call('ZRANGE', key(name), 0, 9, 'WITHSCORES')
                         if #held > 0 then
-                            seen = seen .. '; ' .. key .. ': ' .. table.concat(held, ' ')
+                            seen = seen .. '; ' .. name .. ': ' .. table.concat(held, ' ')
                         end
                     end
                     return seen";
@@ -299,17 +290,20 @@ pub async fn fill(store: &Store, events: u32) {
             for first in (1..=events).step_by(10_000) {
                 let last = events.min(first + 9_999);
                 let script = format!(
-                    "local millis = redis.call('TIME')[1] * 1000
+                    r#"local millis = redis.call('TIME')[1] * 1000
                     for n = {first}, {last} do
-                        local task = string.format('01FILLED%018d', n)
-                        local key = 'job.completed:filled_' .. n
-                        redis.call('HSET', 'number7:keys', key, task)
-                        redis.call('HSET', 'number7:data', task, '{json}')
-                        redis.call('HSET', 'number7:meta:' .. task, 'attempts', 1, 'max_attempts', 16,
-                            'status', 'Done', 'idempotency_key', key)
-                        redis.call('ZADD', 'number7:finished', millis, task)
+                        local id = string.format('%016d', 1e15 + n)
+                        local name = 'job.completed:filled_' .. n
+                        redis.call('HSET', key('keys'), name, id)
+                        redis.call('HSET', key('payloads'), id, '{json}')
+                        redis.call('HSET', key('events'), id, string.format('{{"state":"done",'
+                            .. '"attempt":1,"uncounted":0,"due_at":%.0f,"claimed_by":null,'
+                            .. '"claimed_at":null,"finished_at":%.0f,"key":"%s","event":'
+                            .. '"job.completed","job":"filled_%d","origin":"signed",'
+                            .. '"accepted_at":%.0f}}', millis, millis, name, n, millis))
+                        redis.call('ZADD', key('done'), millis, id)
                     end
-                    return 0"
+                    return 0"#
                 );
                 redis_script::<i64>(url, &script).await;
             }
@@ -346,13 +340,22 @@ pub async fn redis_command(url: &str, command: &[&str]) {
     cmd.query_async::<()>(&mut connection).await.unwrap();
 }
 
+/// What such scripts can use: the key of a name, and a change of an event's record.
+const FUNCTIONS: &str = "
+    local function key(name) return '{number7}:' .. name end
+    local function change(event, from, to)
+        local record = string.gsub(redis.call('HGET', key('events'), event), from, to)
+        redis.call('HSET', key('events'), event, record)
+    end
+";
+
 /// Runs a script on a Redis.
 pub async fn redis_script<T: redis::FromRedisValue>(url: &str, script: &str) -> T {
     let client = redis::Client::open(url).unwrap();
     let settings = redis::AsyncConnectionConfig::new().set_response_timeout(None);
     let mut connection =
         client.get_multiplexed_async_connection_with_config(&settings).await.unwrap();
-    let script = redis::Script::new(script);
+    let script = redis::Script::new(&format!("{FUNCTIONS}{script}"));
     let mut tries = 0;
     loop {
         // It answers before it has loaded what it wrote.

@@ -237,10 +237,10 @@ async fn an_end_that_postgres_refuses_forever_holds_up_no_other() {
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn an_event_that_redis_has_half_of_holds_up_no_other() {
     const EVICT: &str = "
-        local task = redis.call('HGET', 'number7:keys', 'job.completed:job_evicted')
-        redis.call('DEL', 'number7:meta:' .. task)
-        task = redis.call('HGET', 'number7:keys', 'job.completed:job_gone')
-        return redis.call('HDEL', 'number7:data', task)";
+        local event = redis.call('HGET', key('keys'), 'job.completed:job_evicted')
+        redis.call('HDEL', key('events'), event)
+        event = redis.call('HGET', key('keys'), 'job.completed:job_gone')
+        return redis.call('HDEL', key('payloads'), event)";
     let store = Store::redis().await;
     let Store::Redis(url) = &store else { unreachable!() };
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -272,14 +272,13 @@ async fn what_redis_has_stored_half_of_is_accepted_when_it_is_sent_again() {
     let store = Store::redis().await;
     let Store::Redis(url) = &store else { unreachable!() };
     let (inbox, handled) = (store.open().await, Handled::default());
-    for list in ["active", "data"] {
-        let of = |script: &str| format!("return redis.call({script}, 'number7:{list}')");
-        redis_script::<String>(url, &format!("return redis.call('SET', 'number7:{list}', 'x')"))
-            .await;
+    for list in ["ready", "events", "payloads"] {
+        let of = |script: &str| format!("return redis.call({script}, key('{list}'))");
+        redis_script::<String>(url, &format!("return redis.call('SET', key('{list}'), 'x')")).await;
         assert!(inbox.accept(&delivery("job.completed", list)).await.is_err());
         redis_script::<i64>(url, &of("'DEL'")).await;
         assert_eq!(accept(&inbox, "job.completed", list).await, Acceptance::New);
         handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
     }
-    assert_eq!(handled.events(), 2);
+    assert_eq!(handled.events(), 3);
 }

@@ -171,20 +171,3 @@ async fn a_pooler_that_allows_no_transactions_is_refused() {
         Inbox::postgres(&direct).await.unwrap();
     }
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
-async fn a_cluster_is_refused() {
-    let server = block_in_place(|| Server::start_with(Engine::Redis, &CLUSTER));
-    let url = server.url(server.port(), "0");
-    let all = "return redis.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16383)";
-    redis_script::<String>(&url, all).await;
-    let begun = Instant::now();
-    let is_ready = "return string.find(redis.call('CLUSTER', 'INFO'), 'state:ok') and 1 or 0";
-    while redis_script::<i64>(&url, is_ready).await == 0 {
-        assert!(begun.elapsed() < PATIENCE, "no cluster");
-    }
-    refused(Inbox::redis(&url).await, "Cluster");
-}
-
-const CLUSTER: [&str; 4] = ["--cluster-enabled", "yes", "--databases", "1"];

@@ -592,7 +592,7 @@ async fn a_redis_that_is_full_or_read_only_says_so() {
     assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::ReadOnly);
     config(&["REPLICAOF", "NO", "ONE"]).await;
     assert_eq!(accept(&inbox, "job_1").await.unwrap(), Acceptance::New);
-    assert_eq!(redis_script::<i64>(url, "return redis.call('LLEN', 'number7:active')").await, 1);
+    assert_eq!(redis_script::<i64>(url, "return redis.call('ZCARD', key('ready'))").await, 1);
 }
 
 /// What stood behind an address was demoted, and another is there now: connections stay where they

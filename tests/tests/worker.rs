@@ -241,9 +241,11 @@ async fn a_stale_worker_changes_nothing(store: Store) {
 /// The answer to the end of the first attempt was lost, so that it is recorded again; by then the
 /// same worker has begun the second.
 async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
-    const NEXT: &str = "
-        local task = redis.call('HVALS', 'number7:keys')[1]
-        return redis.call('HSET', 'number7:meta:' .. task, 'attempts', 2)";
+    const NEXT: &str = r#"
+        local member = redis.call('ZRANGE', key('running'), 0, 0)[1]
+        change(string.match(member, '%d+'), '"attempt":1', '"attempt":2')
+        redis.call('ZREM', key('running'), member)
+        return redis.call('ZADD', key('running'), 1, (string.gsub(member, ':1:', ':2:')))"#;
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
     let gate = Gate::default();
@@ -272,11 +274,17 @@ async fn claim_the_other(store: &Store) {
         ) WHERE state = 'ready'";
     let table =
         if matches!(store, Store::Postgres(_)) { "number7.events" } else { "number7_events" };
-    let claim = "
-        local worker = redis.call('KEYS', 'number7:inflight:*')[1]
-        local task = redis.call('RPOP', 'number7:active')
-        if task then redis.call('SADD', worker, task) end
-        return 0";
+    let claim = r#"
+        local event = redis.call('ZRANGE', key('ready'), 0, 0)[1]
+        local worker = string.match(redis.call('ZRANGE', key('running'), 0, 0)[1], ':.-:(.+)$')
+        if event then
+            change(event, '"state":"ready","attempt":0', '"state":"running","attempt":1')
+            change(event, '"claimed_by":null,"claimed_at":null',
+                '"claimed_by":"' .. worker .. '","claimed_at":' .. redis.call('TIME')[1] .. '000')
+            redis.call('ZREM', key('ready'), event)
+            redis.call('ZADD', key('running'), redis.call('TIME')[1] .. '000', event .. ':1:' .. worker)
+        end
+        return 0"#;
     store.execute(&CLAIM.replace("TABLE", table), claim).await;
 }
 
@@ -387,8 +395,8 @@ async fn many_old_keys_are_forgotten_in_one_go(store: Store) {
         _ => "finished_at - 172800000",
     };
     let old = "
-        for _, task in ipairs(redis.call('ZRANGE', 'number7:finished', 0, -1)) do
-            redis.call('ZINCRBY', 'number7:finished', -172800000, task)
+        for _, event in ipairs(redis.call('ZRANGE', key('done'), 0, -1)) do
+            redis.call('ZINCRBY', key('done'), -172800000, event)
         end
         return 0";
     store.execute(&format!("SET finished_at = {done}"), old).await;
@@ -441,7 +449,7 @@ async fn redis_forgets_a_worker_that_crashed() {
     let Store::Redis(url) = &store else { unreachable!() };
     let (inbox, handled) = (store.open().await, Handled::default());
     let workers = async || -> i64 {
-        let count = "return #redis.call('KEYS', 'number7:workers:metadata:*')";
+        let count = "return redis.call('ZCARD', key('workers'))";
         number7_tests::store::redis_script(url, count).await
     };
     let crashed = Running::start(handled.worker(&inbox));
@@ -464,7 +472,7 @@ async fn redis_lets_nobody_claim_who_is_not_registered() {
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
     let worker = Running::start(gate.worker(&inbox).lease(MAX_LEASE));
     until(async || inbox.stats().await.unwrap().workers == 1).await;
-    let forget = "return redis.call('DEL', 'number7:workers')";
+    let forget = "return redis.call('DEL', key('workers'))";
     assert_eq!(number7_tests::store::redis_script::<i64>(url, forget).await, 1);
     accept(&inbox, "job.completed", "job_1").await;
     sleep(Duration::from_millis(500)).await;
@@ -501,10 +509,9 @@ async fn more_than_redis_can_unpack_is_worked_through() {
     for number in 0..EVENTS {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
     }
-    let all_due = "for _, task in ipairs(redis.call('LRANGE', 'number7:active', 0, -1)) do
-            redis.call('ZADD', 'number7:delayed', 1, task)
+    let all_due = "for _, event in ipairs(redis.call('ZRANGE', key('ready'), 0, -1)) do
+            redis.call('ZADD', key('ready'), 1, event)
         end
-        redis.call('DEL', 'number7:active')
         return 0";
     number7_tests::store::redis_script::<i64>(url, all_due).await;
     handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;

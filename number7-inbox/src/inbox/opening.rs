@@ -81,11 +81,15 @@ impl Inbox {
         Self::options().postgres_of(pool).await
     }
 
-    /// An inbox on Redis 6.2 or later, by a `redis://` URL: for several machines.
+    /// An inbox on Redis 6.2 or later, or on a Redis Cluster, by a `redis://` URL: for several machines. With the
+    /// feature `redis-tls`, the URL can be `rediss://`.
     ///
-    /// All its keys begin with `{number7}:`, or `{number7:name}:` if the inbox is [named](Self::named). Redis keeps what it confirms only with `appendonly yes`,
-    /// `appendfsync always` and `maxmemory-policy noeviction`; if it is set otherwise, the log has
-    /// a warning.
+    /// All its keys begin with `{number7}:`, or `{number7:name}:` if the inbox is [named](Self::named), so those of
+    /// one inbox are on one node of a cluster. The URL names any of the nodes. If they change places, or one dies and
+    /// has a replica, the inbox goes on with the others.
+    ///
+    /// Redis keeps what it confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy
+    /// noeviction`; if it is set otherwise, the log has a warning.
     ///
     /// Redis also confirms what its replicas do not have yet, which a failover loses. With
     /// `?wait_replicas=1` in the URL, [`accept`](crate::Accept) and [`expect_job`](Self::expect_job) succeed only when so
@@ -96,8 +100,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// It is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, it refuses the
-    /// password, or it is a Redis Cluster.
+    /// It is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, or it refuses the
+    /// password or scripts.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let redis = store::redis::Redis::open(url.as_ref()).await?;

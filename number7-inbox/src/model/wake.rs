@@ -47,7 +47,7 @@ impl Wake {
         self.hears_others.load(Ordering::Relaxed)
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "the stores do not use it yet"))]
+    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn set_hears_others(&self, hears: bool) {
         self.hears_others.store(hears, Ordering::Relaxed);
     }

@@ -5,6 +5,7 @@ mod expectations;
 mod fault;
 mod front;
 mod migrations;
+mod notify;
 mod opening;
 mod session;
 mod statements;
@@ -24,6 +25,7 @@ use tokio::{runtime::Handle, time::Instant};
 use self::{
     connections::{Connections, Server},
     front::Front,
+    notify::Notifications,
     statements::{Statements, in_schema},
 };
 use super::{
@@ -40,6 +42,7 @@ use crate::{
         event::Origin,
         history::{DISCARDED, History, LOST, REQUEUED},
         options::Options,
+        wake::Wake,
     },
 };
 
@@ -71,6 +74,11 @@ pub(crate) struct Postgres {
     inbox: Arc<str>,
     front: Arc<Front>,
     done: Arc<sql::Counted>,
+    wake: Arc<Wake>,
+    notifications: Arc<Notifications>,
+    /// How to listen to notifications. `None` if a pooler in transaction mode is in front of the server: it would
+    /// forget who does.
+    listen: Option<PgConnectOptions>,
 }
 
 impl Postgres {
@@ -86,7 +94,9 @@ impl Postgres {
         let driver = Driver::start()?;
         let (opened, wanted) = (connect.clone(), options.clone());
         let is_pooled = driver.run(async move { opening::open(&opened, &wanted).await }).await?;
+        let listen = (!is_pooled).then(|| connect.clone());
         let server = Arc::new(Server::new(connect, is_pooled));
+        let (notifications, inbox) = (Arc::new(Notifications::new(&options.schema)), Arc::from(""));
         let connections = |most| Connections::new(&driver, &server, most);
         Ok(Self {
             accepting: connections(ACCEPTING),
@@ -94,9 +104,12 @@ impl Postgres {
             renewing: connections(RENEWING),
             schema: Arc::from(&*options.schema),
             statements: Arc::new(Statements::new(&options.schema)),
-            inbox: Arc::from(""),
+            wake: notifications.wake(&inbox),
+            inbox,
             front: Arc::default(),
             done: Arc::default(),
+            notifications,
+            listen,
             driver,
         })
     }
@@ -142,12 +155,22 @@ impl Store for Postgres {
     }
 
     fn named(&self, inbox: &str) -> Arc<dyn Store> {
-        let (front, done) = (Arc::default(), Arc::default());
-        Arc::new(Self { inbox: Arc::from(inbox), front, done, ..self.clone() })
+        let (front, done, inbox) = (Arc::default(), Arc::default(), Arc::from(inbox));
+        let wake = self.notifications.wake(&inbox);
+        Arc::new(Self { inbox, front, done, wake, ..self.clone() })
     }
 
     fn schema(&self) -> Arc<str> {
         Arc::clone(&self.schema)
+    }
+
+    fn wake(&self) -> &Arc<Wake> {
+        &self.wake
+    }
+
+    fn announce(&self) {
+        self.wake.events_are_ready();
+        self.notifications.announce(&self.inbox, &self.accepting, &self.driver);
     }
 
     fn runtime(&self) -> Handle {
@@ -174,7 +197,8 @@ impl Store for Postgres {
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
         Box::pin(async move {
-            let is_claim = exchange.most > 0;
+            let most = exchange.most + exchange.ahead;
+            let is_claim = most > 0;
             let start = is_claim.then(|| self.front.start());
             let after = start.and_then(|start| start.after);
             let parts = self.working.fetch_all_once(self.query_of(exchange, after)).await?;
@@ -189,16 +213,20 @@ impl Store for Postgres {
                     Part::Ended(event) => exchanged.ended.push(event),
                     Part::Locked(event) => exchanged.locked.push(event),
                     Part::Lapsed => exchanged.is_lapsed = true,
+                    Part::Next(next_in) => exchanged.next_in = Some(next_in),
                 }
             }
             if let Some(start) = start {
-                self.front.end(start, last, exchanged.claims.len() < exchange.most);
+                self.front.end(start, last, exchanged.claims.len() < most);
             }
             Ok(exchanged)
         })
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {
+        if let Some(connect) = &self.listen {
+            self.notifications.listen(connect, &self.accepting, &self.driver);
+        }
         let heartbeat = query(self.statements.heartbeat.clone()).bind(worker).bind(&*self.inbox);
         let held = self.renewing.fetch_all::<HeldRow>(heartbeat);
         Box::pin(held.map(|rows| Ok(rows?.into_iter().map(ClaimId::from).collect())))
@@ -304,7 +332,7 @@ impl Postgres {
         exchange: Exchange<'_>,
         after: Option<Place>,
     ) -> Query<'static, Db, PgArguments> {
-        let Exchange { worker, lease, ends, most, quarantined } = exchange;
+        let Exchange { worker, lease, ends, most, ahead, quarantined } = exchange;
         fn column<T>(ends: &[End], of: impl Fn(&End) -> T) -> Vec<T> {
             ends.iter().map(of).collect()
         }
@@ -323,6 +351,7 @@ impl Postgres {
             .bind(i64::from(quarantined && most > 0))
             .bind(after.map(|place| place.time))
             .bind(after.map_or(0, |place| place.id))
+            .bind(sql::rows(ahead))
     }
 }
 
@@ -336,6 +365,8 @@ enum Part {
     Ended(EventId),
     Locked(EventId),
     Lapsed,
+    /// In how long the next scheduled event is ready.
+    Next(Duration),
 }
 
 impl FromRow<'_, PgRow> for Part {
@@ -344,6 +375,10 @@ impl FromRow<'_, PgRow> for Part {
             "ended" => Self::Ended(EventId(row.try_get("id")?)),
             "locked" => Self::Locked(EventId(row.try_get("id")?)),
             "lapsed" => Self::Lapsed,
+            "next" => {
+                let micros: i64 = row.try_get("due_at")?;
+                Self::Next(Duration::from_micros(micros.try_into().unwrap_or_default()))
+            }
             _ => {
                 let claim = Box::new(sql::ClaimRow::from_row(row)?.into());
                 Self::Claimed { claim, due_at: row.try_get("due_at")? }

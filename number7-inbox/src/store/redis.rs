@@ -1,73 +1,125 @@
-//! One server that keeps all in memory and, configured well, on its disk: for several machines.
+//! One server that keeps all in memory and, configured well, on its disk, or a cluster of them: for several
+//! machines.
+//!
+//! All keys of an inbox have the same hash tag, and so are on one node of a cluster. Each script is passed all of
+//! them. Nothing has a key of its own.
 
-mod expected;
+mod expectations;
 mod link;
 mod replicas;
+mod row;
 mod script;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use apalis_redis::{Config, RedisStorage};
 use number7_core::{Acceptance, Record};
-use redis::{
-    Client, Cmd, FromRedisValue, RedisError, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    from_redis_value,
-};
+use redis::{Client, Cmd, FromRedisValue, RedisError, Value, from_redis_value};
 use tokio::{runtime::Handle, time::timeout};
 use ulid::Ulid;
 
 use self::{
-    link::{Link, code},
+    link::Link,
     replicas::{Replicas, Replicated},
-    script::{Call, script},
+    row::{Row, fixed_part},
+    script::{Call, Script, script},
 };
 use super::{
-    Answer, CONNECT_TIMEOUT, Claim, Engine, Held, Listed, NewEvent, Number, SERVICE, STEP,
-    STORE_TIMEOUT, Turn, Turned, WORKER_PREFIX, driver::Driver, in_time, no_cursor,
+    Answer, Exchange, Exchanged, Listed, NewEvent, STEP, STORE_TIMEOUT, Store, driver::Driver,
+    in_time,
 };
 use crate::{
-    DEFAULT_ATTEMPTS, Entry, InboxError, InboxErrorKind, Origin, State, Stats, StoredEvent,
-    history::{DISCARDED, History, LOST, REQUEUED},
+    Entry, InboxError, InboxErrorKind, Origin, State, Stats,
+    model::{
+        claim::{ClaimId, EventId, Number},
+        history::{DISCARDED, History, LOST, REQUEUED},
+        page::no_cursor,
+        wake::Wake,
+    },
 };
 
 /// How long opening may take, with all that is asked of the server then.
 const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_millis(500));
 
-/// The list of queues that apalis' tools read.
-const QUEUES: &str = "core:apalis:queues:list";
+/// How soon after its last heartbeat a worker does not count as one any more.
+const HEARD: Duration = Duration::from_secs(30);
 
-/// A list or sorted set of tasks: its name, its key, and the lowest and highest score in a sorted set.
-type List = (&'static str, String, &'static str, &'static str);
+/// The keys of an inbox, as keys.lua names them. Acceptance needs the first ones.
+const KEYS: [&str; 16] = [
+    // The last id that was given.
+    "next_id",
+    // Hashes: the event of each key, and of each event its payload and its record.
+    "keys",
+    "payloads",
+    "events",
+    // A sorted set of events, by when they are due: those that are ready or scheduled.
+    "ready",
+    // A hash: the errors of events, as an array of JSON.
+    "errors",
+    // Sorted sets of events: by when they are due, were claimed, and were finished.
+    "quarantined",
+    "running",
+    "done",
+    "dead",
+    // A sorted set of workers, by when they last renewed their leases.
+    "workers",
+    // A hash: the records of expected jobs.
+    "expected_jobs",
+    // Sorted sets of these jobs: all, by when their events are looked up; the overdue ones, by when they were due,
+    // and by when they are fetched.
+    "look_ups",
+    "overdue",
+    "fetches",
+    // The worker that fetches.
+    "leader",
+];
+
+/// How many of the keys acceptance needs.
+const KEYS_TO_ACCEPT: usize = 5;
+
+const DAMAGED: &str = "its record is damaged, or not in Redis any more: it was evicted or deleted";
+
+/// A key of an inbox.
+fn key(inbox: &str, name: &str) -> String {
+    let colon = if inbox.is_empty() { "" } else { ":" };
+    format!("{{number7{colon}{inbox}}}:{name}")
+}
 
 pub(crate) struct Redis {
     server: Arc<Server>,
-    config: Config,
+    keys: Arc<[String]>,
+    wake: Arc<Wake>,
 }
 
 /// One server, and what drives its connections.
 struct Server {
     driver: Driver,
-    client: Client,
     link: Link,
     /// Where the writes go that wait for replicas, if any do.
     replicated: Option<Arc<Replicated>>,
+    /// Of each inbox.
+    wakes: Mutex<HashMap<String, Arc<Wake>>>,
 }
 
 impl Redis {
-    pub(crate) async fn open(url: &str, queue: String) -> Result<Self, InboxError> {
+    pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
         let (client, replicas) = (Client::open(url)?, Replicas::of_url(url)?);
+        // Another crate may enable another provider, and then rustls does not choose.
+        #[cfg(feature = "redis-tls")]
+        if let redis::ConnectionAddr::TcpTls { .. } = client.get_connection_info().addr() {
+            _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let driver = Driver::start()?;
         let link = Link::start(client.clone(), &driver);
         let replicated = replicas.map(|replicas| {
-            let link = Link::start(client.clone(), &driver);
+            let link = Link::start(client, &driver);
             Arc::new(Replicated::start(replicas, link, &driver))
         });
-        let redis = Self::of(Arc::new(Server { driver, client, link, replicated }), &queue);
+        let redis =
+            Self::of(Arc::new(Server { driver, link, replicated, wakes: Mutex::default() }), "");
         let checked = redis.check(replicas.map_or(0, |replicas| replicas.count));
         let opened =
             redis.server.driver.run(async move { Ok(timeout(OPEN_TIMEOUT, checked).await) });
@@ -77,129 +129,56 @@ impl Redis {
         }
     }
 
-    fn of(server: Arc<Server>, queue: &str) -> Self {
-        Self { server, config: Config::default().queue(queue) }
+    fn of(server: Arc<Server>, inbox: &str) -> Self {
+        let mut wakes = server.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = Arc::clone(wakes.entry(inbox.to_owned()).or_default());
+        drop(wakes);
+        Self { server, keys: KEYS.map(|name| key(inbox, name)).into(), wake }
     }
 
-    /// Another queue on the same server.
-    pub(crate) fn named(&self, queue: String) -> Self {
-        Self::of(Arc::clone(&self.server), &queue)
-    }
-
-    /// The storage for apalis' tools, with a connection of its own.
-    pub(crate) fn storage(&self) -> Option<RedisStorage<StoredEvent>> {
-        let settings = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(CONNECT_TIMEOUT));
-        let client = self.server.client.clone();
-        let connection = ConnectionManager::new_lazy_with_config(client, settings).ok()?;
-        Some(RedisStorage::new(connection).with_config(self.config.clone()))
-    }
-
-    /// Looks at a server that is being opened, and waits for one that is starting.
+    /// Looks at a server that is being opened, and waits for one that is starting. It has to run a script that is
+    /// passed all keys.
     fn check(&self, replicas: usize) -> impl Future<Output = Result<(), InboxError>> + use<> {
         let link = self.server.link.clone();
-        let mut probe = redis::cmd("EVAL");
-        probe.arg("return 1").arg(3).arg(self.keys()).arg(self.config.job_data_hash());
-        probe.arg(self.config.active_jobs_list());
+        let probe = self.call(script!("stats")).arg(0).take();
         async move {
             link.opened().await?;
-            refuse_cluster(&link, probe).await?;
+            link.run(|to| probe.make(to)).await?;
             warn_if_not_durable(&link).await;
             warn_of_replicas(&link, replicas).await;
             Ok(())
         }
     }
 
-    /// Logs a damaged task, and restores its key if its JSON is left.
-    async fn set_aside(&self, task: &str, json: Option<Vec<u8>>, key: Option<String>) {
-        let Some(key_of_json) = json.and_then(|json| Record::key_of(&json).ok()) else {
+    fn call(&self, script: Script) -> Call {
+        Call::new(script, Arc::clone(&self.keys))
+    }
+
+    /// Logs that an event is lost or damaged. What has a payload becomes a dead letter.
+    async fn set_aside(
+        &self,
+        worker: &str,
+        event: &str,
+        key: Option<String>,
+        payload: Option<Vec<u8>>,
+    ) {
+        let Some(payload) = payload else {
             tracing::error!(
-                target: "number7", task, key,
-                "an event is lost: its JSON was evicted from Redis, or deleted"
+                target: "number7", event, key,
+                "an event is lost: its payload was evicted from Redis, or deleted"
             );
             return;
         };
-        let key = key_of_json;
-        let mut keep = redis::cmd("HSET");
-        keep.arg(self.meta(task)).arg("idempotency_key").arg(&key);
-        let kept = self
-            .server
-            .command::<()>(keep)
-            .await
-            .map_or_else(|error| format!(", without its key: {error}"), |()| String::new());
+        let key = Record::key_of(&payload).unwrap_or_else(|_| format!("damaged:{event}"));
+        let rest = fixed_part(&NewEvent::new(key.clone(), payload.into(), Origin::Signed), None);
+        let mut call = self.call(script!("events", "set_aside"));
+        call.arg(event).arg(&key).arg(rest).arg(DAMAGED).arg(worker);
+        let kept = self.server.call::<()>(&mut call).await;
+        let kept = kept.map_or_else(|error| format!(" in a minute: {error}"), |()| String::new());
         tracing::error!(
-            target: "number7", task, key,
-            "the metadata of an event was damaged, evicted from Redis, or deleted; it is a dead letter{kept}"
+            target: "number7", event, key,
+            "the record of an event was damaged, evicted from Redis, or deleted; it is a dead letter{kept}"
         );
-    }
-
-    fn meta(&self, task: &str) -> String {
-        format!("{}:{task}", self.config.job_meta_hash())
-    }
-
-    fn claimed(&self, worker: &str) -> String {
-        format!("{}:{worker}", self.config.inflight_jobs_set())
-    }
-
-    /// What apalis' tools show of a worker.
-    fn metadata(&self, worker: &str) -> String {
-        format!("{}:metadata:{worker}", self.config.workers_set())
-    }
-
-    /// The tasks of all known idempotency keys.
-    fn keys(&self) -> String {
-        self.key("keys")
-    }
-
-    /// The tasks that wait for their next attempt, by the time when they are due.
-    fn delayed(&self) -> String {
-        self.key("delayed")
-    }
-
-    /// The tasks that are tried one at a time.
-    fn suspects(&self) -> String {
-        self.key("suspects")
-    }
-
-    /// The tasks that are done, by the time when they were.
-    fn finished(&self) -> String {
-        self.key("finished")
-    }
-
-    /// The tasks that workers have claimed, by the time when they did.
-    fn claims(&self) -> String {
-        self.key("claims")
-    }
-
-    /// The same, by the time when their workers last renewed their leases.
-    fn leases(&self) -> String {
-        self.key("leases")
-    }
-
-    /// Where the events of a state are: the name of the place, its key, and the range of scores.
-    fn lists(&self, state: State) -> Vec<List> {
-        match state {
-            State::Due => vec![
-                // Workers move events from the delayed list to the active one meanwhile. In this order,
-                // such an event may be listed twice, but is never left out.
-                ("delayed", self.delayed(), "-inf", "now"),
-                ("suspects", self.suspects(), "", ""),
-                ("active", self.config.active_jobs_list(), "", ""),
-            ],
-            State::Later => vec![("delayed", self.delayed(), "(now", "+inf")],
-            State::InHand => vec![("claims", self.claims(), "-inf", "+inf")],
-            State::Done => vec![("finished", self.finished(), "-inf", "+inf")],
-            State::Dead => vec![("dead-letters", self.dead(), "-inf", "+inf")],
-        }
-    }
-
-    fn dead(&self) -> String {
-        self.key("dead-letters")
-    }
-
-    fn key(&self, name: &str) -> String {
-        format!("{}:{name}", self.config.queue.as_ref())
     }
 }
 
@@ -240,22 +219,6 @@ async fn ask(link: &Link, command: Cmd) -> Result<Value, InboxError> {
 
 fn read<T: FromRedisValue>(value: Value) -> Result<T, InboxError> {
     Ok(from_redis_value(value).map_err(RedisError::from)?)
-}
-
-/// A cluster takes no script whose keys are in several slots: better that it says so now.
-async fn refuse_cluster(link: &Link, probe: Cmd) -> Result<(), InboxError> {
-    let probed = link.run(async |mut connection| match probe.exec_async(&mut connection).await {
-        Err(error) if code(&error) == Some("CROSSSLOT") => Ok(true),
-        probed => probed.map(|()| false),
-    });
-    match probed.await? {
-        true => {
-            let text = "this is a Redis Cluster, where the keys of an inbox cannot be together: use one \
-                server, or one with replicas and wait_replicas in its URL";
-            Err(InboxError::new(InboxErrorKind::Refused, text))
-        }
-        false => Ok(()),
-    }
 }
 
 /// Managed servers may not show their settings; then nothing is said.
@@ -301,96 +264,92 @@ async fn warn_of_replicas(link: &Link, wanted: usize) {
     }
 }
 
-impl Engine for Redis {
+impl Store for Redis {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
+    fn named(&self, inbox: &str) -> Arc<dyn Store> {
+        Arc::new(Self::of(Arc::clone(&self.server), inbox))
+    }
+
+    fn wake(&self) -> &Arc<Wake> {
+        &self.wake
+    }
+
     fn runtime(&self) -> Handle {
         self.server.driver.runtime().clone()
     }
 
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         Box::pin(async move {
-            let task = Ulid::generate().to_string();
-            let mut script = script!("insert");
-            script.key(self.keys()).key(self.config.job_data_hash()).key(self.meta(&task));
-            script.key(self.config.active_jobs_list());
-            script.arg(event.key).arg(task).arg(&*event.json).arg(DEFAULT_ATTEMPTS);
-            script.arg(event.origin.name()).arg(self.server.waits());
-            match self.server.call_safely(&mut script).await? {
+            let receipt = Ulid::generate().to_string();
+            let rest = fixed_part(&event, Some(&receipt));
+            let mut call = self.call(script!("insert"));
+            call.first_keys(KEYS_TO_ACCEPT).arg(event.key).arg(&*event.json).arg(receipt);
+            call.arg(rest).arg(self.server.waits());
+            match self.server.call_safely(&mut call).await? {
                 0 => Ok(Acceptance::Duplicate),
                 _ => Ok(Acceptance::New),
             }
         })
     }
 
-    fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        type Text = Option<String>;
-        type ClaimRow = (String, u32, u32, String, Vec<u8>, Text, Text, bool);
-        type Damaged = Vec<(String, Option<Vec<u8>>, Option<String>)>;
+    fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
+        type Found = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
+        type Broken = Vec<(String, Option<String>, Option<Vec<u8>>)>;
         Box::pin(async move {
-            let mut script = script!("fields", "turn");
-            script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
-            script.key(self.config.job_data_hash()).key(self.claimed(turn.worker));
-            script.key(self.finished()).key(self.dead()).key(self.keys());
-            script.key(self.config.workers_set()).key(self.claims()).key(self.leases());
-            script.arg(turn.worker).arg(self.meta("")).arg(STEP).arg(turn.most);
-            script.arg(u8::from(turn.suspect)).arg(millis(turn.lease));
-            for end in turn.ends {
-                let rest = millis(end.outcome.delay());
+            let mut call = self.call(script!("events", "exchange"));
+            call.arg(exchange.worker).arg(millis(exchange.lease)).arg(exchange.most);
+            call.arg(u8::from(exchange.quarantined));
+            for end in exchange.ends {
                 let Number { of_all, uncounted } = end.after();
-                script.arg(&end.task).arg(end.number.of_all).arg(end.outcome.status());
-                script.arg(end.outcome.error().unwrap_or_default()).arg(rest);
-                script.arg(of_all).arg(uncounted);
-                script.arg(end.history.as_ref().map(History::json).unwrap_or_default());
+                call.arg(member(end.event)).arg(end.number.of_all).arg(end.outcome.state().name());
+                call.arg(millis(end.outcome.delay())).arg(of_all).arg(uncounted);
+                call.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, claims, damaged, is_live): (_, Vec<ClaimRow>, Damaged, bool) =
-                self.server.call(&mut script).await?;
-            for (task, json, key) in damaged {
-                self.set_aside(&task, json, key).await;
-            }
-            let claim = |row: ClaimRow| {
-                let (task, of_all, uncounted, key, json, errors, origin, is_suspect) = row;
-                Claim {
-                    task,
-                    number: Number { of_all, uncounted },
-                    key,
-                    stored: StoredEvent::new(json),
-                    history: History::read(errors.as_deref()),
-                    origin: Origin::read(origin.as_deref()),
-                    is_suspect,
+            let (ended, found, mut broken): (Vec<i64>, Found, Broken) =
+                self.server.call(&mut call).await?;
+            let is_lapsed = exchange.most > 0 && found.is_none();
+            let (found, next) = found.unwrap_or_default();
+            let mut claims = Vec::new();
+            for (event, mut row, is_quarantined) in found {
+                match row.claim(&event, is_quarantined) {
+                    Some(claim) => claims.push(claim),
+                    None => broken.push((event, None, Some(row.payload()))),
                 }
+            }
+            for (event, key, payload) in broken {
+                self.set_aside(exchange.worker, &event, key, payload).await;
+            }
+            let ended = ended.into_iter().map(EventId).collect();
+            let next_in = next.map(Duration::from_millis);
+            Ok(Exchanged { ended, locked: Vec::new(), claims, next_in, is_lapsed })
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {
+        Box::pin(async move {
+            let mut call = self.call(script!("claims", "heartbeat"));
+            let held: Vec<String> = self.server.call(call.arg(worker)).await?;
+            let claim = |held: &String| {
+                let (event, attempt) = held.split_once(':')?;
+                let event = EventId(event.parse().ok()?);
+                Some(ClaimId { event, attempt: attempt.parse().ok()? })
             };
-            let claimed = claims.into_iter().map(claim).collect();
-            Ok(Turned { ended, claimed, is_lapsed: turn.most > 0 && !is_live, ..Turned::default() })
+            Ok(held.iter().filter_map(claim).collect())
         })
     }
 
-    fn keep_alive<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<Held>> {
+    fn release<'a>(&'a self, worker: &'a str, claims: &'a [ClaimId]) -> Answer<'a, ()> {
         Box::pin(async move {
-            let (mut cursor, mut all) = (0_u64, Vec::new());
-            loop {
-                let mut script = script!("fields", "keep_alive");
-                script.key(self.config.workers_set()).key(self.metadata(worker)).key(QUEUES);
-                script.key(self.claimed(worker)).key(self.claims()).key(self.leases());
-                script.arg(worker).arg(SERVICE).arg(self.meta("")).arg(cursor).arg(STEP / 2);
-                let (next, held): (u64, Vec<Held>) = self.server.call(&mut script).await?;
-                all.extend(held);
-                cursor = next;
-                if cursor == 0 {
-                    return Ok(all);
+            for claims in claims.chunks(STEP as usize) {
+                let mut call = self.call(script!("events", "release"));
+                call.arg(worker);
+                for claim in claims {
+                    call.arg(format!("{}:{}", member(claim.event), claim.attempt));
                 }
-            }
-        })
-    }
-
-    fn release<'a>(&'a self, worker: &'a str, held: &'a [Held]) -> Answer<'a, ()> {
-        Box::pin(async move {
-            for held in held.chunks(STEP as usize) {
-                let mut script = script!("fields", "release");
-                script.key(self.claimed(worker)).key(self.config.active_jobs_list());
-                script.key(self.claims()).key(self.leases()).arg(self.meta(""));
-                for (task, since) in held {
-                    script.arg(task).arg(since);
-                }
-                self.server.call::<()>(&mut script).await?;
+                self.server.call::<()>(&mut call).await?;
             }
             Ok(())
         })
@@ -398,27 +357,22 @@ impl Engine for Redis {
 
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
-            let mut script = script!("forget");
-            script.key(self.claimed(worker)).key(self.config.workers_set());
-            script.key(self.metadata(worker)).arg(worker);
-            self.server.call(&mut script).await
+            let mut call = self.call(script!("claims", "forget"));
+            self.server.call(call.arg(worker)).await
         })
     }
 
-    fn reap(&self, lease: Duration, suspect_after: u32) -> Answer<'_, u64> {
+    fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64> {
         Box::pin(async move {
-            let mut reaped = 0;
+            let (mut rescued, mut passed) = (0, 0);
             loop {
-                let mut script = script!("fields", "note", "reap");
-                script.key(self.claims()).key(self.leases()).key(self.config.workers_set());
-                script.key(self.config.active_jobs_list()).key(self.suspects());
-                script.arg(millis(lease)).arg(WORKER_PREFIX).arg(self.claimed(""));
-                script.arg(self.metadata("")).arg(self.meta(""));
-                script.arg(suspect_after).arg(LOST).arg(STEP / 2);
-                let (some, is_more): (u64, bool) = self.server.call(&mut script).await?;
-                reaped += some;
+                let mut call = self.call(script!("events", "rescue"));
+                call.arg(millis(lease)).arg(quarantine_after).arg(LOST).arg(STEP).arg(passed);
+                let (some, others, is_more): (u64, u64, bool) = self.server.call(&mut call).await?;
+                rescued += some;
+                passed = others;
                 if !is_more {
-                    return Ok(reaped);
+                    return Ok(rescued);
                 }
             }
         })
@@ -427,12 +381,11 @@ impl Engine for Redis {
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
         Box::pin(async move {
             let mut swept = 0;
-            for (from, retention) in [(self.finished(), Some(retention)), (self.dead(), of_dead)] {
+            for (state, retention) in [(State::Done, Some(retention)), (State::Dead, of_dead)] {
                 let Some(retention) = retention else { continue };
-                let mut script = script!("fields", "sweep");
-                script.key(from).key(self.keys()).key(self.config.job_data_hash());
-                script.arg(millis(retention)).arg(STEP).arg(self.meta(""));
-                swept += self.server.call::<u64>(&mut script).await?;
+                let mut call = self.call(script!("events", "sweep"));
+                call.arg(state.name()).arg(millis(retention)).arg(STEP);
+                swept += self.server.call::<u64>(&mut call).await?;
             }
             Ok(swept)
         })
@@ -441,81 +394,73 @@ impl Engine for Redis {
     fn ping(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             // A command that writes, which a replica refuses, and that changes nothing.
-            let mut write = redis::cmd("DEL");
-            write.arg(self.key("ping"));
+            let mut write = redis::cmd("HDEL");
+            write.arg(&self.keys[1]).arg("");
             self.server.command(write).await
         })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async move {
-            let mut script = script!("fields", "stats");
-            script.key(self.config.active_jobs_list()).key(self.suspects()).key(self.delayed());
-            script.key(self.finished()).key(self.dead()).key(self.config.workers_set());
-            script.key(self.overdue_jobs()).key(self.claims()).arg(self.meta(""));
-            let (due, later, in_hand, done, dead, oldest, workers, overdue, oldest_job) =
-                self.server.call(&mut script).await?;
-            let oldest_due = Duration::from_millis(oldest);
-            let oldest_overdue = Duration::from_millis(oldest_job);
-            Ok(Stats {
-                due,
-                later,
-                in_hand,
+            let mut call = self.call(script!("stats"));
+            let counts: [u64; 11] = self.server.call(call.arg(millis(HEARD))).await?;
+            let [
+                ready,
+                scheduled,
+                quarantined,
+                running,
                 done,
                 dead,
-                oldest_due,
+                due,
                 workers,
                 overdue,
-                oldest_overdue,
+                job,
+                now,
+            ] = counts;
+            let age = |since: u64| Duration::from_millis(now.saturating_sub(since));
+            Ok(Stats {
+                ready,
+                scheduled,
+                quarantined,
+                running,
+                done,
+                dead,
+                oldest_ready: age(due),
+                workers,
+                overdue,
+                oldest_overdue: age(job),
             })
         })
     }
 
-    /// A cursor is the list, the place there, and the task: `dead-letters.1764042311000.01K…`.
+    /// A cursor is the score and the member of a sorted set.
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
+        type Place = (String, String);
         Box::pin(async move {
-            let lists = self.lists(state);
-            let (mut number, mut place) = (0, (String::new(), String::new()));
-            if let Some(cursor) = after {
-                let mut parts = cursor.splitn(3, '.');
-                let mut part = || parts.next().map(str::to_owned).ok_or_else(no_cursor);
-                let list = part()?;
-                number = lists.iter().position(|(name, ..)| *name == list).ok_or_else(no_cursor)?;
-                place = (part()?, part()?);
+            let (score, place) = match after {
+                Some(cursor) => cursor.split_once('.').ok_or_else(no_cursor)?,
+                None => ("", ""),
+            };
+            if after.is_some() && (score.parse::<u64>().is_err() || place.contains('\0')) {
+                return Err(no_cursor());
             }
-            let (mut entries, most) = (Vec::new(), most as usize);
-            while let Some((name, key, low, high)) = lists.get(number) {
-                let mut script = script!("fields", "before", "list");
-                script.key(key).key(self.config.job_data_hash()).key(self.config.workers_set());
-                script.arg(self.meta("")).arg((most - entries.len()).min(STEP as usize));
-                script.arg(place.1).arg(place.0).arg(low).arg(high);
-                let (found, last): Rows = self.server.call(&mut script).await?;
-                entries.extend(found.into_iter().map(|(place, row)| {
-                    let entry = entry(row, state);
-                    Entry { place: format!("{name}.{place}.{}", entry.task), ..entry }
-                }));
-                if let Some((at, task)) = last {
-                    if entries.len() >= most {
-                        return Ok((entries, Some(format!("{name}.{at}.{task}"))));
-                    }
-                    place = (at, task);
-                } else {
-                    (number, place) = (number + 1, Default::default());
-                }
-            }
-            Ok((entries, None))
+            let mut call = self.call(script!("events", "entries", "before", "list"));
+            call.arg(state.name()).arg(most.min(STEP)).arg(score).arg(place);
+            let (found, last): (Vec<(Place, Row)>, Option<Place>) =
+                self.server.call(&mut call).await?;
+            let text = |(score, member): Place| format!("{score}.{member}");
+            let entries =
+                found.into_iter().filter_map(|(place, row)| row.entry(text(place), state));
+            Ok((entries.collect(), last.map(text)))
         })
     }
 
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
         Box::pin(async move {
-            let mut script = script!("fields", "show");
-            script.key(self.keys()).key(self.config.job_data_hash());
-            script.key(self.config.workers_set()).arg(self.meta("")).arg(key);
-            let found: Option<(Row, String)> = self.server.call(&mut script).await?;
-            Ok(found.and_then(|(row, name)| {
-                let state = State::ALL.into_iter().find(|state| state.name() == name)?;
-                Some(entry(row, state))
+            let mut call = self.call(script!("events", "entries", "show"));
+            let found: Option<(String, Row)> = self.server.call(call.arg(key)).await?;
+            Ok(found.and_then(|(name, row)| {
+                row.entry(String::new(), State::ALL.into_iter().find(|state| state.name() == name)?)
             }))
         })
     }
@@ -524,10 +469,8 @@ impl Engine for Redis {
         Box::pin(async move {
             let mut requeued = 0;
             for keys in keys.chunks(STEP as usize) {
-                let mut script = script!("fields", "note", "requeue");
-                script.key(self.keys()).key(self.dead()).key(self.config.active_jobs_list());
-                script.arg(self.meta("")).arg(REQUEUED).arg(keys);
-                requeued += self.server.call::<u64>(&mut script).await?;
+                let mut call = self.call(script!("events", "requeue"));
+                requeued += self.server.call::<u64>(call.arg(REQUEUED).arg(keys)).await?;
             }
             Ok(requeued)
         })
@@ -535,35 +478,15 @@ impl Engine for Redis {
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            let mut script = script!("fields", "note", "discard");
-            script.key(self.keys()).key(self.dead()).key(self.finished());
-            script.arg(key).arg(self.meta("")).arg(DISCARDED);
-            self.server.call(&mut script).await
+            let mut call = self.call(script!("events", "discard"));
+            self.server.call(call.arg(key).arg(DISCARDED)).await
         })
     }
 }
 
-/// An entry: task, key, JSON, attempts that count, milliseconds of the state since the epoch, errors,
-/// the second when its worker was last heard of, and its origin.
-type Row = (String, String, Vec<u8>, u32, u64, Option<String>, Option<u64>, Option<String>);
-
-/// Entries, each with its place, and where there are more: the place and the task of the last one.
-type Rows = (Vec<(String, Row)>, Option<(String, String)>);
-
-fn entry(row: Row, state: State) -> Entry {
-    let (task, key, json, attempts, millis, errors, seen, origin) = row;
-    Entry {
-        place: String::new(),
-        task,
-        key,
-        stored: StoredEvent::new(json),
-        origin: Origin::read(origin.as_deref()),
-        state,
-        since: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
-        worker_seen: seen.map(|seen| SystemTime::UNIX_EPOCH + Duration::from_secs(seen)),
-        attempts,
-        history: History::read(errors.as_deref()),
-    }
+/// What stands for an event in the keys: in the order of acceptance.
+fn member(event: EventId) -> String {
+    format!("{:016}", event.0)
 }
 
 /// As milliseconds, of which no script has more than it can count on from now.

@@ -209,7 +209,7 @@ impl Sqlite {
         writing: &mut Writing,
         wanted: Wanted,
     ) -> Result<Exchanged, InboxError> {
-        let Wanted { worker, lease, ends, most, quarantined } = wanted;
+        let Wanted { worker, lease, ends, most, ahead, quarantined } = wanted;
         let mut exchanged = Exchanged::default();
         if let Some(ends) = ends {
             let finish = query_scalar(statement!("finish")).bind(ends).bind(&worker);
@@ -217,7 +217,7 @@ impl Sqlite {
             let ended: Vec<i64> = finish.fetch_all(&mut **writing).await?;
             exchanged.ended = ended.into_iter().map(EventId).collect();
         }
-        if most == 0 {
+        if most + ahead == 0 {
             return Ok(exchanged);
         }
         let may_claim = query_as(statement!("may_claim")).bind(&worker).bind(&*self.inbox.name);
@@ -228,16 +228,21 @@ impl Sqlite {
         if exchanged.is_lapsed {
             return Ok(exchanged);
         }
-        if quarantined && is_one_quarantined {
-            exchanged.claims = self.claim(writing, &worker, State::Quarantined, 1).await?;
+        let claims = &mut exchanged.claims;
+        if quarantined && is_one_quarantined && most > 0 {
+            let claim = Claiming { from: State::Quarantined, most: 1, is_ahead: false };
+            claims.extend(self.claim(writing, &worker, claim).await?);
         }
-        let most = most - exchanged.claims.len();
-        if most > 0 {
-            let ready = self.claim(writing, &worker, State::Ready, most).await?;
-            if ready.len() < most {
-                exchanged.next_in = self.next_in(writing, false).await?;
+        for (wanted, is_ahead) in [(most, false), (most + ahead, true)] {
+            let most = wanted - claims.len();
+            if most > 0 {
+                let claim = Claiming { from: State::Ready, most, is_ahead };
+                claims.extend(self.claim(writing, &worker, claim).await?);
             }
-            exchanged.claims.extend(ready);
+            if claims.len() < wanted {
+                exchanged.next_in = self.next_in(writing, false).await?;
+                break;
+            }
         }
         Ok(exchanged)
     }
@@ -265,11 +270,10 @@ impl Sqlite {
         &self,
         writing: &mut Writing,
         worker: &str,
-        from: State,
-        most: usize,
+        Claiming { from, most, is_ahead }: Claiming,
     ) -> Result<Vec<Claim>, InboxError> {
         let claim = query_as(statement!("claim")).bind(&*self.inbox.name).bind(from.name());
-        let claim = claim.bind(writing.now).bind(worker).bind(sql::rows(most));
+        let claim = claim.bind(writing.now).bind(worker).bind(sql::rows(most)).bind(is_ahead);
         let rows: Vec<ClaimRow> = claim.fetch_all(&mut **writing).await?;
         Ok(rows.into_iter().map(Claim::from).collect())
     }
@@ -282,7 +286,15 @@ struct Wanted {
     /// The parameter of `finish.sql`.
     ends: Option<String>,
     most: usize,
+    ahead: usize,
     quarantined: bool,
+}
+
+/// What is to be claimed.
+struct Claiming {
+    from: State,
+    most: usize,
+    is_ahead: bool,
 }
 
 /// Reads a URL.
@@ -399,9 +411,9 @@ impl Store for Sqlite {
     }
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
-        let Exchange { worker, lease, most, quarantined, .. } = exchange;
+        let Exchange { worker, lease, most, ahead, quarantined, .. } = exchange;
         let ends = (!exchange.ends.is_empty()).then(|| ends(exchange.ends));
-        let wanted = Wanted { worker: worker.to_owned(), lease, ends, most, quarantined };
+        let wanted = Wanted { worker: worker.to_owned(), lease, ends, most, ahead, quarantined };
         self.run(move |this| async move {
             if wanted.ends.is_none() {
                 // Reading first: a worker that has nothing to do must not take the write lock.

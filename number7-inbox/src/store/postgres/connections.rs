@@ -60,6 +60,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Pool>);
 
+/// The same, for what lives on the runtime of the driver, and must not keep it.
+pub(super) struct WeakConnections(Weak<Pool>);
+
+impl WeakConnections {
+    pub(super) fn upgrade(&self) -> Option<Connections> {
+        self.0.upgrade().map(Connections)
+    }
+}
+
 struct Pool {
     driver: Driver,
     server: Arc<Server>,
@@ -116,6 +125,10 @@ impl Connections {
         });
         driver.runtime().spawn(tidy(Arc::downgrade(&pool)));
         Self(pool)
+    }
+
+    pub(super) fn downgrade(&self) -> WeakConnections {
+        WeakConnections(Arc::downgrade(&self.0))
     }
 
     /// Runs a statement, and says how many rows it changed. It is run again if its answer was lost.

@@ -14,11 +14,13 @@ use crate::{
     },
 };
 
-/// A job that was looked up.
+/// A job that was looked up, or when the next one is to be.
 #[derive(FromRow)]
 struct LookUpRow {
-    job: String,
+    job: Option<String>,
     is_newly_overdue: bool,
+    /// In how many microseconds.
+    next_in: Option<i64>,
 }
 
 impl Expectations for Postgres {
@@ -42,8 +44,13 @@ impl Expectations for Postgres {
         Box::pin(async move {
             let found: Vec<LookUpRow> = self.accepting.fetch_all_once(look_up).await?;
             let is_more = found.len() == MOST_LOOKED_UP as usize;
+            let next_in = found.iter().find_map(|row| row.next_in);
+            let next_in =
+                next_in.map(|next| Duration::from_micros(next.try_into().unwrap_or_default()));
             let overdue = found.into_iter().filter(|row| row.is_newly_overdue);
-            Ok(LookUp { newly_overdue: overdue.map(|row| row.job).collect(), is_more })
+            let newly_overdue = overdue.filter_map(|row| row.job).collect();
+            // After some were found, others may be due soon.
+            Ok(LookUp { newly_overdue, is_more, next_in })
         })
     }
 

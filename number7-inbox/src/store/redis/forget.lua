@@ -1,8 +1,4 @@
--- Forgets a worker that has nothing claimed.
--- KEYS: what the worker has claimed, the workers, the metadata of the worker
+-- Forgets a worker that holds nothing.
 -- ARGV: the worker
-if redis.call('SCARD', KEYS[1]) == 0 then
-    redis.call('ZREM', KEYS[2], ARGV[1])
-    redis.call('DEL', KEYS[3])
-end
+if #claims_of(ARGV[1]) == 0 then redis.call('ZREM', workers, ARGV[1]) end
 return redis.status_reply('OK')

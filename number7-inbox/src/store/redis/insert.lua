@@ -1,20 +1,27 @@
 -- Stores an event unless its key is known. Returns 1 if it was new, else 0. It may run again for one whose
--- answer was lost.
--- KEYS: the keys, the data, the meta of the task, the active list
--- ARGV: key, task, JSON, attempts, origin, whether replicas are waited for
-local task = redis.call('HGET', KEYS[1], ARGV[1])
-if task then
+-- answer was lost: then it finds its own receipt.
+-- ARGV: key, payload, receipt, what does not change of the record, whether replicas are waited for
+local key, payload, receipt, rest, waits = unpack(ARGV)
+local known = redis.call('HGET', keys, key)
+if known then
     -- A write again, because Redis waits for replicas only until they have what this connection has written:
     -- they may not have the first one yet.
-    if ARGV[6] == '1' then redis.call('HSET', KEYS[1], ARGV[1], task) end
-    return task == ARGV[2] and 1 or 0
+    if waits == '1' then redis.call('HSET', keys, key, known) end
+    return string.find(redis.call('HGET', events, known) or '', receipt, 1, true) and 1 or 0
 end
-local now = redis.call('TIME')
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-redis.call('HSET', KEYS[3], 'attempts', 0, 'max_attempts', ARGV[4], 'status', 'Pending',
-    'idempotency_key', ARGV[1], 'due_at', now[1] * 1000 + math.floor(now[2] / 1000))
-if ARGV[5] ~= 'signed' then redis.call('HSET', KEYS[3], 'origin', ARGV[5]) end
-redis.call('RPUSH', KEYS[4], ARGV[2])
--- Last, because what fails half-way is not undone: a retry must not find the key of an event that is on no list.
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local at = string.format('%.0f', now)
+-- As events.lua reads it.
+local record = '{"state":"ready","attempt":0,"uncounted":0,"due_at":' .. at .. ',"claimed_by":null,"claimed_at":null,'
+    .. '"finished_at":null,' .. string.sub(rest, 2, -2) .. ',"accepted_at":' .. at .. '}'
+local id = string.format('%016.0f', redis.call('INCR', next_id))
+if redis.call('HSETNX', events, id, record) == 0 then
+    -- The counter was lost: it goes on from a number that none of those before it had.
+    redis.call('SET', next_id, string.format('%.0f', clock[1] * 1000000 + clock[2]))
+    id = string.format('%016.0f', redis.call('INCR', next_id))
+    redis.call('HSET', events, id, record)
+end
+redis.call('HSET', payloads, id, payload)
+redis.call('ZADD', ready, at, id)
+-- Last, because what fails half-way is not undone: a retry must not find the key of an event that is not ready.
+redis.call('HSET', keys, key, id)
 return 1

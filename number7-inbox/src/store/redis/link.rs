@@ -1,10 +1,18 @@
 //! A connection that is replaced once it no longer serves.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, ServerErrorKind,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError,
+    RedisFuture, ServerErrorKind, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
 };
 use tokio::{
     sync::watch,
@@ -27,6 +35,10 @@ const SHORTEST_LIFE: Duration = Duration::from_millis(250);
 /// delivery.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a command is sent again to another node of a cluster, which moves its keys or lost its master. What
+/// happens twice then, such as a claim whose answer was lost, is what happens if a connection breaks.
+const CLUSTER_RETRIES: u32 = 3;
+
 /// How many commands wait to be sent; the others wait for their turn.
 const QUEUE: usize = 1_024;
 
@@ -36,29 +48,70 @@ pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
     client: Client,
+    /// The nodes of a cluster that were seen, because the one that the URL names may be away.
+    nodes: Mutex<BTreeSet<Node>>,
     state: watch::Sender<State>,
 }
 
+/// A host and a port.
+type Node = (String, u16);
+
 #[derive(Clone)]
 enum State {
-    Connected(Connection),
+    Connected(Numbered),
     /// And why the last connection was left, or the last try has failed.
     Connecting(Option<RedisError>),
 }
 
 #[derive(Clone)]
-struct Connection {
+struct Numbered {
     number: u64,
-    connection: MultiplexedConnection,
+    connection: Connection,
+}
+
+/// To one server, or to the nodes of a cluster.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(server) => server.req_packed_command(cmd),
+            Self::Cluster(cluster) => cluster.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(server) => server.req_packed_commands(cmd, offset, count),
+            Self::Cluster(cluster) => cluster.req_packed_commands(cmd, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
 }
 
 impl Link {
     /// Begins to connect, on the thread of a driver and for as long as that lives.
     pub(super) fn start(client: Client, driver: &Driver) -> Self {
         let state = watch::Sender::new(State::Connecting(None));
-        let link = Self(Arc::new(Shared { client, state }));
+        let link = Self(Arc::new(Shared { client, nodes: Mutex::default(), state }));
         driver.runtime().spawn(Arc::clone(&link.0).keep().with_current_subscriber());
         link
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        !self.0.nodes().is_empty()
     }
 
     /// Waits for the first connection, which a server may refuse that has to be set otherwise.
@@ -76,7 +129,7 @@ impl Link {
     /// for another.
     pub(super) async fn run<T, F>(
         &self,
-        operation: impl FnOnce(MultiplexedConnection) -> F,
+        operation: impl FnOnce(Connection) -> F,
     ) -> Result<T, InboxError>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -88,7 +141,7 @@ impl Link {
     /// one.
     pub(super) async fn run_again<T, F>(
         &self,
-        operation: impl Fn(MultiplexedConnection) -> F,
+        operation: impl Fn(Connection) -> F,
     ) -> Result<T, InboxError>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -105,14 +158,14 @@ impl Link {
     async fn try_once<T, F>(
         &self,
         deadline: Instant,
-        operation: impl FnOnce(MultiplexedConnection) -> F,
+        operation: impl FnOnce(Connection) -> F,
     ) -> Result<Result<T, RedisError>, InboxError>
     where
         F: Future<Output = Result<T, RedisError>>,
     {
         let patience = CONNECT_TIMEOUT.min(deadline - Instant::now());
         let is_connected = |state: &State| matches!(state, State::Connected(_));
-        let Connection { number, connection } = self.wait_for(patience, is_connected).await?;
+        let Numbered { number, connection } = self.wait_for(patience, is_connected).await?;
         let answer = timeout_at(deadline, operation(connection)).await;
         let answer = answer.unwrap_or_else(|_| Err(timed_out()));
         if let Err(error) = &answer
@@ -127,7 +180,7 @@ impl Link {
         &self,
         patience: Duration,
         is_over: impl FnMut(&State) -> bool,
-    ) -> Result<Connection, InboxError> {
+    ) -> Result<Numbered, InboxError> {
         let mut state = self.0.state.subscribe();
         _ = timeout(patience, state.wait_for(is_over)).await;
         match &*state.borrow() {
@@ -146,7 +199,7 @@ impl Shared {
         for number in 0.. {
             let connection = self.connect(number > 0).await;
             let since = Instant::now();
-            let connected = Connection { number, connection };
+            let connected = Numbered { number, connection };
             let mut state = self.state.subscribe();
             self.state.send_replace(State::Connected(connected.clone()));
             let left = state.wait_for(|state| matches!(state, State::Connecting(_)));
@@ -156,6 +209,10 @@ impl Shared {
             }
             sleep_until(since + SHORTEST_LIFE).await;
         }
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, BTreeSet<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody uses this connection any more, if it is still the current one.
@@ -171,7 +228,7 @@ impl Shared {
 
     /// Tries until there is a connection. The log has one line of each reason why there is none, unless it
     /// is the first, whose caller gets the error.
-    async fn connect(&self, is_logged: bool) -> MultiplexedConnection {
+    async fn connect(&self, is_logged: bool) -> Connection {
         let (mut pause, mut said) = (FIRST_PAUSE, None);
         loop {
             let tried = timeout(CONNECT_TIMEOUT, self.try_to_connect()).await;
@@ -198,18 +255,49 @@ impl Shared {
         }
     }
 
-    async fn try_to_connect(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn try_to_connect(&self) -> Result<Connection, RedisError> {
+        let known = self.nodes().clone();
+        if !known.is_empty() {
+            return self.try_to_join(known).await;
+        }
         // The times are ours.
         let settings = AsyncConnectionConfig::new();
         let settings = settings.set_connection_timeout(None).set_response_timeout(None);
         let settings = settings.set_pipeline_buffer_size(QUEUE);
         let connect = self.client.get_multiplexed_async_connection_with_config(&settings);
         let mut connection = connect.await?;
+        let mut info = redis::cmd("INFO");
+        // What may not be asked is no cluster, as far as we know.
+        let info = info.arg("cluster").query_async::<String>(&mut connection).await;
+        if info.is_ok_and(|info| info.contains("cluster_enabled:1")) {
+            return self.try_to_join(known).await;
+        }
+        let mut connection = Connection::Server(connection);
         serves(&mut connection).await.map(|()| connection)
     }
 
+    /// Connects to a cluster, by the nodes that were seen and the one of the URL.
+    async fn try_to_join(&self, known: BTreeSet<Node>) -> Result<Connection, RedisError> {
+        let of_url = self.client.get_connection_info();
+        let others = known.into_iter().map(|(host, port)| {
+            of_url.clone().set_addr(match of_url.addr().clone() {
+                ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                    ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+                }
+                _ => ConnectionAddr::Tcp(host, port),
+            })
+        });
+        let builder = ClusterClient::builder(others.chain([of_url.clone()]));
+        let builder =
+            builder.connection_timeout(CONNECT_TIMEOUT / 2).response_timeout(STORE_TIMEOUT);
+        let builder = builder.retries(CLUSTER_RETRIES);
+        let mut connection = Connection::Cluster(builder.build()?.get_async_connection().await?);
+        *self.nodes() = nodes(&mut connection).await?;
+        Ok(connection)
+    }
+
     /// Returns when the connection no longer serves.
-    async fn ping(&self, mut connection: MultiplexedConnection) -> RedisError {
+    async fn ping(&self, mut connection: Connection) -> RedisError {
         loop {
             sleep(PING_INTERVAL).await;
             let answer = timeout(CONNECT_TIMEOUT, serves(&mut connection)).await;
@@ -220,12 +308,29 @@ impl Shared {
     }
 }
 
-/// Whether the server takes commands of this connection.
-async fn serves(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    match redis::cmd("PING").exec_async(connection).await {
+/// Whether the server takes commands of this connection, or some node of the cluster does.
+async fn serves(connection: &mut Connection) -> Result<(), RedisError> {
+    let answer = match connection {
+        Connection::Server(_) => redis::cmd("PING").exec_async(connection).await,
+        Connection::Cluster(_) => nodes(connection).await.map(drop),
+    };
+    match answer {
         Err(error) if serves_no_more(&error) && code(&error) != Some("NOPERM") => Err(error),
         _ => Ok(()),
     }
+}
+
+async fn nodes(connection: &mut Connection) -> Result<BTreeSet<Node>, RedisError> {
+    let mut nodes = redis::cmd("CLUSTER");
+    let nodes = nodes.arg("NODES").query_async::<String>(connection).await?;
+    Ok(nodes.lines().filter_map(node).collect())
+}
+
+/// A node in the answer to `CLUSTER NODES`: `id host:port@bus,name flags …`.
+fn node(line: &str) -> Option<Node> {
+    let (address, _) = line.split(' ').nth(1)?.split_once('@')?;
+    let (host, port) = address.rsplit_once(':')?;
+    (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
 }
 
 /// Whether an error says that another connection may do better: this one is broken, or its server is not the
@@ -305,6 +410,21 @@ mod tests {
     use redis::parse_redis_value;
 
     use super::*;
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_read() {
+        let of = |line: &str| node(line).map(|(host, port)| format!("{host} {port}"));
+        for (address, expected) in [
+            ("127.0.0.1:7001@17001", Some("127.0.0.1 7001")),
+            ("10.0.0.1:6379@16379,name.example", Some("10.0.0.1 6379")),
+            ("::1:6379@16379", Some("::1 6379")),
+            (":0@0", None),
+            ("", None),
+        ] {
+            let line = format!("a1b2 {address} master - 0 1 2 connected 0-5460");
+            assert_eq!(of(&line).as_deref(), expected, "{address}");
+        }
+    }
 
     fn error(line: &str) -> RedisError {
         parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap().extract_error().unwrap_err()

@@ -11,7 +11,7 @@ use super::{
     millis,
     script::Call,
 };
-use crate::{InboxError, InboxErrorKind, engine::driver::Driver};
+use crate::{InboxError, InboxErrorKind, store::driver::Driver};
 
 /// How long replicas may take unless it is set: 1 second.
 const DEFAULT_TIME: Duration = Duration::from_secs(1);
@@ -105,24 +105,31 @@ impl Replicated {
 }
 
 async fn run(replicas: Replicas, link: Link, mut receiver: mpsc::UnboundedReceiver<Write>) {
-    let mut writes = Vec::new();
+    let mut writes: Vec<Write> = Vec::new();
     while receiver.recv_many(&mut writes, MOST_AT_ONCE).await > 0 {
         // Nobody waits for these any more.
         writes.retain(|write| !write.answer.is_closed());
-        let (answers, calls): (Vec<_>, Vec<_>) =
-            mem::take(&mut writes).into_iter().map(|write| (write.answer, write.call)).unzip();
-        if answers.is_empty() {
-            continue;
-        }
-        match write(replicas, &link, calls).await {
-            Ok(values) => {
-                for (answer, value) in answers.into_iter().zip(values) {
-                    _ = answer.send(value);
+        while let Some(first) = writes.first() {
+            let together = match link.is_cluster() {
+                // Another inbox may be on another node.
+                true => {
+                    let inbox = first.call.inbox().to_owned();
+                    writes.extract_if(.., |write| write.call.inbox() == inbox).collect()
                 }
-            }
-            Err(error) => {
-                for answer in answers {
-                    _ = answer.send(Err(error.copy()));
+                false => mem::take(&mut writes),
+            };
+            let (answers, calls): (Vec<_>, Vec<_>) =
+                together.into_iter().map(|write| (write.answer, write.call)).unzip();
+            match write(replicas, &link, calls).await {
+                Ok(values) => {
+                    for (answer, value) in answers.into_iter().zip(values) {
+                        _ = answer.send(value);
+                    }
+                }
+                Err(error) => {
+                    for answer in answers {
+                        _ = answer.send(Err(error.copy()));
+                    }
                 }
             }
         }

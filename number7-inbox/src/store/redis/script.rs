@@ -1,39 +1,49 @@
 //! The scripts, and the calls of them.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
-use redis::{
-    Cmd, ErrorKind, RedisError, ServerErrorKind, ToRedisArgs, Value, aio::MultiplexedConnection,
-};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, ToRedisArgs, Value};
 
-/// A call of a script, by the parts of it that are joined: `script!("note", "requeue")`.
+use super::link::Connection;
+
+/// A script, by the parts of it that are joined: `script!("events", "requeue")`.
 macro_rules! script {
     ($($name:literal),+) => {{
-        static CODE: &str = concat!($(include_str!(concat!(
-            env!("CARGO_MANIFEST_DIR"), "/src/engine/redis/", $name, ".lua"
-        ))),+);
+        static CODE: &str = concat!(
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/redis/keys.lua")),
+            $(include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/src/store/redis/", $name, ".lua"
+            ))),+
+        );
         static DIGEST: std::sync::LazyLock<String> =
             std::sync::LazyLock::new(|| redis::Script::new(CODE).get_hash().to_owned());
-        $crate::engine::redis::script::Call::new(CODE, &DIGEST)
+        $crate::store::redis::script::Script { code: CODE, digest: &DIGEST }
     }};
 }
 pub(super) use script;
 
-/// A call of a script, with its arguments.
+#[derive(Clone, Copy)]
+pub(super) struct Script {
+    pub(super) code: &'static str,
+    pub(super) digest: &'static str,
+}
+
+/// A call of a script, with its arguments. It names all keys of the inbox, or the first ones.
 pub(super) struct Call {
-    code: &'static str,
-    digest: &'static str,
-    keys: Vec<Vec<u8>>,
+    script: Script,
+    keys: Arc<[String]>,
+    first: usize,
     args: Vec<Vec<u8>>,
 }
 
 impl Call {
-    pub(super) fn new(code: &'static str, digest: &'static str) -> Self {
-        Self { code, digest, keys: Vec::new(), args: Vec::new() }
+    pub(super) fn new(script: Script, keys: Arc<[String]>) -> Self {
+        Self { script, first: keys.len(), keys, args: Vec::new() }
     }
 
-    pub(super) fn key(&mut self, key: impl ToRedisArgs) -> &mut Self {
-        key.write_redis_args(&mut self.keys);
+    /// It needs only so many of the keys.
+    pub(super) fn first_keys(&mut self, first: usize) -> &mut Self {
+        self.first = first;
         self
     }
 
@@ -42,32 +52,34 @@ impl Call {
         self
     }
 
+    /// What stands for the inbox: one of its keys.
+    pub(super) fn inbox(&self) -> &str {
+        &self.keys[0]
+    }
+
     /// What was put together, for a caller that needs to own it.
     pub(super) fn take(&mut self) -> Self {
-        let Self { code, digest, .. } = *self;
-        Self { code, digest, keys: mem::take(&mut self.keys), args: mem::take(&mut self.args) }
+        Self { keys: Arc::clone(&self.keys), args: mem::take(&mut self.args), ..*self }
     }
 
     /// Names the script by its digest, which the server may not know.
     fn by_digest(&self) -> Cmd {
-        self.command("EVALSHA", self.digest)
+        self.command("EVALSHA", self.script.digest)
     }
 
     /// Carries the script, which the server knows by its digest from then on.
     pub(super) fn by_code(&self) -> Cmd {
-        self.command("EVAL", self.code)
+        self.command("EVAL", self.script.code)
     }
 
     fn command(&self, name: &str, script: &str) -> Cmd {
+        let keys = &self.keys[..self.first];
         let mut command = redis::cmd(name);
-        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.args);
+        command.arg(script).arg(keys.len()).arg(keys).arg(&self.args);
         command
     }
 
-    pub(super) async fn make(
-        &self,
-        mut connection: MultiplexedConnection,
-    ) -> Result<Value, RedisError> {
+    pub(super) async fn make(&self, mut connection: Connection) -> Result<Value, RedisError> {
         match self.by_digest().query_async(&mut connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.by_code().query_async(&mut connection).await

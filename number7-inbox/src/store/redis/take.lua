@@ -1,20 +1,16 @@
--- Takes overdue jobs that are to be fetched now, which rest from then on. Returns each with whether it is
--- settled, and how often it was taken.
--- KEYS: the keys, the jobs to fetch
--- ARGV: the prefix of what is known of the jobs, how many at most, milliseconds of the first rest, of
---     the longest
-local now = redis.call('TIME')
-local millis = now[1] * 1000 + math.floor(now[2] / 1000)
+-- Takes overdue jobs that are to be fetched now, which rest from then on. Returns each with whether it is settled,
+-- and how often it was taken.
+-- ARGV: how many at most, milliseconds of the first rest, of the longest
 local taken = {}
-for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', millis, 'LIMIT', 0, ARGV[2])) do
-    local meta = ARGV[1] .. job
-    local known = fields(meta, 'completed', 'failed', 'takes')
-    local is_settled = known[1] and known[2] and (redis.call('HEXISTS', KEYS[1], known[1]) == 1
-        or redis.call('HEXISTS', KEYS[1], known[2]) == 1)
-    local takes = (count(known[3]) or 0) + 1
-    if known[1] then redis.call('HSET', meta, 'takes', takes) end
-    local rest = math.min(ARGV[4], ARGV[3] * 2 ^ math.min(takes - 1, 30))
-    redis.call('ZADD', KEYS[2], string.format('%.0f', millis + rest), job)
-    table.insert(taken, { job, is_settled and 1 or 0, takes })
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', fetches, '-inf', now, 'LIMIT', 0, ARGV[1])) do
+    local record = read_job(job)
+    local times = record and record.fetches + 1 or 1
+    if record then
+        record.fetches = times
+        redis.call('HSET', expected_jobs, job, cjson.encode(record))
+    end
+    local rest = math.min(ARGV[3], ARGV[2] * 2 ^ math.min(times - 1, 30))
+    redis.call('ZADD', fetches, string.format('%.0f', now + rest), job)
+    table.insert(taken, { job, record and is_settled(record) and 1 or 0, times })
 end
 return taken

@@ -26,6 +26,8 @@ CREATE TABLE number7.events (
     due_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(due_at)),
     claimed_by text,
     claimed_at timestamptz CHECK (isfinite(claimed_at)),
+    -- Whether the last claim was ahead of a handler, so that the attempt was perhaps never begun.
+    is_ahead boolean NOT NULL DEFAULT false,
     finished_at timestamptz CHECK (isfinite(finished_at)),
     -- [{"at": milliseconds since the epoch, "attempt": 1, "error": "…"}, …], the oldest first.
     errors jsonb NOT NULL DEFAULT '[]',

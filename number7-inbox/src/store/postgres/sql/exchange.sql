@@ -1,7 +1,8 @@
 -- Records the ends of attempts, and claims what is ready.
 --
 -- $1 the worker, $2 its inbox, $3 its lease in seconds; $4 to $10 the ends; $11 how many events to claim at most,
--- $12 how many of them quarantined; $13 and $14 where the last claim ended: microseconds, and the id.
+-- $12 how many of them quarantined; $13 and $14 where the last claim ended: microseconds, and the id; $15 how many more
+-- events to claim ahead.
 --
 -- `id = ANY (ARRAY[…])` is found by the primary key. An `id = …` might also be found by going through the whole index, by
 -- a plan that was made when the table was empty.
@@ -35,21 +36,27 @@ WITH live AS MATERIALIZED (
         AND coalesce(event.claimed_by, $1) = $1
     RETURNING event.id
 ), quarantined AS (
-    SELECT id, true AS is_quarantined FROM number7.events
+    SELECT id FROM number7.events
     WHERE inbox = $2 AND state = 'quarantined' AND due_at <= now() AND EXISTS (SELECT FROM live)
     ORDER BY due_at, id LIMIT $12
     FOR UPDATE SKIP LOCKED
 ), ready AS (
-    SELECT id, false AS is_quarantined FROM number7.events
+    SELECT id, due_at FROM number7.events
     WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM live)
         AND (due_at, id) > (
             coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
-    ORDER BY due_at, id LIMIT $11 - (SELECT count(*) FROM quarantined)
+    ORDER BY due_at, id LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
     FOR UPDATE SKIP LOCKED
+), free AS (
+    SELECT id, true AS is_quarantined, false AS is_ahead FROM quarantined
+    UNION ALL
+    SELECT id, false, row_number() OVER (ORDER BY due_at, id) > $11 - (SELECT count(*) FROM quarantined)
+    FROM ready
 ), claimed AS (
     UPDATE number7.events AS event
-    SET state = 'running', attempt = event.attempt + 1, claimed_by = $1, claimed_at = now()
-    FROM (SELECT * FROM ready UNION ALL SELECT * FROM quarantined) AS free
+    SET state = 'running', attempt = event.attempt + 1, claimed_by = $1, claimed_at = now(),
+        is_ahead = free.is_ahead
+    FROM free
     WHERE event.id = ANY (ARRAY[free.id])
     RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.key,
         coalesce(event.payload, '') AS payload, event.errors::text, event.origin,
@@ -68,4 +75,11 @@ SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM n
 WHERE id = ANY (ARRAY(SELECT unnest($4) EXCEPT SELECT id FROM ends))
 UNION ALL
 SELECT 'lapsed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-WHERE $11 > 0 AND NOT EXISTS (SELECT FROM live)
+WHERE $11 + $15 > 0 AND NOT EXISTS (SELECT FROM live)
+UNION ALL
+-- Only if all that is ready was claimed, so that what is found first is scheduled.
+(SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    (extract(epoch FROM greatest(due_at - now(), '0')) * 1000000)::bigint
+FROM number7.events
+WHERE inbox = $2 AND state = 'ready' AND due_at > now() AND (SELECT count(*) FROM claimed) < $11 + $15
+ORDER BY due_at LIMIT 1)

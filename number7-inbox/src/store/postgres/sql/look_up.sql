@@ -20,4 +20,8 @@ WITH found AS MATERIALIZED (
             ELSE due_at - now() END)
     WHERE inbox = $1 AND job = ANY (ARRAY(SELECT job FROM found WHERE NOT is_settled))
 )
-SELECT job, is_new AND NOT is_settled AS is_newly_overdue FROM found
+SELECT job, is_new AND NOT is_settled AS is_newly_overdue, NULL::bigint AS next_in FROM found
+UNION ALL
+-- In how many microseconds the next one is to be looked up, if there is none now.
+(SELECT NULL, false, (extract(epoch FROM look_up_at - now()) * 1000000)::bigint FROM number7.expected_jobs
+WHERE inbox = $1 AND look_up_at > now() AND NOT EXISTS (SELECT FROM found) ORDER BY look_up_at LIMIT 1)

@@ -18,6 +18,8 @@ CREATE TABLE number7_events (
     due_at INTEGER NOT NULL,
     claimed_by TEXT,
     claimed_at INTEGER,
+    -- Whether the last claim was ahead of a handler, so that the attempt was perhaps never begun.
+    is_ahead INTEGER NOT NULL DEFAULT FALSE,
     -- When it was done or dead.
     finished_at INTEGER,
     -- Objects with at, attempt and error: the oldest first.

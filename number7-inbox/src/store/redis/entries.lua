@@ -1,0 +1,10 @@
+-- What is shown of an event: record, payload, errors, and when its worker was last heard of. Returns its record as well.
+local function entry(id)
+    local text = redis.call('HGET', events, id)
+    local record, payload = parse(id, text), redis.call('HGET', payloads, id)
+    if not record or not payload then return end
+    local worker = string.match(record.member, ':.-:(.+)$')
+    local seen = worker and redis.call('ZSCORE', workers, worker) or false
+    return { text, payload, redis.call('HGET', errors, id), seen }, record
+end
+

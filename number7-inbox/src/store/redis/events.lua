@@ -1,0 +1,106 @@
+-- The set of each state: its members are events, and of running ones event:attempt:worker.
+local sets = { ready = ready, quarantined = quarantined, running = running, done = done, dead = dead }
+
+-- A record is JSON that begins with what changes, in this order: to decode and encode all of it takes longer than
+-- everything else that becomes of an event.
+local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"due_at":(%d+),"claimed_by":"?([^",]+)"?,'
+    .. '"claimed_at":%w+,"finished_at":%w+,("key":".+})$'
+local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
+    .. '"finished_at":%s,%s'
+
+-- Reads the text of a record. Returns nothing if it is lost, or somebody has written into it.
+local function parse(id, text)
+    local state, attempt, uncounted, due_at, worker, rest = string.match(text or '', FORM)
+    return sets[state] and { state = state, attempt = tonumber(attempt), uncounted = tonumber(uncounted),
+        due_at = tonumber(due_at), rest = rest,
+        member = state == 'running' and id .. ':' .. attempt .. ':' .. worker or id }
+end
+
+local function read(id) return parse(id, redis.call('HGET', events, id)) end
+
+-- A record in the place of one that is lost.
+local function fresh(id, state, rest)
+    return { state = state, attempt = 0, uncounted = 0, due_at = now, member = id,
+        rest = string.sub(rest, 2, -2) .. ',"accepted_at":' .. now .. '}' }
+end
+
+-- What is to be written of events: few commands with many arguments take less time than many.
+local records, added, removed = {}, {}, {}
+for _, set in pairs(sets) do added[set], removed[set] = {}, {} end
+
+local function push(list, one, two)
+    list[#list + 1] = one
+    list[#list + 1] = two
+end
+
+-- Has a record written. If it is done or dead, it is so since now.
+local function save(id, record, worker)
+    local is_over = record.state == 'done' or record.state == 'dead'
+    local text = string.format(TEXT, record.state, record.attempt, record.uncounted, record.due_at,
+        worker and '"' .. worker .. '"' or 'null', worker and now or 'null', is_over and now or 'null', record.rest)
+    push(records, id, text)
+    return text
+end
+
+-- Has an event moved to a state: to `running` with its worker. Returns the text of its record.
+local function move(id, record, state, worker)
+    local set, member = sets[record.state], record.member
+    record.state = state
+    record.member = worker and id .. ':' .. record.attempt .. ':' .. worker or id
+    local is_waiting = state == 'ready' or state == 'quarantined'
+    push(added[sets[state]], is_waiting and record.due_at or now, record.member)
+    if set ~= sets[state] then push(removed[set], member) end
+    return save(id, record, worker)
+end
+
+-- Writes all that, and returns what a script returns. What fails half-way is not undone, so each event gets to its new
+-- set before it leaves the other one.
+local function flush(result)
+    for set, list in pairs(added) do
+        if #list > 0 then redis.call('ZADD', set, unpack(list)) end
+        added[set] = {}
+    end
+    if #records > 0 then redis.call('HSET', events, unpack(records)) end
+    records = {}
+    for set, list in pairs(removed) do
+        if #list > 0 then redis.call('ZREM', set, unpack(list)) end
+        removed[set] = {}
+    end
+    return result
+end
+
+-- Makes an event ready whose record is damaged: the worker that claims it finds that out.
+local function leave_to_worker(id, member)
+    redis.call('ZADD', ready, now, id)
+    redis.call('ZREM', running, member)
+end
+
+-- Forgets an event and its key. Returns the key, if it is known.
+local function forget(id, record)
+    local is_read, rest = pcall(cjson.decode, record and '{' .. record.rest)
+    local key = is_read and rest.key or false
+    if key and redis.call('HGET', keys, key) == id then redis.call('HDEL', keys, key) end
+    redis.call('HDEL', events, id)
+    redis.call('HDEL', payloads, id)
+    redis.call('HDEL', errors, id)
+    return key
+end
+
+-- The dead letter of a key, and its record.
+local function dead_letter(key)
+    local id = redis.call('HGET', keys, key)
+    if not id or not redis.call('ZSCORE', dead, id) then return end
+    local new = fresh(id, 'dead', cjson.encode({ key = key }))
+    local record = read(id) or new
+    if not pcall(cjson.decode, '{' .. record.rest) then record.rest = new.rest end
+    return id, record
+end
+
+-- Adds a note to the errors of an event. What is no array of JSON there is replaced.
+local function note(id, attempt, text)
+    local old = redis.call('HGET', errors, id)
+    local items = old and pcall(cjson.decode, old) and string.match(old, '^%[(.+)%]$')
+    local item = string.format('{"at":%.0f,"attempt":%.0f,"error":%s}', now, attempt, cjson.encode(text))
+    redis.call('HSET', errors, id, '[' .. (items and items .. ',' or '') .. item .. ']')
+end
+

@@ -1,0 +1,72 @@
+-- Records the ends of attempts, and claims what is ready if the lease of the worker is live. Returns the events
+-- whose ends count; of each claim event, record, payload, errors, and whether it is quarantined, and in how long the
+-- next event is ready, or neither if the lease is not live; of each event that is lost or damaged its key, or its
+-- payload.
+-- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined;
+--     of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
+--     from then on, errors or nothing
+local worker, lease, most, alone = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local ended = {}
+for i = 5, #ARGV, 7 do
+    local id, number, state, rest, attempt, uncounted, history = unpack(ARGV, i, i + 6)
+    local record = read(id) or {}
+    local was = record.state
+    -- An end that is sent again finds a dead letter at the number that it wrote: for a claim beyond the last
+    -- attempt, its own minus one.
+    local expected = was == 'dead' and attempt or number
+    local is_refused = was == 'done' and state ~= 'done' or was == 'dead' and state == 'ready'
+    local is_others = was == 'running' and record.member ~= id .. ':' .. number .. ':' .. worker
+    if record.attempt == tonumber(expected) and not is_refused and not is_others then
+        table.insert(ended, id)
+        if history ~= '' then redis.call('HSET', errors, id, history) end
+        record.uncounted = tonumber(uncounted)
+        if was == 'running' or state ~= 'ready' and was ~= 'done' then
+            record.attempt = tonumber(attempt)
+            if state == 'ready' then record.due_at = now + rest end
+            move(id, record, state)
+        elseif was ~= 'done' then
+            -- What was rescued is on its way to the next attempt, unless this one was the last.
+            save(id, record)
+        end
+    end
+end
+
+flush()
+
+-- Others may rescue what a worker holds whose lease has expired, so it must not claim more.
+local seen = redis.call('ZSCORE', workers, worker)
+if not seen or now - seen > lease then return { ended, false, {} } end
+
+local claims, broken = {}, {}
+local function claim(state, most)
+    local set = sets[state]
+    local ids = most > 0 and redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, most) or {}
+    if #ids == 0 then return end
+    local texts = redis.call('HMGET', events, unpack(ids))
+    local bodies = redis.call('HMGET', payloads, unpack(ids))
+    local histories = redis.call('HMGET', errors, unpack(ids))
+    for i, id in ipairs(ids) do
+        local record, payload = parse(id, texts[i]), bodies[i]
+        if not payload then
+            -- So that it can be accepted again.
+            table.insert(broken, { id, forget(id, record), false })
+            redis.call('ZREM', set, id)
+        elseif not record then
+            -- If this worker does not set it aside, another one finds it.
+            table.insert(broken, { id, false, payload })
+            redis.call('ZADD', set, now + 60000, id)
+        elseif record.state ~= state then
+            redis.call('ZREM', set, id)
+        else
+            record.attempt = record.attempt + 1
+            local text = move(id, record, 'running', worker)
+            table.insert(claims, { id, { text, payload, histories[i], false }, state == 'quarantined' and 1 or 0 })
+        end
+    end
+end
+claim('quarantined', math.min(most, alone))
+claim('ready', most - #claims)
+flush()
+local next = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
+return { ended, { claims, next and math.max(0, next - now) or false }, broken }

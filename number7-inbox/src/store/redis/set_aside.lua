@@ -1,0 +1,11 @@
+-- Makes a dead letter of an event whose record is damaged, as far as a script or the worker that has claimed it sees.
+-- ARGV: event, key, what does not change of the record, the note, the worker
+local id, key, rest, text, worker = unpack(ARGV)
+local record, whole = read(id), fresh(id, 'ready', rest)
+if not record or string.sub(record.member, -#worker - 1) == ':' .. worker then
+    if record then whole.state, whole.member = record.state, record.member end
+    note(id, 0, text)
+    move(id, whole, 'dead')
+    redis.call('HSETNX', keys, key, id)
+end
+return flush(redis.status_reply('OK'))
