@@ -35,6 +35,8 @@ mod sql;
 pub(crate) mod sqlite;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod transaction;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod wakes;
 
 /// How long one operation may take on the store: 4 seconds.
 ///

@@ -115,10 +115,6 @@ impl Clock {
 }
 
 impl Row {
-    pub(crate) fn state(&self) -> State {
-        self.state
-    }
-
     /// The time of its state.
     fn since(&self) -> Duration {
         match self.state {
@@ -531,6 +527,13 @@ impl Store for Memory {
 
     fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
         self.at_once(|tables| tables.discard(key))
+    }
+}
+
+#[cfg(test)]
+impl Row {
+    pub(crate) fn state(&self) -> State {
+        self.state
     }
 }
 

@@ -33,6 +33,7 @@ use super::{
     driver::Driver,
     sql::{self, Place},
     transaction::{TransactionalStore, sealed::Finish},
+    wakes::Wakes,
 };
 use crate::{
     Entry, InboxError, InboxErrorKind, State, Stats,
@@ -75,6 +76,7 @@ pub(crate) struct Postgres {
     front: Arc<Front>,
     done: Arc<sql::Counted>,
     wake: Arc<Wake>,
+    wakes: Arc<Wakes>,
     notifications: Arc<Notifications>,
     /// How to listen to notifications. `None` if a pooler in transaction mode is in front of the server: it would
     /// forget who does.
@@ -96,19 +98,22 @@ impl Postgres {
         let is_pooled = driver.run(async move { opening::open(&opened, &wanted).await }).await?;
         let listen = (!is_pooled).then(|| connect.clone());
         let server = Arc::new(Server::new(connect, is_pooled));
-        let (notifications, inbox) = (Arc::new(Notifications::new(&options.schema)), Arc::from(""));
+        let (schema, inbox, wakes) =
+            (Arc::<str>::from(&*options.schema), Arc::from(""), Arc::<Wakes>::default());
+        let notifications = Notifications::new(Arc::clone(&schema), Arc::clone(&wakes));
         let connections = |most| Connections::new(&driver, &server, most);
         Ok(Self {
             accepting: connections(ACCEPTING),
             working: connections(WORKING),
             renewing: connections(RENEWING),
-            schema: Arc::from(&*options.schema),
+            schema,
             statements: Arc::new(Statements::new(&options.schema)),
-            wake: notifications.wake(&inbox),
+            wake: wakes.get(&inbox),
+            wakes,
             inbox,
             front: Arc::default(),
             done: Arc::default(),
-            notifications,
+            notifications: Arc::new(notifications),
             listen,
             driver,
         })
@@ -156,7 +161,7 @@ impl Store for Postgres {
 
     fn named(&self, inbox: &str) -> Arc<dyn Store> {
         let (front, done, inbox) = (Arc::default(), Arc::default(), Arc::from(inbox));
-        let wake = self.notifications.wake(&inbox);
+        let wake = self.wakes.get(&inbox);
         Arc::new(Self { inbox, front, done, wake, ..self.clone() })
     }
 
@@ -170,7 +175,8 @@ impl Store for Postgres {
 
     fn announce(&self) {
         self.wake.events_are_ready();
-        self.notifications.announce(&self.inbox, &self.accepting, &self.driver);
+        self.wakes.announce(&self.inbox);
+        self.notifications.tell(&self.accepting, &self.driver);
     }
 
     fn runtime(&self) -> Handle {

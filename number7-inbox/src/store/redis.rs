@@ -6,15 +6,12 @@
 
 mod expectations;
 mod link;
+mod publish;
 mod replicas;
 mod row;
 mod script;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use number7_core::{Acceptance, Record};
 use redis::{Client, Cmd, FromRedisValue, RedisError, Value, from_redis_value};
@@ -23,13 +20,14 @@ use ulid::Ulid;
 
 use self::{
     link::Link,
+    publish::Messages,
     replicas::{Replicas, Replicated},
     row::{Row, fixed_part},
     script::{Call, Script, script},
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, STEP, STORE_TIMEOUT, Store, driver::Driver,
-    in_time,
+    in_time, wakes::Wakes,
 };
 use crate::{
     Entry, InboxError, InboxErrorKind, Origin, State, Stats,
@@ -90,6 +88,7 @@ fn key(inbox: &str, name: &str) -> String {
 
 pub(crate) struct Redis {
     server: Arc<Server>,
+    inbox: Arc<str>,
     keys: Arc<[String]>,
     wake: Arc<Wake>,
 }
@@ -97,11 +96,12 @@ pub(crate) struct Redis {
 /// One server, and what drives its connections.
 struct Server {
     driver: Driver,
+    client: Client,
     link: Link,
     /// Where the writes go that wait for replicas, if any do.
     replicated: Option<Arc<Replicated>>,
-    /// Of each inbox.
-    wakes: Mutex<HashMap<String, Arc<Wake>>>,
+    wakes: Arc<Wakes>,
+    messages: Messages,
 }
 
 impl Redis {
@@ -115,11 +115,13 @@ impl Redis {
         let driver = Driver::start()?;
         let link = Link::start(client.clone(), &driver);
         let replicated = replicas.map(|replicas| {
-            let link = Link::start(client, &driver);
+            let link = Link::start(client.clone(), &driver);
             Arc::new(Replicated::start(replicas, link, &driver))
         });
-        let redis =
-            Self::of(Arc::new(Server { driver, link, replicated, wakes: Mutex::default() }), "");
+        let wakes = Arc::<Wakes>::default();
+        let messages = Messages::new(Arc::clone(&wakes));
+        let server = Server { driver, client, link, replicated, wakes, messages };
+        let redis = Self::of(Arc::new(server), "");
         let checked = redis.check(replicas.map_or(0, |replicas| replicas.count));
         let opened =
             redis.server.driver.run(async move { Ok(timeout(OPEN_TIMEOUT, checked).await) });
@@ -130,10 +132,10 @@ impl Redis {
     }
 
     fn of(server: Arc<Server>, inbox: &str) -> Self {
-        let mut wakes = server.wakes.lock().unwrap_or_else(PoisonError::into_inner);
-        let wake = Arc::clone(wakes.entry(inbox.to_owned()).or_default());
-        drop(wakes);
-        Self { server, keys: KEYS.map(|name| key(inbox, name)).into(), wake }
+        let keys = KEYS.map(|name| key(inbox, name)).into();
+        let inbox = Arc::from(inbox);
+        let wake = server.wakes.get(&inbox);
+        Self { server, inbox, keys, wake }
     }
 
     /// Looks at a server that is being opened, and waits for one that is starting. It has to run a script that is
@@ -277,6 +279,13 @@ impl Store for Redis {
         &self.wake
     }
 
+    fn announce(&self) {
+        self.wake.events_are_ready();
+        let Server { driver, link, wakes, messages, .. } = &*self.server;
+        wakes.announce(&self.inbox);
+        messages.tell(link, driver);
+    }
+
     fn runtime(&self) -> Handle {
         self.server.driver.runtime().clone()
     }
@@ -301,7 +310,7 @@ impl Store for Redis {
         Box::pin(async move {
             let mut call = self.call(script!("events", "exchange"));
             call.arg(exchange.worker).arg(millis(exchange.lease)).arg(exchange.most);
-            call.arg(u8::from(exchange.quarantined));
+            call.arg(u8::from(exchange.quarantined)).arg(exchange.ahead);
             for end in exchange.ends {
                 let Number { of_all, uncounted } = end.after();
                 call.arg(member(end.event)).arg(end.number.of_all).arg(end.outcome.state().name());
@@ -310,7 +319,7 @@ impl Store for Redis {
             }
             let (ended, found, mut broken): (Vec<i64>, Found, Broken) =
                 self.server.call(&mut call).await?;
-            let is_lapsed = exchange.most > 0 && found.is_none();
+            let is_lapsed = exchange.most + exchange.ahead > 0 && found.is_none();
             let (found, next) = found.unwrap_or_default();
             let mut claims = Vec::new();
             for (event, mut row, is_quarantined) in found {
@@ -329,6 +338,8 @@ impl Store for Redis {
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {
+        let Server { driver, client, link, messages, .. } = &*self.server;
+        messages.listen(client, link, driver);
         Box::pin(async move {
             let mut call = self.call(script!("claims", "heartbeat"));
             let held: Vec<String> = self.server.call(call.arg(worker)).await?;

@@ -2,13 +2,14 @@
 -- whose ends count; of each claim event, record, payload, errors, and whether it is quarantined, and in how long the
 -- next event is ready, or neither if the lease is not live; of each event that is lost or damaged its key, or its
 -- payload.
--- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined;
---     of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
+-- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined, how
+--     many more to claim ahead of handlers; of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
 --     from then on, errors or nothing
-local worker, lease, most, alone = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local worker, lease, most, alone, ahead =
+    ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local ended = {}
-for i = 5, #ARGV, 7 do
+for i = 6, #ARGV, 7 do
     local id, number, state, rest, attempt, uncounted, history = unpack(ARGV, i, i + 6)
     local record = read(id) or {}
     local was = record.state
@@ -60,13 +61,13 @@ local function claim(state, most)
             redis.call('ZREM', set, id)
         else
             record.attempt = record.attempt + 1
-            local text = move(id, record, 'running', worker)
+            local text = move(id, record, 'running', worker, #claims >= most)
             table.insert(claims, { id, { text, payload, histories[i], false }, state == 'quarantined' and 1 or 0 })
         end
     end
 end
 claim('quarantined', math.min(most, alone))
-claim('ready', most - #claims)
+claim('ready', most + ahead - #claims)
 flush()
 local next = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
 return { ended, { claims, next and math.max(0, next - now) or false }, broken }

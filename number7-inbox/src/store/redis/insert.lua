@@ -12,7 +12,7 @@ end
 local at = string.format('%.0f', now)
 -- As events.lua reads it.
 local record = '{"state":"ready","attempt":0,"uncounted":0,"due_at":' .. at .. ',"claimed_by":null,"claimed_at":null,'
-    .. '"finished_at":null,' .. string.sub(rest, 2, -2) .. ',"accepted_at":' .. at .. '}'
+    .. '"is_ahead":false,"finished_at":null,' .. string.sub(rest, 2, -2) .. ',"accepted_at":' .. at .. '}'
 local id = string.format('%016.0f', redis.call('INCR', next_id))
 if redis.call('HSETNX', events, id, record) == 0 then
     -- The counter was lost: it goes on from a number that none of those before it had.

@@ -176,7 +176,8 @@ async fn a_quarantined_event_is_claimed_first_and_within_the_limit() {
         .await;
     sqlite.heartbeat(WORKER).await.unwrap();
     let claimed = async |most, quarantined| {
-        let exchange = Exchange { worker: WORKER, lease: LEASE, ends: &[], most, ahead: 0, quarantined };
+        let exchange =
+            Exchange { worker: WORKER, lease: LEASE, ends: &[], most, ahead: 0, quarantined };
         let claims = sqlite.exchange(exchange).await.unwrap().claims;
         claims.iter().map(|claim| claim.is_quarantined).collect::<Vec<_>>()
     };
@@ -639,7 +640,8 @@ async fn a_transaction_that_did_not_end_takes_its_connection_with_it() {
     drop(writing);
     assert_eq!(insert(&other, "b").await, Acceptance::New);
     assert_eq!(claim(&sqlite, WORKER, 9).await.len(), 2);
-    let exchange = Exchange { worker: WORKER, lease: LEASE, ends: &[], most: 9, ahead: 0, quarantined: true };
+    let exchange =
+        Exchange { worker: WORKER, lease: LEASE, ends: &[], most: 9, ahead: 0, quarantined: true };
     let mut waits = sqlite.exchange(exchange);
     insert(&other, "c").await;
     assert!(futures_util::poll!(&mut waits).is_pending());

@@ -1,0 +1,108 @@
+//! Tells other processes that events are ready, and hears it from them.
+//!
+//! A message of Redis' `PUBLISH` reaches those who listen, on all nodes of a cluster, or nobody.
+
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use redis::{Client, RedisError};
+use tokio::time::{sleep, timeout};
+
+use super::{ask, link::Link};
+use crate::store::{CONNECT_TIMEOUT, driver::Driver, wakes::Wakes};
+
+/// How often it is checked that messages arrive if none does: every 30 seconds. A network may break without a word.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
+
+/// How long one may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait before it is tried again to listen.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where the messages are published: the name of an inbox.
+const CHANNEL: &str = "{number7}:ready";
+
+/// A message that is only to arrive. No inbox can have this name.
+const CHECK: &str = "?";
+
+/// The messages of all inboxes of a process on one server.
+pub(super) struct Messages {
+    wakes: Arc<Wakes>,
+    is_telling: Once,
+    is_listening: Once,
+}
+
+impl Messages {
+    pub(super) fn new(wakes: Arc<Wakes>) -> Self {
+        Self { wakes, is_telling: Once::new(), is_listening: Once::new() }
+    }
+
+    /// Tells other processes from now on what the inboxes announce. If that fails, they look for events by
+    /// themselves.
+    pub(super) fn tell(&self, link: &Link, driver: &Driver) {
+        self.is_telling.call_once(|| {
+            let (wakes, link) = (Arc::clone(&self.wakes), link.clone());
+            driver.runtime().spawn(async move {
+                loop {
+                    for inbox in wakes.announced().await {
+                        publish(&link, &inbox).await;
+                    }
+                }
+            });
+        });
+    }
+
+    /// Hears from other processes from now on.
+    pub(super) fn listen(&self, client: &Client, link: &Link, driver: &Driver) {
+        self.is_listening.call_once(|| {
+            let (wakes, client, link) = (Arc::clone(&self.wakes), client.clone(), link.clone());
+            driver.runtime().spawn(async move {
+                loop {
+                    _ = hear(&wakes, &client, &link).await;
+                    wakes.set_hears_others(false);
+                    sleep(RETRY).await;
+                }
+            });
+        });
+    }
+}
+
+async fn publish(link: &Link, message: &str) {
+    let mut publish = redis::cmd("PUBLISH");
+    publish.arg(CHANNEL).arg(message);
+    _ = ask(link, publish).await;
+}
+
+/// Listens until nothing can be heard.
+async fn hear(wakes: &Wakes, client: &Client, link: &Link) -> Result<(), RedisError> {
+    let Ok(connected) = timeout(CONNECT_TIMEOUT, client.get_async_pubsub()).await else {
+        return Ok(());
+    };
+    let mut listener = connected?;
+    listener.subscribe(CHANNEL).await?;
+    let mut messages = listener.on_message();
+    let mut is_checked = false;
+    loop {
+        if !is_checked {
+            publish(link, CHECK).await;
+        }
+        let patience = if is_checked { CHECK_EVERY } else { CHECK_TIMEOUT };
+        match timeout(patience, messages.next()).await {
+            // The connection is gone.
+            Ok(None) => return Ok(()),
+            Ok(Some(message)) => {
+                if !is_checked {
+                    is_checked = true;
+                    wakes.set_hears_others(true);
+                }
+                wakes.heard(&message.get_payload::<String>().unwrap_or_default());
+            }
+            Err(_) if is_checked => is_checked = false,
+            Err(_) => return Ok(()),
+        }
+    }
+}

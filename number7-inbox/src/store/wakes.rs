@@ -1,0 +1,114 @@
+//! The inboxes of a process in one store: what wakes their workers, and what other processes are to be told.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::sleep};
+
+use crate::model::wake::Wake;
+
+/// How long to wait after one announcement for the next: 2 milliseconds. What happens meanwhile is told together.
+const PAUSE: Duration = Duration::from_millis(2);
+
+#[derive(Default)]
+pub(super) struct Wakes {
+    of: Mutex<HashMap<Arc<str>, Weak<Wake>>>,
+    hears_others: Mutex<bool>,
+    /// The inboxes that have something to announce.
+    announced: Mutex<BTreeSet<Arc<str>>>,
+    is_announced: Notify,
+}
+
+impl Wakes {
+    /// What wakes the workers of an inbox.
+    pub(super) fn get(&self, inbox: &Arc<str>) -> Arc<Wake> {
+        let mut of = lock(&self.of);
+        if let Some(wake) = of.get(inbox).and_then(Weak::upgrade) {
+            return wake;
+        }
+        // A name may come from a request, so those that are not in use take no memory.
+        of.retain(|_, wake| wake.strong_count() > 0);
+        let wake = Arc::<Wake>::default();
+        wake.set_hears_others(*lock(&self.hears_others));
+        of.insert(Arc::clone(inbox), Arc::downgrade(&wake));
+        wake
+    }
+
+    /// Other processes are to hear that events of an inbox are ready.
+    pub(super) fn announce(&self, inbox: &Arc<str>) {
+        lock(&self.announced).insert(Arc::clone(inbox));
+        self.is_announced.notify_one();
+    }
+
+    /// Waits until there is something to announce, and takes it: one announcement for all that happened meanwhile.
+    pub(super) async fn announced(&self) -> Vec<String> {
+        sleep(PAUSE).await;
+        self.is_announced.notified().await;
+        mem::take(&mut *lock(&self.announced)).iter().map(ToString::to_string).collect()
+    }
+
+    /// Another process, or this one, has announced something.
+    pub(super) fn heard(&self, inbox: &str) {
+        let wake = lock(&self.of).get(inbox).and_then(Weak::upgrade);
+        if let Some(wake) = wake {
+            wake.events_are_ready();
+        }
+    }
+
+    /// Whether announcements of other processes are heard from now on. What was said before was perhaps missed.
+    pub(super) fn set_hears_others(&self, hears: bool) {
+        *lock(&self.hears_others) = hears;
+        for wake in lock(&self.of).values().filter_map(Weak::upgrade) {
+            wake.set_hears_others(hears);
+            wake.events_are_ready();
+        }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_meanwhile_is_announced_together() {
+        let wakes = Wakes::default();
+        let [one, two] = ["", "two"].map(Arc::from);
+        for inbox in [&one, &two, &one] {
+            wakes.announce(inbox);
+        }
+        assert_eq!(wakes.announced().await, ["", "two"]);
+        assert_eq!(wakes.announced().now_or_never(), None);
+        wakes.announce(&two);
+        advance(PAUSE).await;
+        assert_eq!(wakes.announced().await, ["two"]);
+    }
+
+    #[tokio::test]
+    async fn all_handles_of_an_inbox_have_one_wake_as_long_as_there_is_one() {
+        let wakes = Wakes::default();
+        let name = Arc::from("name");
+        let wake = wakes.get(&name);
+        assert!(Arc::ptr_eq(&wake, &wakes.get(&name)));
+        wakes.set_hears_others(true);
+        assert!(wake.hears_others() && wakes.get(&Arc::from("other")).hears_others());
+        wake.by_events().await;
+        wakes.heard("name");
+        wake.by_events().await;
+        wakes.heard("other");
+        assert_eq!(wake.by_events().now_or_never(), None);
+        drop(wake);
+        _ = wakes.get(&Arc::from("third"));
+        assert_eq!(lock(&wakes.of).len(), 1);
+    }
+}
