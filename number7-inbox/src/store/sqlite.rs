@@ -27,7 +27,7 @@ use futures_util::{
 use number7_core::Acceptance;
 use serde_json::json;
 use sqlx::{
-    FromRow, Sqlite as Db, SqliteConnection, query,
+    Column, FromRow, Row, Sqlite as Db, SqliteConnection, query,
     query::Query,
     query_as, query_scalar,
     sqlite::{SqliteArguments, SqliteConnectOptions},
@@ -37,7 +37,7 @@ use tracing::instrument::WithSubscriber;
 
 use self::{
     clock::{Clock, NOTED_EVERY},
-    file::{File, Writing},
+    file::File,
     group::{Group, Leader},
     inboxes::{Inbox, Inboxes},
 };
@@ -49,7 +49,7 @@ use super::{
 use crate::{
     Entry, InboxError, InboxErrorKind, State, Stats,
     model::{
-        claim::{Claim, ClaimId, EventId},
+        claim::{ClaimId, EventId},
         end::End,
         history::{DISCARDED, History, LOST, REQUEUED},
         options::Options,
@@ -69,6 +69,46 @@ macro_rules! statement {
     };
 }
 use statement;
+
+/// Claims events of one state, those first that became due first, if the lease of the worker is not over. ?1 inbox,
+/// ?2 now, ?3 worker, ?4 lease
+macro_rules! claim_statement {
+    ($state:literal, $most:literal, $is_ahead:literal) => {
+        concat!(
+            "UPDATE number7_events
+            SET state = 'running', attempt = attempt + 1, claimed_by = ?3, claimed_at = ?2, is_ahead = ",
+            $is_ahead,
+            "
+            WHERE id IN (SELECT id FROM number7_events INDEXED BY number7_events_state
+                WHERE inbox = ?1 AND state = '",
+            $state,
+            "' AND since <= ?2
+                    AND EXISTS (SELECT 1 FROM number7_workers
+                        WHERE name = ?3 AND inbox = ?1 AND last_seen >= ?2 - ?4)
+                ORDER BY since, id LIMIT ",
+            $most,
+            ")
+            RETURNING id, attempt, uncounted, key, payload, errors, origin, accepted_at, '",
+            $state,
+            "' = 'quarantined' AS is_quarantined;\n"
+        )
+    };
+}
+#[cfg(test)]
+use claim_statement;
+
+/// All that a worker wants of its store, in one go: each statement for itself would be a switch between threads. ?7
+/// is how many quarantined events to claim, ?8 how many in all that are begun at once, ?9 how many more.
+const EXCHANGE: &str = concat!(
+    statement!("finish"),
+    claim_statement!("quarantined", "?7", "FALSE"),
+    claim_statement!("ready", "?8 - changes()", "FALSE"),
+    claim_statement!("ready", "?9", "TRUE"),
+    statement!("claimed"),
+    "COMMIT"
+);
+
+const INSERT: &str = concat!(statement!("insert"), "COMMIT");
 
 const SHOW: &str = concat!(statement!("entries"), "WHERE inbox = ?2 AND key = ?3");
 
@@ -195,53 +235,31 @@ impl Sqlite {
             json!([key, event, job, origin.name(), String::from_utf8_lossy(json)])
         };
         let rows: serde_json::Value = group.events().map(row).collect();
-        let mut writing = self.file.begin().await?;
-        let insert =
-            query_scalar(statement!("insert")).bind(&*self.inbox.name).bind(rows.to_string());
-        let keys: Vec<String> = insert.bind(writing.now).fetch_all(&mut *writing).await?;
-        writing.commit().await?;
-        Ok(keys.into_iter().collect())
+        let writing = self.file.begin().await?;
+        let insert = query(INSERT).bind(self.name()).bind(rows.to_string()).bind(writing.now);
+        let keys = writing.end(insert).await?;
+        Ok(keys.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// Records ends, and claims.
-    async fn record_and_claim(
-        &self,
-        writing: &mut Writing,
-        wanted: Wanted,
-    ) -> Result<Exchanged, InboxError> {
+    async fn record_and_claim(&self, wanted: Wanted) -> Result<Exchanged, InboxError> {
         let Wanted { worker, lease, ends, most, ahead, quarantined } = wanted;
+        let writing = self.file.begin().await?;
+        let exchange = query(EXCHANGE).bind(self.name()).bind(writing.now).bind(worker);
+        let exchange = exchange.bind(millis(lease)).bind(ends.unwrap_or_else(|| "[]".into()));
+        let exchange = exchange.bind(self.file.clock.finished_at());
+        let exchange =
+            exchange.bind(quarantined && most > 0).bind(sql::rows(most)).bind(sql::rows(ahead));
         let mut exchanged = Exchanged::default();
-        if let Some(ends) = ends {
-            let finish = query_scalar(statement!("finish")).bind(ends).bind(&worker);
-            let finish = finish.bind(writing.now).bind(self.file.clock.finished_at());
-            let ended: Vec<i64> = finish.fetch_all(&mut **writing).await?;
-            exchanged.ended = ended.into_iter().map(EventId).collect();
-        }
-        if most + ahead == 0 {
-            return Ok(exchanged);
-        }
-        let may_claim = query_as(statement!("may_claim")).bind(&worker).bind(&*self.inbox.name);
-        let may_claim = may_claim.bind(writing.now).bind(millis(lease));
-        let (is_live, is_one_quarantined): (bool, bool) =
-            may_claim.fetch_one(&mut **writing).await?;
-        exchanged.is_lapsed = !is_live;
-        if exchanged.is_lapsed {
-            return Ok(exchanged);
-        }
-        let claims = &mut exchanged.claims;
-        if quarantined && is_one_quarantined && most > 0 {
-            let claim = Claiming { from: State::Quarantined, most: 1, is_ahead: false };
-            claims.extend(self.claim(writing, &worker, claim).await?);
-        }
-        for (wanted, is_ahead) in [(most, false), (most + ahead, true)] {
-            let most = wanted - claims.len();
-            if most > 0 {
-                let claim = Claiming { from: State::Ready, most, is_ahead };
-                claims.extend(self.claim(writing, &worker, claim).await?);
-            }
-            if claims.len() < wanted {
-                exchanged.next_in = self.next_in(writing, false).await?;
-                break;
+        for row in writing.end(exchange).await? {
+            match row.column(0).name() {
+                "ended" => exchanged.ended.push(EventId(row.try_get(0)?)),
+                "id" => exchanged.claims.push(ClaimRow::from_row(&row)?.into()),
+                _ => {
+                    let ClaimedRow { is_live, next_due } = ClaimedRow::from_row(&row)?;
+                    exchanged.is_lapsed = most + ahead > 0 && !is_live;
+                    exchanged.next_in = next_due.map(|due| self.time_until(due));
+                }
             }
         }
         Ok(exchanged)
@@ -265,18 +283,6 @@ impl Sqlite {
         let millis = time.saturating_sub(self.file.clock.millis());
         Duration::from_millis(millis.try_into().unwrap_or_default())
     }
-
-    async fn claim(
-        &self,
-        writing: &mut Writing,
-        worker: &str,
-        Claiming { from, most, is_ahead }: Claiming,
-    ) -> Result<Vec<Claim>, InboxError> {
-        let claim = query_as(statement!("claim")).bind(&*self.inbox.name).bind(from.name());
-        let claim = claim.bind(writing.now).bind(worker).bind(sql::rows(most)).bind(is_ahead);
-        let rows: Vec<ClaimRow> = claim.fetch_all(&mut **writing).await?;
-        Ok(rows.into_iter().map(Claim::from).collect())
-    }
 }
 
 /// What an [`Exchange`] says, for another thread.
@@ -288,13 +294,6 @@ struct Wanted {
     most: usize,
     ahead: usize,
     quarantined: bool,
-}
-
-/// What is to be claimed.
-struct Claiming {
-    from: State,
-    most: usize,
-    is_ahead: bool,
 }
 
 /// Reads a URL.
@@ -353,6 +352,13 @@ fn ends(ends: &[End]) -> String {
 fn claims(claims: &[ClaimId]) -> String {
     let row = |claim: &ClaimId| json!([claim.event.0, claim.attempt]);
     claims.iter().map(row).collect::<serde_json::Value>().to_string()
+}
+
+/// What there is to know of an exchange beside its events.
+#[derive(FromRow)]
+struct ClaimedRow {
+    is_live: bool,
+    next_due: Option<i64>,
 }
 
 /// A claim that a worker holds.
@@ -423,10 +429,7 @@ impl Store for Sqlite {
                     return Ok(Exchanged { next_in, ..Exchanged::default() });
                 }
             }
-            let mut writing = this.file.begin().await?;
-            let exchanged = this.record_and_claim(&mut writing, wanted).await?;
-            writing.commit().await?;
-            Ok(exchanged)
+            this.record_and_claim(wanted).await
         })
     }
 

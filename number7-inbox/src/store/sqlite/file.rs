@@ -13,8 +13,13 @@ use std::{
 use sqlx::{
     ConnectOptions, Connection, Sqlite as Db, SqliteConnection, SqlitePool,
     pool::PoolConnection,
-    query, query_as,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    query,
+    query::Query,
+    query_as,
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
+        SqliteSynchronous,
+    },
 };
 
 use tokio::{
@@ -47,6 +52,9 @@ const WAL_LIMIT: &str = "8388608";
 /// How much of the file the connection that writes keeps in memory, in KiB: what it writes to stays there among
 /// a million finished events.
 const CACHE: &str = "-16384";
+
+/// How many rows wait to be read before SQLite does: all of an exchange.
+const ROWS: usize = 512;
 
 /// How often, and after which pause, a connection is looked for that is not in use, when a file is left.
 const LAST_TRIES: u32 = 20;
@@ -112,6 +120,7 @@ impl File {
             .immutable(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            .row_buffer_size(ROWS)
             .pragma("journal_size_limit", WAL_LIMIT)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
@@ -392,23 +401,27 @@ pub(super) struct Writing {
 
 impl Writing {
     /// Commits. It fails as well if what was committed is not in the file at the path.
-    pub(super) async fn commit(mut self) -> Result<(), InboxError> {
-        let notes = self.notes.take();
-        self.end("COMMIT").await?;
-        if let Some(clock) = notes {
+    pub(super) async fn commit(self) -> Result<(), InboxError> {
+        self.end(query("COMMIT")).await.map(drop)
+    }
+
+    pub(super) async fn roll_back(mut self) -> Result<(), InboxError> {
+        self.notes = None;
+        self.end(query("ROLLBACK")).await.map(drop)
+    }
+
+    /// Runs what ends with a `COMMIT`, and returns its rows.
+    pub(super) async fn end(
+        mut self,
+        last: Query<'static, Db, SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, InboxError> {
+        let rows = last.fetch_all(&mut *self).await?;
+        self.has_ended = true;
+        self.opened.check()?;
+        if let Some(clock) = self.notes.take() {
             clock.noted();
         }
-        Ok(())
-    }
-
-    pub(super) async fn roll_back(self) -> Result<(), InboxError> {
-        self.end("ROLLBACK").await
-    }
-
-    async fn end(mut self, sql: &'static str) -> Result<(), InboxError> {
-        query(sql).execute(&mut *self).await?;
-        self.has_ended = true;
-        self.opened.check()
+        Ok(rows)
     }
 }
 

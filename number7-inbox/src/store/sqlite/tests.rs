@@ -1,7 +1,7 @@
 use std::{path::PathBuf, slice};
 
 use futures_util::future::join_all;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 
 use super::{
@@ -9,7 +9,10 @@ use super::{
     *,
 };
 use crate::{
-    model::{claim::Number, end::Outcome},
+    model::{
+        claim::{Claim, Number},
+        end::Outcome,
+    },
     store::expectations::Expectations,
 };
 
@@ -681,8 +684,9 @@ async fn nothing_goes_through_all_events() {
         }
         for (sql, how) in [
             (statement!("first_due"), STATE),
-            (statement!("may_claim"), STATE_UNTIL),
-            (statement!("claim"), STATE_UNTIL),
+            (claim_statement!("quarantined", "?7", "FALSE"), STATE_UNTIL),
+            (claim_statement!("ready", "?8 - changes()", "FALSE"), STATE_UNTIL),
+            (statement!("claimed"), STATE),
             (statement!("finish"), ID),
             (statement!("finish_in"), ID),
             (statement!("claims_of_worker"), STATE),

@@ -3,4 +3,4 @@ INSERT INTO number7_events (inbox, key, event, job, origin, payload, accepted_at
 SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, CAST(value ->> 4 AS BLOB), ?3, ?3
 FROM json_each(?2) WHERE true
 ON CONFLICT (inbox, key) DO NOTHING
-RETURNING key
+RETURNING key;
