@@ -46,7 +46,7 @@ pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long an operation waits for a connection: less than for all of it, so that its error says
 /// that there was none.
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long to wait before a store that is starting, or is locked, is tried again when it is opened.

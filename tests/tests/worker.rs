@@ -11,7 +11,7 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{AcceptedEvent, BoxError, Event, MAX_LEASE, MIN_LEASE, State};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, MAX_LEASE, MIN_LEASE, State};
 use number7_tests::{
     body,
     gate::Gate,
@@ -425,7 +425,35 @@ async fn the_longest_settings_are_no_error(store: Store) {
     assert_eq!((handled.of("job.completed:job_1"), store.unfinished().await), (1, 1));
 }
 
+/// It would look for events by itself only after a minute.
+async fn a_worker_hears_of_what_another_process_accepts(store: Store) {
+    let open =
+        async || Inbox::options().poll_interval(PATIENCE * 2).open(&store.url()).await.unwrap();
+    let (here, there, handled) = (open().await, open().await, Handled::default());
+    for (here, there) in [(&here, &there), (&here.named("a").unwrap(), &there.named("a").unwrap())]
+    {
+        let before = handled.events();
+        let worker = Running::start(handled.worker(here));
+        // It may not have begun to listen.
+        let mut sent = before;
+        until(async || {
+            accept(there, "job.completed", &format!("job_{sent}")).await;
+            sent += 1;
+            sleep(Duration::from_millis(100)).await;
+            handled.events() == sent
+        })
+        .await;
+        for _ in 0..10 {
+            accept(there, "job.completed", &format!("job_{sent}")).await;
+            sent += 1;
+            until(async || handled.events() == sent).await;
+        }
+        worker.stop().await;
+    }
+}
+
 on_every_store!(
+    a_worker_hears_of_what_another_process_accepts,
     failed_and_completed_of_one_job_are_two_events,
     what_fails_is_tried_again_and_then_rests,
     what_always_fails_is_a_dead_letter_and_can_be_put_back,
