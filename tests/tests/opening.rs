@@ -8,7 +8,7 @@ use number7_inbox::{Inbox, InboxError, InboxErrorKind};
 use number7_tests::{
     delivery,
     engine::{Engine, Server},
-    store::{self, Store, redis_script},
+    store::{self, Store},
 };
 use sqlx::Executor;
 use tokio::task::block_in_place;

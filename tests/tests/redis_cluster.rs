@@ -37,8 +37,8 @@ impl Cluster {
             let epoch = (node + 1).to_string();
             redis_command(&url(node), &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await;
         }
-        for other in 1..4 {
-            let port = nodes[other].port().to_string();
+        for other in &nodes[1..] {
+            let port = other.port().to_string();
             redis_command(&url(0), &["CLUSTER", "MEET", "127.0.0.1", &port]).await;
         }
         let slot: usize =
