@@ -97,13 +97,17 @@ macro_rules! claim_statement {
 #[cfg(test)]
 use claim_statement;
 
-/// All that a worker wants of its store, in one go: each statement for itself would be a switch between threads. ?7
-/// is how many quarantined events to claim, ?8 how many in all that are begun at once, ?9 how many more.
+/// All that a worker wants of its store, in one go: each statement for itself would be a switch between threads. ?5
+/// is how many quarantined events to claim, ?6 how many in all that are begun at once, ?7 how many more; ?8 and ?9
+/// are those of finish.sql.
+///
+/// sqlx counts the numbers that a statement leaves out. Once all statements together have left out as many as there
+/// are, it binds no more: so a statement must not leave out many.
 const EXCHANGE: &str = concat!(
     statement!("finish"),
-    claim_statement!("quarantined", "?7", "FALSE"),
-    claim_statement!("ready", "?8 - changes()", "FALSE"),
-    claim_statement!("ready", "?9", "TRUE"),
+    claim_statement!("quarantined", "?5", "FALSE"),
+    claim_statement!("ready", "?6 - changes()", "FALSE"),
+    claim_statement!("ready", "?7", "TRUE"),
     statement!("claimed"),
     "COMMIT"
 );
@@ -246,10 +250,10 @@ impl Sqlite {
         let Wanted { worker, lease, ends, most, ahead, quarantined } = wanted;
         let writing = self.file.begin().await?;
         let exchange = query(EXCHANGE).bind(self.name()).bind(writing.now).bind(worker);
-        let exchange = exchange.bind(millis(lease)).bind(ends.unwrap_or_else(|| "[]".into()));
+        let exchange = exchange.bind(millis(lease)).bind(quarantined && most > 0);
+        let exchange = exchange.bind(sql::rows(most)).bind(sql::rows(ahead));
+        let exchange = exchange.bind(ends.unwrap_or_else(|| "[]".into()));
         let exchange = exchange.bind(self.file.clock.finished_at());
-        let exchange =
-            exchange.bind(quarantined && most > 0).bind(sql::rows(most)).bind(sql::rows(ahead));
         let mut exchanged = Exchanged::default();
         for row in writing.end(exchange).await? {
             match row.column(0).name() {

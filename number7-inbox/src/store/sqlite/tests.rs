@@ -684,8 +684,8 @@ async fn nothing_goes_through_all_events() {
         }
         for (sql, how) in [
             (statement!("first_due"), STATE),
-            (claim_statement!("quarantined", "?7", "FALSE"), STATE_UNTIL),
-            (claim_statement!("ready", "?8 - changes()", "FALSE"), STATE_UNTIL),
+            (claim_statement!("quarantined", "?5", "FALSE"), STATE_UNTIL),
+            (claim_statement!("ready", "?6 - changes()", "FALSE"), STATE_UNTIL),
             (statement!("claimed"), STATE),
             (statement!("finish"), ID),
             (statement!("finish_in"), ID),
