@@ -457,9 +457,9 @@ fn watching_an_inbox_goes_on_when_its_store_fails() {
         }
     };
     until("\"workers\":0");
-    rename("Jobs", "Elsewhere");
+    rename("number7_events", "elsewhere");
     until("{\"error\":");
-    rename("Elsewhere", "Jobs");
+    rename("elsewhere", "number7_events");
     until("\"workers\":0");
     watch.kill().unwrap();
     watch.wait().unwrap();

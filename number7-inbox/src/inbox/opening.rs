@@ -35,14 +35,13 @@ impl Inbox {
     ///
     /// It makes the schema [`number7`](InboxOptions::schema) in that database, if it is missing. No extension is needed.
     /// The log has a warning if the server may lose what it confirms (`fsync` off). What is set for the
-    /// database or the role, such as an isolation or a limit of time, does not count: each session sets what
-    /// it needs. Only `default_transaction_read_only` is obeyed.
+    /// database or the role, such as an isolation or a limit of time, does not count: each session, or each
+    /// transaction behind a pooler, sets what it needs. Only `default_transaction_read_only` is obeyed.
     ///
     /// # Errors
     ///
     /// It is not a URL, the server cannot be reached, it grants no rights to make the schema, the
-    /// encoding of the database is not UTF8, or a pooler in transaction or statement mode is in
-    /// front of it.
+    /// encoding of the database is not UTF8, or a pooler in statement mode is in front of it.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let options = Options::default();
@@ -69,7 +68,7 @@ impl Inbox {
     /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
     /// [finish in a transaction](crate::AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens up to 14 of its
+    /// It takes over the pool's options, but not its connections: the inbox opens up to 15 of its
     /// own, because its lease has to be renewed even while handlers use all connections of the
     /// pool.
     ///

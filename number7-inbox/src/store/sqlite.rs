@@ -37,7 +37,7 @@ use tracing::instrument::WithSubscriber;
 
 use self::{
     clock::{Clock, NOTED_EVERY},
-    file::File,
+    file::{File, Making},
     group::{Group, Leader},
     inboxes::{Inbox, Inboxes},
 };
@@ -136,29 +136,32 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) async fn open(path: &Path, options: &Options) -> Result<Self, InboxError> {
         let connect = SqliteConnectOptions::new().filename(path);
-        Self::open_with(connect.create_if_missing(options.migrate), options).await
+        let connect = connect.create_if_missing(options.migrate);
+        Self::open_by(connect, options, true, Clock::of_system()).await
     }
 
     /// On the file that a URL names, as sqlx reads it, except that it is made unless the URL says how to open
     /// it.
     pub(crate) async fn open_url(url: &str, options: &Options) -> Result<Self, InboxError> {
-        Self::open_with(connect_options(url, options)?, options).await
+        Self::open_by(connect_options(url, options)?, options, true, Clock::of_system()).await
     }
 
-    /// On the file that these options name.
+    /// On the file that these options of a pool name.
     pub(crate) async fn open_with(
         connect: SqliteConnectOptions,
         options: &Options,
     ) -> Result<Self, InboxError> {
-        Self::open_by(connect, options, Clock::of_system()).await
+        Self::open_by(connect, options, false, Clock::of_system()).await
     }
 
     async fn open_by(
         connect: SqliteConnectOptions,
         options: &Options,
+        is_own_file: bool,
         clock: Clock,
     ) -> Result<Self, InboxError> {
-        let file = File::open(connect, options.migrate, clock).await?;
+        let making = Making { is_wanted: options.migrate, is_own_file };
+        let file = File::open(connect, making, clock).await?;
         let inboxes = Arc::new(Inboxes::default());
         let inbox = inboxes.get("");
         Ok(Self { file: Arc::new(file), inboxes, inbox, is_watched: Arc::new(Once::new()) })

@@ -24,7 +24,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Where the messages are published: the name of an inbox.
-const CHANNEL: &str = "{number7}:ready";
+const CHANNEL: &str = "{number7}:announcements";
 
 /// A message that is only to arrive. No inbox can have this name.
 const CHECK: &str = "?";

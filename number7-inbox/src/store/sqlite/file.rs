@@ -76,7 +76,7 @@ const NOTE: &str = "
 pub(super) struct File {
     options: SqliteConnectOptions,
     /// Makes tables that are missing.
-    migrates: bool,
+    making: Making,
     pub(super) driver: Driver,
     pub(super) clock: Arc<Clock>,
     opened: Mutex<Arc<Opened>>,
@@ -96,10 +96,18 @@ struct Opened {
     is_replaced: AtomicBool,
 }
 
+/// Whether tables are made that are missing.
+#[derive(Clone, Copy)]
+pub(super) struct Making {
+    pub(super) is_wanted: bool,
+    /// Whether the file is the inbox's own, and not that of an app with a pool on it.
+    pub(super) is_own_file: bool,
+}
+
 impl File {
     pub(super) async fn open(
         options: SqliteConnectOptions,
-        migrates: bool,
+        making: Making,
         clock: Clock,
     ) -> Result<Self, InboxError> {
         let path = options.get_filename();
@@ -129,10 +137,10 @@ impl File {
         let opened = store::open(move || {
             let options = opens.clone();
             async move {
-                if !migrates {
+                if !making.is_wanted {
                     check(&options).await?;
                 }
-                Opened::instead_of(None, &options, migrates).await
+                Opened::instead_of(None, &options, making).await
             }
         });
         let (opened, noted) = driver.run(opened).await?;
@@ -140,7 +148,7 @@ impl File {
             clock.learn(latest, believed);
         }
         let (opened, reopens) = (Mutex::new(Arc::new(opened)), tokio::sync::Mutex::default());
-        Ok(Self { options, migrates, driver, clock: Arc::new(clock), opened, reopens })
+        Ok(Self { options, making, driver, clock: Arc::new(clock), opened, reopens })
     }
 
     /// A connection that reads, for as long as an operation may take.
@@ -212,7 +220,7 @@ impl File {
             return Ok(replaced);
         }
         let (opened, noted) =
-            Opened::instead_of(Some(&replaced), &self.options, self.migrates).await?;
+            Opened::instead_of(Some(&replaced), &self.options, self.making).await?;
         if let Some((latest, _)) = noted {
             self.clock.goes_on_from(latest);
         }
@@ -246,7 +254,7 @@ impl Opened {
     async fn instead_of(
         replaced: Option<&Self>,
         options: &SqliteConnectOptions,
-        migrates: bool,
+        making: Making,
     ) -> Result<(Self, Option<(i64, i64)>), InboxError> {
         let path = options.get_filename();
         let at = |error: InboxError| error.at(path);
@@ -257,8 +265,8 @@ impl Opened {
             replaced.close().await.map_err(at)?;
         }
         let mut connection = options.connect().await.map_err(|error| at(error.into()))?;
-        let has_tables = match migrates {
-            true => migrations::migrate(&mut connection).await,
+        let has_tables = match making.is_wanted {
+            true => migrations::migrate(&mut connection, making.is_own_file).await,
             false => migrations::check(&mut connection).await,
         };
         has_tables.map_err(at)?;

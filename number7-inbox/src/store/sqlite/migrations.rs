@@ -1,10 +1,10 @@
-//! The schema of a file, and the version of it that its header says.
+//! The schema of a file, and its version.
 
-use sqlx::{Connection, FromRow, SqliteConnection, query_as, raw_sql};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_as, query_scalar, raw_sql};
 
 use crate::{InboxError, InboxErrorKind};
 
-/// `n7ix`: then the `user_version` of a file is the version of our schema.
+/// `n7ix`: what the header of a file says that belongs to an inbox. Its `user_version` is then that of our schema.
 const APPLICATION_ID: i64 = 0x6e37_6978;
 
 /// What makes each version out of the one before, from 1.
@@ -13,27 +13,37 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_inbox.sql")];
 const HEADER: &str =
     "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version";
 
-/// What the header of a file says of its tables.
-#[derive(FromRow)]
-struct Header {
-    application_id: i64,
-    user_version: i64,
-}
+const HAS_VERSION: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'number7_schema')";
 
-/// The SQL of all migrations.
+/// The SQL of all migrations, for a file of its own.
 pub(super) fn sql() -> String {
-    format!("BEGIN IMMEDIATE;\n\n{}\nCOMMIT;\n", migration(0))
+    format!("BEGIN IMMEDIATE;\n\n{}\n{}COMMIT;\n", migration(0), mark())
 }
 
 /// The SQL of the migrations from a version on.
 fn migration(from: usize) -> String {
     let version = MIGRATIONS.len();
     let sql = MIGRATIONS.get(from..).unwrap_or_default().join("\n");
-    format!("{sql}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\n")
+    format!(
+        "{sql}\nDELETE FROM number7_schema;\nINSERT INTO number7_schema (version) VALUES ({version});\n"
+    )
+}
+
+/// The SQL that marks a file as an inbox.
+fn mark() -> String {
+    let version = MIGRATIONS.len();
+    format!("PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\n")
 }
 
 /// Brings the schema of a file to the version that this build needs. Mostly it has it, and nothing is written.
-pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), InboxError> {
+///
+/// The header of a file of its own is marked, for tools that look there. In a file that it shares with an app, the
+/// header is left to the app, which may count its own migrations there.
+pub(super) async fn migrate(
+    connection: &mut SqliteConnection,
+    is_own_file: bool,
+) -> Result<(), InboxError> {
     if version(connection).await? == MIGRATIONS.len() {
         return Ok(());
     }
@@ -41,7 +51,11 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Inb
     // Another process may have done it meanwhile.
     let version = version(&mut transaction).await?;
     if version < MIGRATIONS.len() {
-        raw_sql(sqlx::AssertSqlSafe(migration(version))).execute(&mut *transaction).await?;
+        let header: (i64, i64) = query_as(HEADER).fetch_one(&mut *transaction).await?;
+        let is_ours = is_own_file && (header == (0, 0) || header.0 == APPLICATION_ID);
+        let mark = if is_ours { mark() } else { String::new() };
+        let sql = AssertSqlSafe(migration(version) + &mark);
+        raw_sql(sql).execute(&mut *transaction).await?;
     }
     Ok(transaction.commit().await?)
 }
@@ -61,18 +75,16 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Inbox
 
 /// Which version of the schema a file has: 0 if there is none yet, and never a later one than this build knows.
 async fn version(connection: &mut SqliteConnection) -> Result<usize, InboxError> {
-    let header: Header = query_as(HEADER).fetch_one(connection).await?;
-    let Header { application_id, user_version } = header;
-    let known = MIGRATIONS.len();
-    match usize::try_from(user_version) {
-        Ok(0) if application_id == 0 => Ok(0),
-        Ok(version) if application_id == APPLICATION_ID && version <= known => Ok(version),
-        _ if application_id == APPLICATION_ID => Err(schema(format!(
-            "its tables have version {user_version}, and this build needs version {known}: use a newer build"
-        ))),
+    if !query_scalar(HAS_VERSION).fetch_one(&mut *connection).await? {
+        return Ok(0);
+    }
+    let version = query_scalar("SELECT max(version) FROM number7_schema");
+    let version: Option<i64> = version.fetch_one(connection).await?;
+    let (version, known) = (version.unwrap_or_default(), MIGRATIONS.len());
+    match usize::try_from(version) {
+        Ok(version) if version <= known => Ok(version),
         _ => Err(schema(format!(
-            "another application keeps its own application_id ({application_id}) or user_version \
-            ({user_version}) in it: give the inbox a file of its own"
+            "its tables have version {version}, and this build needs version {known}: use a newer build"
         ))),
     }
 }

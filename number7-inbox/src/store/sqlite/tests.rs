@@ -1,7 +1,7 @@
 use std::{path::PathBuf, slice};
 
 use futures_util::future::join_all;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, raw_sql};
 use tempfile::TempDir;
 
 use super::{
@@ -35,7 +35,7 @@ async fn open(folder: &TempDir) -> Sqlite {
 /// The same, by a clock of the test's.
 async fn at(folder: &TempDir, fake: &Fake) -> Sqlite {
     let connect = SqliteConnectOptions::new().filename(path(folder)).create_if_missing(true);
-    Sqlite::open_by(connect, &Options::default(), fake.clock()).await.unwrap()
+    Sqlite::open_by(connect, &Options::default(), true, fake.clock()).await.unwrap()
 }
 
 async fn insert(sqlite: &Sqlite, key: &str) -> Acceptance {
@@ -750,25 +750,42 @@ async fn a_schema_that_this_build_cannot_use_is_refused_and_left_alone() {
     let error = opens(&folder, false).await.err().unwrap();
     assert_eq!(error.kind(), InboxErrorKind::Schema);
     assert!(error.to_string().contains("run `number7 inbox migrate`"), "{error}");
-    // Somebody else's.
-    pragma("user_version = 7").await;
-    for migrate in [true, false] {
-        let error = opens(&folder, migrate).await.err().unwrap();
-        assert_eq!(error.kind(), InboxErrorKind::Schema);
-        assert!(error.to_string().contains("a file of its own"), "{error}");
-    }
-    pragma("user_version = 0").await;
     drop(opens(&folder, true).await.unwrap());
     drop(opens(&folder, false).await.unwrap());
     assert_eq!(pragma("application_id").await, Some(0x6e37_6978));
     assert_eq!(pragma("user_version").await, Some(1));
     // A newer build was here.
-    pragma("user_version = 2").await;
+    let inbox = opens(&folder, false).await.unwrap();
+    let newer = raw_sql("UPDATE number7_schema SET version = 2");
+    newer.execute(&inbox.file.writer()).await.unwrap();
+    drop(inbox);
     for migrate in [true, false] {
         let error = opens(&folder, migrate).await.err().unwrap();
         assert_eq!(error.kind(), InboxErrorKind::Schema);
         let says = ["have version 2", "needs version 1", "a newer build"];
         assert!(says.iter().all(|said| error.to_string().contains(said)), "{error}");
+    }
+}
+
+/// It may count its own migrations in the header, before and after the inbox makes its tables.
+#[tokio::test]
+async fn the_header_of_an_apps_file_is_left_to_the_app() {
+    for (version, expected) in [(0, (0, 0)), (7, (0, 7))] {
+        let folder = new_folder();
+        let connect = SqliteConnectOptions::new().filename(path(&folder)).create_if_missing(true);
+        let pool = sqlx::SqlitePool::connect_with(connect.clone()).await.unwrap();
+        let own = AssertSqlSafe(format!("CREATE TABLE own (id); PRAGMA user_version = {version}"));
+        raw_sql(own).execute(&pool).await.unwrap();
+        let inbox = Sqlite::open_with(connect, &Options::default()).await.unwrap();
+        insert(&inbox, "key").await;
+        let header: (i64, i64) = query_as(
+            "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        assert_eq!(header, expected);
+        drop(opens(&folder, true).await.unwrap());
     }
 }
 

@@ -1,5 +1,8 @@
 -- The tables of an inbox. All times are milliseconds since the epoch. An inbox without a name has the name ''.
 
+-- One row: the version of these tables.
+CREATE TABLE number7_schema (version INTEGER NOT NULL) STRICT;
+
 CREATE TABLE number7_events (
     -- AUTOINCREMENT, because an attempt is told apart by the id of its event: no id may come twice.
     id INTEGER PRIMARY KEY AUTOINCREMENT,
