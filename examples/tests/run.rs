@@ -113,7 +113,7 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
 
     // The end of the attempt is recorded after it is printed.
     let begun = Instant::now();
-    while !inbox(&["stats"], &folder).1.contains("\ndone     2\ndead     0\nworkers  ") {
+    while !inbox(&["stats"], &folder).1.contains("\ndone         2\ndead         0\nworkers      ") {
         let stats = inbox(&["stats"], &folder).1;
         assert!(begun.elapsed() < Duration::from_secs(60), "{stats}");
     }
@@ -166,7 +166,7 @@ fn work_that_fails_is_a_dead_letter_and_can_be_put_back() {
     drop(receiver);
 
     let requeued = inbox(&["requeue", "job.completed:job_1"], &folder);
-    assert_eq!(requeued, (Some(0), "job.completed:job_1 is due again\n".into()));
+    assert_eq!(requeued, (Some(0), "job.completed:job_1 is ready again\n".into()));
     let (_, shown) = inbox(&["show", "job.completed:job_1"], &folder);
     assert!(shown.contains("Z requeued: its attempts are counted from 0 again\n"), "{shown}");
     let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
@@ -212,9 +212,9 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
         r#"number7_deliveries_total{outcome="verified",kind="",secret="primary"} 4"#,
         r#"number7_deliveries_total{outcome="refused",kind="signature_mismatch",secret=""} 1"#,
         r#"number7_answers_refused_total{kind="untypable"} 1"#,
-        "number7_inbox_events{inbox=\"\",state=\"due\"} 0",
+        "number7_inbox_events{inbox=\"\",state=\"ready\"} 0",
         "number7_inbox_events{inbox=\"\",state=\"dead\"} 0",
-        "number7_inbox_oldest_due_age_seconds{inbox=\"\"} 0",
+        "number7_inbox_oldest_ready_age_seconds{inbox=\"\"} 0",
         "number7_inbox_workers{inbox=\"\"} 1",
         "number7_inbox_overdue_jobs{inbox=\"\"} 0",
         "number7_inbox_oldest_overdue_age_seconds{inbox=\"\"} 0",
@@ -260,23 +260,23 @@ fn the_inbox_is_watched() {
     watch.kill().unwrap();
     watch.wait().unwrap();
     assert!(look.contains(r#""key":"job.completed:job_slow""#), "{look}");
-    let listed = inbox(&["list", "--state", "in_hand"], &folder).1;
-    let head = "1 event in the state in_hand\njob.completed:job_slow  for ";
+    let listed = inbox(&["list", "--state", "running"], &folder).1;
+    let head = "1 event in the state running\njob.completed:job_slow  for ";
     assert!(listed.starts_with(head) && listed.contains(", its worker was seen "), "{listed}");
     // The first page, and the last.
     assert!(receiver.send(&["--job", "job_slow", "--event", "failed"]).status.success());
     let page = loop {
-        let page = inbox(&["list", "--state", "in_hand", "--limit", "1"], &folder).1;
-        if page.starts_with("the first 1 event in the state in_hand\n") {
+        let page = inbox(&["list", "--state", "running", "--limit", "1"], &folder).1;
+        if page.starts_with("the first 1 event in the state running\n") {
             break page;
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "{page}");
     };
     let cursor = page.trim_end().rsplit_once("there are more: add --after ").unwrap().1;
-    let page = inbox(&["list", "--state", "in_hand", "--limit", "1", "--after", cursor], &folder).1;
-    assert!(page.starts_with("the last 1 event in the state in_hand\n"), "{page}");
+    let page = inbox(&["list", "--state", "running", "--limit", "1", "--after", cursor], &folder).1;
+    assert!(page.starts_with("the last 1 event in the state running\n"), "{page}");
     let requeued = inbox(&["requeue", "--all", "--event", "job.failed"], &folder);
-    assert_eq!(requeued, (Some(0), "0 dead letters are due again\n".into()));
+    assert_eq!(requeued, (Some(0), "0 dead letters are ready again\n".into()));
 }
 
 #[test]
