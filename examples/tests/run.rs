@@ -113,7 +113,8 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
 
     // The end of the attempt is recorded after it is printed.
     let begun = Instant::now();
-    while !inbox(&["stats"], &folder).1.contains("\ndone         2\ndead         0\nworkers      ") {
+    while !inbox(&["stats"], &folder).1.contains("\ndone         2\ndead         0\nworkers      ")
+    {
         let stats = inbox(&["stats"], &folder).1;
         assert!(begun.elapsed() < Duration::from_secs(60), "{stats}");
     }

@@ -1,9 +1,6 @@
 //! What an inbox needs of its store.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,13 +9,16 @@ use tokio::runtime::Handle;
 
 use self::expectations::Expectations;
 use crate::{
-    Entry, InboxError, InboxErrorKind, Origin, State, Stats,
+    Entry, InboxError, Origin, State, Stats,
     model::{
         claim::{Claim, ClaimId, EventId},
         end::End,
         wake::Wake,
     },
 };
+
+#[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "redis"))]
+use crate::InboxErrorKind;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) mod driver;
@@ -200,11 +200,13 @@ pub(crate) struct Exchanged {
 }
 
 /// A time as a store has it.
-pub(crate) fn time_of_millis(millis: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub(crate) fn time_of_millis(millis: i64) -> std::time::SystemTime {
+    std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
 }
 
 /// Bounds an operation.
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 async fn in_time<T>(
     operation: impl Future<Output = Result<T, InboxError>>,
 ) -> Result<T, InboxError> {

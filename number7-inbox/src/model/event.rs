@@ -74,6 +74,7 @@ impl Origin {
     }
 
     /// As the stores have it: nothing for a signed event.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(crate) fn read(name: Option<&str>) -> Self {
         match name {
             Some("fetched") => Self::Fetched,

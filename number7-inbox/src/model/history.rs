@@ -77,6 +77,7 @@ struct Row {
 
 impl History {
     /// Reads what a store has. What is not of this form is somebody else's, and is none.
+    #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(crate) fn read(json: Option<&str>) -> Self {
         let rows: Vec<Row> =
             json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
@@ -109,6 +110,7 @@ impl History {
         (self, is_a_day_more.then_some(first))
     }
 
+    #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(crate) fn json(&self) -> String {
         let rows: Vec<_> = self.0.iter().map(Row::from).collect();
         serde_json::json!(rows).to_string()

@@ -277,7 +277,7 @@ impl Store for Postgres {
             for (state, retention) in [("done", Some(retention)), ("dead", of_dead)] {
                 let Some(retention) = retention else { continue };
                 let sweep = query(self.statements.sweep.clone()).bind(&*self.inbox).bind(state);
-                let sweep = sweep.bind(sql::seconds(retention)).bind(most);
+                let sweep = sweep.bind(seconds(retention)).bind(most);
                 swept += self.working.execute(sweep).await?;
             }
             let forget = query(self.statements.forget_old.clone()).bind(&*self.inbox).bind(most);
@@ -409,4 +409,24 @@ impl From<HeldRow> for ClaimId {
 /// The columns of attempts are `integer`.
 fn count(attempts: u32) -> i32 {
     attempts.try_into().unwrap_or(i32::MAX)
+}
+
+fn seconds(retention: Duration) -> i64 {
+    /// More than anyone needs, and no more than all stores can count.
+    const CENTURY: i64 = 100 * 365 * 24 * 60 * 60;
+    retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retention_of_decades_is_kept() {
+        let decades = Duration::from_hours(99 * 365 * 24);
+        assert_eq!(seconds(decades), 3_122_064_000);
+        // Longer ones are all one length, that every store can count.
+        assert_eq!(seconds(Duration::MAX), seconds(2 * decades));
+        assert!(seconds(Duration::MAX) > seconds(decades));
+    }
 }

@@ -206,12 +206,6 @@ pub(super) fn acceptance(is_new: bool) -> Acceptance {
     if is_new { Acceptance::New } else { Acceptance::Duplicate }
 }
 
-pub(super) fn seconds(retention: Duration) -> i64 {
-    /// More than anyone needs, and no more than all stores can count.
-    const CENTURY: i64 = 100 * 365 * 24 * 60 * 60;
-    retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
-}
-
 /// A number of rows.
 pub(super) fn rows(number: usize) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
@@ -306,15 +300,6 @@ mod tests {
         assert_eq!(count(0, 7).await, 5);
         advance(millis(1)).await;
         assert_eq!(count(0, 8).await, 8);
-    }
-
-    #[test]
-    fn a_retention_of_decades_is_kept() {
-        let decades = Duration::from_hours(99 * 365 * 24);
-        assert_eq!(seconds(decades), 3_122_064_000);
-        // Longer ones are all one length, that every store can count.
-        assert_eq!(seconds(Duration::MAX), seconds(2 * decades));
-        assert!(seconds(Duration::MAX) > seconds(decades));
     }
 
     /// SQLSTATE by PostgreSQL's names, and result codes by SQLite's.

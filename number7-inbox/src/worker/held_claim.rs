@@ -27,6 +27,10 @@ pub(crate) struct HeldClaim {
         expect(dead_code, reason = "a transaction's end writes there")
     )]
     pub(crate) schema: Arc<str>,
+    #[cfg_attr(
+        not(any(test, feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "a transaction's end is fenced by it")
+    )]
     pub(crate) event: EventId,
     pub(crate) number: Number,
     pub(crate) accepted_at: SystemTime,

@@ -798,7 +798,7 @@ async fn the_printed_migrations_make_the_same_schema() {
     let connect = SqliteConnectOptions::new().filename(path(&printed)).create_if_missing(true);
     let pool = sqlx::SqlitePool::connect_with(connect).await.unwrap();
     let sql = AssertSqlSafe(Sqlite::migrations(&Options::default()));
-    sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    raw_sql(sql).execute(&pool).await.unwrap();
     let schema: String = query_scalar(SCHEMA).fetch_one(&pool).await.unwrap();
     pool.close().await;
     let printed = opens(&printed, false).await.unwrap();
