@@ -29,31 +29,24 @@ pub use self::{
     inbox::{Inbox, InboxOptions},
     model::{
         entry::{Entry, State},
-        error::{InboxError, InboxErrorKind},
+        error::{BoxError, InboxError, InboxErrorKind},
         event::{Origin, StoredEvent},
         failure::{Failure, MIN_SNOOZE},
         history::{AttemptError, KEPT_ERRORS},
         options::{DEFAULT_POLL_INTERVAL, DEFAULT_SCHEMA},
         overdue::OverdueJob,
         page::{Cursor, Filter, Page},
-        stats::Stats,
-    },
-    store::STORE_TIMEOUT,
-    worker::{
-        Worker,
-        accepted::AcceptedEvent,
-        pause::Pause,
         settings::{
             DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_FETCH_BACKOFF,
             DEFAULT_FETCHES_AT_ONCE, DEFAULT_FETCHES_PER_MINUTE, DEFAULT_LEASE,
             DEFAULT_MAX_BACKOFF, DEFAULT_MAX_FETCH_BACKOFF, DEFAULT_RETENTION, MAX_LEASE,
             MIN_LEASE,
         },
+        stats::Stats,
     },
+    store::STORE_TIMEOUT,
+    worker::{Worker, accepted::AcceptedEvent, pause::Pause},
 };
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::store::transaction::TransactionalStore;
-
-/// Any error: what a handler can return.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -8,17 +8,18 @@ use number7_core::{Acceptance, Record, Subject};
 use tokio::runtime::Handle;
 
 use self::expectations::Expectations;
-use crate::{
-    Entry, InboxError, Origin, State, Stats,
-    model::{
-        claim::{Claim, ClaimId, EventId},
-        end::End,
-        wake::Wake,
-    },
+use crate::model::{
+    claim::{Claim, ClaimId, EventId},
+    end::End,
+    entry::{Entry, State},
+    error::InboxError,
+    event::Origin,
+    stats::Stats,
+    wake::Wake,
 };
 
 #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "redis"))]
-use crate::InboxErrorKind;
+use crate::model::error::InboxErrorKind;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) mod driver;

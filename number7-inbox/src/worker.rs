@@ -7,7 +7,6 @@ mod moment;
 pub(crate) mod pause;
 pub(crate) mod run;
 pub(crate) mod running;
-pub(crate) mod settings;
 mod upkeep;
 
 use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
@@ -21,11 +20,15 @@ use self::{
     accepted::AcceptedEvent,
     pause::Pause,
     run::{Job, work},
-    settings::{LONGEST_REST, MAX_LEASE, MIN_LEASE, SHORTEST_FETCH_REST, Settings},
 };
 use crate::{
     expectations::reconcile::Reconcile,
-    model::{entry::Entry, expectation::Rest, failure::Failure},
+    model::{
+        entry::Entry,
+        expectation::Rest,
+        failure::Failure,
+        settings::{LONGEST_REST, MAX_LEASE, MIN_LEASE, SHORTEST_FETCH_REST, Settings},
+    },
     store::Store,
 };
 

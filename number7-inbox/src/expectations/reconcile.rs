@@ -16,17 +16,16 @@ use tokio::{
 };
 
 use crate::{
-    BoxError, measure,
+    measure,
     model::{
+        error::BoxError,
+        error_text::{text_of_error, text_of_panic},
         event::Origin,
         expectation::{ExpectedJob, JobToFetch, Rest},
         outage::Outage,
-    },
-    store::{NewEvent, Store, expectations::MOST_LOOKED_UP},
-    worker::{
-        attempt::{text_of_error, text_of_panic},
         settings::{LONGEST_REST, Settings},
     },
+    store::{NewEvent, Store, expectations::MOST_LOOKED_UP},
 };
 
 /// How long one call of the function of [`Worker::reconcile`](crate::Worker::reconcile) may take: 30

@@ -1,5 +1,8 @@
 use std::{error::Error, fmt};
 
+/// Any error: what a handler can return.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
 /// Why an inbox failed.
 ///
 /// Its text has everything: what failed, and what the store said of it, each once. So it has no

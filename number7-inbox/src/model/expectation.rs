@@ -5,7 +5,7 @@ use std::time::Duration;
 use number7_core::{JobId, Record};
 use serde_json::json;
 
-use crate::{InboxError, InboxErrorKind};
+use crate::model::error::{InboxError, InboxErrorKind};
 
 /// A job whose event is expected, and the keys that its event can have.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@ use std::{fmt, time::Duration};
 
 use number7_core::RetryHint;
 
-use crate::BoxError;
+use crate::model::error::BoxError;
 
 /// The shortest time that an event can be [snoozed](Failure::snooze) for: 1 second. Without it, a handler
 /// that asks for no time at all would be called as fast as the store can answer.

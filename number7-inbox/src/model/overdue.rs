@@ -2,12 +2,10 @@ use std::time::{Duration, SystemTime};
 
 use number7_core::JobId;
 
-use crate::{
-    InboxError,
-    model::{
-        expectation::{JobPlace, OverdueRow},
-        page::{Cursor, no_cursor},
-    },
+use crate::model::{
+    error::InboxError,
+    expectation::{JobPlace, OverdueRow},
+    page::{Cursor, no_cursor},
 };
 
 /// What cursors of the list of overdue jobs begin with.

@@ -2,7 +2,10 @@
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-use crate::{InboxError, InboxErrorKind, model::entry::Entry};
+use crate::model::{
+    entry::Entry,
+    error::{InboxError, InboxErrorKind},
+};
 
 /// Which events to list, or to requeue: all of them, or those of one event name, one job, or both.
 ///

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::instrument::WithSubscriber;
 
-use crate::{InboxError, InboxErrorKind};
+use crate::model::error::{InboxError, InboxErrorKind};
 
 /// A thread of its own, with a runtime that drives what the clones of an inbox share: connections, the
 /// groups of acceptance, the renewal of leases.

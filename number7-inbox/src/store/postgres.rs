@@ -35,16 +35,16 @@ use super::{
     transaction::{TransactionalStore, sealed::Finish},
     wakes::Wakes,
 };
-use crate::{
-    Entry, InboxError, InboxErrorKind, State, Stats,
-    model::{
-        claim::{Claim, ClaimId, EventId},
-        end::End,
-        event::Origin,
-        history::{DISCARDED, History, LOST, REQUEUED},
-        options::Options,
-        wake::Wake,
-    },
+use crate::model::{
+    claim::{Claim, ClaimId, EventId},
+    end::End,
+    entry::{Entry, State},
+    error::{InboxError, InboxErrorKind},
+    event::Origin,
+    history::{DISCARDED, History, LOST, REQUEUED},
+    options::Options,
+    stats::Stats,
+    wake::Wake,
 };
 
 /// How many connections acceptance has: 10, as many as sqlx defaults to.

@@ -29,14 +29,15 @@ use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, STEP, STORE_TIMEOUT, Store, driver::Driver,
     in_time, wakes::Wakes,
 };
-use crate::{
-    Entry, InboxError, InboxErrorKind, Origin, State, Stats,
-    model::{
-        claim::{ClaimId, EventId, Number},
-        history::{DISCARDED, History, LOST, REQUEUED},
-        page::no_cursor,
-        wake::Wake,
-    },
+use crate::model::{
+    claim::{ClaimId, EventId, Number},
+    entry::{Entry, State},
+    error::{InboxError, InboxErrorKind},
+    event::Origin,
+    history::{DISCARDED, History, LOST, REQUEUED},
+    page::no_cursor,
+    stats::Stats,
+    wake::Wake,
 };
 
 /// How long opening may take, with all that is asked of the server then.

@@ -10,14 +10,14 @@ use sqlx::FromRow;
 use tokio::time::{Instant, timeout};
 
 use super::time_of_millis;
-use crate::{
-    Entry, InboxError, InboxErrorKind, State, Stats,
-    model::{
-        claim::{Claim, EventId, Number},
-        event::{Origin, StoredEvent},
-        history::History,
-        page::no_cursor,
-    },
+use crate::model::{
+    claim::{Claim, EventId, Number},
+    entry::{Entry, State},
+    error::{InboxError, InboxErrorKind},
+    event::{Origin, StoredEvent},
+    history::History,
+    page::no_cursor,
+    stats::Stats,
 };
 
 /// A claimed event. Times are milliseconds since the epoch.

@@ -46,15 +46,15 @@ use super::{
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     transaction::{TransactionalStore, sealed::Finish},
 };
-use crate::{
-    Entry, InboxError, InboxErrorKind, State, Stats,
-    model::{
-        claim::{ClaimId, EventId},
-        end::End,
-        history::{DISCARDED, History, LOST, REQUEUED},
-        options::Options,
-        wake::Wake,
-    },
+use crate::model::{
+    claim::{ClaimId, EventId},
+    end::End,
+    entry::{Entry, State},
+    error::{InboxError, InboxErrorKind},
+    history::{DISCARDED, History, LOST, REQUEUED},
+    options::Options,
+    stats::Stats,
+    wake::Wake,
 };
 
 /// One of the statements of this store.

@@ -1,8 +1,6 @@
 //! One attempt: the call of the handler, and what its end means.
 
 use std::{
-    any::Any,
-    error::Error,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,19 +17,13 @@ use crate::{
     model::{
         claim::{Claim, EventId},
         end::{End, Outcome},
-        error::with_causes,
+        error_text::{text_of_error, text_of_panic},
         event::StoredEvent,
         failure::{Failure, Kind, MIN_SNOOZE},
-    },
-    worker::{
-        accepted::AcceptedEvent,
-        held_claim::HeldClaim,
         settings::{LONGEST_REST, Settings},
     },
+    worker::{accepted::AcceptedEvent, held_claim::HeldClaim},
 };
-
-/// The longest error text that is kept of an attempt, in bytes.
-const MAX_ERROR_LENGTH: usize = 2_000;
 
 /// What is recorded of an attempt that has ended in a transaction, which counts only if that was not
 /// committed.
@@ -224,74 +216,10 @@ async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>
     handled.unwrap_or_else(|panic| Handled::Panicked(text_of_panic(&*panic)))
 }
 
-/// An error and its causes.
-pub(crate) fn text_of_error(error: &(dyn Error + 'static)) -> String {
-    storable(&with_causes(error))
-}
-
-pub(crate) fn text_of_panic(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    storable(&format!("panicked: {}", text.unwrap_or("with something that is not a string")))
-}
-
-/// A text that fits, and that every store takes: no JSON of PostgreSQL has a NUL.
-fn storable(text: &str) -> String {
-    let end = text.floor_char_boundary(MAX_ERROR_LENGTH);
-    text[..end].replace('\0', "\u{fffd}")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fmt, io};
-
     use super::*;
     use crate::model::claim::Number;
-
-    #[derive(Debug)]
-    struct Outer(io::Error);
-
-    impl fmt::Display for Outer {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("outer")
-        }
-    }
-
-    impl Error for Outer {
-        fn source(&self) -> Option<&(dyn Error + 'static)> {
-            Some(&self.0)
-        }
-    }
-
-    #[derive(Debug)]
-    struct Twice(io::Error);
-
-    impl fmt::Display for Twice {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "twice: {}", self.0)
-        }
-    }
-
-    impl Error for Twice {
-        fn source(&self) -> Option<&(dyn Error + 'static)> {
-            Some(&self.0)
-        }
-    }
-
-    #[test]
-    fn an_error_is_kept_with_its_sources() {
-        assert_eq!(text_of_error(&Outer(io::Error::other("inner"))), "outer: inner");
-        // It has the text of its cause in its own.
-        let error = Outer(io::Error::other(Twice(io::Error::other("cause"))));
-        assert_eq!(text_of_error(&error), "outer: twice: cause");
-    }
-
-    #[test]
-    fn a_panic_is_kept_with_its_text() {
-        assert_eq!(text_of_panic(&"a literal"), "panicked: a literal");
-        assert_eq!(text_of_panic(&"a text".to_owned()), "panicked: a text");
-        assert_eq!(text_of_panic(&7), "panicked: with something that is not a string");
-    }
 
     #[test]
     fn what_fails_is_tried_again_and_in_the_last_attempt_is_a_dead_letter() {
@@ -341,12 +269,5 @@ mod tests {
         let history = end.history.unwrap();
         let attempts: Vec<_> = history.errors().iter().map(|error| error.attempt()).collect();
         assert_eq!((attempts, end.number), (vec![2], number));
-    }
-
-    #[test]
-    fn what_is_kept_fits_the_store() {
-        assert_eq!(storable("a\0b"), "a\u{fffd}b");
-        assert_eq!(storable(&"ä".repeat(MAX_ERROR_LENGTH)).len(), MAX_ERROR_LENGTH);
-        assert_eq!(storable(&format!("x{}", "ä".repeat(MAX_ERROR_LENGTH))).len(), 1_999);
     }
 }

@@ -35,14 +35,15 @@ use crate::{
         end::{End, Outcome},
         entry::{Entry, State},
         error::{InboxError, InboxErrorKind},
+        error_text::text_of_panic,
         outage::Outage,
+        settings::Settings,
     },
     store::{Exchange, Exchanged, Store},
     worker::{
-        attempt::{Handler, NOT_COMMITTED, attempt, log_failure, text_of_panic},
+        attempt::{Handler, NOT_COMMITTED, attempt, log_failure},
         held_claim::HeldClaim,
         running::{Attempt, Running},
-        settings::Settings,
         upkeep::Upkeep,
     },
 };

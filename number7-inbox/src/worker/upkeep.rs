@@ -16,9 +16,11 @@ use tokio::{
 };
 
 use crate::{
-    model::{claim::ClaimId, error::InboxError, expectation::LookUp, outage::Outage},
+    model::{
+        claim::ClaimId, error::InboxError, expectation::LookUp, outage::Outage, settings::Settings,
+    },
     store::{STEP, STORE_TIMEOUT, Store},
-    worker::{moment::Moment, running::Running, settings::Settings},
+    worker::{moment::Moment, running::Running},
 };
 
 /// How soon after an outage every live worker has renewed its lease: by then its pending call has failed,

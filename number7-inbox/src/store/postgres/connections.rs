@@ -24,8 +24,10 @@ use tracing::instrument::WithSubscriber;
 
 use super::{fault::Fault, session};
 use crate::{
-    InboxError, InboxErrorKind,
-    model::outage::LOG_AGAIN,
+    model::{
+        error::{InboxError, InboxErrorKind},
+        outage::LOG_AGAIN,
+    },
     store::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
 };
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 use super::statements::in_schema;
-use crate::{InboxError, InboxErrorKind};
+use crate::model::error::{InboxError, InboxErrorKind};
 
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_tables.sql")];
 

@@ -6,7 +6,13 @@ use super::{
     migrations::{self, get},
     session,
 };
-use crate::{InboxError, InboxErrorKind, model::options::Options, store};
+use crate::{
+    model::{
+        error::{InboxError, InboxErrorKind},
+        options::Options,
+    },
+    store,
+};
 
 /// The longest name that PostgreSQL keeps, in bytes.
 const LONGEST_SCHEMA: usize = 63;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use crate::{State, model::options::DEFAULT_SCHEMA};
+use crate::model::{entry::State, options::DEFAULT_SCHEMA};
 
 macro_rules! statements {
     ($($name:ident),+ $(,)?) => {

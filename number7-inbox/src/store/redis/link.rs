@@ -21,7 +21,7 @@ use tokio::{
 use tracing::instrument::WithSubscriber;
 
 use super::super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver};
-use crate::{InboxError, InboxErrorKind};
+use crate::model::error::{InboxError, InboxErrorKind};
 
 /// The pauses between tries to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

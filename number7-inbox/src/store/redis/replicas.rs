@@ -11,7 +11,10 @@ use super::{
     millis,
     script::Call,
 };
-use crate::{InboxError, InboxErrorKind, store::driver::Driver};
+use crate::{
+    model::error::{InboxError, InboxErrorKind},
+    store::driver::Driver,
+};
 
 /// How long replicas may take unless it is set: 1 second.
 const DEFAULT_TIME: Duration = Duration::from_secs(1);

@@ -6,12 +6,11 @@ use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 use serde::{Deserialize, Serialize};
 
 use super::super::{NewEvent, time_of_millis};
-use crate::{
-    Entry, Origin, State, StoredEvent,
-    model::{
-        claim::{Claim, EventId, Number},
-        history::History,
-    },
+use crate::model::{
+    claim::{Claim, EventId, Number},
+    entry::{Entry, State},
+    event::{Origin, StoredEvent},
+    history::History,
 };
 
 /// An event: its record, its payload, its errors, and when its worker was last heard of.

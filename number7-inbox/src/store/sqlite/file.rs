@@ -34,8 +34,8 @@ use super::{
     place::Place,
 };
 use crate::{
-    InboxError, InboxErrorKind, STORE_TIMEOUT,
-    store::{self, CONNECT_TIMEOUT, driver::Driver},
+    model::error::{InboxError, InboxErrorKind},
+    store::{self, CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
 };
 
 /// How long SQLite waits for another writer: less than an operation may take, so that its error

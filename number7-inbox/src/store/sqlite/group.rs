@@ -10,7 +10,7 @@ use number7_core::Acceptance;
 use tokio::sync::oneshot;
 
 use crate::{
-    InboxError,
+    model::error::InboxError,
     store::{NewEvent, sql},
 };
 
@@ -125,7 +125,7 @@ mod tests {
     use std::iter;
 
     use super::*;
-    use crate::Origin;
+    use crate::model::event::Origin;
 
     /// An event of so many bytes waits.
     fn join(waiting: &Waiting, bytes: usize) -> (oneshot::Receiver<Stored>, Option<Leader>) {

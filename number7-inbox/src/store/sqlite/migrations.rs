@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_as, query_scalar, raw_sql};
 
-use crate::{InboxError, InboxErrorKind};
+use crate::model::error::{InboxError, InboxErrorKind};
 
 /// `n7ix`: what the header of a file says that belongs to an inbox. Its `user_version` is then that of our schema.
 const APPLICATION_ID: i64 = 0x6e37_6978;
