@@ -190,6 +190,7 @@ impl Bare {
                 let client = redis::Client::open(&**url).unwrap();
                 Self::Redis(client.get_multiplexed_async_connection().await.unwrap())
             }
+            Store::Memory(_) => panic!("it knows no rows"),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use number7_inbox::Inbox;
+use number7_inbox::{Inbox, State};
 use sqlx::{
     ConnectOptions, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions,
 };
@@ -35,6 +35,8 @@ pub enum Store {
     Postgres(String),
     /// The URL of a database.
     Redis(String),
+    /// The inbox itself. Nothing else knows what is in it.
+    Memory(Inbox),
 }
 
 impl Store {
@@ -73,7 +75,10 @@ impl Store {
 
     /// An inbox on it.
     pub async fn open(&self) -> Inbox {
-        Inbox::open(&self.url()).await.unwrap()
+        match self {
+            Self::Memory(inbox) => inbox.clone(),
+            _ => Inbox::open(&self.url()).await.unwrap(),
+        }
     }
 
     /// What [`Inbox::open`] takes.
@@ -82,6 +87,7 @@ impl Store {
         match self {
             Self::Sqlite(_) => format!("sqlite:{}", self.path().display()),
             Self::Postgres(url) | Self::Redis(url) => url.clone(),
+            Self::Memory(_) => panic!("it has no URL"),
         }
     }
 
@@ -92,6 +98,11 @@ impl Store {
 
     /// How many events are accepted and neither done nor dead, by the store itself.
     pub async fn unfinished(&self) -> i64 {
+        if let Self::Memory(inbox) = self {
+            let stats = inbox.stats().await.unwrap();
+            let unfinished = stats.ready + stats.scheduled + stats.quarantined + stats.running;
+            return unfinished.try_into().unwrap();
+        }
         self.count(
             UNFINISHED,
             "
@@ -118,6 +129,10 @@ impl Store {
 
     /// How many keys are known.
     pub async fn keys(&self) -> i64 {
+        if let Self::Memory(inbox) = self {
+            let stats = inbox.stats().await.unwrap();
+            return State::ALL.map(|state| stats.of(state)).iter().sum::<u64>().try_into().unwrap();
+        }
         self.count("true", "return redis.call('HLEN', key('keys'))").await
     }
 
@@ -140,6 +155,7 @@ impl Store {
                 sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
             }
             Self::Redis(url) => redis_script(url, script).await,
+            Self::Memory(_) => panic!("nothing but its inbox knows what is in it"),
         }
     }
 
@@ -189,6 +205,7 @@ impl Store {
                 let show = "return redis.call('RENAME', 'hidden', key('workers'))";
                 redis_script::<String>(url, show).await;
             }
+            Self::Memory(_) => panic!("nothing but its inbox knows what is in it"),
         }
     }
 
@@ -198,6 +215,7 @@ impl Store {
             Self::Sqlite(_) => self.sql(&format!("UPDATE number7_events {update}")).await,
             Self::Postgres(_) => self.sql(&format!("UPDATE number7.events {update}")).await,
             Self::Redis(url) => _ = redis_script::<i64>(url, script).await,
+            Self::Memory(_) => panic!("nothing but its inbox knows what is in it"),
         }
     }
 
@@ -208,6 +226,7 @@ impl Store {
             Self::Sqlite(_) => _ = sql.execute(&mut self.sqlite_connection().await).await.unwrap(),
             Self::Postgres(url) => _ = sql.execute(&mut postgres(url).await).await.unwrap(),
             Self::Redis(_) => panic!("Redis knows no SQL"),
+            Self::Memory(_) => panic!("nothing but its inbox knows what is in it"),
         }
     }
 
@@ -253,6 +272,7 @@ impl Store {
                     return seen";
                 return redis_script(url, script).await;
             }
+            Self::Memory(_) => panic!("nothing but its inbox knows what is in it"),
         };
         format!("{rows:?}")
     }
@@ -314,6 +334,7 @@ pub async fn fill(store: &Store, events: u32) {
                 sleep(Duration::from_millis(100)).await;
             }
         }
+        Store::Memory(_) => panic!("nothing but its inbox knows what is in it"),
     }
 }
 
@@ -393,6 +414,20 @@ macro_rules! on_every_store {
             #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
             async fn $name() {
                 super::$name($crate::store::Store::redis().await).await;
+            }
+        )+}
+    };
+}
+
+/// Makes a test of each function that takes a [`Store`](crate::store::Store), for an inbox in memory: of those that need
+/// no more than the inbox.
+#[macro_export]
+macro_rules! in_memory {
+    ($($name:ident),+ $(,)?) => {
+        mod memory {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::store::Store::Memory(number7_inbox::Inbox::memory())).await;
             }
         )+}
     };

@@ -33,6 +33,7 @@ async fn an_event_lies_there_as_it_was_signed(store: Store) {
                 .unwrap();
             (String::new(), key[0].clone(), json[0].clone())
         }
+        Store::Memory(_) => unreachable!(),
     };
     let json = body("job.failed", "job_1").into_bytes();
     assert_eq!(row, (String::new(), "job.failed:job_1".into(), json));

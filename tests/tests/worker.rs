@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    future::ready,
+    future::{pending, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -11,11 +11,11 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox, MAX_LEASE, MIN_LEASE, State};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Filter, Inbox, MAX_LEASE, MIN_LEASE, State};
 use number7_tests::{
     body,
     gate::Gate,
-    on_every_store,
+    in_memory, on_every_store,
     running::{Handled, PATIENCE, Running, accept, dead_letters, until},
     sign,
     store::Store,
@@ -425,6 +425,45 @@ async fn the_longest_settings_are_no_error(store: Store) {
     assert_eq!((handled.of("job.completed:job_1"), store.unfinished().await), (1, 1));
 }
 
+/// Nobody knows which of these it had begun.
+async fn what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt(store: Store) {
+    const QUICK: u32 = 200;
+    let (inbox, begun) = (store.open().await, Arc::new(AtomicU32::new(0)));
+    for job in 0..QUICK * 3 {
+        accept(&inbox, "job.completed", &format!("job_{job}")).await;
+    }
+    let count = Arc::clone(&begun);
+    let worker = inbox.worker(move |_: AcceptedEvent| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if number >= QUICK {
+                pending::<()>().await;
+            }
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = Running::start(worker.concurrency(4).lease(MIN_LEASE));
+    // Handlers are slow all at once, and there is nothing to claim for.
+    until(async || begun.load(Ordering::SeqCst) == QUICK + 4).await;
+    worker.crash().await;
+    let handled = Handled::default();
+    let rescuer = handled.worker(&inbox).lease(MIN_LEASE);
+    let paused = rescuer.pause();
+    paused.pause();
+    let rescuer = Running::start(rescuer);
+    until(async || inbox.stats().await.unwrap().running == 0).await;
+    let all = Filter::new();
+    let ahead = inbox.list(State::Quarantined, &all, None, 500).await.unwrap().entries;
+    assert!(!ahead.is_empty());
+    assert!(ahead.iter().all(|entry| entry.attempts() == 0), "{ahead:?}");
+    assert!(ahead[0].error().contains("lease"), "{ahead:?}");
+    paused.resume();
+    store.settled(PATIENCE).await;
+    rescuer.stop().await;
+    let done = inbox.stats().await.unwrap().done;
+    assert_eq!((done, handled.events()), (u64::from(QUICK) * 3, QUICK as usize * 2));
+}
+
 /// It would look for events by itself only after a minute.
 async fn a_worker_hears_of_what_another_process_accepts(store: Store) {
     let open =
@@ -453,6 +492,7 @@ async fn a_worker_hears_of_what_another_process_accepts(store: Store) {
 }
 
 on_every_store!(
+    what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt,
     a_worker_hears_of_what_another_process_accepts,
     failed_and_completed_of_one_job_are_two_events,
     what_fails_is_tried_again_and_then_rests,
@@ -467,6 +507,18 @@ on_every_store!(
     what_ends_the_process_every_time_is_a_dead_letter,
     a_key_is_known_for_the_retention_and_no_longer,
     many_old_keys_are_forgotten_in_one_go,
+    the_longest_settings_are_no_error,
+);
+
+in_memory!(
+    what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt,
+    failed_and_completed_of_one_job_are_two_events,
+    what_fails_is_tried_again_and_then_rests,
+    what_always_fails_is_a_dead_letter_and_can_be_put_back,
+    what_cannot_be_typed_is_accepted_and_kept,
+    an_idle_worker_starts_at_once,
+    stopping_finishes_what_runs_and_gives_back_the_rest,
+    a_key_is_known_for_the_retention_and_no_longer,
     the_longest_settings_are_no_error,
 );
 

@@ -40,9 +40,9 @@ local seen = redis.call('ZSCORE', workers, worker)
 if not seen or now - seen > lease then return { ended, false, {} } end
 
 local claims, broken = {}, {}
-local function claim(state, most)
+local function claim(state, limit)
     local set = sets[state]
-    local ids = most > 0 and redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, most) or {}
+    local ids = limit > 0 and redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, limit) or {}
     if #ids == 0 then return end
     local texts = redis.call('HMGET', events, unpack(ids))
     local bodies = redis.call('HMGET', payloads, unpack(ids))
