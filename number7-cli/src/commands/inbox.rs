@@ -18,7 +18,8 @@ use crate::{BoxError, Verdict, output::Output};
 #[command(after_long_help = "An event is in one of six states:
   ready        it waits for a worker
   scheduled    it waits for its next attempt, at a known time
-  quarantined  it waits for a worker that runs it alone: its workers died more than once
+  quarantined  its worker died, and the event may be the cause: it waits for a worker that has no
+               other quarantined event
   running      a worker has claimed it: its handler is running, or the worker has died and the
                event was not rescued yet
   done         it is finished, or was discarded
@@ -65,8 +66,8 @@ pub(crate) enum Command {
     Discard(KeyArgs),
     /// Make the tables of the inbox, or upgrade them: what a receiver does when it starts
     ///
-    /// For deployments whose receivers may not create tables. It changes nothing if the tables are there. On Redis
-    /// there is nothing to make.
+    /// It changes nothing if the tables are up to date. Run it at deployment if your receivers may not create
+    /// tables. On Redis there is nothing to make.
     Migrate {
         /// Print the SQL that makes all tables, and do not connect
         #[arg(long)]

@@ -34,13 +34,14 @@ impl Inbox {
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
     ///
     /// It makes the schema [`number7`](InboxOptions::schema) in that database, if it is missing. No extension is needed.
-    /// The log has a warning if the server may lose what it confirms (`fsync` off). What is set for the
-    /// database or the role, such as an isolation or a limit of time, does not count: each session, or each
-    /// transaction behind a pooler, sets what it needs. Only `default_transaction_read_only` is obeyed.
+    /// The log has a warning if the server may lose what it confirms (`fsync` off). Each session (behind a pooler,
+    /// each transaction) sets its own isolation level, timeouts and planner settings, whatever is set for the
+    /// database or the role. It keeps `default_transaction_read_only` and `search_path`, and `synchronous_commit`
+    /// unless that is `off`.
     ///
     /// # Errors
     ///
-    /// It is not a URL, the server cannot be reached, it grants no rights to make the schema, the
+    /// The string is not a URL, the server cannot be reached, it grants no rights to make the schema, the
     /// encoding of the database is not UTF8, or a pooler in statement mode is in front of it.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
@@ -53,7 +54,7 @@ impl Inbox {
     /// [finish in a transaction](crate::AcceptedEvent::finish_in) of that pool.
     ///
     /// It takes over the pool's options, but not its connections: the inbox opens its own three,
-    /// because its lease has to be renewed also while handlers use all connections of the pool.
+    /// so that it can renew its lease even while handlers use all connections of the pool.
     /// Give the pool's options a `busy_timeout`, because SQLite has one writer at a time, and begin
     /// transactions that write by `BEGIN IMMEDIATE`.
     ///
@@ -90,16 +91,16 @@ impl Inbox {
     /// Redis keeps what it confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy
     /// noeviction`; if it is set otherwise, the log has a warning.
     ///
-    /// Redis also confirms what its replicas do not have yet, which a failover loses. With
+    /// Redis confirms a write before its replicas have it, so a failover may lose it. With
     /// `?wait_replicas=1` in the URL, [`accept`](crate::Accept) and [`expect_job`](Self::expect_job) succeed only when so
     /// many replicas have the write, and otherwise fail after a second, or after `wait_ms`: from 1 to 2,000
-    /// milliseconds. The write may have happened although they fail. For example:
+    /// milliseconds. The write may have happened even if the call fails. For example:
     /// `redis://host/0?wait_replicas=1&wait_ms=500`. If replicas are connected and nothing waits for them,
     /// the log has a warning.
     ///
     /// # Errors
     ///
-    /// It is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, or it refuses the
+    /// The string is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, or it refuses the
     /// password or scripts.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
@@ -109,7 +110,7 @@ impl Inbox {
 
     /// An inbox in memory, for development and tests: it is gone with the process, and each call makes another one.
     ///
-    /// It keeps the same rules as the other stores, but for the one that matters in production: what it confirms is
+    /// It follows the same rules as the other stores, except the one that matters in production: what it confirms is
     /// not on a disk.
     #[cfg(any(test, feature = "memory"))]
     #[must_use]
@@ -150,11 +151,11 @@ impl Inbox {
         Self::options().migrate(false).open(url).await
     }
 
-    /// Makes the tables of an inbox, or upgrades them, for deployments whose apps have no right to: it is what
-    /// [`open`](Self::open) does first, unless it is [told not to](InboxOptions::migrate).
+    /// Creates the tables of an inbox, or upgrades older ones, and changes nothing if they are up to date.
+    /// [`open`](Self::open) does the same first, unless it is [told not to](InboxOptions::migrate). Call it at
+    /// deployment if the role of your app may not create tables.
     ///
-    /// It changes nothing if the tables are there. Any number of processes can call it at the same time. On Redis
-    /// there is nothing to make.
+    /// Any number of processes can call it at the same time. On Redis there is nothing to make.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// It is the URL of no store.
+    /// The URL names no known store.
     pub fn migrations(url: &str) -> Result<String, InboxError> {
         Self::options().migrations(url)
     }
@@ -195,8 +196,8 @@ impl InboxOptions {
     /// Whether opening makes the tables that are missing, and upgrades those that are older: true unless it is
     /// set. Otherwise opening fails with [`InboxErrorKind::Schema`] if there is something to make.
     ///
-    /// An inbox whose tables are up to date needs no other rights than to read and write rows, and to read rows for
-    /// [`stats`](Inbox::stats), [`list`](Inbox::list), [`show`](Inbox::show) and [`overdue`](Inbox::overdue).
+    /// An inbox whose tables are up to date needs only the right to read and write rows. [`stats`](Inbox::stats),
+    /// [`list`](Inbox::list), [`show`](Inbox::show) and [`overdue`](Inbox::overdue) need only the right to read them.
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.0.migrate = migrate;
         self
@@ -219,8 +220,8 @@ impl InboxOptions {
     }
 
     /// How soon an idle worker looks again for events that another process has accepted;
-    /// [`DEFAULT_POLL_INTERVAL`](crate::DEFAULT_POLL_INTERVAL) unless it is set. While the store tells it of such
-    /// events, it looks less and less often: every 2 seconds in the end, or at this interval if that is longer.
+    /// [`DEFAULT_POLL_INTERVAL`](crate::DEFAULT_POLL_INTERVAL) unless it is set. While notifications arrive,
+    /// it looks less and less often, down to every 2 seconds (or this interval, if that is longer).
     ///
     /// # Panics
     ///

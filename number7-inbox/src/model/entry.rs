@@ -24,7 +24,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The [key](number7_core::Record::key) that makes it be accepted only once. It is what
+    /// The [key](number7_core::Record::key) by which a second delivery is recognised as a duplicate. It is what
     /// [`Inbox::show`](crate::Inbox::show), [`requeue`](crate::Inbox::requeue) and
     /// [`discard`](crate::Inbox::discard) take.
     #[must_use]
@@ -62,15 +62,16 @@ impl Entry {
         self.state
     }
 
-    /// Since when it is ready, quarantined, running, done or dead, by the store's clock. If it is
-    /// [scheduled](State::Scheduled), when it will be ready. An event that was rescued keeps its earlier time.
+    /// The time of its state, by the store's clock: when it became ready, quarantined, running, done or dead; or,
+    /// if it is [scheduled](State::Scheduled), when it will be ready. An event that was rescued or released has the
+    /// time at which it first became ready for that attempt.
     #[must_use]
     pub fn since(&self) -> SystemTime {
         self.since
     }
 
     /// When its worker last renewed its lease, by the store's clock, if it is [running](State::Running). A
-    /// worker that lives does so every 15 seconds at least.
+    /// live worker does so at least every 15 seconds.
     #[must_use]
     pub fn worker_seen(&self) -> Option<SystemTime> {
         self.worker_seen
@@ -82,8 +83,8 @@ impl Entry {
         self.accepted_at
     }
 
-    /// How many attempts count, the running one included. Those that were snoozed, given up at a stop, or
-    /// made before a requeue do not.
+    /// How many attempts count, including the one that is running. Attempts that were never begun, snoozed,
+    /// interrupted by a shutdown, or made before a requeue do not count.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -123,10 +124,11 @@ pub enum State {
     Ready,
     /// It waits for its next attempt, at a known time.
     Scheduled,
-    /// It waits for a worker that has no other quarantined event: its workers died more than once, and it may
-    /// be what ended them.
+    /// Its worker died, and the event may be the cause. It waits for a worker that has no other quarantined
+    /// event.
     Quarantined,
-    /// A worker has claimed it: its handler runs, or the worker has died and the event was not rescued yet.
+    /// A worker has claimed it: its handler runs or is about to begin, or the worker has died and the event has
+    /// not been rescued yet.
     Running,
     /// It is finished, or was [discarded](crate::Inbox::discard). Its key stays known for the retention.
     Done,

@@ -10,13 +10,13 @@ pub struct Stats {
     pub ready: u64,
     /// Events that wait for their next attempt, at a known time.
     pub scheduled: u64,
-    /// Events that wait for a worker that runs them alone.
+    /// Events whose worker died, and which may be the cause. Each worker runs one of them at a time.
     pub quarantined: u64,
     /// Events that workers have claimed. Those of a dead worker count until others rescue them.
     pub running: u64,
-    /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, if counting them
-    /// takes longer than 25 ms, the number is used again for 100 times as long as that took. If it takes
-    /// longer than a second, as with some ten million, the number stays what it was, which is 0 at first.
+    /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, a count that took longer than
+    /// 25 ms is reused for 100 times as long as it took. A count that takes longer than a second (some ten million
+    /// events) is abandoned, and the last known number is returned: 0 if there is none yet.
     pub done: u64,
     /// Dead letters.
     pub dead: u64,
@@ -25,9 +25,9 @@ pub struct Stats {
     /// Workers that renewed their lease in the last 30 seconds. Each does so at least every 15 seconds, so
     /// a dead worker is counted for up to 30.
     pub workers: u64,
-    /// Jobs that workers have marked as [overdue](crate::Inbox::overdue). If an event comes late, its job
-    /// leaves this count within a minute, or within a tenth of the time that it has been overdue if that
-    /// is longer, but at most an hour. It leaves the list at once.
+    /// Jobs that workers have marked as [overdue](crate::Inbox::overdue). If the event comes late, its job
+    /// leaves the list at once, and this count within a minute. If it was overdue for more than ten minutes, it may
+    /// take a tenth of that time, but at most an hour.
     pub overdue: u64,
     /// How long the oldest of these has been overdue: zero if none is.
     pub oldest_overdue: Duration,

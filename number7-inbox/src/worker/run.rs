@@ -429,11 +429,9 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let (store, worker) = (&shared.job.store, &*shared.worker);
         let Settings { lease, .. } = shared.job.settings;
-        if mem::take(&mut self.may_have_more) {
-            // Unless all of this succeeds.
-            let released = self.release().await;
-            self.may_have_more |= released.is_err();
-            released?;
+        if self.may_have_more {
+            self.release().await?;
+            self.may_have_more = false;
         }
         // An event that was claimed again may have two ends. They go into two exchanges, because the
         // answer names the event only.

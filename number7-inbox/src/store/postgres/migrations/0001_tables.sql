@@ -1,4 +1,5 @@
--- The tables of an inbox. Anybody may read them; docs/schema.md says what may be changed by hand.
+-- The tables of an inbox. This script grants nothing: docs/schema.md lists the rights that are needed, and what may be
+-- changed by hand.
 
 -- The migrations that were applied.
 CREATE TABLE number7.schema_version (
@@ -14,15 +15,15 @@ CREATE TABLE number7.events (
     key text NOT NULL,
     event text NOT NULL,
     job text,
-    -- The JSON, byte for byte as it was signed.
+    -- The JSON, byte for byte.
     payload bytea,
     origin text NOT NULL CHECK (origin IN ('signed', 'fetched')),
     accepted_at timestamptz NOT NULL DEFAULT now(),
     state text NOT NULL DEFAULT 'ready',
-    -- How often it was claimed, and how many of these attempts do not count.
+    -- Grows with each claim and each requeue; and how much of it does not count as attempts.
     attempt integer NOT NULL DEFAULT 0,
     uncounted integer NOT NULL DEFAULT 0 CHECK (uncounted BETWEEN 0 AND attempt),
-    -- From when on a worker may claim it. If that is to come, the event is scheduled.
+    -- The earliest time at which a worker may claim it. If that is in the future, the event is scheduled.
     due_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(due_at)),
     claimed_by text,
     claimed_at timestamptz CHECK (isfinite(claimed_at)),
@@ -45,7 +46,7 @@ CREATE TABLE number7.events (
 -- Serves the claims of `exchange`, and `list` and `stats` of ready and scheduled events.
 CREATE INDEX events_ready ON number7.events (inbox, due_at, id) WHERE state = 'ready';
 
--- Serves the same of events that are run alone because their workers died. It is almost always empty.
+-- Serves the same of quarantined events. It is almost always empty.
 CREATE INDEX events_quarantined ON number7.events (inbox, due_at, id) WHERE state = 'quarantined';
 
 -- Serves `heartbeat`, `rescue`, `forget`, and `list` and `stats` of running events.

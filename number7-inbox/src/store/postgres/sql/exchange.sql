@@ -60,7 +60,7 @@ WITH live AS MATERIALIZED (
     WHERE event.id = ANY (ARRAY[free.id])
     RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.key,
         coalesce(event.payload, '') AS payload, event.errors::text, event.origin,
-        floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, free.is_quarantined,
+        floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, free.is_quarantined, event.is_ahead,
         (extract(epoch FROM event.due_at) * 1000000)::bigint AS due_at
 )
 -- First the ends: an event that was rescued may have one, and be claimed as well. The first of the two counts.
@@ -69,7 +69,9 @@ SELECT 'ended' AS part, id, NULL::bigint AS attempt, NULL::bigint AS uncounted, 
     NULL::bigint AS due_at
 FROM ended
 UNION ALL
-SELECT 'claimed', * FROM claimed
+-- Those that are begun at once before those that are claimed ahead.
+(SELECT 'claimed', id, attempt, uncounted, key, payload, errors, origin, accepted_at, is_quarantined, due_at
+FROM claimed ORDER BY is_ahead, due_at, id)
 UNION ALL
 SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number7.events
 WHERE id = ANY (ARRAY(SELECT unnest($4) EXCEPT SELECT id FROM ends))

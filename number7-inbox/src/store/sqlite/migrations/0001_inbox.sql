@@ -12,10 +12,10 @@ CREATE TABLE number7_events (
     job TEXT,
     origin TEXT NOT NULL DEFAULT 'signed' CHECK (origin IN ('signed', 'fetched')),
     accepted_at INTEGER NOT NULL,
-    -- An event is scheduled if it is ready and its due_at is to come.
+    -- An event is scheduled if it is ready and its due_at is in the future.
     state TEXT NOT NULL DEFAULT 'ready'
         CHECK (state IN ('ready', 'quarantined', 'running', 'done', 'dead')),
-    -- The number of the last claim, and how many numbers up to it do not count as attempts.
+    -- Grows with each claim and each requeue; and how much of it does not count as attempts.
     attempt INTEGER NOT NULL DEFAULT 0,
     uncounted INTEGER NOT NULL DEFAULT 0,
     due_at INTEGER NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE number7_events (
     finished_at INTEGER,
     -- Objects with at, attempt and error: the oldest first.
     errors TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(errors) AND json_type(errors) = 'array'),
-    -- The bytes that were signed. The last one, because it is the longest.
+    -- The JSON, byte for byte. The last one, because it is the longest.
     payload BLOB,
     -- Since when it is in its state; if it is scheduled, until when.
     since INTEGER NOT NULL AS (coalesce(finished_at, claimed_at, due_at))
@@ -77,8 +77,8 @@ CREATE TABLE number7_leaders (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The latest time that anybody wrote into this file, and the last one that was not in doubt. See "The clock of a
--- file" in docs/schema.md.
+-- The latest time that anybody wrote into this file, and the last one that was not in doubt. See "A SQLite file
+-- whose time is ahead" in docs/operating.md.
 CREATE TABLE number7_clock (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     latest INTEGER NOT NULL,
