@@ -193,6 +193,7 @@ pub(crate) struct Exchanged {
     /// The events that somebody else's transaction has locked: their ends are to be sent again. Nobody waits
     /// for a session that may be dead.
     pub(crate) locked: Vec<EventId>,
+    /// Those that are begun at once come first.
     pub(crate) claims: Vec<Claim>,
     /// In how long the next scheduled event is ready. It may be missing if as many were claimed as were wanted.
     pub(crate) next_in: Option<Duration>,
