@@ -390,9 +390,20 @@ pub async fn redis_script<T: redis::FromRedisValue>(url: &str, script: &str) -> 
 }
 
 /// Makes a test of an async function for every store: `on_every_store!(name, …)` in a test file.
-/// Stores whose engine is not installed are ignored, but not in CI.
+/// Stores whose engine is not installed are ignored, but not in CI. Those that are named behind `and in memory:`, and
+/// need no more than the inbox, also get a test of an inbox in memory.
 #[macro_export]
 macro_rules! on_every_store {
+    (and in memory: $($both:ident),+; $($name:ident),* $(,)?) => {
+        $crate::on_every_store!($($both,)+ $($name),*);
+
+        mod memory {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $both() {
+                super::$both($crate::store::Store::Memory(number7_inbox::Inbox::memory())).await;
+            }
+        )+}
+    };
     ($($name:ident),+ $(,)?) => {
         mod sqlite {$(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -414,20 +425,6 @@ macro_rules! on_every_store {
             #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
             async fn $name() {
                 super::$name($crate::store::Store::redis().await).await;
-            }
-        )+}
-    };
-}
-
-/// Makes a test of each function that takes a [`Store`](crate::store::Store), for an inbox in memory: of those that need
-/// no more than the inbox.
-#[macro_export]
-macro_rules! in_memory {
-    ($($name:ident),+ $(,)?) => {
-        mod memory {$(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name($crate::store::Store::Memory(number7_inbox::Inbox::memory())).await;
             }
         )+}
     };

@@ -8,7 +8,7 @@ use std::{
 
 use number7_core::contract::{self, Place};
 use number7_inbox::{AcceptedEvent, Inbox};
-use number7_tests::{in_memory, on_every_store, store::Store};
+use number7_tests::{on_every_store, store::Store};
 
 struct Places(Store);
 
@@ -52,17 +52,10 @@ async fn stays_known(store: Store) {
 }
 
 on_every_store!(
+    and in memory:
     survives_a_crash,
     one_of_many_is_new,
     a_dropped_future_loses_nothing,
     reaches_the_handler,
-    stays_known,
-);
-
-in_memory!(
-    survives_a_crash,
-    one_of_many_is_new,
-    a_dropped_future_loses_nothing,
-    reaches_the_handler,
-    stays_known,
+    stays_known;
 );

@@ -10,7 +10,7 @@ use std::{
 use number7_inbox::{AcceptedEvent, BoxError, Failure, MIN_LEASE, State};
 use number7_tests::{
     gate::Gate,
-    in_memory, on_every_store,
+    on_every_store,
     running::{Handled, PATIENCE, Running, accept, until},
     store::Store,
 };
@@ -222,22 +222,13 @@ async fn a_handler_hears_that_its_lease_was_lost(store: Store) {
 }
 
 on_every_store!(
+    and in memory:
     what_fails_for_good_is_a_dead_letter_at_once,
     a_snooze_uses_no_attempt_and_keeps_the_errors,
     an_attempt_that_takes_too_long_has_failed,
     a_handler_that_panics_when_it_is_given_up_has_failed,
     stopping_waits_no_longer_than_it_may,
     a_paused_worker_claims_nothing,
-    somebody_is_told_of_each_dead_letter,
+    somebody_is_told_of_each_dead_letter;
     a_handler_hears_that_its_lease_was_lost,
-);
-
-in_memory!(
-    what_fails_for_good_is_a_dead_letter_at_once,
-    a_snooze_uses_no_attempt_and_keeps_the_errors,
-    an_attempt_that_takes_too_long_has_failed,
-    a_handler_that_panics_when_it_is_given_up_has_failed,
-    stopping_waits_no_longer_than_it_may,
-    a_paused_worker_claims_nothing,
-    somebody_is_told_of_each_dead_letter,
 );

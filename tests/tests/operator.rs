@@ -22,7 +22,7 @@ use number7_inbox::{
 use number7_tests::{
     body,
     gate::Gate,
-    in_memory, on_every_store,
+    on_every_store,
     running::{Handled, PATIENCE, Running, accept, until},
     store::Store,
 };
@@ -321,6 +321,7 @@ async fn dead_letters_are_forgotten_where_that_is_asked_for(store: Store) {
 }
 
 on_every_store!(
+    and in memory:
     every_event_is_counted_listed_and_shown_where_it_stands,
     what_is_due_has_an_age,
     many_dead_letters_are_paged_through_once_each,
@@ -329,17 +330,5 @@ on_every_store!(
     a_cursor_that_is_none_is_refused,
     the_last_errors_are_kept,
     a_worker_that_died_leaves_a_trace,
-    dead_letters_are_forgotten_where_that_is_asked_for,
-);
-
-in_memory!(
-    every_event_is_counted_listed_and_shown_where_it_stands,
-    what_is_due_has_an_age,
-    many_dead_letters_are_paged_through_once_each,
-    only_the_last_page_has_no_next,
-    what_comes_back_hides_nothing_of_a_list,
-    a_cursor_that_is_none_is_refused,
-    the_last_errors_are_kept,
-    a_worker_that_died_leaves_a_trace,
-    dead_letters_are_forgotten_where_that_is_asked_for,
+    dead_letters_are_forgotten_where_that_is_asked_for;
 );

@@ -22,7 +22,7 @@ use number7_inbox::{
 use number7_tests::{
     body,
     gate::Gate,
-    in_memory, on_every_store,
+    on_every_store,
     running::{Handled, PATIENCE, Running, accept, until},
     store::Store,
 };
@@ -373,24 +373,14 @@ async fn fetches_are_evenly_spaced_and_wait_for_the_rate_limit() {
 }
 
 on_every_store!(
+    and in memory:
     only_what_does_not_come_in_time_is_overdue,
     what_is_no_job_and_no_cursor_is_refused,
     what_was_lost_is_fetched_and_handled_once,
     it_is_asked_again_until_there_is_a_result,
     a_job_that_the_vendor_does_not_know_is_given_up,
     one_worker_asks_and_for_few_at_a_time,
+    the_webhook_and_the_fetch_race_to_one_effect,
+    many_expectations_are_looked_up_and_paged_through;
     killed_between_the_fetch_and_the_store,
-    the_webhook_and_the_fetch_race_to_one_effect,
-    many_expectations_are_looked_up_and_paged_through,
-);
-
-in_memory!(
-    only_what_does_not_come_in_time_is_overdue,
-    what_is_no_job_and_no_cursor_is_refused,
-    what_was_lost_is_fetched_and_handled_once,
-    it_is_asked_again_until_there_is_a_result,
-    a_job_that_the_vendor_does_not_know_is_given_up,
-    one_worker_asks_and_for_few_at_a_time,
-    the_webhook_and_the_fetch_race_to_one_effect,
-    many_expectations_are_looked_up_and_paged_through,
 );

@@ -15,7 +15,7 @@ use number7_inbox::{AcceptedEvent, BoxError, Event, Filter, Inbox, MAX_LEASE, MI
 use number7_tests::{
     body,
     gate::Gate,
-    in_memory, on_every_store,
+    on_every_store,
     running::{Handled, PATIENCE, Running, accept, dead_letters, until},
     sign,
     store::Store,
@@ -492,34 +492,23 @@ async fn a_worker_hears_of_what_another_process_accepts(store: Store) {
 }
 
 on_every_store!(
+    and in memory:
     what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt,
-    a_worker_hears_of_what_another_process_accepts,
     failed_and_completed_of_one_job_are_two_events,
     what_fails_is_tried_again_and_then_rests,
     what_always_fails_is_a_dead_letter_and_can_be_put_back,
     what_cannot_be_typed_is_accepted_and_kept,
     an_idle_worker_starts_at_once,
     stopping_finishes_what_runs_and_gives_back_the_rest,
+    a_key_is_known_for_the_retention_and_no_longer,
+    the_longest_settings_are_no_error;
+    a_worker_hears_of_what_another_process_accepts,
     what_a_stopped_worker_had_claimed_is_free_at_once,
     a_stale_worker_changes_nothing,
     a_late_end_of_an_attempt_does_not_end_the_next,
     a_claim_whose_answer_was_lost_is_begun,
     what_ends_the_process_every_time_is_a_dead_letter,
-    a_key_is_known_for_the_retention_and_no_longer,
     many_old_keys_are_forgotten_in_one_go,
-    the_longest_settings_are_no_error,
-);
-
-in_memory!(
-    what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt,
-    failed_and_completed_of_one_job_are_two_events,
-    what_fails_is_tried_again_and_then_rests,
-    what_always_fails_is_a_dead_letter_and_can_be_put_back,
-    what_cannot_be_typed_is_accepted_and_kept,
-    an_idle_worker_starts_at_once,
-    stopping_finishes_what_runs_and_gives_back_the_rest,
-    a_key_is_known_for_the_retention_and_no_longer,
-    the_longest_settings_are_no_error,
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,9 @@ use crate::{
     store::{self, Store},
 };
 
+/// The longest name that PostgreSQL keeps of a schema, in bytes.
+const LONGEST_SCHEMA: usize = 63;
+
 impl Inbox {
     /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
     /// share it.
@@ -205,29 +208,15 @@ impl InboxOptions {
 
     /// The schema of the tables on PostgreSQL; [`DEFAULT_SCHEMA`](crate::DEFAULT_SCHEMA) unless it is set. No other
     /// store has one.
-    ///
-    /// # Panics
-    ///
-    /// The name is not one to 63 lower-case ASCII letters, digits and `_`, or begins with a digit or `pg_`.
-    pub fn schema(mut self, name: &str) -> Self {
-        let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let begins =
-            name.starts_with(|first: char| first.is_ascii_digit()) || name.starts_with("pg_");
-        let is_name = (1..=63).contains(&name.len()) && name.bytes().all(is_good) && !begins;
-        assert!(is_name, "{name:?} cannot be the name of a schema");
-        name.clone_into(&mut self.0.schema);
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.0.schema = name.into();
         self
     }
 
     /// How soon an idle worker looks again for events that another process has accepted;
     /// [`DEFAULT_POLL_INTERVAL`](crate::DEFAULT_POLL_INTERVAL) unless it is set. While notifications arrive,
     /// it looks less and less often, down to every 2 seconds (or this interval, if that is longer).
-    ///
-    /// # Panics
-    ///
-    /// It is zero.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        assert!(!interval.is_zero(), "a worker cannot look for events all the time");
         self.0.poll_interval = interval;
         self
     }
@@ -236,9 +225,10 @@ impl InboxOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`Inbox::open`].
+    /// Those of [`Inbox::open`], and [`InboxErrorKind::Invalid`] if a setting is: a poll interval of zero, or a schema
+    /// whose name does not have 1 to 63 bytes.
     pub async fn open(self, url: &str) -> Result<Inbox, InboxError> {
-        let options = &self.0;
+        let options = self.checked()?;
         let store: Arc<dyn Store> = match url.split_once(':') {
             #[cfg(feature = "sqlite")]
             Some(("sqlite", _)) => Arc::new(store::sqlite::Sqlite::open_url(url, options).await?),
@@ -264,8 +254,9 @@ impl InboxOptions {
     /// Those of [`Inbox::sqlite`].
     #[cfg(feature = "sqlite")]
     pub async fn sqlite(self, path: impl AsRef<std::path::Path>) -> Result<Inbox, InboxError> {
-        let sqlite = store::sqlite::Sqlite::open(path.as_ref(), &self.0).await?;
-        Ok(Inbox::on(Arc::new(sqlite), &self.0))
+        let options = self.checked()?;
+        let sqlite = store::sqlite::Sqlite::open(path.as_ref(), options).await?;
+        Ok(Inbox::on(Arc::new(sqlite), options))
     }
 
     /// Opens an inbox in the file that a pool is on; see [`Inbox::sqlite_of`].
@@ -276,8 +267,9 @@ impl InboxOptions {
     #[cfg(feature = "sqlite")]
     pub async fn sqlite_of(self, pool: &sqlx::SqlitePool) -> Result<Inbox, InboxError> {
         let connect = (*pool.connect_options()).clone();
-        let sqlite = store::sqlite::Sqlite::open_with(connect, &self.0).await?;
-        Ok(Inbox::on(Arc::new(sqlite), &self.0))
+        let options = self.checked()?;
+        let sqlite = store::sqlite::Sqlite::open_with(connect, options).await?;
+        Ok(Inbox::on(Arc::new(sqlite), options))
     }
 
     /// Opens an inbox in the database that a pool is on; see [`Inbox::postgres_of`].
@@ -288,8 +280,23 @@ impl InboxOptions {
     #[cfg(feature = "postgres")]
     pub async fn postgres_of(self, pool: &sqlx::PgPool) -> Result<Inbox, InboxError> {
         let connect = (*pool.connect_options()).clone();
-        let postgres = store::postgres::Postgres::open_with(connect, &self.0).await?;
-        Ok(Inbox::on(Arc::new(postgres), &self.0))
+        let options = self.checked()?;
+        let postgres = store::postgres::Postgres::open_with(connect, options).await?;
+        Ok(Inbox::on(Arc::new(postgres), options))
+    }
+
+    fn checked(&self) -> Result<&Options, InboxError> {
+        let Options { schema, poll_interval, .. } = &self.0;
+        let refused = |text: String| Err(InboxError::new(InboxErrorKind::Invalid, text));
+        if poll_interval.is_zero() {
+            return refused("the poll interval must not be zero".into());
+        }
+        if schema.is_empty() || schema.len() > LONGEST_SCHEMA || schema.contains('\0') {
+            return refused(format!(
+                "a schema cannot be named {schema:?}: a name has 1 to {LONGEST_SCHEMA} bytes"
+            ));
+        }
+        Ok(&self.0)
     }
 
     /// The SQL that makes the tables; see [`Inbox::migrations`].
@@ -298,6 +305,7 @@ impl InboxOptions {
     ///
     /// Those of [`Inbox::migrations`].
     pub fn migrations(&self, url: &str) -> Result<String, InboxError> {
+        self.checked()?;
         match url.split_once(':') {
             #[cfg(feature = "sqlite")]
             Some(("sqlite", _)) => Ok(store::sqlite::Sqlite::migrations(&self.0)),

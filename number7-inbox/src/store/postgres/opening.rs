@@ -14,9 +14,6 @@ use crate::{
     store,
 };
 
-/// The longest name that PostgreSQL keeps, in bytes.
-const LONGEST_SCHEMA: usize = 63;
-
 /// What was found at a server.
 struct Found {
     connection: PgConnection,
@@ -34,11 +31,6 @@ pub(super) async fn open(
     options: &Options,
 ) -> Result<bool, InboxError> {
     let schema = &*options.schema;
-    if schema.is_empty() || schema.len() > LONGEST_SCHEMA || schema.contains('\0') {
-        let text =
-            format!("a schema cannot be named {schema:?}: a name has 1 to {LONGEST_SCHEMA} bytes");
-        return Err(InboxError::new(InboxErrorKind::Invalid, text));
-    }
     let mut found = store::open(|| look(connect, schema)).await?;
     if migrations::is_older(found.version, schema)? {
         if !options.migrate {
