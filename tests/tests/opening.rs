@@ -171,3 +171,15 @@ async fn a_pooler_that_allows_no_transactions_is_refused() {
         Inbox::postgres(&direct).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_setting_that_is_wrong_is_refused() {
+    let (long, options) = ("s".repeat(64), Inbox::options);
+    let settings = [options().schema(""), options().schema("a\0b"), options().schema(long)];
+    for settings in settings.into_iter().chain([options().poll_interval(Duration::ZERO)]) {
+        let store = Store::sqlite();
+        assert!(settings.migrations(&store.url()).is_err());
+        let error = settings.open(&store.url()).await.err().unwrap();
+        assert_eq!(error.kind(), InboxErrorKind::Invalid, "{error}");
+    }
+}

@@ -104,6 +104,30 @@ async fn a_role_that_may_only_read_sees_everything() {
     }
 }
 
+/// And in one database, beside an inbox in the usual one. Its name has to be quoted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_inbox_may_be_in_a_schema_of_another_name() {
+    let store = Store::postgres().await;
+    use_all_of(&store.open().await).await;
+    let pool = sqlx::PgPool::connect(&store.url()).await.unwrap();
+    let inbox = Inbox::options().schema("An \"inbox\"").postgres_of(&pool).await.unwrap();
+    use_all_of(&inbox).await;
+    accept(&inbox, "job.completed", "in_a_transaction").await;
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let pool = pool.clone();
+        async move {
+            let mut transaction = event.begin(&pool).await?;
+            event.finish_in(&mut transaction).await?;
+            Ok::<_, BoxError>(transaction.commit().await?)
+        }
+    });
+    let worker = Running::start(worker);
+    until(async || inbox.stats().await.unwrap().done == 2).await;
+    worker.stop().await;
+    assert_eq!(count(&store, "SELECT count(*) FROM number7.events").await, 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn a_role_that_may_make_nothing_is_told_to_migrate() {
