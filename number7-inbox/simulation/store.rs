@@ -205,7 +205,7 @@ impl Node {
         });
         let answer = match timeout(STORE_TIMEOUT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            // The task that would answer waits for ever, unless it has panicked.
+            // The task that would answer waits forever, unless it has panicked.
             Ok(Err(_)) => {
                 self.world.seen().violated(format!("the store panicked at {name}"));
                 pending().await

@@ -86,7 +86,7 @@ impl Worker {
 
     /// How often an event is tried before it is a dead letter;
     /// [`DEFAULT_ATTEMPTS`](crate::DEFAULT_ATTEMPTS) unless it is set. An attempt that a crash
-    /// ended counts.
+    /// ended counts, unless the event was claimed ahead of a handler.
     ///
     /// # Panics
     ///

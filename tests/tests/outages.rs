@@ -222,7 +222,13 @@ async fn stops_while_away(engine: Engine, handler_ends: bool) {
         async { Ok::<_, BoxError>(()) }
     });
     worker.lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
-    assert_eq!(attempts.load(Ordering::Relaxed), 2, "it was not the second attempt, and only that");
+    // That it was cut off may be recorded late, by a call that nobody waited for: then it does not count.
+    let expected = if handler_ends { 2..=2 } else { 1..=2 };
+    let attempts = attempts.load(Ordering::Relaxed);
+    assert!(
+        expected.contains(&attempts),
+        "it was not the second attempt, and only that: {attempts}"
+    );
 }
 
 /// The store goes away between the vendor's answer and its storing.

@@ -230,9 +230,9 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             let inbox = store.open().await?;
             let filter = filter.filter();
             let number = inbox.requeue_all(&filter).await?;
-            let letters = if number == 1 { "dead letter is" } else { "dead letters are" };
+            let dead_letters = if number == 1 { "dead letter is" } else { "dead letters are" };
             output.print(
-                || format!("{number} {letters} ready again"),
+                || format!("{number} {dead_letters} ready again"),
                 || json!({ "requeued": number }),
             );
             if number == 0 {
@@ -246,12 +246,12 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             changed(&inbox, &key, discarded, "is given up, and counts as done", output).await
         }
         Command::Migrate { print: true, store } => {
-            let sql = Inbox::migrations(store.url())?;
+            let sql = store.options().migrations(store.url())?;
             output.print(|| sql.trim_end().to_owned(), || json!({ "sql": sql }));
             Ok(Verdict::Yes)
         }
         Command::Migrate { print: false, store } => {
-            Inbox::migrate(store.url()).await?;
+            store.options().open(store.url()).await?;
             output.print(|| "the tables are up to date".into(), || json!({ "up_to_date": true }));
             Ok(Verdict::Yes)
         }

@@ -241,7 +241,12 @@ impl InboxOptions {
                 Arc::new(store::redis::Redis::open(url).await?)
             }
             #[cfg(feature = "memory")]
-            Some(("memory", "")) => Arc::new(store::memory::Memory::default()),
+            Some(("memory", "")) if options.migrate => Arc::new(store::memory::Memory::default()),
+            #[cfg(feature = "memory")]
+            Some(("memory", "")) => {
+                let text = "an inbox in memory is there only for the process that has opened it";
+                return Err(InboxError::new(InboxErrorKind::Schema, text));
+            }
             _ => return Err(no_store()),
         };
         Ok(Inbox::on(store, options))

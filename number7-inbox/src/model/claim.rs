@@ -53,7 +53,7 @@ pub(crate) struct Claim {
     pub(crate) origin: Origin,
     /// By the store's clock.
     pub(crate) accepted_at: SystemTime,
-    /// It is to be run alone, because its worker died more than once.
+    /// Its worker died, and it may be the cause: a worker runs one such event at a time.
     pub(crate) is_quarantined: bool,
 }
 

@@ -55,8 +55,8 @@ impl Failure {
         Self(Kind::Permanent(error.into()))
     }
 
-    /// Not yet: the event is due again after this time, and this attempt does not count. The time is
-    /// at least [`MIN_SNOOZE`] and at most 30 days. SQLite rounds up to a whole second.
+    /// Not yet: the event is ready again after this time, and this attempt does not count. The time is
+    /// at least [`MIN_SNOOZE`] and at most 30 days.
     ///
     /// The reason is for operators. The log has it, and so has the event: beside its errors it keeps one note
     /// of all its snoozes, with the last reason and [how many there were](crate::AttemptError::snoozes).

@@ -223,7 +223,14 @@ impl Store for Postgres {
                 }
             }
             if let Some(start) = start {
-                self.front.end(start, last, exchanged.claims.len() < most);
+                let is_all = exchanged.claims.len() < most && !exchanged.is_lapsed;
+                self.front.end(start, last, is_all);
+                if is_all && after.is_some() {
+                    // What became ready before that place is found by the next claim from the oldest event on.
+                    let next = self.front.next_round_in();
+                    exchanged.next_in =
+                        Some(exchanged.next_in.map_or(next, |other| other.min(next)));
+                }
             }
             Ok(exchanged)
         })
@@ -246,7 +253,7 @@ impl Store for Postgres {
             claims.iter().map(|claim| (claim.event.0, count(claim.attempt))).unzip();
         let release = query(self.statements.release.clone()).bind(worker);
         let release = self.working.execute(release.bind(events).bind(attempts));
-        Box::pin(release.map(|done| done.map(drop)))
+        Box::pin(release.map(|done| done.map(|_| self.front.start_anew())))
     }
 
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
@@ -265,6 +272,7 @@ impl Store for Postgres {
                 let step = self.working.execute_once(rescue).await?;
                 rescued += step;
                 if step < u64::from(STEP) {
+                    self.front.start_anew();
                     return Ok(rescued);
                 }
             }

@@ -1,4 +1,4 @@
-//! The inboxes of a process in one store: what wakes their workers, and what other processes are to be told.
+//! The inboxes of a process in one store: what wakes their workers, and what they announce to other processes.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::sync::Notify;
 
 use crate::model::wake::Wake;
 
-/// How long to wait after one announcement for the next: 2 milliseconds. What happens meanwhile is told together.
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long to wait after one announcement for the next: 2 milliseconds. What happens meanwhile is announced together.
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Default)]
 pub(super) struct Wakes {
@@ -46,7 +46,6 @@ impl Wakes {
 
     /// Waits until there is something to announce, and takes it: one announcement for all that happened meanwhile.
     pub(super) async fn announced(&self) -> Vec<String> {
-        sleep(PAUSE).await;
         self.is_announced.notified().await;
         mem::take(&mut *lock(&self.announced)).iter().map(ToString::to_string).collect()
     }
@@ -75,12 +74,10 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-    use tokio::time::advance;
-
     use super::*;
+    use futures_util::FutureExt;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_happens_meanwhile_is_announced_together() {
         let wakes = Wakes::default();
         let [one, two] = ["", "two"].map(Arc::from);
@@ -90,7 +87,6 @@ mod tests {
         assert_eq!(wakes.announced().await, ["", "two"]);
         assert_eq!(wakes.announced().now_or_never(), None);
         wakes.announce(&two);
-        advance(PAUSE).await;
         assert_eq!(wakes.announced().await, ["two"]);
     }
 

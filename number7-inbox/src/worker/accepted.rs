@@ -57,7 +57,7 @@ impl AcceptedEvent {
     }
 
     /// Which attempt this is, from 1. It is counted when the event is claimed, so an attempt that a
-    /// crash ended counts too.
+    /// crash ended counts too, unless the event was claimed ahead of a handler.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.claim.number.counted()

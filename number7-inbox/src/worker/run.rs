@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, resume_unwind},
     pin::pin,
     slice,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -43,6 +43,7 @@ use crate::{
     worker::{
         attempt::{Handler, NOT_COMMITTED, attempt, log_failure},
         held_claim::HeldClaim,
+        moment::Moment,
         running::{Attempt, Running},
         upkeep::Upkeep,
     },
@@ -51,8 +52,8 @@ use crate::{
 /// How the names of workers begin.
 const WORKER_PREFIX: &str = "number7-";
 
-/// How seldom an idle worker asks at most that would hear of such events: every 2 seconds, in case that it does
-/// not.
+/// How seldom an idle worker asks for events at most, if it hears of those that other processes accept: every 2
+/// seconds, in case that it does not hear of one.
 const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How many events are claimed, and ends recorded, at once: so few that the answer of the store
@@ -157,9 +158,9 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         }
         store.forget(worker).await
     };
-    let released = match shared.give_up.is_cancelled() {
-        true => shared.in_a_last_call(released).await,
-        false => released.await,
+    let released = match job.settings.shutdown_limit {
+        Some(_) => shared.in_a_last_call(released).await,
+        None => released.await,
     };
     if let Err(error) = released {
         tracing::warn!(
@@ -196,7 +197,8 @@ struct Worker {
     outage: Outage,
     /// How long it waits after the next failure of the store.
     pause: Duration,
-    stops_since: Option<Instant>,
+    /// When it was told to stop.
+    stops_since: Arc<OnceLock<Instant>>,
     /// The calls of the hook that are going on.
     hooks: JoinSet<()>,
 }
@@ -264,7 +266,7 @@ impl Worker {
             ended: Ended::default(),
             outage: Outage::default(),
             pause: FIRST_PAUSE,
-            stops_since: None,
+            stops_since: Arc::default(),
             hooks: JoinSet::new(),
         }
     }
@@ -272,19 +274,26 @@ impl Worker {
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let limit = shared.job.settings.shutdown_limit;
+        // An exchange may take long when the stop is asked for.
+        let (stop, since) = (self.stop.clone(), Arc::clone(&self.stops_since));
+        let _notes_stop = AbortOnDropHandle::new(tokio::spawn(async move {
+            stop.cancelled().await;
+            since.get_or_init(Instant::now);
+        }));
+        let mut is_stop_logged = false;
         let mut is_idle = false;
         while !(self.stop.is_cancelled() && shared.running.len() == 0) {
             // Of an exchange that was not waited for.
             self.take_back();
             let is_stopping = self.stop.is_cancelled();
-            if is_stopping && self.stops_since.is_none() {
-                self.stops_since = Some(Instant::now());
+            if is_stopping && !mem::replace(&mut is_stop_logged, true) {
+                self.stops_since.get_or_init(Instant::now);
                 tracing::info!(
                     target: "number7", attempts = shared.running.len(), limit = ?limit,
                     "a worker stops, and waits for its running attempts"
                 );
             }
-            let give_up_at = limit.and_then(|limit| self.stops_since?.checked_add(limit));
+            let give_up_at = self.give_up_at();
             // Checked here, so that it ends in time even while the store is away.
             if give_up_at.is_some_and(|at| at <= Instant::now()) {
                 shared.give_up.cancel();
@@ -309,7 +318,14 @@ impl Worker {
             self.stop_waiting_in_vain();
             let asked = Instant::now();
             let exchanged = match give_up_at {
-                None => self.exchange().await,
+                None => {
+                    let stop = self.stop.clone();
+                    select! {
+                        biased;
+                        exchanged = self.exchange() => exchanged,
+                        () = sleep_after(&stop, limit) => continue,
+                    }
+                }
                 Some(_) if shared.give_up.is_cancelled() => {
                     shared.in_a_last_call(self.exchange()).await
                 }
@@ -336,14 +352,21 @@ impl Worker {
                 }
             }
         }
+        let left = self.give_up_at().map(|at| at.saturating_duration_since(Instant::now()));
         let hooks = async { while self.hooks.join_next().await.is_some() {} };
         // Hooks that take longer are dropped.
-        _ = timeout(limit.unwrap_or(Duration::MAX), hooks).await;
+        _ = timeout(left.unwrap_or(Duration::MAX), hooks).await;
         let Ended { done, failed, snoozed, dead } = self.ended;
         tracing::info!(
             target: "number7", inbox = shared.job.inbox, worker = &*shared.worker,
             done, failed, snoozed, dead, "a worker has stopped"
         );
+    }
+
+    /// When its time to stop is over, if it is to stop and has a limit.
+    fn give_up_at(&self) -> Option<Instant> {
+        let limit = self.shared.job.settings.shutdown_limit?;
+        self.stops_since.get()?.checked_add(limit)
     }
 
     /// How long an idle worker waits until it asks again, after an exchange that took so long.
@@ -400,14 +423,10 @@ impl Worker {
 
     /// Begins as many of the attempts that wait as there are handlers for.
     fn begin_waiting(&mut self) {
-        let Settings { concurrency, lease, .. } = self.shared.job.settings;
+        let concurrency = self.shared.job.settings.concurrency;
         while self.may_begin() && self.shared.running.handlers() < concurrency {
             let Some((_, claim)) = self.waiting.pop_front() else { return };
-            match self.shared.running.may_begin(claim.id(), lease) {
-                true => self.begin(claim),
-                // Perhaps it was rescued. Otherwise it is to be released.
-                false => self.may_have_more = true,
-            }
+            self.begin(claim);
         }
     }
 
@@ -454,7 +473,9 @@ impl Worker {
             ends: &sent,
             most,
             ahead,
-            quarantined: self.quarantined.is_none(),
+            quarantined: self
+                .quarantined
+                .is_none_or(|running| sent.iter().any(|end| end.id() == running)),
         };
         let asked = Instant::now();
         let _exchanging = shared.running.exchange();
@@ -489,6 +510,11 @@ impl Worker {
             let recorded = ended.contains(&end.event);
             self.is_over(end, if recorded { Recorded::Counts } else { Recorded::Lost });
         }
+        let is_interrupted = |end: &End| matches!(end.outcome, Outcome::Interrupted);
+        if sent.iter().any(is_interrupted) {
+            // They are ready at once.
+            store.announce();
+        }
         let claimed = claims.len();
         for claim in claims {
             shared.running.wait(claim.id());
@@ -503,6 +529,10 @@ impl Worker {
         let is_more = !self.ends.is_empty() || (is_full && self.room() > 0);
         // At the end, so that the others are not behind them.
         self.ends.extend(sent.iter().filter(|end| locked.contains(&end.event)).cloned());
+        if shared.give_up.is_cancelled() && !locked.is_empty() {
+            // There is no time left to wait for it.
+            return Err(InboxErrorKind::Busy.into());
+        }
         Ok(Left { is_more, was_idle: recorded + claimed == 0, next_in })
     }
 
@@ -515,7 +545,10 @@ impl Worker {
     /// Releases what the store has claimed for this worker and it does not know of.
     async fn release(&self) -> Result<(), InboxError> {
         let Shared { job, worker, running, .. } = &*self.shared;
-        let claimed = running.unknown(job.store.heartbeat(worker).await?);
+        let asked = Moment::now();
+        let held = job.store.heartbeat(worker).await?;
+        running.renewed(asked, &held);
+        let claimed = running.unknown(held);
         if !claimed.is_empty() {
             job.store.release(worker, &claimed).await?;
             job.store.announce();
@@ -541,12 +574,9 @@ impl Worker {
         (self.returned, self.answered) = (0, now);
     }
 
-    /// Begins an attempt. It goes on although the worker is dropped.
+    /// Begins an attempt, unless its lease may be lost. It goes on although the worker is dropped.
     fn begin(&mut self, claim: Claim) {
-        let id = claim.id();
-        if claim.is_quarantined {
-            self.quarantined = Some(id);
-        }
+        let (id, is_quarantined) = (claim.id(), claim.is_quarantined);
         let (worker, schema) = (Arc::clone(&self.shared.worker), self.shared.job.store.schema());
         let of_claim = Arc::new(HeldClaim::new(worker, schema, &claim));
         let begun = Attempt {
@@ -557,7 +587,14 @@ impl Worker {
             begun: Instant::now(),
             is_running: true,
         };
-        self.shared.running.insert(id, begun);
+        if !self.shared.running.begin(id, begun, self.shared.job.settings.lease) {
+            // Perhaps it was rescued. Otherwise it is to be released.
+            self.may_have_more = true;
+            return;
+        }
+        if is_quarantined {
+            self.quarantined = Some(id);
+        }
         let (shared, sender) = (Arc::clone(&self.shared), self.sender.clone());
         tokio::spawn(async move {
             let Job { handler, settings, .. } = &shared.job;
@@ -667,8 +704,11 @@ impl Worker {
         // limit. Nothing is given up while a handler runs: the store may be back when it ends.
         let Settings { lease, shutdown_limit, .. } = self.shared.job.settings;
         let patience = shutdown_limit.unwrap_or(lease).min(lease);
-        let since = self.stops_since.max(self.outage.since());
-        let is_long = self.stops_since.is_some() && since.is_some_and(|at| at.elapsed() > patience);
+        let stops_since = self.stops_since.get().copied();
+        let since = stops_since.max(self.outage.since());
+        let is_long = stops_since.is_some()
+            && (self.shared.give_up.is_cancelled()
+                || since.is_some_and(|at| at.elapsed() > patience));
         if is_long && self.all_have_ended() {
             for end in mem::take(&mut self.ends) {
                 tracing::error!(
@@ -685,11 +725,14 @@ impl Worker {
         let until = Instant::now() + pause;
         let is_given_up = self.shared.give_up.is_cancelled();
         // At the limit, what is running is given up.
-        sleep_until(match give_up_at {
+        let until = match give_up_at {
             Some(at) if !is_given_up => until.min(at),
             _ => until,
-        })
-        .await;
+        };
+        select! {
+            () = sleep_until(until) => {}
+            () = self.stop.cancelled(), if stops_since.is_none() => {}
+        }
     }
 }
 
@@ -703,16 +746,32 @@ impl Drop for Worker {
         while let Ok(end) = self.receiver.try_recv() {
             ends.push(end);
         }
+        let waiting: Vec<_> = self.waiting.drain(..).map(|(_, claim)| claim.id()).collect();
+        if ends.is_empty() && waiting.is_empty() {
+            return;
+        }
         // At the end of the process there may be no runtime any more.
-        if let (false, Ok(runtime)) = (ends.is_empty(), Handle::try_current()) {
+        if let Ok(runtime) = Handle::try_current() {
             let shared = Arc::clone(&self.shared);
             runtime.spawn(async move {
                 for end in ends {
                     shared.record_or_say(&end).await;
                 }
+                let Shared { job, worker, .. } = &*shared;
+                // If this fails, they are rescued.
+                if !waiting.is_empty() && job.store.release(worker, &waiting).await.is_ok() {
+                    job.store.announce();
+                }
             });
         }
     }
+}
+
+/// Sleeps for a limit from the moment on when a stop is asked for; forever if there is none.
+async fn sleep_after(stop: &CancellationToken, limit: Option<Duration>) {
+    let Some(limit) = limit else { return pending().await };
+    stop.cancelled().await;
+    sleep(limit).await;
 }
 
 impl Shared {

@@ -67,27 +67,28 @@ impl Running {
         self.lock().waiting.insert(id, Instant::now());
     }
 
-    /// It waits no more. False if its lease was lost, as far as the worker knows, or may have been.
-    pub(crate) fn may_begin(&self, id: ClaimId, lease: Duration) -> bool {
-        let mut state = self.lock();
-        let is_live = state.renewed.is_some_and(|renewed| Moment::now().since(&renewed) <= lease);
-        state.waiting.remove(&id).is_some() && is_live
-    }
-
     /// None waits any more. Those that are still claimed are to be released.
     pub(crate) fn stop_waiting(&self) {
         self.lock().waiting.clear();
     }
 
-    /// If the worker has the event again, its earlier attempts have lost their lease.
-    pub(crate) fn insert(&self, id: ClaimId, attempt: Attempt) {
-        let State { attempts, handlers, .. } = &mut *self.lock();
+    /// Begins an attempt at what waits. False if its lease was lost, as far as the worker knows, or may have been.
+    ///
+    /// All at once: what neither waits nor runs would be released. If the worker has the event again, its earlier
+    /// attempts have lost their lease.
+    pub(crate) fn begin(&self, id: ClaimId, attempt: Attempt, lease: Duration) -> bool {
+        let State { attempts, handlers, waiting, renewed, .. } = &mut *self.lock();
+        let is_live = renewed.is_some_and(|renewed| Moment::now().since(&renewed) <= lease);
+        if waiting.remove(&id).is_none() || !is_live {
+            return false;
+        }
         *handlers += 1;
         if id.attempt > 1 {
             let earlier = attempts.iter().filter(|(earlier, _)| earlier.event == id.event);
             earlier.for_each(|(_, lost)| lost.tell_lost());
         }
         attempts.insert(id, attempt);
+        true
     }
 
     /// Its handler has returned, and its end is on its way to the store.
@@ -137,20 +138,15 @@ impl Running {
 
     /// A heartbeat that was asked for at this moment has succeeded, and the store has these claims.
     pub(crate) fn renewed(&self, asked: Moment, held: &[ClaimId]) {
-        self.lock().renewed = Some(asked);
-        self.tell_lost(held, asked.instant);
+        let mut state = self.lock();
+        state.renewed = Some(asked);
+        state.tell_lost(held, asked.instant);
     }
 
     /// Tells the handlers of attempts whose lease was lost: those that were begun before and are not
     /// among the claims that the store has. What waits and is not among them is not begun.
     pub(crate) fn tell_lost(&self, held: &[ClaimId], before: Instant) {
-        let State { attempts, waiting, .. } = &mut *self.lock();
-        for (id, attempt) in attempts {
-            if attempt.begun < before && !held.contains(id) {
-                attempt.tell_lost();
-            }
-        }
-        waiting.retain(|id, since| *since >= before || held.contains(id));
+        self.lock().tell_lost(held, before);
     }
 
     /// Warns of handlers that block their threads for longer than a limit.
@@ -161,6 +157,17 @@ impl Running {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell_lost(&mut self, held: &[ClaimId], before: Instant) {
+        for (id, attempt) in &self.attempts {
+            if attempt.begun < before && !held.contains(id) {
+                attempt.tell_lost();
+            }
+        }
+        self.waiting.retain(|id, since| *since >= before || held.contains(id));
     }
 }
 
@@ -211,7 +218,9 @@ mod tests {
             begun,
             is_running: true,
         };
-        running.insert(HELD, attempt);
+        running.renewed(Moment::now(), &[]);
+        running.wait(HELD);
+        assert!(running.begin(HELD, attempt, Duration::from_secs(20)));
         then(&running, &claim);
         running.tell_lost(&[ClaimId { event: EventId(held), attempt: 1 }], begun + before_it);
         claim.lost.is_cancelled()

@@ -1,7 +1,7 @@
 //! Which inbox it is.
 
 use clap::{Error, error::ErrorKind};
-use number7_inbox::Inbox;
+use number7_inbox::{Inbox, InboxOptions};
 
 use crate::BoxError;
 
@@ -13,6 +13,9 @@ pub(crate) struct StoreArgs {
     /// The name of the inbox, if the receiver opens it by Inbox::named
     #[arg(long, value_name = "NAME", value_parser = name)]
     inbox: Option<String>,
+    /// The schema of the inbox on PostgreSQL, if it is not `number7`
+    #[arg(long, value_name = "NAME")]
+    schema: Option<String>,
 }
 
 fn name(name: &str) -> Result<String, &'static str> {
@@ -35,8 +38,15 @@ impl StoreArgs {
         &self.store
     }
 
+    pub(crate) fn options(&self) -> InboxOptions {
+        match &self.schema {
+            Some(schema) => Inbox::options().schema(schema),
+            None => Inbox::options(),
+        }
+    }
+
     pub(crate) async fn open(&self) -> Result<Inbox, BoxError> {
-        let inbox = Inbox::open_existing(self.url()).await?;
+        let inbox = self.options().migrate(false).open(self.url()).await?;
         Ok(match &self.inbox {
             Some(name) => inbox.named(name)?,
             None => inbox,

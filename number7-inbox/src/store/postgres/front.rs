@@ -69,6 +69,17 @@ impl Front {
         }
     }
 
+    /// In how long there is a claim from the oldest event on.
+    pub(super) fn next_round_in(&self) -> Duration {
+        let next = self.lock().next_round;
+        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Events were put back behind the last claim: the next one begins at the oldest.
+    pub(super) fn start_anew(&self) {
+        self.lock().next_round = None;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

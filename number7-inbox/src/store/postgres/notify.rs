@@ -15,7 +15,11 @@ use sqlx::{
 use tokio::time::{sleep, timeout};
 
 use super::connections::{Connections, WeakConnections};
-use crate::store::{CONNECT_TIMEOUT, driver::Driver, wakes::Wakes};
+use crate::store::{
+    CONNECT_TIMEOUT,
+    driver::Driver,
+    wakes::{PAUSE, Wakes},
+};
 
 /// How often it is checked that notifications arrive if none does: every 30 seconds. A pooler may swallow them, and a
 /// network may break without a word.
@@ -57,6 +61,8 @@ impl Notifications {
                     let inboxes = wakes.announced().await;
                     let Some(by) = by.upgrade() else { return };
                     _ = by.execute(query(NOTIFY).bind(&*channel).bind(inboxes)).await;
+                    drop(by);
+                    sleep(PAUSE).await;
                 }
             });
         });
@@ -89,7 +95,10 @@ async fn hear(
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT);
     let pool = pool.connect_lazy_with(connect.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(channel).await?;
+    let Ok(listens) = timeout(CONNECT_TIMEOUT, listener.listen(channel)).await else {
+        return Ok(());
+    };
+    listens?;
     let mut is_checked = false;
     loop {
         if !is_checked {

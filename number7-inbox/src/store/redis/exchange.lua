@@ -22,13 +22,10 @@ for i = 6, #ARGV, 7 do
         table.insert(ended, id)
         if history ~= '' then redis.call('HSET', errors, id, history) end
         record.uncounted = tonumber(uncounted)
-        if was == 'running' or state ~= 'ready' and was ~= 'done' then
+        if was ~= 'done' then
             record.attempt = tonumber(attempt)
             if state == 'ready' then record.due_at = now + rest end
             move(id, record, state)
-        elseif was ~= 'done' then
-            -- What was rescued is on its way to the next attempt, unless this one was the last.
-            save(id, record)
         end
     end
 end

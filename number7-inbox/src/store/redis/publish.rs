@@ -12,7 +12,11 @@ use redis::{Client, RedisError};
 use tokio::time::{sleep, timeout};
 
 use super::{ask, link::Link};
-use crate::store::{CONNECT_TIMEOUT, driver::Driver, wakes::Wakes};
+use crate::store::{
+    CONNECT_TIMEOUT,
+    driver::Driver,
+    wakes::{PAUSE, Wakes},
+};
 
 /// How often it is checked that messages arrive if none does: every 30 seconds. A network may break without a word.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -51,6 +55,7 @@ impl Messages {
                     for inbox in wakes.announced().await {
                         publish(&link, &inbox).await;
                     }
+                    sleep(PAUSE).await;
                 }
             });
         });
@@ -79,11 +84,13 @@ async fn publish(link: &Link, message: &str) {
 
 /// Listens until nothing can be heard.
 async fn hear(wakes: &Wakes, client: &Client, link: &Link) -> Result<(), RedisError> {
-    let Ok(connected) = timeout(CONNECT_TIMEOUT, client.get_async_pubsub()).await else {
-        return Ok(());
+    let connect = async {
+        let mut listener = client.get_async_pubsub().await?;
+        listener.subscribe(CHANNEL).await?;
+        Ok::<_, RedisError>(listener)
     };
-    let mut listener = connected?;
-    listener.subscribe(CHANNEL).await?;
+    let Ok(listener) = timeout(CONNECT_TIMEOUT, connect).await else { return Ok(()) };
+    let mut listener = listener?;
     let mut messages = listener.on_message();
     let mut is_checked = false;
     loop {

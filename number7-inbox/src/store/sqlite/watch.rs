@@ -1,6 +1,6 @@
 //! Notices what other processes write.
 //!
-//! Each commit is written to the `-wal`, which a look at its size and time tells. That is no query, and costs some
+//! Each commit is written to the `-wal`, which a look at its size and time tells. That is not a query, and costs some
 //! microseconds. Neither is exact: the time has steps of some milliseconds, and a commit can be read only when it
 //! is synchronised, some time after it was written. So after each change the workers are woken several times, with
 //! longer and longer pauses.
