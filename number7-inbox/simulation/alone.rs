@@ -374,6 +374,70 @@ async fn a_stop_takes_no_longer_than_its_limit() {
     }
 }
 
+/// The limit begins when the stop is asked for, and not when an exchange is over that was under way.
+#[tokio::test(start_paused = true)]
+async fn a_stop_takes_no_longer_than_its_limit_in_the_middle_of_an_exchange() {
+    let (second, milli) = (Duration::from_secs(1), Duration::from_millis(1));
+    let (world, inbox) = inbox_of(1).await;
+    let worker = inbox.worker(async |_| pending::<Result<(), Failure>>().await);
+    let mut told_at = Instant::now();
+    let stop = async {
+        sleep(second).await;
+        // Each call takes as long as it may.
+        world.seen().call_takes = Some(4 * second - milli);
+        sleep(second).await;
+        told_at = Instant::now();
+    };
+    worker.shutdown_limit(second).run_until(stop).await;
+    let took = told_at.elapsed();
+    assert!((second..=4 * second).contains(&took), "{took:?}");
+}
+
+/// As after a kill under load, when many were claimed ahead.
+#[tokio::test(start_paused = true)]
+async fn quarantined_events_follow_each_other_at_once() {
+    let (world, inbox) = inbox_of(50).await;
+    world.memory.apply(|tables| {
+        let ids: Vec<_> = tables.events.keys().copied().collect();
+        ids.into_iter().for_each(|id| tables.put_back(id, State::Quarantined));
+    });
+    let start = Instant::now();
+    let worker = worker(&world, &inbox, async |_| Ok(()));
+    worker.run_until(world.all_are_done()).await;
+    assert!(start.elapsed() <= 53 * LONGEST_CALL, "{:?}", start.elapsed());
+}
+
+/// Nobody would rescue them before the lease is over.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_dropped_releases_what_it_has_claimed_ahead() {
+    static BEGUN: AtomicU32 = AtomicU32::new(0);
+    let (world, inbox) = inbox_of(2_000).await;
+    world.seen().call_takes = Some(LONGEST_CALL);
+    let worker = worker(&world, &inbox, async |event: AcceptedEvent| {
+        let is_slow = BEGUN.fetch_add(1, Ordering::Relaxed) >= 1_000;
+        match is_slow {
+            true => event.lease_lost().cancelled().await,
+            false => sleep(Duration::from_millis(1)).await,
+        }
+        Ok(())
+    });
+    let worker = tokio::spawn(worker.run_until(pending()));
+    while BEGUN.load(Ordering::Relaxed) < 1_016 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let running = || {
+        world.memory.apply(|tables| {
+            tables.events.values().filter(|row| row.state() == State::Running).count()
+        })
+    };
+    // The exchange that was under way is answered.
+    sleep(2 * LONGEST_CALL).await;
+    assert!(running() > 16, "nothing was claimed ahead");
+    worker.abort();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(running(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_paused_worker_claims_no_place_that_becomes_free_and_resumes_at_once() {
     let (world, inbox) = inbox_of(2).await;
