@@ -24,7 +24,7 @@ use tokio::{
 pub enum Network {
     /// It carries all.
     Good,
-    /// It swallows everything, of old connections for ever, and says so to nobody.
+    /// It swallows everything, of old connections forever, and says so to nobody.
     Silent,
     /// It breaks every connection, and refuses new ones.
     Down,

@@ -32,7 +32,7 @@ impl Running {
         Self(stop, tokio::spawn(worker.run_until(signal)))
     }
 
-    /// Stops it, and waits for what it has in hand.
+    /// Stops it, and waits for its running attempts.
     pub async fn stop(self) {
         self.0.send(()).unwrap();
         self.1.await.unwrap();

@@ -84,7 +84,7 @@ async fn after_the_answer(store: Store) {
             block_in_place(|| {
                 let mut receiver = setup.start("never");
                 assert_eq!(receiver.deliver(&body("job.completed", job)).unwrap(), 200);
-                // At once, so that the worker has it in hand, or not, or has done it.
+                // At once, so that the worker runs it, or not, or has done it.
                 receiver.kill();
             });
         }
@@ -178,7 +178,7 @@ async fn two_processes_on_one_store(store: Store) {
     assert!(axum.values().chain(actix.values()).all(|count| *count == 1));
 }
 
-/// What is in hand together with it loses attempts, and has some left.
+/// What runs together with it loses attempts, and has some left.
 async fn an_event_that_ends_its_process_takes_no_other_with_it(store: Store) {
     const OTHERS: usize = 8;
     /// As many as the poisoned event has, in the receiver, and one that sets it aside.

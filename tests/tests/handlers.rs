@@ -113,7 +113,7 @@ async fn a_handler_that_panics_when_it_is_given_up_has_failed(store: Store) {
     let worker = worker.timeout(Duration::from_millis(100)).concurrency(1);
     let worker = Running::start(worker.backoff(Duration::ZERO, Duration::ZERO));
     until(async || inbox.stats().await.unwrap().done == 1).await;
-    timeout(PATIENCE, worker.stop()).await.expect("its place is taken for ever");
+    timeout(PATIENCE, worker.stop()).await.expect("its place is taken forever");
     let errors = inbox.show("job.completed:job_1").await.unwrap().unwrap();
     assert_eq!(errors.error(), "panicked: dropped");
 }
@@ -159,7 +159,7 @@ async fn a_paused_worker_claims_nothing(store: Store) {
     accept(&inbox, "job.completed", "job_2").await;
     sleep(Duration::from_millis(500)).await;
     assert_eq!(handled.events(), 1);
-    // Paused for ever, it still stops.
+    // Paused forever, it still stops.
     timeout(PATIENCE, worker.stop()).await.unwrap();
 }
 

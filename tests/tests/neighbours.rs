@@ -23,7 +23,7 @@ async fn accept_others(inbox: &Inbox) {
     }
 }
 
-/// The process of the first attempt was taken for dead, and is not.
+/// The process of the first attempt seemed to have died, and has not.
 async fn who_succeeds_late_leaves_no_dead_letter(store: Store) {
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
     accept(&inbox, "job.completed", "job_1").await;
@@ -88,7 +88,7 @@ async fn inboxes_of_two_names_share_nothing(store: Store) {
     let again = store.open().await.named("staging").unwrap();
     assert_eq!(accept(&again, "job.completed", "job_1").await, Acceptance::Duplicate);
 
-    // One of them has a stopped worker and an event in hand; the other is worked on.
+    // One of them has a stopped worker and a running event; the other is worked on.
     let stopped = Running::start(gate.worker(&live).concurrency(1).lease(MIN_LEASE));
     gate.begun().await;
     stopped.crash().await;

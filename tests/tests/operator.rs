@@ -28,7 +28,7 @@ use number7_tests::{
 };
 use tokio::time::sleep;
 
-/// An inbox with one event in every state, and the worker that has one in hand.
+/// An inbox with one event in every state, and the worker that runs one.
 async fn one_in_each_state(store: &Store) -> (Inbox, Running, Gate) {
     let (inbox, gate) = (store.open().await, Gate::default());
     for job in ["done", "dead", "later", "in_hand"] {
@@ -186,7 +186,7 @@ async fn many_dead_letters_are_paged_through_once_each(store: Store) {
     let left = all(&inbox, State::Dead, &failed, 30).await.len() as u64;
     assert_eq!(inbox.requeue_all(&failed).await.unwrap(), left);
     assert_eq!(inbox.requeue_all(&failed).await.unwrap(), 0);
-    // What dies again while all are put back is not put back for ever.
+    // What dies again while all are put back is not put back forever.
     let worker = Running::start(broken());
     assert!(inbox.requeue_all(&Filter::new()).await.unwrap() >= dead - left);
     store.settled(PATIENCE * 10).await;
@@ -279,7 +279,7 @@ async fn the_last_errors_are_kept(store: Store) {
     assert!(entry.errors().windows(2).all(|pair| pair[0].at() <= pair[1].at()));
 }
 
-/// Of what a worker has in hand it can be seen that it has died, and afterwards that it had.
+/// Of what a worker runs it can be seen that it has died, and afterwards that it had.
 async fn a_worker_that_died_leaves_a_trace(store: Store) {
     let (inbox, worker, gate) = one_in_each_state(&store).await;
     assert!(inbox.discard("job.completed:dead").await.unwrap());

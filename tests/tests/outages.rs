@@ -362,7 +362,7 @@ async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
             behind.let_arrive().await;
         }
         assert!(behind.proxy.has_lost_an_answer());
-        // What arrived late may also have claimed the event, which is given back then.
+        // What arrived late may also have claimed the event, which is released then.
         assert_ne!(behind.now().await.0, State::Dead);
         pause.resume();
         behind.store.settled(PATIENCE).await;

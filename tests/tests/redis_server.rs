@@ -842,7 +842,7 @@ async fn no_script_takes_long_however_much_there_is() {
     assert_eq!(inbox.requeue_all(&Filter::new()).await.unwrap(), u64::from(EVENTS));
     assert_eq!(listed(State::Ready).await, all);
 
-    // A worker has very many, and renews its lease; it dies, and they are given back.
+    // A worker has very many, and renews its lease; it dies, and they are rescued.
     let (gate, handled) = (Gate::default(), Handled::default());
     let other = handled.worker(&inbox).lease(MIN_LEASE).retention(Duration::ZERO).concurrency(256);
     let pause = other.pause();

@@ -35,7 +35,7 @@ const SENDERS: usize = 4;
 const LIFE: Duration = Duration::from_millis(1_500);
 
 /// How many deliveries one receiver may be killed in the middle of, and so double: as many as a
-/// worker has in hand.
+/// worker runs.
 const IN_HAND: u32 = 16;
 
 async fn nothing_is_lost_and_little_is_doubled(store: Store) {

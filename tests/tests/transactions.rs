@@ -223,17 +223,10 @@ async fn a_handler_that_is_cut_while_it_begins_loses_no_effect() {
     assert_eq!(effects(&store).await.len(), EVENTS as usize);
 }
 
-/// A handler's session is dead, and PostgreSQL does not know yet: its transaction still locks the event.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
-async fn an_event_that_is_locked_holds_up_no_other() {
-    const EVENTS: u64 = 50;
-    let store = Store::postgres().await;
-    let inbox = store.open().await;
-    let pool = PgPool::connect(&store.url()).await.unwrap();
-    let handlers = pool.clone();
-    let worker = inbox.worker(move |event: AcceptedEvent| {
-        let pool = handlers.clone();
+/// Its handler never ends the transaction in which it finishes an event, if that is named so.
+fn leaves_locked(inbox: &Inbox, pool: PgPool) -> number7_inbox::Worker {
+    inbox.worker(move |event: AcceptedEvent| {
+        let pool = pool.clone();
         async move {
             if event.key().ends_with("locked") && event.attempt() == 1 {
                 let mut transaction = event.begin(&pool).await?;
@@ -242,7 +235,36 @@ async fn an_event_that_is_locked_holds_up_no_other() {
             }
             Ok::<_, BoxError>(())
         }
-    });
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_event_that_is_locked_holds_up_no_stop_beyond_its_limit() {
+    let store = Store::postgres().await;
+    let inbox = store.open().await;
+    let pool = PgPool::connect(&store.url()).await.unwrap();
+    accept(&inbox, "job.completed", "locked").await;
+    let limit = Duration::from_secs(1);
+    let worker = Running::start(leaves_locked(&inbox, pool.clone()).shutdown_limit(limit));
+    let locks = "SELECT count(*) FROM pg_stat_activity
+        WHERE state = 'idle in transaction' AND datname = current_database()";
+    until(async || query_scalar::<_, i64>(locks).fetch_one(&pool).await.unwrap() == 1).await;
+    let begun = Instant::now();
+    worker.stop().await;
+    // Three seconds more, and some for a busy machine.
+    assert!(begun.elapsed() < limit * 10, "{:?}", begun.elapsed());
+}
+
+/// A handler's session is dead, and PostgreSQL does not know yet: its transaction still locks the event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_event_that_is_locked_holds_up_no_other() {
+    const EVENTS: u64 = 50;
+    let store = Store::postgres().await;
+    let inbox = store.open().await;
+    let pool = PgPool::connect(&store.url()).await.unwrap();
+    let worker = leaves_locked(&inbox, pool.clone());
     let worker = worker.concurrency(2).backoff(Duration::ZERO, Duration::ZERO);
     let worker = Running::start(worker);
     accept(&inbox, "job.completed", "locked").await;

@@ -262,7 +262,7 @@ async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
         async { Ok::<_, BoxError>(()) }
     });
     worker.run_until(store.settled(PATIENCE)).await;
-    // Nobody began what was claimed, so it was given back uncounted.
+    // Nobody began what was claimed, so it was released uncounted.
     assert_eq!(*attempts.lock().unwrap(), [2]);
 }
 

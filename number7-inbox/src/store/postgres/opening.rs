@@ -71,7 +71,7 @@ async fn is_pooled(
     Ok(false)
 }
 
-/// A pooler in statement mode ends the session of whoever begins a transaction.
+/// A pooler in statement mode ends the session of the client that begins a transaction.
 async fn refuse_statement_mode(connection: &mut PgConnection) -> Result<(), InboxError> {
     for statement in ["BEGIN", "COMMIT"] {
         if let Err(error) = connection.execute(raw_sql(statement)).await {

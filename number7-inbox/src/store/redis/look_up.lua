@@ -2,7 +2,7 @@
 -- overdue. Returns those that were not known to be, the jobs of which nothing is known any more, and in how long the
 -- next job is looked up.
 -- ARGV: how many at most, milliseconds after which an overdue job is looked up again, and at the latest
-local news, damaged = {}, {}
+local newly_overdue, damaged = {}, {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', look_ups, '-inf', now, 'LIMIT', 0, ARGV[1])) do
     local record = read_job(job)
     if not record then
@@ -16,10 +16,10 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', look_ups, '-inf', now, 'LIMIT',
         local rest = late < 0 and -late or math.max(ARGV[2], math.floor(late / 10))
         if late >= 0 and redis.call('ZADD', overdue, 'NX', record.due_at, job) == 1 then
             redis.call('ZADD', fetches, now, job)
-            table.insert(news, job)
+            table.insert(newly_overdue, job)
         end
         redis.call('ZADD', look_ups, now + math.min(rest, ARGV[3]), job)
     end
 end
 local next = redis.call('ZRANGE', look_ups, 0, 0, 'WITHSCORES')[2]
-return { news, damaged, next and math.max(0, next - now) or false }
+return { newly_overdue, damaged, next and math.max(0, next - now) or false }
