@@ -321,7 +321,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
     })
 }
 
-/// From now on all goes well. Whoever was told to stop does so, and leaves nothing claimed.
+/// From now on all goes well. Each worker that was told to stop does so, and leaves nothing claimed.
 async fn heal(world: &World, processes: &mut [Process]) {
     let now = Instant::now();
     {

@@ -35,7 +35,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     Nothing,
-    /// An end counts whatever attempt it is of, and whoever has the event.
+    /// An end counts whatever attempt it is of, and whichever worker has the event.
     Fence,
     /// A lease expires after half of its time.
     Lease,

@@ -20,6 +20,20 @@ use crate::{delivery, store::Store};
 /// How long anything may take on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Waits until a job is accepted, and says how long that took.
+///
+/// # Panics
+///
+/// If that does not happen.
+pub async fn accepted_at_last(inbox: &Inbox, job: &str) -> Duration {
+    let begun = Instant::now();
+    while let Err(refused) = inbox.accept(&delivery("job.completed", job)).await {
+        assert!(begun.elapsed() < PATIENCE, "it is not accepted: {refused}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    begun.elapsed()
+}
+
 /// A worker in the background, until it is told to stop.
 pub struct Running(oneshot::Sender<()>, JoinHandle<()>);
 

@@ -9,7 +9,7 @@ use number7_inbox::{Filter, Inbox, MIN_LEASE, State};
 use number7_tests::{
     delivery,
     engine::{Engine, Server},
-    running::{Handled, PATIENCE, Running, until},
+    running::{Handled, Running, accepted_at_last, until},
     store::{redis_command, redis_script},
 };
 use tokio::{task::block_in_place, time::sleep};
@@ -71,16 +71,6 @@ async fn knows(url: &str, size: usize) -> bool {
 
 async fn accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
     inbox.accept(&delivery("job.completed", job)).await
-}
-
-/// Waits until a job is accepted, and says how long that took.
-async fn accepted_at_last(inbox: &Inbox, job: &str) -> Duration {
-    let begun = Instant::now();
-    while let Err(refused) = accept(inbox, job).await {
-        assert!(begun.elapsed() < PATIENCE, "it is not accepted: {refused}");
-        sleep(Duration::from_millis(50)).await;
-    }
-    begun.elapsed()
 }
 
 /// Whichever node the URL names, each inbox is on the node that has its slot.

@@ -25,7 +25,7 @@ use number7_tests::{
     engine::{Engine, Server},
     gate::Gate,
     proxy::{Network, Proxy},
-    running::{Handled, PATIENCE, Running, dead_letters, until},
+    running::{Handled, PATIENCE, Running, accepted_at_last, dead_letters, until},
     store::{Store, fill, redis_command, redis_script},
 };
 use tempfile::NamedTempFile;
@@ -45,16 +45,6 @@ async fn accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
 
 fn source(rejection: &Rejection) -> &InboxError {
     rejection.source().unwrap().downcast_ref().unwrap()
-}
-
-/// Waits until a job is accepted, and says how long that took.
-async fn accepted_at_last(inbox: &Inbox, job: &str) -> Duration {
-    let begun = Instant::now();
-    while let Err(refused) = accept(inbox, job).await {
-        assert!(begun.elapsed() < PATIENCE, "it is not accepted: {refused}");
-        sleep(Duration::from_millis(50)).await;
-    }
-    begun.elapsed()
 }
 
 fn start(args: &[&str]) -> Server {
@@ -534,7 +524,7 @@ async fn nothing_is_claimed_under_a_lease_that_is_over() {
 /// Somebody has deleted what the store knew of a worker, which then dies, or is restored without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
-async fn what_a_worker_held_that_nobody_knows_is_given_back() {
+async fn what_a_worker_held_that_nobody_knows_is_rescued() {
     let store = Store::redis().await;
     let Store::Redis(url) = &store else { unreachable!() };
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());

@@ -119,10 +119,7 @@ impl Reconcile {
             };
             let mut is_new = false;
             for taken in taken {
-                let doubled =
-                    u32::try_from(taken.fetches - 1).map_or(30, |fetches| fetches.min(30));
-                let Rest { first, longest } = settings.fetch_rest;
-                again.insert(Instant::now() + first.saturating_mul(1 << doubled).min(longest));
+                again.insert(Instant::now() + settings.fetch_rest.after(taken.fetches - 1));
                 is_new |= taken.is_settled || !asked.contains(&taken.job);
                 if taken.is_settled {
                     self.cancel(&taken.job).await;

@@ -27,7 +27,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// The folder does not exist, the file cannot be written or is no database, or another process
+    /// The folder does not exist, the file cannot be written or is not a database, or another process
     /// keeps it locked for longer than [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
     #[cfg(feature = "sqlite")]
     pub async fn sqlite(path: impl AsRef<std::path::Path>) -> Result<Self, InboxError> {

@@ -59,6 +59,13 @@ pub(crate) struct Rest {
     pub(crate) longest: Duration,
 }
 
+impl Rest {
+    /// How long a job rests after a fetch, given how many came before it.
+    pub(crate) fn after(self, earlier: i64) -> Duration {
+        self.first.saturating_mul(1 << earlier.clamp(0, 30)).min(self.longest)
+    }
+}
+
 /// An overdue job, as the store has it.
 #[derive(Clone, Debug)]
 #[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]

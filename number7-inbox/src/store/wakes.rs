@@ -7,12 +7,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::model::wake::Wake;
 
 /// How long to wait after one announcement for the next: 2 milliseconds. What happens meanwhile is announced together.
 pub(super) const PAUSE: Duration = Duration::from_millis(2);
+
+/// How often it is checked that announcements arrive if none does: every 30 seconds. A pooler may swallow them, and a
+/// network may break without a word.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
+
+/// How long one may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait before it is tried again to listen: 1 second.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// An announcement that is only to arrive. No inbox can have this name.
+pub(super) const CHECK: &str = "?";
 
 #[derive(Default)]
 pub(super) struct Wakes {
@@ -64,6 +77,40 @@ impl Wakes {
         for wake in lock(&self.of).values().filter_map(Weak::upgrade) {
             wake.set_hears_others(hears);
             wake.events_are_ready();
+        }
+    }
+}
+
+/// Hears from other processes, and checks now and then that announcements arrive.
+pub(super) struct Hearing<'a> {
+    wakes: &'a Wakes,
+    is_checked: bool,
+}
+
+impl<'a> Hearing<'a> {
+    pub(super) fn new(wakes: &'a Wakes) -> Self {
+        Self { wakes, is_checked: false }
+    }
+
+    /// [`CHECK`] is to be announced before anything else is heard.
+    pub(super) fn is_to_check(&self) -> bool {
+        !self.is_checked
+    }
+
+    /// Hears what is announced next, `None` if the connection is gone. Returns whether more can be heard.
+    pub(super) async fn hear(&mut self, next: impl Future<Output = Option<String>>) -> bool {
+        let patience = if self.is_checked { CHECK_EVERY } else { CHECK_TIMEOUT };
+        match timeout(patience, next).await {
+            Ok(None) => false,
+            Ok(Some(inbox)) => {
+                if !self.is_checked {
+                    self.is_checked = true;
+                    self.wakes.set_hears_others(true);
+                }
+                self.wakes.heard(&inbox);
+                true
+            }
+            Err(_) => mem::take(&mut self.is_checked),
         }
     }
 }

@@ -100,6 +100,8 @@ pub(crate) struct Job {
 struct Shared {
     job: Job,
     worker: Arc<str>,
+    /// Of the store's tables.
+    schema: Arc<str>,
     running: Arc<Running>,
     /// The attempts that are going on are given up.
     give_up: CancellationToken,
@@ -110,7 +112,8 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     // Each worker has a new name, so nothing that the store keeps of earlier ones gets in its way.
     let worker = Arc::from(format!("{WORKER_PREFIX}{}", Ulid::generate()));
     let (running, give_up) = (Arc::new(Running::default()), CancellationToken::new());
-    let shared = Arc::new(Shared { job, worker, running, give_up });
+    let schema = job.store.schema();
+    let shared = Arc::new(Shared { job, worker, schema, running, give_up });
     let Shared { job, worker, .. } = &*shared;
     let (store, running) = (Arc::clone(&job.store), Arc::clone(&shared.running));
     let upkeep = Upkeep::new(store, Arc::clone(worker), job.settings.clone(), running);
@@ -577,7 +580,7 @@ impl Worker {
     /// Begins an attempt, unless its lease may be lost. It goes on although the worker is dropped.
     fn begin(&mut self, claim: Claim) {
         let (id, is_quarantined) = (claim.id(), claim.is_quarantined);
-        let (worker, schema) = (Arc::clone(&self.shared.worker), self.shared.job.store.schema());
+        let (worker, schema) = (Arc::clone(&self.shared.worker), Arc::clone(&self.shared.schema));
         let of_claim = Arc::new(HeldClaim::new(worker, schema, &claim));
         let begun = Attempt {
             claim: Arc::clone(&of_claim),

@@ -119,8 +119,7 @@ impl Tables {
         for (_, job) in due.into_iter().take(most as usize) {
             let is_settled = self.is_settled(&self.expected[&job]);
             let Some(expected) = self.expected.get_mut(&job) else { continue };
-            let factor = 1_u32 << expected.fetches.clamp(0, 30);
-            expected.fetch_at = Some(now + rest.first.saturating_mul(factor).min(rest.longest));
+            expected.fetch_at = Some(now + rest.after(expected.fetches));
             expected.fetches += 1;
             taken.push(JobToFetch { job, is_settled, fetches: expected.fetches });
         }

@@ -3,10 +3,7 @@
 //! `NOTIFY` takes a lock that all commits which notify wait for, so no acceptance does it. It is a statement of its
 //! own, after the commits, and one for all that happened meanwhile.
 
-use std::{
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::sync::{Arc, Once};
 
 use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -18,21 +15,8 @@ use super::connections::{Connections, WeakConnections};
 use crate::store::{
     CONNECT_TIMEOUT,
     driver::Driver,
-    wakes::{PAUSE, Wakes},
+    wakes::{CHECK, Hearing, PAUSE, RETRY, Wakes},
 };
-
-/// How often it is checked that notifications arrive if none does: every 30 seconds. A pooler may swallow them, and a
-/// network may break without a word.
-const CHECK_EVERY: Duration = Duration::from_secs(30);
-
-/// How long one may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long to wait before it is tried again to listen.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// What a notification says that is only to arrive. No inbox can have this name.
-const CHECK: &str = "?";
 
 const NOTIFY: &str =
     "SELECT pg_catalog.pg_notify($1, inbox) FROM pg_catalog.unnest($2::text[]) AS inbox";
@@ -99,28 +83,18 @@ async fn hear(
         return Ok(());
     };
     listens?;
-    let mut is_checked = false;
+    let mut hearing = Hearing::new(wakes);
     loop {
-        if !is_checked {
+        if hearing.is_to_check() {
             let Some(by) = by.upgrade() else { return Ok(()) };
             let check = query(NOTIFY).bind(channel.to_owned()).bind(vec![CHECK.to_owned()]);
             if by.execute(check).await.is_err() {
                 return Ok(());
             }
         }
-        let patience = if is_checked { CHECK_EVERY } else { CHECK_TIMEOUT };
-        match timeout(patience, listener.try_recv()).await {
-            Ok(heard) => {
-                // `None`: the connection is gone.
-                let Some(heard) = heard? else { return Ok(()) };
-                if !is_checked {
-                    is_checked = true;
-                    wakes.set_hears_others(true);
-                }
-                wakes.heard(heard.payload());
-            }
-            Err(_) if is_checked => is_checked = false,
-            Err(_) => return Ok(()),
+        let next = async { Some(listener.try_recv().await.ok()??.payload().to_owned()) };
+        if !hearing.hear(next).await {
+            return Ok(());
         }
     }
 }

@@ -18,7 +18,7 @@ end
 
 local function read(id) return parse(id, redis.call('HGET', events, id)) end
 
--- A record in the place of one that is lost.
+-- A record instead of one that is lost.
 local function fresh(id, state, rest)
     return { state = state, attempt = 0, uncounted = 0, due_at = now, member = id,
         rest = string.sub(rest, 2, -2) .. ',"accepted_at":' .. now .. '}' }

@@ -2,10 +2,7 @@
 //!
 //! A message of Redis' `PUBLISH` reaches those who listen, on all nodes of a cluster, or nobody.
 
-use std::{
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::sync::{Arc, Once};
 
 use futures_util::StreamExt;
 use redis::{Client, RedisError};
@@ -15,23 +12,11 @@ use super::{ask, link::Link};
 use crate::store::{
     CONNECT_TIMEOUT,
     driver::Driver,
-    wakes::{PAUSE, Wakes},
+    wakes::{CHECK, Hearing, PAUSE, RETRY, Wakes},
 };
-
-/// How often it is checked that messages arrive if none does: every 30 seconds. A network may break without a word.
-const CHECK_EVERY: Duration = Duration::from_secs(30);
-
-/// How long one may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long to wait before it is tried again to listen.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Where the messages are published: the name of an inbox.
 const CHANNEL: &str = "{number7}:announcements";
-
-/// A message that is only to arrive. No inbox can have this name.
-const CHECK: &str = "?";
 
 /// The messages of all inboxes of a process on one server.
 pub(super) struct Messages {
@@ -92,24 +77,14 @@ async fn hear(wakes: &Wakes, client: &Client, link: &Link) -> Result<(), RedisEr
     let Ok(listener) = timeout(CONNECT_TIMEOUT, connect).await else { return Ok(()) };
     let mut listener = listener?;
     let mut messages = listener.on_message();
-    let mut is_checked = false;
+    let mut hearing = Hearing::new(wakes);
     loop {
-        if !is_checked {
+        if hearing.is_to_check() {
             publish(link, CHECK).await;
         }
-        let patience = if is_checked { CHECK_EVERY } else { CHECK_TIMEOUT };
-        match timeout(patience, messages.next()).await {
-            // The connection is gone.
-            Ok(None) => return Ok(()),
-            Ok(Some(message)) => {
-                if !is_checked {
-                    is_checked = true;
-                    wakes.set_hears_others(true);
-                }
-                wakes.heard(&message.get_payload::<String>().unwrap_or_default());
-            }
-            Err(_) if is_checked => is_checked = false,
-            Err(_) => return Ok(()),
+        let next = async { Some(messages.next().await?.get_payload().unwrap_or_default()) };
+        if !hearing.hear(next).await {
+            return Ok(());
         }
     }
 }
