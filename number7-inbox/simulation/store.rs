@@ -345,6 +345,14 @@ impl Store for Node {
         Box::pin(self.call("sweep", move |tables| tables.sweep(retention, of_dead)))
     }
 
+    fn forget_payloads<'a>(
+        &'a self,
+        retention: Duration,
+        after: Option<&'a str>,
+    ) -> Answer<'a, Option<String>> {
+        self.world.memory.forget_payloads(retention, after)
+    }
+
     fn ping(&self) -> Answer<'_, ()> {
         self.world.memory.ping()
     }

@@ -111,6 +111,14 @@ pub(crate) trait Store: Expectations {
     /// older than that: a store takes at most [`STEP`] of each at once. Says how many.
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64>;
 
+    /// Forgets the payloads of events that have been done for longer than `retention`: it goes through the next
+    /// [`STEP`] of them after a place. Returns the place where to go on, if there are more.
+    fn forget_payloads<'a>(
+        &'a self,
+        retention: Duration,
+        after: Option<&'a str>,
+    ) -> Answer<'a, Option<String>>;
+
     /// Fails if the store cannot be reached, or takes no writes.
     fn ping(&self) -> Answer<'_, ()>;
 

@@ -128,6 +128,16 @@ impl Worker {
         self
     }
 
+    /// How long the payload of an event is kept once it is done, to the second: as long as its key unless it is set.
+    /// Then the payload is forgotten, and its key and history stay. Set it if documents' data must not stay longer
+    /// than it is needed.
+    ///
+    /// Dead letters keep their payloads, because they can be requeued. All workers of one inbox should have the same.
+    pub fn payload_retention(mut self, retention: Duration) -> Self {
+        self.job.settings.payload_retention = Some(retention);
+        self
+    }
+
     /// How long dead letters are kept, to the second: forever unless it is set. Then they are
     /// forgotten, with their keys: nobody can requeue them any more, and a delivery of that event is
     /// new again. All workers of one inbox should have the same.

@@ -152,7 +152,7 @@ async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
     assert_eq!(*seen.lock().unwrap(), HashMap::from(expected));
     let lost = inbox.show("job.completed:lost").await.unwrap().unwrap();
     assert_eq!(lost.origin(), Origin::Fetched);
-    assert_eq!(lost.stored().json(), body("job.completed", "lost").as_bytes());
+    assert_eq!(lost.stored().unwrap().json(), body("job.completed", "lost").as_bytes());
 }
 
 /// An answer that is none, whatever is wrong with it, costs a rest and no more.

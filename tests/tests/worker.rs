@@ -11,7 +11,9 @@ use std::{
 };
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{AcceptedEvent, BoxError, Event, Filter, Inbox, MAX_LEASE, MIN_LEASE, State};
+use number7_inbox::{
+    AcceptedEvent, BoxError, Entry, Event, Failure, Filter, Inbox, MAX_LEASE, MIN_LEASE, State,
+};
 use number7_tests::{
     body,
     gate::Gate,
@@ -82,7 +84,7 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     assert_eq!(letters[0].error(), "the database of invoices is away\u{fffd}");
     assert_eq!(letters[1].error(), "panicked: the database of invoices is away\u{fffd}");
     assert!(letters[0].since().elapsed().unwrap() < PATIENCE);
-    assert_eq!(letters[0].stored().json(), body("job.completed", "job_1").as_bytes());
+    assert_eq!(letters[0].stored().unwrap().json(), body("job.completed", "job_1").as_bytes());
 
     // A dead letter is known: the sender's retry does not bring it back, an operator does.
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
@@ -100,7 +102,7 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     let letter = inbox.show("job.completed:job_2").await.unwrap().unwrap();
     assert_eq!(letter.state(), State::Dead);
     assert_eq!(letter.error(), letters[1].error());
-    assert_eq!(letter.stored().json(), body("job.completed", "job_2").as_bytes());
+    assert_eq!(letter.stored().unwrap().json(), body("job.completed", "job_2").as_bytes());
     assert!(inbox.discard("job.completed:job_2").await.unwrap());
     assert!(!inbox.discard("job.completed:job_2").await.unwrap());
     assert_eq!(inbox.show("job.completed:job_2").await.unwrap().unwrap().state(), State::Done);
@@ -131,7 +133,7 @@ async fn what_cannot_be_typed_is_accepted_and_kept(store: Store) {
     worker.attempts(1).run_until(store.settled(PATIENCE)).await;
     let letters = dead_letters(&inbox).await;
     assert_eq!(letters[0].error(), "field `fileStatus` is missing");
-    assert_eq!(letters[0].stored().json(), untypable.as_bytes());
+    assert_eq!(letters[0].stored().unwrap().json(), untypable.as_bytes());
 }
 
 async fn an_idle_worker_starts_at_once(store: Store) {
@@ -382,6 +384,46 @@ async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
 }
 
+async fn a_payload_is_forgotten_after_its_retention_and_its_key_stays(store: Store) {
+    /// More than are gone through at once.
+    const EVENTS: usize = 600;
+    let (inbox, second) = (store.open().await, Duration::from_secs(1));
+    for number in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    accept(&inbox, "job.failed", "job_dead").await;
+    let worker = || {
+        inbox.worker(async |event: AcceptedEvent| match event.event()? {
+            Event::JobFailed(_) => Err(Failure::permanent("it failed")),
+            _ => Ok(()),
+        })
+    };
+    let done = async || inbox.list(State::Done, &Filter::new(), None, 1_000).await.unwrap().entries;
+    let payloads = |done: &[Entry]| done.iter().filter(|entry| entry.stored().is_some()).count();
+    // It forgets them neither by default nor early.
+    let running = Running::start(worker());
+    until(async || inbox.stats().await.unwrap().done == EVENTS as u64).await;
+    running.stop().await;
+    let running = Running::start(worker().payload_retention(60 * second));
+    sleep(2 * second).await;
+    assert_eq!(payloads(&done().await), EVENTS);
+    running.stop().await;
+
+    let running = Running::start(worker().payload_retention(second));
+    until(async || payloads(&done().await) == 0).await;
+    // And those that are done later.
+    accept(&inbox, "job.completed", "job_late").await;
+    until(async || done().await.len() == EVENTS + 1 && payloads(&done().await) == 0).await;
+    running.stop().await;
+    let shown = inbox.show("job.completed:job_7").await.unwrap().unwrap();
+    assert_eq!((shown.state(), shown.job_id()), (State::Done, Some("job_7")));
+    assert_eq!(shown.stored(), None);
+    assert_eq!(accept(&inbox, "job.completed", "job_7").await, Acceptance::Duplicate);
+    let dead = dead_letters(&inbox).await;
+    assert_eq!(dead[0].stored().unwrap().json(), body("job.failed", "job_dead").as_bytes());
+    assert!(inbox.requeue(dead[0].key()).await.unwrap());
+}
+
 async fn many_old_keys_are_forgotten_in_one_go(store: Store) {
     const EVENTS: i64 = 1_200;
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -501,6 +543,7 @@ on_every_store!(
     an_idle_worker_starts_at_once,
     stopping_finishes_what_runs_and_gives_back_the_rest,
     a_key_is_known_for_the_retention_and_no_longer,
+    a_payload_is_forgotten_after_its_retention_and_its_key_stays,
     the_longest_settings_are_no_error;
     a_worker_hears_of_what_another_process_accepts,
     what_a_stopped_worker_had_claimed_is_free_at_once,

@@ -13,7 +13,7 @@ pub struct Entry {
     pub(crate) key: String,
     pub(crate) event: String,
     pub(crate) job: Option<String>,
-    pub(crate) stored: StoredEvent,
+    pub(crate) stored: Option<StoredEvent>,
     pub(crate) origin: Origin,
     pub(crate) state: State,
     pub(crate) since: SystemTime,
@@ -44,10 +44,11 @@ impl Entry {
         self.job.as_deref()
     }
 
-    /// The event.
+    /// The event. `None` if it was done long enough ago that its payload is
+    /// [forgotten](crate::Worker::payload_retention).
     #[must_use]
-    pub fn stored(&self) -> &StoredEvent {
-        &self.stored
+    pub fn stored(&self) -> Option<&StoredEvent> {
+        self.stored.as_ref()
     }
 
     /// Whether it was signed, or fetched because it was never delivered.

@@ -85,6 +85,7 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) retention: Duration,
     pub(crate) dead_retention: Option<Duration>,
+    pub(crate) payload_retention: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) shutdown_limit: Option<Duration>,
     pub(crate) fetches_at_once: usize,
@@ -103,6 +104,7 @@ impl Default for Settings {
             lease: DEFAULT_LEASE,
             retention: DEFAULT_RETENTION,
             dead_retention: None,
+            payload_retention: None,
             timeout: None,
             shutdown_limit: None,
             fetches_at_once: DEFAULT_FETCHES_AT_ONCE,
@@ -118,8 +120,9 @@ impl Settings {
     }
 
     pub(crate) fn sweep_interval(&self) -> Duration {
-        let shorter = self.dead_retention.map_or(self.retention, |dead| dead.min(self.retention));
-        (shorter / 4).clamp(Duration::from_secs(1), LONGEST_SWEEP_INTERVAL)
+        let others = [self.dead_retention, self.payload_retention];
+        let shortest = others.into_iter().flatten().fold(self.retention, Duration::min);
+        (shortest / 4).clamp(Duration::from_secs(1), LONGEST_SWEEP_INTERVAL)
     }
 
     /// How long an event rests after an attempt: the backoff, and up to a quarter more, so that
@@ -190,12 +193,22 @@ mod tests {
     fn the_lease_and_the_retentions_say_how_often_a_worker_looks() {
         let of_lease = |lease| Settings { lease, ..Settings::default() }.heartbeat().as_secs();
         assert_eq!([MIN_LEASE, DEFAULT_LEASE, MAX_LEASE].map(of_lease), [1, 5, 15]);
-        let of_retentions = |(done, dead): (u64, Option<u64>)| {
-            let (retention, dead_retention) =
-                (Duration::from_secs(done), dead.map(Duration::from_secs));
-            Settings { retention, dead_retention, ..Settings::default() }.sweep_interval().as_secs()
+        let of_retentions = |(done, dead, payload): (u64, Option<u64>, Option<u64>)| {
+            let retention = Duration::from_secs(done);
+            let [dead_retention, payload_retention] =
+                [dead, payload].map(|retention| retention.map(Duration::from_secs));
+            Settings { retention, dead_retention, payload_retention, ..Settings::default() }
+                .sweep_interval()
+                .as_secs()
         };
-        let retentions = [(40, None), (40, Some(80)), (40, Some(20)), (0, None), (10_000, None)];
-        assert_eq!(retentions.map(of_retentions), [10, 10, 5, 1, 600]);
+        let retentions = [
+            (40, None, None),
+            (40, Some(80), Some(80)),
+            (40, Some(20), None),
+            (40, Some(20), Some(8)),
+            (0, None, None),
+            (10_000, None, None),
+        ];
+        assert_eq!(retentions.map(of_retentions), [10, 10, 5, 2, 1, 600]);
     }
 }

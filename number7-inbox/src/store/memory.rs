@@ -86,7 +86,7 @@ pub(crate) struct Row {
     pub(crate) key: String,
     event: String,
     job: Option<String>,
-    payload: Bytes,
+    payload: Option<Bytes>,
     origin: Origin,
     accepted_at: Duration,
     /// Ready if it is scheduled.
@@ -159,7 +159,7 @@ impl Tables {
             key,
             event,
             job,
-            payload: json,
+            payload: Some(json),
             origin,
             accepted_at: now,
             state: State::Ready,
@@ -257,7 +257,7 @@ impl Tables {
                     event,
                     number: row.number,
                     key: row.key.clone(),
-                    stored: StoredEvent::new(row.payload.to_vec()),
+                    stored: StoredEvent::new(row.payload.as_deref().unwrap_or_default().to_vec()),
                     history: row.history.clone(),
                     origin: row.origin,
                     accepted_at: time(row.accepted_at),
@@ -341,6 +341,21 @@ impl Tables {
             old.into_iter().for_each(|id| self.remove(id));
         }
         swept
+    }
+
+    pub(crate) fn forget_payloads(
+        &mut self,
+        retention: Duration,
+        after: Option<Place>,
+    ) -> Option<Place> {
+        let now = self.clock.now();
+        let old = self.of(State::Done).filter(|place| after.is_none_or(|after| *place > after));
+        let old = old.take_while(|(at, _)| now.saturating_sub(*at) > retention);
+        let old: Vec<_> = old.take(STEP as usize).collect();
+        for (_, id) in &old {
+            self.change(*id, |row| row.payload = None);
+        }
+        old.last().filter(|_| old.len() == STEP as usize).copied()
     }
 
     /// Puts dead letters back to work. Returns which.
@@ -432,11 +447,11 @@ impl Tables {
         let worker_seen = row.worker.as_ref().and_then(|worker| self.workers.get(worker));
         let is_scheduled = row.state == State::Ready && row.due_at > self.clock.now();
         Entry {
-            place: format!("{}.{id}", since.as_nanos()),
+            place: cursor((since, id)),
             key: row.key.clone(),
             event: row.event.clone(),
             job: row.job.clone(),
-            stored: StoredEvent::new(row.payload.to_vec()),
+            stored: row.payload.as_deref().map(|json| StoredEvent::new(json.to_vec())),
             origin: row.origin,
             state: if is_scheduled { State::Scheduled } else { row.state },
             since: time(since),
@@ -450,6 +465,10 @@ impl Tables {
 
 fn time(since_epoch: Duration) -> SystemTime {
     SystemTime::UNIX_EPOCH + since_epoch
+}
+
+fn cursor((since, id): Place) -> String {
+    format!("{}.{id}", since.as_nanos())
 }
 
 /// The place that a cursor names.
@@ -502,6 +521,15 @@ impl Store for Memory {
 
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64> {
         self.at_once(|tables| tables.sweep(retention, of_dead))
+    }
+
+    fn forget_payloads<'a>(
+        &'a self,
+        retention: Duration,
+        after: Option<&'a str>,
+    ) -> Answer<'a, Option<String>> {
+        let after = after.and_then(place);
+        self.at_once(|tables| tables.forget_payloads(retention, after).map(cursor))
     }
 
     fn ping(&self) -> Answer<'_, ()> {

@@ -294,6 +294,21 @@ impl Store for Postgres {
         })
     }
 
+    fn forget_payloads<'a>(
+        &'a self,
+        retention: Duration,
+        after: Option<&'a str>,
+    ) -> Answer<'a, Option<String>> {
+        Box::pin(async move {
+            let after = after.map(Place::read).transpose()?;
+            let forget = query(self.statements.forget_payloads.clone()).bind(&*self.inbox);
+            let forget = forget.bind(seconds(retention)).bind(after.map(|place| place.time));
+            let forget = forget.bind(after.map_or(0, |place| place.id)).bind(i64::from(STEP));
+            let last: Vec<Place> = self.working.fetch_all(forget).await?;
+            Ok(last.first().map(|place| place.text()))
+        })
+    }
+
     fn ping(&self) -> Answer<'_, ()> {
         let ping = query(self.statements.ping.clone());
         Box::pin(self.accepting.execute(ping).map(|done| done.map(drop)))

@@ -403,6 +403,19 @@ impl Store for Redis {
         })
     }
 
+    fn forget_payloads<'a>(
+        &'a self,
+        retention: Duration,
+        after: Option<&'a str>,
+    ) -> Answer<'a, Option<String>> {
+        Box::pin(async move {
+            let (score, place) = place(after)?;
+            let mut call = self.call(script!("before", "forget_payloads"));
+            call.arg(millis(retention)).arg(STEP).arg(score).arg(place);
+            Ok(self.server.call::<Option<Place>>(&mut call).await?.map(cursor))
+        })
+    }
+
     fn ping(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             // A command that writes, which a replica refuses, and that changes nothing.
@@ -445,25 +458,16 @@ impl Store for Redis {
         })
     }
 
-    /// A cursor is the score and the member of a sorted set.
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
-        type Place = (String, String);
         Box::pin(async move {
-            let (score, place) = match after {
-                Some(cursor) => cursor.split_once('.').ok_or_else(no_cursor)?,
-                None => ("", ""),
-            };
-            if after.is_some() && (score.parse::<u64>().is_err() || place.contains('\0')) {
-                return Err(no_cursor());
-            }
+            let (score, place) = place(after)?;
             let mut call = self.call(script!("events", "entries", "before", "list"));
             call.arg(state.name()).arg(most.min(STEP)).arg(score).arg(place);
             let (found, last): (Vec<(Place, Row)>, Option<Place>) =
                 self.server.call(&mut call).await?;
-            let text = |(score, member): Place| format!("{score}.{member}");
             let entries =
-                found.into_iter().filter_map(|(place, row)| row.entry(text(place), state));
-            Ok((entries.collect(), last.map(text)))
+                found.into_iter().filter_map(|(place, row)| row.entry(cursor(place), state));
+            Ok((entries.collect(), last.map(cursor)))
         })
     }
 
@@ -494,6 +498,22 @@ impl Store for Redis {
             self.server.call(call.arg(key).arg(DISCARDED)).await
         })
     }
+}
+
+/// A score and a member of a sorted set.
+type Place = (String, String);
+
+fn cursor((score, member): Place) -> String {
+    format!("{score}.{member}")
+}
+
+/// The place of a cursor. Two empty strings are the beginning.
+fn place(cursor: Option<&str>) -> Result<(&str, &str), InboxError> {
+    let Some(cursor) = cursor else { return Ok(("", "")) };
+    let place = cursor.split_once('.');
+    let is_good =
+        |(score, member): &(&str, &str)| score.parse::<u64>().is_ok() && !member.contains('\0');
+    place.filter(is_good).ok_or_else(no_cursor)
 }
 
 /// What stands for an event in the keys: in the order of acceptance.

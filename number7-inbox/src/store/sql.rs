@@ -27,7 +27,8 @@ pub(super) struct ClaimRow {
     attempt: i64,
     uncounted: i64,
     key: String,
-    payload: Vec<u8>,
+    /// Missing only if somebody has deleted it.
+    payload: Option<Vec<u8>>,
     errors: String,
     origin: String,
     accepted_at: i64,
@@ -40,7 +41,7 @@ impl From<ClaimRow> for Claim {
             event: EventId(row.id),
             number: Number { of_all: number(row.attempt), uncounted: number(row.uncounted) },
             key: row.key,
-            stored: StoredEvent::new(row.payload),
+            stored: StoredEvent::new(row.payload.unwrap_or_default()),
             history: History::read(Some(&row.errors)),
             origin: Origin::read(Some(&row.origin)),
             accepted_at: time_of_millis(row.accepted_at),
@@ -56,7 +57,7 @@ pub(super) struct EntryRow {
     key: String,
     event: String,
     job: Option<String>,
-    payload: Vec<u8>,
+    payload: Option<Vec<u8>>,
     origin: String,
     accepted_at: i64,
     /// The state as it is stored.
@@ -84,11 +85,11 @@ impl From<EntryRow> for Entry {
             _ => State::Running,
         };
         Self {
-            place: format!("{}.{}", row.place, row.id),
+            place: Place { time: row.place, id: row.id }.text(),
             key: row.key,
             event: row.event,
             job: row.job,
-            stored: StoredEvent::new(row.payload),
+            stored: row.payload.map(StoredEvent::new),
             origin: Origin::read(Some(&row.origin)),
             state,
             since: time_of_millis(row.since),
@@ -101,13 +102,18 @@ impl From<EntryRow> for Entry {
 }
 
 /// A place in the list of one state: the time of an event, in the store's unit, and its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromRow)]
 pub(super) struct Place {
     pub(super) time: i64,
     pub(super) id: i64,
 }
 
 impl Place {
+    /// As it is in a cursor.
+    pub(super) fn text(self) -> String {
+        format!("{}.{}", self.time, self.id)
+    }
+
     pub(super) fn read(cursor: &str) -> Result<Self, InboxError> {
         let (time, id) = cursor.split_once('.').ok_or_else(no_cursor)?;
         let number = |text: &str| text.parse().map_err(|_| no_cursor());

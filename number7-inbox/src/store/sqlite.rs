@@ -124,6 +124,14 @@ const LIST: &str = concat!(
     ORDER BY since, id LIMIT ?7"
 );
 
+/// An event that was done long ago.
+#[derive(FromRow)]
+struct OldPayload {
+    #[sqlx(flatten)]
+    place: Place,
+    has_payload: bool,
+}
+
 /// One inbox in one file. Its clones are the same.
 #[derive(Clone)]
 pub(crate) struct Sqlite {
@@ -511,6 +519,31 @@ impl Store for Sqlite {
             forget.execute(&mut *writing).await?;
             writing.commit().await?;
             Ok(swept)
+        })
+    }
+
+    fn forget_payloads<'a>(
+        &'a self,
+        retention: Duration,
+        after: Option<&'a str>,
+    ) -> Answer<'a, Option<String>> {
+        let after = after.map(Place::read).transpose();
+        self.run(move |this| async move {
+            let Some(now) = this.file.clock.believed() else { return Ok(None) };
+            let place = after?.unwrap_or(Place { time: i64::MIN, id: 0 });
+            let old = query_as(statement!("old_payloads")).bind(&*this.inbox.name).bind(now);
+            let old = old.bind(millis(retention)).bind(place.time).bind(place.id).bind(STEP);
+            let old: Vec<OldPayload> = old.fetch_all(&mut *this.file.reader().await?).await?;
+            let ids: Vec<_> =
+                old.iter().filter(|old| old.has_payload).map(|old| old.place.id).collect();
+            if !ids.is_empty() {
+                let mut writing = this.file.begin().await?;
+                let forget = query(statement!("forget_payloads")).bind(json!(ids).to_string());
+                forget.execute(&mut *writing).await?;
+                writing.commit().await?;
+            }
+            let last = old.last().filter(|_| old.len() == STEP as usize);
+            Ok(last.map(|old| old.place.text()))
         })
     }
 

@@ -647,7 +647,7 @@ impl Worker {
             key,
             event: subject.map(|subject| subject.event().to_owned()).unwrap_or_default(),
             job,
-            stored,
+            stored: Some(stored),
             origin,
             state: State::Dead,
             since: SystemTime::now(),

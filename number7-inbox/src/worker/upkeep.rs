@@ -40,6 +40,10 @@ const LOOK_UP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often at most.
 const SHORTEST_LOOK_UP_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often all events that are done are gone through for payloads to forget: once a day. Otherwise each sweep goes on
+/// after the last place, and an event that is finished by a transaction which commits late may be behind it.
+const PAYLOADS_ANEW: Duration = Duration::from_hours(24);
+
 /// The pause between sweeps while there is more to forget.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
@@ -228,28 +232,53 @@ impl Upkeep {
 
     /// Forgets what was finished long enough ago, now and then.
     async fn sweep(&self) {
-        let Settings { retention, dead_retention, .. } = self.settings;
         let pause = self.settings.sweep_interval();
-        let mut outage = Outage::default();
+        let (mut outage, mut payloads) = (Outage::default(), Payloads::default());
         loop {
-            // Jobs are looked up first: an event that settles one must not be forgotten before
-            // that.
-            let swept = match self.settle().await {
-                Ok(_) => self.store.sweep(retention, dead_retention).await,
-                Err(error) => Err(error),
-            };
-            match &swept {
-                Ok(_) => _ = outage.ends(),
+            let is_more = match self.forget(&mut payloads).await {
+                Ok(is_more) => {
+                    outage.ends();
+                    is_more
+                }
                 Err(error) => {
                     if let Some(age) = outage.goes_on() {
                         tracing::warn!(
                             target: "number7", ?age, "could not forget old events: {error}"
                         );
                     }
+                    false
                 }
-            }
-            let is_more = swept.is_ok_and(|swept| swept >= u64::from(STEP));
+            };
             sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;
         }
+    }
+
+    /// Forgets some events and payloads. Says whether there are more.
+    async fn forget(&self, payloads: &mut Payloads) -> Result<bool, InboxError> {
+        let Settings { retention, dead_retention, payload_retention, .. } = self.settings;
+        // An event that settles a job must not be forgotten before the job is looked up.
+        self.settle().await?;
+        let is_more = self.store.sweep(retention, dead_retention).await? >= u64::from(STEP);
+        let Some(retention) = payload_retention else { return Ok(is_more) };
+        if payloads.since.elapsed() > PAYLOADS_ANEW {
+            *payloads = Payloads::default();
+        }
+        let next = self.store.forget_payloads(retention, payloads.after.as_deref()).await?;
+        let has_next = next.is_some();
+        // At the end it stays where it is: more events get old enough.
+        payloads.after = next.or(payloads.after.take());
+        Ok(is_more || has_next)
+    }
+}
+
+/// How far a worker has gone through the events that are done, for payloads to forget.
+struct Payloads {
+    after: Option<String>,
+    since: Instant,
+}
+
+impl Default for Payloads {
+    fn default() -> Self {
+        Self { after: None, since: Instant::now() }
     }
 }

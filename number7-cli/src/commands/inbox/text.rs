@@ -110,13 +110,15 @@ pub(crate) fn show(entry: &Entry) -> String {
             (time, attempt) => format!("error     {time} attempt {attempt}: {text}"),
         }
     }));
-    let event = String::from_utf8_lossy(entry.stored().json());
-    lines.push(format!("event     {}", printable(&event)));
+    lines.push(match entry.stored() {
+        Some(event) => format!("event     {}", printable(&String::from_utf8_lossy(event.json()))),
+        None => "event     its payload is forgotten".into(),
+    });
     lines.join("\n")
 }
 
 pub(crate) fn json(entry: &Entry) -> Value {
-    let event: Option<Value> = serde_json::to_value(entry.stored()).ok();
+    let event = entry.stored().and_then(|event| serde_json::to_value(event).ok());
     let error = |error: &AttemptError| json!({ "at": time(error.at()), "attempt": error.attempt(), "text": error.text(), "snoozes": error.snoozes() });
     json!({
         "key": entry.key(),

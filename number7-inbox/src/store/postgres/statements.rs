@@ -36,6 +36,7 @@ statements!(
     expect_job,
     forget,
     forget_old,
+    forget_payloads,
     give_up,
     heartbeat,
     insert,

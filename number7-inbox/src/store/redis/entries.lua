@@ -2,7 +2,8 @@
 local function entry(id)
     local text = redis.call('HGET', events, id)
     local record, payload = parse(id, text), redis.call('HGET', payloads, id)
-    if not record or not payload then return end
+    -- A payload may be forgotten once the event is done.
+    if not record or not payload and record.state ~= 'done' then return end
     local worker = string.match(record.member, ':.-:(.+)$')
     local seen = worker and redis.call('ZSCORE', workers, worker) or false
     return { text, payload, redis.call('HGET', errors, id), seen }, record

@@ -16,7 +16,7 @@ use crate::model::{
 /// An event: its record, its payload, its errors, and when its worker was last heard of.
 pub(super) struct Row {
     record: String,
-    payload: Vec<u8>,
+    payload: Option<Vec<u8>>,
     errors: Option<String>,
     seen: Option<i64>,
 }
@@ -30,7 +30,7 @@ impl FromRedisValue for Row {
 
 impl Row {
     pub(super) fn payload(self) -> Vec<u8> {
-        self.payload
+        self.payload.unwrap_or_default()
     }
 
     /// The claim of an event. Nothing if its record is damaged.
@@ -40,7 +40,7 @@ impl Row {
             event: EventId(event.parse().ok()?),
             number: record.number(),
             key: record.key,
-            stored: StoredEvent::new(mem::take(&mut self.payload)),
+            stored: StoredEvent::new(mem::take(&mut self.payload).unwrap_or_default()),
             history: History::read(self.errors.as_deref()),
             origin: Origin::read(record.origin.as_deref()),
             accepted_at: time_of_millis(record.accepted_at),
@@ -62,7 +62,7 @@ impl Row {
             key: record.key,
             event: record.event,
             job: record.job,
-            stored: StoredEvent::new(self.payload),
+            stored: self.payload.map(StoredEvent::new),
             origin: Origin::read(record.origin.as_deref()),
             state,
             since: time_of_millis(since.unwrap_or_default()),

@@ -59,7 +59,7 @@ WITH live AS MATERIALIZED (
     FROM free
     WHERE event.id = ANY (ARRAY[free.id])
     RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.key,
-        coalesce(event.payload, '') AS payload, event.errors::text, event.origin,
+        event.payload, event.errors::text, event.origin,
         floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, free.is_quarantined, event.is_ahead,
         (extract(epoch FROM event.due_at) * 1000000)::bigint AS due_at
 )
