@@ -22,14 +22,21 @@ use super::{
     rules::{LEASE, Life},
     store::{Broken, LONGEST_CALL, Node, World},
 };
-use crate::{AcceptedEvent, Failure, Inbox, State, Worker, model::options::Options};
+use crate::{
+    AcceptedEvent, Failure, Inbox, State, Worker,
+    model::options::{Options, Polling},
+};
 
 /// An inbox with so many events, in a store that works.
 async fn inbox_of(events: usize) -> (World, Inbox) {
+    inbox_with(events, &Options::default()).await
+}
+
+async fn inbox_with(events: usize, options: &Options) -> (World, Inbox) {
     let world = World::new(0, 1, Broken::Nothing);
     (world.seen().is_faulty, world.seen().lives[0]) = (false, Life::new(1, false));
     let node = Node::new(&world, 0, 1);
-    let inbox = Inbox::on(Arc::new(node), &Options::default());
+    let inbox = Inbox::on(Arc::new(node), options);
     inbox.wake().set_hears_others(false);
     for job in 0..events {
         inbox.store(record(job)).await.unwrap();
@@ -391,6 +398,39 @@ async fn a_stop_takes_no_longer_than_its_limit_in_the_middle_of_an_exchange() {
     worker.shutdown_limit(second).run_until(stop).await;
     let took = told_at.elapsed();
     assert!((second..=4 * second).contains(&took), "{took:?}");
+}
+
+/// It sleeps while it rests, too, and at the end for an hour at a time.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_sleeps_asks_nothing_and_wakes_up_for_what_is_to_do() {
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    let polling = Polling { sleep_after: Some(second), ..Polling::default() };
+    let (world, inbox) = inbox_with(1, &Options { polling, ..Options::default() }).await;
+    let worker = worker(&world, &inbox, async |event: AcceptedEvent| match event.attempt() {
+        1 => Err("not yet".into()),
+        _ => Ok(()),
+    });
+    let begun = Instant::now();
+    let rounds = async {
+        // In virtual time: at least ten minutes, and a quarter more at most.
+        world.all_are_done().await;
+        assert!((600 * second..=751 * second).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        // Awake for 30 seconds, it polls 20 times a second at most.
+        let calls = world.seen().calls;
+        assert!((200..1_000).contains(&calls), "{calls}");
+        sleep(60 * second).await;
+        let asleep = world.seen().calls;
+        sleep(hour - 70 * second).await;
+        assert_eq!(world.seen().calls, asleep);
+        inbox.store(record(7)).await.unwrap();
+        sleep(second).await;
+        assert_eq!(world.seen().handled.len(), 2, "it was not woken up");
+        // It looks by itself as well, for what nobody tells it of.
+        let calls = world.seen().calls;
+        sleep(2 * hour).await;
+        assert!(world.seen().calls > calls + 200);
+    };
+    worker.backoff(600 * second, hour).run_until(rounds).await;
 }
 
 /// As after a kill under load, when many were claimed ahead.

@@ -34,15 +34,18 @@ use self::{
 };
 use crate::{
     AcceptedEvent, Failure, Inbox, State,
-    model::options::Options,
+    model::{
+        awake::LONGEST_SLEEP,
+        options::{Options, Polling},
+    },
     store::memory::{Row, Tables},
 };
 
 const NODES: usize = 3;
 
-/// How long things go wrong, and how long it may take afterwards until all is handled.
+/// How long things go wrong, and how long it may take afterwards until all is handled: workers may be asleep.
 const FAULTS: Duration = Duration::from_secs(120);
-const HEALING: Duration = Duration::from_secs(900);
+const HEALING: Duration = LONGEST_SLEEP.saturating_add(Duration::from_secs(900));
 
 /// How long a worker that is told to stop may take: the longest handler, and all that is lost around it.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -64,7 +67,12 @@ impl Process {
             life
         };
         let node = Node::new(world, number, life);
-        let inbox = Inbox::on(Arc::new(node.clone()), &Options::default());
+        // One of them looks for what the others do not hear of.
+        let sleeps = number > 0 && world.seen().random.is(30);
+        let sleep_after = sleeps.then_some(Duration::from_secs(2));
+        let polling = Polling { sleep_after, ..Polling::default() };
+        let options = Options { polling, ..Options::default() };
+        let inbox = Inbox::on(Arc::new(node.clone()), &options);
         let worker = inbox.worker(move |event| handle(node.clone(), event));
         let (limit, is_patient) = {
             let mut seen = world.seen();

@@ -17,7 +17,7 @@ use crate::{
         error::{InboxError, InboxErrorKind},
         expectation::{ExpectedJob, JobPlace},
         failure::Failure,
-        options::Options,
+        options::{Options, Polling},
         overdue::{self, OverdueJob},
         page::{Cursor, Filter, Page},
         stats::Stats,
@@ -40,12 +40,12 @@ const LONGEST_NAME: usize = 64;
 pub struct Inbox {
     store: Arc<dyn Store>,
     name: Arc<str>,
-    poll_interval: Duration,
+    polling: Polling,
 }
 
 impl Inbox {
     pub(crate) fn on(store: Arc<dyn Store>, options: &Options) -> Self {
-        Self { store, name: Arc::from(""), poll_interval: options.poll_interval }
+        Self { store, name: Arc::from(""), polling: options.polling }
     }
 
     #[cfg(test)]
@@ -118,7 +118,7 @@ impl Inbox {
             "" => self.store.kind().to_owned(),
             name => format!("{}, {name}", self.store.kind()),
         };
-        Worker::new(inbox, Arc::clone(&self.store), self.poll_interval, handler)
+        Worker::new(inbox, Arc::clone(&self.store), self.polling, handler)
     }
 
     /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a

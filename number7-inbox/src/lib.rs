@@ -33,7 +33,9 @@ pub use self::{
         event::{Origin, StoredEvent},
         failure::{Failure, MIN_SNOOZE},
         history::{AttemptError, KEPT_ERRORS},
-        options::{DEFAULT_POLL_INTERVAL, DEFAULT_SCHEMA},
+        options::{
+            DEFAULT_CONNECTIONS, DEFAULT_POLL_INTERVAL, DEFAULT_SCHEMA, DEFAULT_STATEMENT_TIMEOUT,
+        },
         overdue::OverdueJob,
         page::{Cursor, Filter, Page},
         settings::{

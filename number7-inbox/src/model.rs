@@ -1,6 +1,7 @@
 //! Plain data, which knows nobody: what users see of an inbox, and what a worker and its store say to each
 //! other.
 
+pub(crate) mod awake;
 pub(crate) mod claim;
 pub(crate) mod end;
 pub(crate) mod entry;

@@ -27,6 +27,7 @@ use crate::{
         entry::Entry,
         expectation::Rest,
         failure::Failure,
+        options::Polling,
         settings::{LONGEST_REST, MAX_LEASE, MIN_LEASE, SHORTEST_FETCH_REST, Settings},
     },
     store::Store,
@@ -52,7 +53,7 @@ impl Worker {
     pub(crate) fn new<H, F, E>(
         inbox: String,
         store: Arc<dyn Store>,
-        poll_interval: Duration,
+        polling: Polling,
         handler: H,
     ) -> Self
     where
@@ -66,7 +67,7 @@ impl Worker {
         };
         let (pause, paused) = Pause::new();
         let handler = Box::new(handler);
-        let settings = Settings { poll_interval, ..Settings::default() };
+        let settings = Settings { polling, ..Settings::default() };
         let job =
             Job { inbox, store, handler, on_dead_letter: None, reconcile: None, settings, paused };
         Self { job, pause }

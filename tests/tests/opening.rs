@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use number7_core::{Accept, Acceptance};
-use number7_inbox::{Inbox, InboxError, InboxErrorKind};
+use number7_inbox::{DEFAULT_STATEMENT_TIMEOUT, Inbox, InboxError, InboxErrorKind};
 use number7_tests::{
     delivery,
     engine::{Engine, Server},
@@ -176,7 +176,15 @@ async fn a_pooler_that_allows_no_transactions_is_refused() {
 async fn a_setting_that_is_wrong_is_refused() {
     let (long, options) = ("s".repeat(64), Inbox::options);
     let settings = [options().schema(""), options().schema("a\0b"), options().schema(long)];
-    for settings in settings.into_iter().chain([options().poll_interval(Duration::ZERO)]) {
+    let [none, moment] = [Duration::ZERO, Duration::from_millis(99)];
+    let others = [
+        options().poll_interval(none),
+        options().sleep_after(moment),
+        options().connections(0),
+        options().statement_timeout(moment),
+        options().statement_timeout(DEFAULT_STATEMENT_TIMEOUT * 2),
+    ];
+    for settings in settings.into_iter().chain(others) {
         let store = Store::sqlite();
         assert!(settings.migrations(&store.url()).is_err());
         let error = settings.open(&store.url()).await.err().unwrap();

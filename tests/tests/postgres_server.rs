@@ -13,7 +13,9 @@ use std::{
 
 use futures_util::future::join_all;
 use number7_core::{Accept, Acceptance, Rejection};
-use number7_inbox::{AcceptedEvent, Filter, Inbox, InboxErrorKind, MIN_LEASE, State};
+use number7_inbox::{
+    AcceptedEvent, BoxError, Fetched, Filter, Inbox, InboxErrorKind, MIN_LEASE, State,
+};
 use number7_tests::{
     delivery,
     engine::{Engine, Server},
@@ -478,7 +480,7 @@ async fn malformed_errors_stop_no_worker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
-    const WORKERS: usize = 60;
+    const WORKERS: usize = 150;
     let server = block_in_place(|| Server::start(Engine::Postgres));
     let proxy = Proxy::start(server.port()).await;
     let store = Store::postgres_on(&server, proxy.port()).await;
@@ -486,7 +488,8 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
     let handled = Handled::default();
     let inboxes: Vec<_> =
         (0..WORKERS).map(|number| inbox.named(&format!("n{number}")).unwrap()).collect();
-    proxy.set(Network::Slow(Duration::from_millis(20)));
+    // Ten milliseconds there and back.
+    proxy.set(Network::Slow(Duration::from_millis(5)));
     let workers: Vec<_> =
         inboxes.iter().map(|inbox| Running::start(handled.worker(inbox))).collect();
     let mut direct = postgres(&server.url(server.port(), &name_of(&store))).await;
@@ -506,6 +509,71 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
     for worker in workers {
         worker.stop().await;
     }
+}
+
+/// A serverless database sleeps only if nobody asks it anything, and has no connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_inbox_that_sleeps_leaves_its_server_alone() {
+    let server = block_in_place(|| Server::start(Engine::Postgres));
+    let store = Store::postgres_on(&server, server.port()).await;
+    let inbox = Inbox::options().sleep_after(Duration::from_secs(1));
+    let (inbox, handled) = (inbox.open(&store.url()).await.unwrap(), Handled::default());
+    let workers = [(); 2].map(|()| {
+        let worker = handled.worker(&inbox).lease(MIN_LEASE);
+        Running::start(worker.reconcile(async |_| Ok::<_, BoxError>(Fetched::Unknown)))
+    });
+    // What looks does not count: it is in another database.
+    let mut other = postgres(&server.url(server.port(), "postgres")).await;
+    let name = name_of(&store);
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+    let transactions = format!(
+        "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{name}'"
+    );
+    for round in 1..=2 {
+        accept(&inbox, "job.completed", &format!("job_{round}")).await;
+        until(async || handled.events() == round).await;
+        until(async || count(&mut other, &sessions).await == 0).await;
+        // What a session did is counted when it ends, at the latest.
+        let asleep = count(&mut other, &transactions).await;
+        let begun = Instant::now();
+        while begun.elapsed() < 2 * MIN_LEASE {
+            assert_eq!(count(&mut other, &sessions).await, 0);
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(count(&mut other, &transactions).await, asleep);
+    }
+    for worker in workers {
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn the_settings_of_opening_limit_connections_and_statements() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let store = Store::postgres().await;
+    let options = Inbox::options().connections(3).statement_timeout(LIMIT);
+    let inbox = options.open(&store.url()).await.unwrap();
+    let mut other = postgres(&store.url()).await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    join_all((0..50).map(async |job| accept(&inbox, "job.completed", &job.to_string()).await))
+        .await;
+    // None of them is for workers, because there are none.
+    assert_eq!(count(&mut other, sessions).await, 3);
+    let handled = Handled::default();
+    let worker = Running::start(handled.worker(&inbox));
+    until(async || handled.events() == 50).await;
+    let with_worker = count(&mut other, sessions).await;
+    assert!((5..=8).contains(&with_worker), "{with_worker}");
+    worker.stop().await;
+
+    execute(&mut other, "BEGIN; LOCK TABLE number7.events").await;
+    let begun = Instant::now();
+    let refused = try_accept(&inbox, "late").await.unwrap_err().log_text();
+    assert!(begun.elapsed() >= LIMIT && begun.elapsed() < LIMIT + SLACK / 2, "{refused}");
+    assert!(refused.contains("statement timeout"), "{refused}");
 }
 
 /// What answers a client that would open a session, if it answers.

@@ -310,6 +310,31 @@ async fn the_webhook_and_the_fetch_race_to_one_effect(store: Store) {
     assert_eq!(handled.events(), JOBS);
 }
 
+/// Nothing else wakes it.
+async fn a_worker_that_sleeps_wakes_up_for_what_is_overdue(store: Store) {
+    let inbox = Inbox::options().sleep_after(SECOND).open(&store.url()).await.unwrap();
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&handled);
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        seen.lock().unwrap().push(event.key().to_owned());
+        async { Ok::<_, BoxError>(()) }
+    });
+    let worker = worker.reconcile(async |job: JobId| Ok::<_, BoxError>(finished(&job)));
+    let worker = Running::start(hasty(worker.lease(MIN_LEASE)));
+    // It stays awake for two leases at most.
+    sleep(MIN_LEASE * 2 + SECOND * 2).await;
+    let begun = Instant::now();
+    for (job, within) in [("lost", 5 * SECOND), ("late", HOUR), ("soon", 3 * SECOND)] {
+        inbox.expect_job(job, within).await.unwrap();
+    }
+    until(async || inbox.stats().await.unwrap().done == 2).await;
+    let took = begun.elapsed();
+    assert!((5 * SECOND..15 * SECOND).contains(&took), "{took:?}");
+    let expected = ["soon", "lost"];
+    assert_eq!(*handled.lock().unwrap(), expected.map(|job| format!("job.completed:{job}")));
+    worker.stop().await;
+}
+
 async fn many_expectations_are_looked_up_and_paged_through(store: Store) {
     let jobs: usize = env::var("NUMBER7_EXPECTED").map_or(1_500, |jobs| jobs.parse().unwrap());
     let inbox = store.open().await;
@@ -383,4 +408,5 @@ on_every_store!(
     the_webhook_and_the_fetch_race_to_one_effect,
     many_expectations_are_looked_up_and_paged_through;
     killed_between_the_fetch_and_the_store,
+    a_worker_that_sleeps_wakes_up_for_what_is_overdue,
 );

@@ -11,6 +11,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use number7_core::{Acceptance, Event, Fetched, JobId, Record, RetryHint};
 use tokio::{
+    select,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at},
 };
@@ -18,6 +19,7 @@ use tokio::{
 use crate::{
     measure,
     model::{
+        awake::Awake,
         error::BoxError,
         error_text::{text_of_error, text_of_panic},
         event::Origin,
@@ -53,7 +55,7 @@ pub(crate) struct Reconcile {
 
 impl Reconcile {
     /// Goes on forever.
-    pub(crate) async fn run(&self, worker: &str, settings: &Settings) {
+    pub(crate) async fn run(&self, worker: &str, settings: &Settings, awake: &Awake) {
         let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
         let (mut leads_until, mut outage) = (Instant::now(), Outage::default());
         // Whether the vendor may be asked now, and since when it must not be.
@@ -68,6 +70,7 @@ impl Reconcile {
                 let until = Instant::now() + settings.heartbeat();
                 if !self.leads(worker, settings.lease, &mut outage).await {
                     sleep(settings.lease.min(POLL_INTERVAL)).await;
+                    awake.wait().await;
                     continue;
                 }
                 leads_until = until;
@@ -103,7 +106,8 @@ impl Reconcile {
             let most = most.min((settings.fetches_per_minute / 60).max(1)).min(MOST_LOOKED_UP);
             let taken = match self.store.take(most, settings.fetch_rest).await {
                 Ok(taken) if taken.is_empty() => {
-                    self.rest(&mut again, (!running.is_empty()).then_some(leads_until)).await;
+                    let leads_until = (!running.is_empty()).then_some(leads_until);
+                    self.rest(&mut again, leads_until, awake).await;
                     continue;
                 }
                 Ok(taken) => taken,
@@ -141,18 +145,30 @@ impl Reconcile {
                 }
             }
             if !is_new {
-                self.rest(&mut again, Some(leads_until)).await;
+                self.rest(&mut again, Some(leads_until), awake).await;
             }
         }
     }
 
     /// Until there may be jobs to ask for, or a lead that is needed has to be renewed.
-    async fn rest(&self, again: &mut BTreeSet<Instant>, leads_until: Option<Instant>) {
+    async fn rest(
+        &self,
+        again: &mut BTreeSet<Instant>,
+        leads_until: Option<Instant>,
+        awake: &Awake,
+    ) {
         let now = Instant::now();
         again.retain(|at| *at > now);
-        let until = again.first().copied().into_iter().chain(leads_until);
-        let until = until.fold(now + POLL_INTERVAL, Instant::min);
-        _ = timeout_at(until, self.store.wake().by_overdue_jobs()).await;
+        let until = again.first().copied().into_iter().chain(leads_until).min();
+        let looks_again = async {
+            sleep(POLL_INTERVAL).await;
+            awake.wait().await;
+        };
+        select! {
+            () = self.store.wake().by_overdue_jobs() => {}
+            () = sleep_until(until.unwrap_or(now)), if until.is_some() => {}
+            () = looks_again => {}
+        }
     }
 
     async fn leads(&self, worker: &str, lease: Duration, outage: &mut Outage) -> bool {

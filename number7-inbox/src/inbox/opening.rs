@@ -6,13 +6,19 @@ use super::Inbox;
 use crate::{
     model::{
         error::{InboxError, InboxErrorKind},
-        options::Options,
+        options::{DEFAULT_STATEMENT_TIMEOUT, Options},
     },
     store::{self, Store},
 };
 
 /// The longest name that PostgreSQL keeps of a schema, in bytes.
 const LONGEST_SCHEMA: usize = 63;
+
+/// The shortest time without an event after which a worker can sleep.
+const SHORTEST_WAKE: Duration = Duration::from_secs(1);
+
+/// The shortest limit for a statement: less would fail those that only wait for a disk.
+const SHORTEST_STATEMENT: Duration = Duration::from_millis(100);
 
 impl Inbox {
     /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
@@ -217,7 +223,43 @@ impl InboxOptions {
     /// [`DEFAULT_POLL_INTERVAL`](crate::DEFAULT_POLL_INTERVAL) unless it is set. While notifications arrive,
     /// it looks less and less often, down to every 2 seconds (or this interval, if that is longer).
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.0.poll_interval = interval;
+        self.0.polling.interval = interval;
+        self
+    }
+
+    /// For a serverless database, which is paid for while it is awake: after this time without an event, a worker
+    /// asks nothing of the store, and on PostgreSQL the inbox closes its connections. Workers never sleep unless this
+    /// is set, because a worker that sleeps is not told of what other processes accept.
+    ///
+    /// So let one process receive and work. Its workers wake up when it accepts an event, when an event that waits
+    /// for its next attempt is ready, when a job that it expects is overdue, and after an hour. They stay awake for a
+    /// lease and two heartbeats at least, which is 30 seconds by default, to rescue what other workers left behind.
+    ///
+    /// [`stats`](Inbox::stats) does not count a worker that sleeps. On Redis, a `PING` is sent each second
+    /// nevertheless.
+    pub fn sleep_after(mut self, idle: Duration) -> Self {
+        self.0.polling.sleep_after = Some(idle);
+        self
+    }
+
+    /// How many connections to PostgreSQL acceptance and the methods for operators share at most;
+    /// [`DEFAULT_CONNECTIONS`](crate::DEFAULT_CONNECTIONS) unless it is set. Each is opened when it is needed, and
+    /// closed when it was idle for ten minutes.
+    ///
+    /// Workers use five others, however many they are: two to claim events and record ends, two to renew leases, and
+    /// one to hear of what other processes accept. A process that has no worker does not open them. An inbox in a
+    /// file has three connections, and one on Redis one, and one more for its workers.
+    pub fn connections(mut self, most: u32) -> Self {
+        self.0.connections = most;
+        self
+    }
+
+    /// How long PostgreSQL may take for one statement; [`DEFAULT_STATEMENT_TIMEOUT`](crate::DEFAULT_STATEMENT_TIMEOUT)
+    /// unless it is set. No other store has such a limit beside [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
+    ///
+    /// A longer time is no use, because the caller has gone by then. Migrations are not limited.
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.0.statement_timeout = timeout;
         self
     }
 
@@ -225,8 +267,9 @@ impl InboxOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`Inbox::open`], and [`InboxErrorKind::Invalid`] if a setting is: a poll interval of zero, or a schema
-    /// whose name does not have 1 to 63 bytes.
+    /// Those of [`Inbox::open`], and [`InboxErrorKind::Invalid`] if a setting is: a poll interval of zero, a sleep after
+    /// less than a second, no connections, a statement timeout that is not between 100 milliseconds and its default, or
+    /// a schema whose name does not have 1 to 63 bytes.
     pub async fn open(self, url: &str) -> Result<Inbox, InboxError> {
         let options = self.checked()?;
         let store: Arc<dyn Store> = match url.split_once(':') {
@@ -291,10 +334,24 @@ impl InboxOptions {
     }
 
     fn checked(&self) -> Result<&Options, InboxError> {
-        let Options { schema, poll_interval, .. } = &self.0;
+        let Options { schema, polling, connections, statement_timeout, .. } = &self.0;
         let refused = |text: String| Err(InboxError::new(InboxErrorKind::Invalid, text));
-        if poll_interval.is_zero() {
+        if polling.interval.is_zero() {
             return refused("the poll interval must not be zero".into());
+        }
+        if let Some(idle) = polling.sleep_after.filter(|idle| *idle < SHORTEST_WAKE) {
+            return refused(format!(
+                "a worker cannot sleep after {idle:?}: it stays awake for at least {SHORTEST_WAKE:?}"
+            ));
+        }
+        if *connections == 0 {
+            return refused("an inbox without connections accepts nothing".into());
+        }
+        let range = SHORTEST_STATEMENT..=DEFAULT_STATEMENT_TIMEOUT;
+        if !range.contains(statement_timeout) {
+            return refused(format!(
+                "a statement timeout of {statement_timeout:?} is not within {range:?}"
+            ));
         }
         if schema.is_empty() || schema.len() > LONGEST_SCHEMA || schema.contains('\0') {
             return refused(format!(

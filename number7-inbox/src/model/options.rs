@@ -9,6 +9,14 @@ pub const DEFAULT_SCHEMA: &str = "number7";
 /// they are begun within 100 even if nothing tells it of them.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How many connections to PostgreSQL acceptance and the methods for operators share: 10, as many as pools of `sqlx`
+/// have by default.
+pub const DEFAULT_CONNECTIONS: u32 = 10;
+
+/// How long PostgreSQL may take for one statement: 3.5 seconds, half a second less than
+/// [`STORE_TIMEOUT`](crate::STORE_TIMEOUT), so that the server gives up first.
+pub const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_millis(3_500);
+
 /// What an inbox does when it is opened, beside what its URL says.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -16,13 +24,35 @@ pub(crate) struct Options {
     pub(crate) migrate: bool,
     /// The schema of PostgreSQL.
     pub(crate) schema: String,
-    /// How soon an idle worker asks again.
-    pub(crate) poll_interval: Duration,
+    pub(crate) polling: Polling,
+    /// The connections of acceptance to PostgreSQL.
+    pub(crate) connections: u32,
+    /// For each statement on PostgreSQL.
+    pub(crate) statement_timeout: Duration,
+}
+
+/// How often an idle worker asks its store for events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Polling {
+    pub(crate) interval: Duration,
+    /// After how long it asks no more.
+    pub(crate) sleep_after: Option<Duration>,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self { interval: DEFAULT_POLL_INTERVAL, sleep_after: None }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        let schema = DEFAULT_SCHEMA.to_owned();
-        Self { migrate: true, schema, poll_interval: DEFAULT_POLL_INTERVAL }
+        Self {
+            migrate: true,
+            schema: DEFAULT_SCHEMA.to_owned(),
+            polling: Polling::default(),
+            connections: DEFAULT_CONNECTIONS,
+            statement_timeout: DEFAULT_STATEMENT_TIMEOUT,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{claim::EventId, expectation::Rest, options::DEFAULT_POLL_INTERVAL};
+use crate::model::{claim::EventId, expectation::Rest, options::Polling};
 
 /// How many events one worker runs at a time: 16.
 ///
@@ -77,7 +77,7 @@ const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) poll_interval: Duration,
+    pub(crate) polling: Polling,
     pub(crate) concurrency: usize,
     pub(crate) attempts: u32,
     pub(crate) first_backoff: Duration,
@@ -96,7 +96,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            poll_interval: DEFAULT_POLL_INTERVAL,
+            polling: Polling::default(),
             concurrency: DEFAULT_CONCURRENCY,
             attempts: DEFAULT_ATTEMPTS,
             first_backoff: DEFAULT_BACKOFF,

@@ -47,9 +47,6 @@ use crate::model::{
     wake::Wake,
 };
 
-/// How many connections acceptance has: 10, as many as sqlx defaults to.
-const ACCEPTING: u32 = 10;
-
 /// How many connections workers have to claim and record events: one while the other one releases what a
 /// dead worker held.
 const WORKING: u32 = 2;
@@ -78,8 +75,8 @@ pub(crate) struct Postgres {
     wake: Arc<Wake>,
     wakes: Arc<Wakes>,
     notifications: Arc<Notifications>,
-    /// How to listen to notifications. `None` if a pooler in transaction mode is in front of the server: it would
-    /// forget who does.
+    /// How to listen to notifications. `None` if a pooler in transaction mode is in front of the server, which would
+    /// forget who does, or if the server is to sleep.
     listen: Option<PgConnectOptions>,
 }
 
@@ -96,14 +93,16 @@ impl Postgres {
         let driver = Driver::start()?;
         let (opened, wanted) = (connect.clone(), options.clone());
         let is_pooled = driver.run(async move { opening::open(&opened, &wanted).await }).await?;
-        let listen = (!is_pooled).then(|| connect.clone());
-        let server = Arc::new(Server::new(connect, is_pooled));
+        // A session that listens is lost when the server goes to sleep, and to open another one would wake it.
+        let listens = !is_pooled && options.polling.sleep_after.is_none();
+        let listen = listens.then(|| connect.clone());
+        let server = Arc::new(Server::new(connect, is_pooled, options));
         let (schema, inbox, wakes) =
             (Arc::<str>::from(&*options.schema), Arc::from(""), Arc::<Wakes>::default());
         let notifications = Notifications::new(Arc::clone(&schema), Arc::clone(&wakes));
         let connections = |most| Connections::new(&driver, &server, most);
         Ok(Self {
-            accepting: connections(ACCEPTING),
+            accepting: connections(options.connections),
             working: connections(WORKING),
             renewing: connections(RENEWING),
             schema,

@@ -226,7 +226,8 @@ impl From<sqlx::Error> for InboxError {
             return Self::new(
                 Kind::Unreachable,
                 format!(
-                    "it has too many connections, so give the inbox fewer or the server more: {error}"
+                    "it has too many connections: lower `InboxOptions::connections`, or raise the server's \
+                    `max_connections`: {error}"
                 ),
             );
         }

@@ -71,9 +71,11 @@ impl Wakes {
         }
     }
 
-    /// Whether announcements of other processes are heard from now on. What was said before was perhaps missed.
+    /// Whether announcements of other processes are heard from now on. If that changes, some were perhaps missed.
     pub(super) fn set_hears_others(&self, hears: bool) {
-        *lock(&self.hears_others) = hears;
+        if mem::replace(&mut *lock(&self.hears_others), hears) == hears {
+            return;
+        }
         for wake in lock(&self.of).values().filter_map(Weak::upgrade) {
             wake.set_hears_others(hears);
             wake.events_are_ready();

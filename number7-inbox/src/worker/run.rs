@@ -31,11 +31,13 @@ use ulid::Ulid;
 use crate::{
     expectations::reconcile::Reconcile,
     model::{
+        awake::{Awake, LONGEST_SLEEP},
         claim::{Claim, ClaimId},
         end::{End, Outcome},
         entry::{Entry, State},
         error::{InboxError, InboxErrorKind},
         error_text::text_of_panic,
+        options::Polling,
         outage::Outage,
         settings::Settings,
     },
@@ -45,7 +47,7 @@ use crate::{
         held_claim::HeldClaim,
         moment::Moment,
         running::{Attempt, Running},
-        upkeep::Upkeep,
+        upkeep::{Upkeep, shortest_wake},
     },
 };
 
@@ -103,6 +105,7 @@ struct Shared {
     /// Of the store's tables.
     schema: Arc<str>,
     running: Arc<Running>,
+    awake: Arc<Awake>,
     /// The attempts that are going on are given up.
     give_up: CancellationToken,
 }
@@ -113,10 +116,12 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     let worker = Arc::from(format!("{WORKER_PREFIX}{}", Ulid::generate()));
     let (running, give_up) = (Arc::new(Running::default()), CancellationToken::new());
     let schema = job.store.schema();
-    let shared = Arc::new(Shared { job, worker, schema, running, give_up });
-    let Shared { job, worker, .. } = &*shared;
+    let awake = Arc::<Awake>::default();
+    let shared = Arc::new(Shared { job, worker, schema, running, awake, give_up });
+    let Shared { job, worker, awake, .. } = &*shared;
     let (store, running) = (Arc::clone(&job.store), Arc::clone(&shared.running));
-    let upkeep = Upkeep::new(store, Arc::clone(worker), job.settings.clone(), running);
+    let settings = job.settings.clone();
+    let upkeep = Upkeep::new(store, Arc::clone(worker), settings, running, Arc::clone(awake));
     select! {
         biased;
         () = upkeep.register() => {}
@@ -134,7 +139,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
         match &job.reconcile {
             Some(reconcile) if !stop.is_cancelled() => select! {
                 biased;
-                () = reconcile.run(worker, &job.settings) => {}
+                () = reconcile.run(worker, &job.settings, awake) => {}
                 // A fetch that is cut off here is made again later.
                 () = stop.cancelled() => pending().await,
             },
@@ -196,6 +201,8 @@ struct Worker {
     may_have_more: bool,
     /// How long it rests before it asks again, when it is idle.
     rest: Duration,
+    /// Since when there was nothing to do.
+    idle_since: Option<Instant>,
     ended: Ended,
     outage: Outage,
     /// How long it waits after the next failure of the store.
@@ -266,6 +273,7 @@ impl Worker {
             receiver,
             may_have_more: false,
             rest: Duration::ZERO,
+            idle_since: None,
             ended: Ended::default(),
             outage: Outage::default(),
             pause: FIRST_PAUSE,
@@ -315,6 +323,10 @@ impl Worker {
                     Ok(()) = self.paused.changed(), if !is_stopping => {}
                     () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
                         if give_up_at.is_some() && !shared.give_up.is_cancelled() => continue,
+                }
+                if shared.awake.wakes_up() {
+                    // It renews its lease first.
+                    (self.may_have_more, self.idle_since) = (true, None);
                 }
             }
             self.collect().await;
@@ -373,8 +385,21 @@ impl Worker {
     }
 
     /// How long an idle worker waits until it asks again, after an exchange that took so long.
-    fn rest_after(&self, took: Duration, left: Left) -> Duration {
-        let interval = self.shared.job.settings.poll_interval;
+    fn rest_after(&mut self, took: Duration, left: Left) -> Duration {
+        let Polling { interval, sleep_after } = self.shared.job.settings.polling;
+        let is_idle = left.was_idle && self.shared.running.len() == 0;
+        let idle_since = is_idle.then(|| self.idle_since.unwrap_or_else(Instant::now));
+        self.idle_since = idle_since;
+        if let (Some(after), Some(since)) = (sleep_after, idle_since)
+            && since.elapsed() >= after.max(shortest_wake(&self.shared.job.settings))
+        {
+            let sleep = left.next_in.map_or(LONGEST_SLEEP, |next| next + A_LITTLE);
+            // Not for a moment.
+            if sleep > LONGEST_POLL_INTERVAL {
+                self.shared.awake.falls_asleep();
+                return sleep.min(LONGEST_SLEEP);
+            }
+        }
         let shortest = (took * REST_PER_POLL).clamp(interval, LONGEST_PAUSE.max(interval));
         let rest = match left.was_idle && self.shared.job.store.wake().hears_others() {
             true => (self.rest * 2).clamp(shortest, LONGEST_POLL_INTERVAL.max(shortest)),

@@ -10,14 +10,15 @@ use std::{
 };
 
 use tokio::{
-    join,
+    join, select,
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use crate::{
     model::{
-        claim::ClaimId, error::InboxError, expectation::LookUp, outage::Outage, settings::Settings,
+        awake::Awake, claim::ClaimId, error::InboxError, expectation::LookUp, outage::Outage,
+        settings::Settings,
     },
     store::{STEP, STORE_TIMEOUT, Store},
     worker::{moment::Moment, running::Running},
@@ -47,11 +48,17 @@ const PAYLOADS_ANEW: Duration = Duration::from_hours(24);
 /// The pause between sweeps while there is more to forget.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
+/// How long a worker stays awake at least: until it has looked for the claims of workers that died.
+pub(crate) fn shortest_wake(settings: &Settings) -> Duration {
+    settings.lease.max(RENEWED_BY_ALL) + 2 * settings.heartbeat()
+}
+
 pub(crate) struct Upkeep {
     store: Arc<dyn Store>,
     worker: Arc<str>,
     settings: Settings,
     running: Arc<Running>,
+    awake: Arc<Awake>,
     is_away: AtomicBool,
     /// Whether every renewal has succeeded for so long that others may be rescued: sent with each renewal.
     is_healthy: watch::Sender<bool>,
@@ -63,9 +70,10 @@ impl Upkeep {
         worker: Arc<str>,
         settings: Settings,
         running: Arc<Running>,
+        awake: Arc<Awake>,
     ) -> Self {
         let (is_away, is_healthy) = (AtomicBool::new(false), watch::Sender::new(false));
-        Self { store, worker, settings, running, is_away, is_healthy }
+        Self { store, worker, settings, running, awake, is_away, is_healthy }
     }
 
     /// Makes the worker known to the store, as soon as it is there.
@@ -112,6 +120,8 @@ impl Upkeep {
             // of others only after it could renew its own for as long as theirs last.
             self.is_healthy.send_replace(since.elapsed() > lease.max(RENEWED_BY_ALL));
             sleep(pause).await;
+            // It has nothing that a lease is for.
+            self.awake.wait().await;
         }
     }
 
@@ -208,7 +218,9 @@ impl Upkeep {
     async fn look_up(&self) {
         let mut outage = Outage::default();
         loop {
-            let pause = match self.settle().await {
+            let settled = self.settle().await;
+            let next_in = *settled.as_ref().unwrap_or(&None);
+            let pause = match settled {
                 Ok(next_in) => {
                     outage.ends();
                     let next_in = next_in.unwrap_or(LOOK_UP_INTERVAL);
@@ -225,8 +237,17 @@ impl Upkeep {
                     self.settings.heartbeat()
                 }
             };
-            // A job that is expected only now may be due earlier.
-            _ = timeout(pause, self.store.wake().by_expectations()).await;
+            let looks_again = async {
+                sleep(pause).await;
+                self.awake.wait().await;
+            };
+            select! {
+                () = looks_again => {}
+                // Also while it is asleep.
+                () = sleep(next_in.unwrap_or_default().max(pause)), if next_in.is_some() => {}
+                // A job that is expected only now may be due earlier.
+                () = self.store.wake().by_expectations() => {}
+            }
         }
     }
 
@@ -250,6 +271,7 @@ impl Upkeep {
                 }
             };
             sleep(if is_more { BETWEEN_SWEEPS } else { pause }).await;
+            self.awake.wait().await;
         }
     }
 

@@ -26,6 +26,7 @@ use super::{fault::Fault, session};
 use crate::{
     model::{
         error::{InboxError, InboxErrorKind},
+        options::Options,
         outage::LOG_AGAIN,
     },
     store::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
@@ -82,8 +83,12 @@ struct Pool {
 /// The server behind all connections of an inbox.
 pub(super) struct Server {
     options: PgConnectOptions,
+    /// What is set for each session.
+    session: SqlStr,
     /// What begins a transaction of each statement, if a pooler in transaction mode is in front of it.
     begin: Option<SqlStr>,
+    /// How long a connection is kept that nobody uses.
+    idle: Duration,
     /// Connections from before this moment are to a server that has gone, or will not serve.
     left: Mutex<Option<Instant>>,
     /// Why they were last left, as the log has it.
@@ -218,9 +223,16 @@ impl Connections {
 }
 
 impl Server {
-    pub(super) fn new(options: PgConnectOptions, is_pooled: bool) -> Self {
-        let begin = is_pooled.then(session::begin);
-        Self { options, begin, left: Mutex::default(), said: Mutex::default() }
+    pub(super) fn new(connect: PgConnectOptions, is_pooled: bool, options: &Options) -> Self {
+        let timeout = options.statement_timeout;
+        Self {
+            options: connect,
+            session: session::set(timeout),
+            begin: is_pooled.then(|| session::begin(timeout)),
+            idle: options.polling.sleep_after.map_or(IDLE, |sleep| sleep.min(IDLE)),
+            left: Mutex::default(),
+            said: Mutex::default(),
+        }
     }
 
     /// Leaves all connections that there are. Those that are busy are not taken back. Says when it did so
@@ -264,7 +276,7 @@ impl Server {
     async fn open(&self) -> Result<PgConnection, sqlx::Error> {
         let mut connection = self.options.connect().await?;
         if self.begin.is_none() {
-            session::set(&mut connection).await?;
+            connection.execute(raw_sql(self.session.clone())).await?;
         }
         Ok(connection)
     }
@@ -424,9 +436,10 @@ impl Statement {
 /// Closes what nobody has used for long.
 async fn tidy(pool: Weak<Pool>) {
     loop {
-        sleep(TIDY_INTERVAL).await;
+        let Some(idle) = pool.upgrade().map(|pool| pool.server.idle) else { return };
+        sleep(idle.min(TIDY_INTERVAL)).await;
         let Some(pool) = pool.upgrade() else { return };
-        pool.idle().retain(|live| live.used.elapsed() < IDLE && !pool.server.has_left(live));
+        pool.idle().retain(|live| live.used.elapsed() < idle && !pool.server.has_left(live));
     }
 }
 

@@ -43,13 +43,12 @@ impl Expectations for Postgres {
         let look_up = look_up.bind(LOOK_UP_AGAIN.as_secs_f64()).bind(LOOK_UP_EVERY.as_secs_f64());
         Box::pin(async move {
             let found: Vec<LookUpRow> = self.accepting.fetch_all_once(look_up).await?;
-            let is_more = found.len() == MOST_LOOKED_UP as usize;
+            let is_more = found.len() >= MOST_LOOKED_UP as usize;
             let next_in = found.iter().find_map(|row| row.next_in);
             let next_in =
                 next_in.map(|next| Duration::from_micros(next.try_into().unwrap_or_default()));
             let overdue = found.into_iter().filter(|row| row.is_newly_overdue);
             let newly_overdue = overdue.filter_map(|row| row.job).collect();
-            // After some were found, others may be due soon.
             Ok(LookUp { newly_overdue, is_more, next_in })
         })
     }

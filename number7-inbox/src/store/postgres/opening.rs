@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::{
         error::{InboxError, InboxErrorKind},
-        options::Options,
+        options::{DEFAULT_STATEMENT_TIMEOUT, Options},
     },
     store,
 };
@@ -46,7 +46,10 @@ async fn look(connect: &PgConnectOptions, schema: &str) -> Result<Found, InboxEr
     let is_pooled = is_pooled(&mut connection, connect).await?;
     match is_pooled {
         true => refuse_statement_mode(&mut connection).await?,
-        false => session::set(&mut connection).await?,
+        false => {
+            let set = session::set(DEFAULT_STATEMENT_TIMEOUT);
+            _ = connection.execute(raw_sql(set)).await?;
+        }
     }
     refuse_encoding(&mut connection).await?;
     warn_if_not_durable(&mut connection).await?;

@@ -1,9 +1,11 @@
 //! What is set for our statements, so that they do whatever an operator has set for the database, the role, or the
 //! server.
 
-use sqlx::{AssertSqlSafe, Executor, PgConnection, SqlSafeStr, SqlStr, raw_sql};
+use std::time::Duration;
 
-use crate::store::STORE_TIMEOUT;
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::model::options::DEFAULT_STATEMENT_TIMEOUT;
 
 /// Sets what our statements and our promises need, in one round trip: for the session, or for a transaction.
 ///
@@ -19,12 +21,12 @@ use crate::store::STORE_TIMEOUT;
 ///
 /// `default_transaction_read_only` stays as it is: it is how a full or retired database is protected. So does
 /// `search_path`, which triggers may need.
-fn settings(is_local: bool) -> String {
-    let limit = STORE_TIMEOUT.as_millis() - 500;
+fn settings(is_local: bool, timeout: Duration) -> String {
+    let (limit, of_transaction) = (timeout.as_millis(), DEFAULT_STATEMENT_TIMEOUT.as_millis());
     format!(
         "SELECT pg_catalog.set_config(name, value, {is_local}) FROM (VALUES
             ('default_transaction_isolation', 'read committed'),
-            ('statement_timeout', '{limit}'), ('idle_in_transaction_session_timeout', '{limit}'),
+            ('statement_timeout', '{limit}'), ('idle_in_transaction_session_timeout', '{of_transaction}'),
             ('lock_timeout', '0'), ('transaction_timeout', '0'),
             ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'),
             ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),
@@ -37,13 +39,13 @@ fn settings(is_local: bool) -> String {
     )
 }
 
-/// Sets it for a session.
-pub(super) async fn set(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection.execute(raw_sql(AssertSqlSafe(settings(false)))).await.map(drop)
+/// What sets it for a session.
+pub(super) fn set(timeout: Duration) -> SqlStr {
+    AssertSqlSafe(settings(false, timeout)).into_sql_str()
 }
 
 /// What begins a transaction of one statement, where the next one may be run in another session.
-pub(super) fn begin() -> SqlStr {
-    let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings(true));
+pub(super) fn begin(timeout: Duration) -> SqlStr {
+    let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings(true, timeout));
     AssertSqlSafe(begin).into_sql_str()
 }

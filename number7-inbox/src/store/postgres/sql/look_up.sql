@@ -19,9 +19,14 @@ WITH found AS MATERIALIZED (
             THEN greatest($3 * interval '1 second', (now() - due_at) / 10)
             ELSE due_at - now() END)
     WHERE inbox = $1 AND job = ANY (ARRAY(SELECT job FROM found WHERE NOT is_settled))
+    RETURNING look_up_at
+), next AS (
+    SELECT look_up_at FROM noted
+    UNION ALL
+    (SELECT look_up_at FROM number7.expected_jobs
+    WHERE inbox = $1 AND look_up_at > now() ORDER BY look_up_at LIMIT 1)
 )
 SELECT job, is_new AND NOT is_settled AS is_newly_overdue, NULL::bigint AS next_in FROM found
 UNION ALL
--- In how many microseconds the next one is to be looked up, if there is none now.
-(SELECT NULL, false, (extract(epoch FROM look_up_at - now()) * 1000000)::bigint FROM number7.expected_jobs
-WHERE inbox = $1 AND look_up_at > now() AND NOT EXISTS (SELECT FROM found) ORDER BY look_up_at LIMIT 1)
+-- In how many microseconds the next one is to be looked up.
+SELECT NULL, false, (extract(epoch FROM min(look_up_at) - now()) * 1000000)::bigint FROM next HAVING count(*) > 0
