@@ -1,5 +1,5 @@
--- Rescues claims that are older than a lease, and whose workers did not renew theirs. Returns how many, how many
--- others it has passed over, and whether there may be more.
+-- Rescues claims that are older than a lease, and whose workers did not renew theirs, or are not registered. Returns
+-- how many, how many others it has passed over, and whether there may be more.
 -- ARGV: milliseconds of a lease, how many attempts quarantine an event, the note, how many claims to look at,
 --     and how many to pass over
 local lease, quarantine_after, text, most, passed =
@@ -8,12 +8,10 @@ local old = redis.call('ZRANGEBYSCORE', running, '-inf', '(' .. now - lease, 'LI
 local rescued = 0
 for _, member in ipairs(old) do
     local id, worker = string.match(member, '^(%d+):%d+:(.+)$')
-    -- One whose registration is lost may be about to renew it: it has a lease from now on.
-    local seen = worker and (redis.call('ZADD', workers, 'NX', now, worker) == 1 and now
-        or redis.call('ZSCORE', workers, worker))
+    local seen = worker and redis.call('ZSCORE', workers, worker)
     if not worker then
         redis.call('ZREM', running, member)
-    elseif now - seen <= lease then
+    elseif seen and now - seen <= lease then
         passed = passed + 1
     else
         local record = read(id)
