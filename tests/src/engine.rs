@@ -44,6 +44,8 @@ pub enum Engine {
     Postgres,
     /// Redis, with its append-only file synced at every write.
     Redis,
+    /// What watches a Redis.
+    Sentinel,
     /// A pooler in front of PostgreSQL.
     Pgbouncer,
 }
@@ -118,6 +120,22 @@ impl Server {
         Self::run(Engine::Pgbouncer, folder, &[])
     }
 
+    /// Starts a sentinel that watches a Redis as `main`, with more lines of its settings.
+    #[must_use]
+    #[track_caller]
+    pub fn sentinel(master: &Self, lines: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("number7-").tempdir().unwrap();
+        let settings = format!(
+            "bind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 2\n\
+             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n{}\n",
+            folder.path().display(),
+            master.port,
+            lines.join("\n")
+        );
+        std::fs::write(folder.path().join("settings"), settings).unwrap();
+        Self::run(Engine::Sentinel, folder, &[])
+    }
+
     #[track_caller]
     fn run(engine: Engine, folder: TempDir, args: &[&str]) -> Self {
         let args: Vec<_> = args.iter().map(ToString::to_string).collect();
@@ -145,7 +163,7 @@ impl Server {
             Engine::Postgres | Engine::Pgbouncer => {
                 format!("postgres://postgres@127.0.0.1:{port}/{database}")
             }
-            Engine::Redis => format!("redis://127.0.0.1:{port}/{database}"),
+            Engine::Redis | Engine::Sentinel => format!("redis://127.0.0.1:{port}/{database}"),
         }
     }
 
@@ -204,6 +222,14 @@ fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, 
             command.args(["--dir", folder.path().to_str().unwrap(), "--save", ""]);
             command.args(["--appendonly", "yes", "--appendfsync", "always"]);
             command.args(["--maxmemory-policy", "noeviction"]);
+            command
+        }
+        Engine::Sentinel => {
+            let settings = folder.path().join("settings");
+            let mut file = File::options().append(true).open(&settings).unwrap();
+            writeln!(file, "port {port}").unwrap();
+            let mut command = Command::new(REDIS_SERVER.expect("redis-server is not installed"));
+            command.arg(settings).arg("--sentinel");
             command
         }
         Engine::Pgbouncer => {

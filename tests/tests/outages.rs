@@ -46,7 +46,7 @@ fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a
 async fn store_on(engine: Engine, server: &Server, port: u16) -> Store {
     match engine {
         Engine::Postgres | Engine::Pgbouncer => Store::postgres_on(server, port).await,
-        Engine::Redis => Store::redis_on(server, port),
+        Engine::Redis | Engine::Sentinel => Store::redis_on(server, port),
     }
 }
 

@@ -30,7 +30,7 @@ use tokio::{
     after_help = "WEBHOOK_ADDR is the address, 127.0.0.1:3000 if it is not set. WEBHOOK_SECRET is the secret."
 )]
 struct Args {
-    /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
+    /// The store of the inbox: sqlite:PATH, postgres://…, redis://… or redis+sentinel://…
     /// [default: sqlite in the temporary folder]
     #[arg(long, value_name = "URL")]
     store: Option<String>,

@@ -90,12 +90,20 @@ impl Inbox {
         Self::options().postgres_of(pool).await
     }
 
-    /// An inbox on Redis 6.2 or later, or on a Redis Cluster, by a `redis://` URL: for several machines. With the
-    /// feature `redis-tls`, the URL can be `rediss://`.
+    /// An inbox on Redis 6.2 or later, or on a Redis Cluster, by a `redis://` URL, or on a Redis that Sentinels watch, by
+    /// a `redis+sentinel://` URL: for several machines. With the feature `redis-tls`, the URL can be `rediss://` or
+    /// `rediss+sentinel://`.
     ///
     /// All its keys begin with `{number7}:`, or `{number7:name}:` if the inbox is [named](Self::named), so those of
     /// one inbox are on one node of a cluster. The URL names any of the nodes. If they change places, or one dies and
     /// has a replica, the inbox goes on with the others.
+    ///
+    /// A URL of Sentinels has the form `redis+sentinel://[user:password@]host1[:port],host2[:port]/SERVICE[/DB]`. The
+    /// hosts are the Sentinels, and their port is 26379 unless you give one. List all of them. The service is the name
+    /// behind `sentinel monitor` in their configuration. The user and the password are those of the Redis servers; if
+    /// the Sentinels have their own, add `?sentinel_username=…&sentinel_password=…`. The inbox asks the Sentinels for
+    /// the master whenever it connects, and every second after that. It goes where most of them say, and only to a
+    /// server that says itself that it is a master.
     ///
     /// Redis keeps what it confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy
     /// noeviction`; if it is set otherwise, the log has a warning.
@@ -110,7 +118,8 @@ impl Inbox {
     /// # Errors
     ///
     /// The string is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, or it refuses the
-    /// password or scripts.
+    /// password or scripts. With Sentinels: none of them can be reached, those that can do not know the service or
+    /// refuse their password, or the server that they name is not a master.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let redis = store::redis::Redis::open(url.as_ref()).await?;
@@ -127,8 +136,8 @@ impl Inbox {
         Self::on(Arc::new(store::memory::Memory::default()), &Options::default())
     }
 
-    /// An inbox by a URL: `sqlite:PATH`, `postgres://…` or `redis://…`, for apps that read it from a
-    /// setting. With the feature `memory`, `memory:` is an inbox [in memory](Self::memory).
+    /// An inbox by a URL: `sqlite:PATH`, `postgres://…`, `redis://…` or `redis+sentinel://…`, for apps that read it
+    /// from a setting. With the feature `memory`, `memory:` is an inbox [in memory](Self::memory).
     ///
     /// A URL of SQLite is read as `sqlx` reads it: `%20` is a space, and `?` begins parameters. The file is made
     /// if it is not there, unless the URL says `mode=rw`.
@@ -280,7 +289,7 @@ impl InboxOptions {
                 Arc::new(store::postgres::Postgres::open(url, options).await?)
             }
             #[cfg(feature = "redis")]
-            Some(("redis" | "rediss" | "redis+unix", _)) => {
+            Some((scheme, _)) if store::redis::SCHEMES.contains(&scheme) => {
                 Arc::new(store::redis::Redis::open(url).await?)
             }
             #[cfg(feature = "memory")]
@@ -376,7 +385,7 @@ impl InboxOptions {
                 Ok(store::postgres::Postgres::migrations(&self.0))
             }
             #[cfg(feature = "redis")]
-            Some(("redis" | "rediss" | "redis+unix", _)) => Ok(String::new()),
+            Some((scheme, _)) if store::redis::SCHEMES.contains(&scheme) => Ok(String::new()),
             #[cfg(feature = "memory")]
             Some(("memory", "")) => Ok(String::new()),
             _ => Err(no_store()),
@@ -385,7 +394,7 @@ impl InboxOptions {
 }
 
 fn no_store() -> InboxError {
-    let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis://, and needs the feature \
-        of that name";
+    let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis:// (or redis+sentinel://), and \
+        needs the feature of that name";
     InboxError::new(InboxErrorKind::Invalid, text)
 }

@@ -20,11 +20,11 @@ impl InboxError {
         Self { kind, source: Some(source.into()) }
     }
 
-    /// An error about a file.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn at(self, path: &std::path::Path) -> Self {
+    /// An error about a file, or about a server.
+    #[cfg(any(feature = "sqlite", feature = "redis"))]
+    pub(crate) fn at(self, place: impl fmt::Display) -> Self {
         match self.source {
-            Some(source) => Self::new(self.kind, format!("{}: {source}", path.display())),
+            Some(source) => Self::new(self.kind, format!("{place}: {source}")),
             None => self,
         }
     }

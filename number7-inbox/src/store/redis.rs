@@ -1,5 +1,5 @@
-//! One server that keeps all in memory and, configured well, on its disk, or a cluster of them: for several
-//! machines.
+//! One server that keeps all in memory and, configured well, on its disk, one that sentinels watch, or a cluster of
+//! them: for several machines.
 //!
 //! All keys of an inbox have the same hash tag, and so are on one node of a cluster. Each script is passed all of
 //! them. Nothing has a key of its own.
@@ -10,16 +10,17 @@ mod publish;
 mod replicas;
 mod row;
 mod script;
+mod sentinel;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use number7_core::{Acceptance, Record};
-use redis::{Client, Cmd, FromRedisValue, RedisError, Value, from_redis_value};
+use redis::{Cmd, FromRedisValue, RedisError, Value, from_redis_value};
 use tokio::{runtime::Handle, time::timeout};
 use ulid::Ulid;
 
 use self::{
-    link::Link,
+    link::{Link, Target},
     publish::Messages,
     replicas::{Replicas, Replicated},
     row::{Row, fixed_part},
@@ -39,6 +40,10 @@ use crate::model::{
     stats::Stats,
     wake::Wake,
 };
+
+/// The schemes of its URLs.
+pub(crate) const SCHEMES: [&str; 5] =
+    ["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"];
 
 /// How long opening may take, with all that is asked of the server then.
 const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_millis(500));
@@ -97,7 +102,6 @@ pub(crate) struct Redis {
 /// One server, and what drives its connections.
 struct Server {
     driver: Driver,
-    client: Client,
     link: Link,
     /// Where the writes go that wait for replicas, if any do.
     replicated: Option<Arc<Replicated>>,
@@ -107,21 +111,16 @@ struct Server {
 
 impl Redis {
     pub(crate) async fn open(url: &str) -> Result<Self, InboxError> {
-        let (client, replicas) = (Client::open(url)?, Replicas::of_url(url)?);
-        // Another crate may enable another provider, and then rustls does not choose.
-        #[cfg(feature = "redis-tls")]
-        if let redis::ConnectionAddr::TcpTls { .. } = client.get_connection_info().addr() {
-            _ = rustls::crypto::ring::default_provider().install_default();
-        }
+        let (target, replicas) = (Target::of_url(url)?, Replicas::of_url(url)?);
         let driver = Driver::start()?;
-        let link = Link::start(client.clone(), &driver);
+        let link = Link::start(target.clone(), &driver);
         let replicated = replicas.map(|replicas| {
-            let link = Link::start(client.clone(), &driver);
+            let link = Link::start(target.clone(), &driver);
             Arc::new(Replicated::start(replicas, link, &driver))
         });
         let wakes = Arc::<Wakes>::default();
         let messages = Messages::new(Arc::clone(&wakes));
-        let server = Server { driver, client, link, replicated, wakes, messages };
+        let server = Server { driver, link, replicated, wakes, messages };
         let redis = Self::of(Arc::new(server), "");
         let checked = redis.check(replicas.map_or(0, |replicas| replicas.count));
         let opened =
@@ -339,8 +338,8 @@ impl Store for Redis {
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {
-        let Server { driver, client, link, messages, .. } = &*self.server;
-        messages.listen(client, link, driver);
+        let Server { driver, link, messages, .. } = &*self.server;
+        messages.listen(link, driver);
         Box::pin(async move {
             let mut call = self.call(script!("claims", "heartbeat"));
             let held: Vec<String> = self.server.call(call.arg(worker)).await?;

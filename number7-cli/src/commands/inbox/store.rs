@@ -7,7 +7,7 @@ use crate::BoxError;
 
 #[derive(clap::Args)]
 pub(crate) struct StoreArgs {
-    /// The store of the inbox: sqlite:PATH, postgres://… or redis://…
+    /// The store of the inbox: sqlite:PATH, postgres://…, redis://… or redis+sentinel://…
     #[arg(long, value_name = "URL", env = "NUMBER7_STORE", hide_env_values = true)]
     store: String,
     /// The name of the inbox, if the receiver opens it by Inbox::named
@@ -28,11 +28,20 @@ fn name(name: &str) -> Result<String, &'static str> {
 impl StoreArgs {
     /// The URL, if it is one of a store.
     pub(crate) fn url(&self) -> &str {
-        const SCHEMES: [&str; 6] =
-            ["sqlite:", "postgres://", "postgresql://", "redis://", "rediss://", "redis+unix://"];
+        const SCHEMES: [&str; 8] = [
+            "sqlite:",
+            "postgres://",
+            "postgresql://",
+            "redis://",
+            "rediss://",
+            "redis+unix://",
+            "redis+sentinel://",
+            "rediss+sentinel://",
+        ];
         // clap would print the value, which may have a password.
         if !SCHEMES.iter().any(|scheme| self.store.starts_with(scheme)) {
-            let text = "invalid value for '--store <URL>': use sqlite:, postgres:// or redis://\n";
+            let text = "invalid value for '--store <URL>': use sqlite:, postgres://, redis:// or \
+                redis+sentinel://\n";
             Error::raw(ErrorKind::ValueValidation, text).exit();
         }
         &self.store

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::pending,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError,
-    RedisFuture, ServerErrorKind, Value,
+    RedisFuture, Role, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -20,7 +21,10 @@ use tokio::{
 };
 use tracing::instrument::WithSubscriber;
 
-use super::super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver};
+use super::{
+    super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
+    sentinel::{Node, Sentinels, at},
+};
 use crate::model::error::{InboxError, InboxErrorKind};
 
 /// The pauses between tries to connect.
@@ -47,39 +51,55 @@ const QUEUE: usize = 1_024;
 pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
-    client: Client,
+    target: Target,
     /// The nodes of a cluster that were seen, because the one that the URL names may be away.
     nodes: Mutex<BTreeSet<Node>>,
     state: watch::Sender<State>,
 }
 
-/// A host and a port.
-type Node = (String, u16);
-
+/// What a URL names.
 #[derive(Clone)]
+pub(super) enum Target {
+    /// A server, which may be a node of a cluster.
+    Server(Arc<Client>),
+    /// Those that know the server.
+    Sentinels(Arc<Sentinels>),
+}
+
+impl Target {
+    pub(super) fn of_url(url: &str) -> Result<Self, InboxError> {
+        Ok(match Sentinels::of_url(url)? {
+            Some(sentinels) => Self::Sentinels(Arc::new(sentinels)),
+            None => Self::Server(Arc::new(Client::open(url)?)),
+        })
+    }
+}
+
 enum State {
     Connected(Numbered),
     /// And why the last connection was left, or the last try has failed.
-    Connecting(Option<RedisError>),
+    Connecting(Option<InboxError>),
 }
 
 #[derive(Clone)]
 struct Numbered {
     number: u64,
+    client: Arc<Client>,
     connection: Connection,
 }
 
-/// To one server, or to the nodes of a cluster.
+/// To one server, to the master that sentinels name, or to the nodes of a cluster.
 #[derive(Clone)]
 pub(super) enum Connection {
     Server(MultiplexedConnection),
+    Master(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::Server(server) => server.req_packed_command(cmd),
+            Self::Server(server) | Self::Master(server) => server.req_packed_command(cmd),
             Self::Cluster(cluster) => cluster.req_packed_command(cmd),
         }
     }
@@ -91,7 +111,9 @@ impl ConnectionLike for Connection {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
-            Self::Server(server) => server.req_packed_commands(cmd, offset, count),
+            Self::Server(server) | Self::Master(server) => {
+                server.req_packed_commands(cmd, offset, count)
+            }
             Self::Cluster(cluster) => cluster.req_packed_commands(cmd, offset, count),
         }
     }
@@ -103,9 +125,9 @@ impl ConnectionLike for Connection {
 
 impl Link {
     /// Begins to connect, on the thread of a driver and for as long as that lives.
-    pub(super) fn start(client: Client, driver: &Driver) -> Self {
+    pub(super) fn start(target: Target, driver: &Driver) -> Self {
         let state = watch::Sender::new(State::Connecting(None));
-        let link = Self(Arc::new(Shared { client, nodes: Mutex::default(), state }));
+        let link = Self(Arc::new(Shared { target, nodes: Mutex::default(), state }));
         driver.runtime().spawn(Arc::clone(&link.0).keep().with_current_subscriber());
         link
     }
@@ -118,9 +140,9 @@ impl Link {
     pub(super) async fn opened(&self) -> Result<(), InboxError> {
         let is_over = |state: &State| match state {
             State::Connected(_) => true,
-            State::Connecting(error) => error
-                .clone()
-                .is_some_and(|error| InboxError::from(error).kind() == InboxErrorKind::Refused),
+            State::Connecting(error) => {
+                error.as_ref().is_some_and(|error| error.kind() == InboxErrorKind::Refused)
+            }
         };
         self.wait_for(STORE_TIMEOUT, is_over).await.map(|_| ())
     }
@@ -165,15 +187,31 @@ impl Link {
     {
         let patience = CONNECT_TIMEOUT.min(deadline - Instant::now());
         let is_connected = |state: &State| matches!(state, State::Connected(_));
-        let Numbered { number, connection } = self.wait_for(patience, is_connected).await?;
+        let Numbered { number, connection, .. } = self.wait_for(patience, is_connected).await?;
         let answer = timeout_at(deadline, operation(connection)).await;
         let answer = answer.unwrap_or_else(|_| Err(timed_out()));
         if let Err(error) = &answer
             && serves_no_more(error)
         {
-            self.0.leave(number, error);
+            self.0.leave(number, error.clone().into());
         }
         Ok(answer)
+    }
+
+    /// What it is connected to.
+    pub(super) async fn client(&self) -> Result<Arc<Client>, InboxError> {
+        let is_connected = |state: &State| matches!(state, State::Connected(_));
+        Ok(self.wait_for(CONNECT_TIMEOUT, is_connected).await?.client)
+    }
+
+    /// Waits until it is connected to another server than this one.
+    pub(super) async fn moved_from(&self, client: &Client) {
+        let is_other = |state: &State| match state {
+            State::Connected(current) => address(&current.client) != address(client),
+            State::Connecting(_) => false,
+        };
+        let mut state = self.0.state.subscribe();
+        _ = state.wait_for(is_other).await;
     }
 
     async fn wait_for(
@@ -185,7 +223,7 @@ impl Link {
         _ = timeout(patience, state.wait_for(is_over)).await;
         match &*state.borrow() {
             State::Connected(connection) => Ok(connection.clone()),
-            State::Connecting(Some(error)) => Err(error.clone().into()),
+            State::Connecting(Some(error)) => Err(error.copy()),
             State::Connecting(None) => {
                 Err(InboxError::new(InboxErrorKind::Unreachable, "there is no connection yet"))
             }
@@ -196,16 +234,23 @@ impl Link {
 impl Shared {
     /// Connects, again and again.
     async fn keep(self: Arc<Self>) {
+        let mut last = None::<Arc<Client>>;
         for number in 0.. {
-            let connection = self.connect(number > 0).await;
+            let (client, connection) = self.connect(number > 0).await;
+            let (is, was) = (address(&client), last.as_deref().map(address));
+            if was.is_some_and(|was| was != is) {
+                tracing::info!(target: "number7", master = %is, "connected to another Redis");
+            }
+            last = Some(Arc::clone(&client));
             let since = Instant::now();
-            let connected = Numbered { number, connection };
+            let connected = Numbered { number, client, connection };
             let mut state = self.state.subscribe();
             self.state.send_replace(State::Connected(connected.clone()));
             let left = state.wait_for(|state| matches!(state, State::Connecting(_)));
             tokio::select! {
                 _ = left => {}
-                error = self.ping(connected.connection) => self.leave(number, &error),
+                error = self.ping(connected.connection) => self.leave(number, error),
+                error = self.replaced(&connected.client) => self.leave(number, error),
             }
             sleep_until(since + SHORTEST_LIFE).await;
         }
@@ -216,11 +261,11 @@ impl Shared {
     }
 
     /// Nobody uses this connection any more, if it is still the current one.
-    fn leave(&self, number: u64, error: &RedisError) {
+    fn leave(&self, number: u64, error: InboxError) {
         self.state.send_if_modified(|state| {
             let is_current = matches!(state, State::Connected(current) if current.number == number);
             if is_current {
-                *state = State::Connecting(Some(error.clone()));
+                *state = State::Connecting(Some(error));
             }
             is_current
         });
@@ -228,21 +273,21 @@ impl Shared {
 
     /// Tries until there is a connection. The log has one line of each reason why there is none, unless it
     /// is the first, whose caller gets the error.
-    async fn connect(&self, is_logged: bool) -> Connection {
+    async fn connect(&self, is_logged: bool) -> (Arc<Client>, Connection) {
         let (mut pause, mut said) = (FIRST_PAUSE, None);
         loop {
             let tried = timeout(CONNECT_TIMEOUT, self.try_to_connect()).await;
-            let error = match tried.unwrap_or_else(|_| Err(timed_out())) {
-                Ok(connection) => {
+            let error = match tried.unwrap_or_else(|_| Err(timed_out().into())) {
+                Ok(connected) => {
                     if is_logged && said.is_some() {
                         tracing::info!(target: "number7", "connected to Redis again");
                     }
-                    return connection;
+                    return connected;
                 }
                 Err(error) => error,
             };
-            self.state.send_replace(State::Connecting(Some(error.clone())));
-            let text = InboxError::from(error).to_string();
+            let text = error.to_string();
+            self.state.send_replace(State::Connecting(Some(error)));
             if is_logged && said.as_ref() != Some(&text) {
                 tracing::warn!(
                     target: "number7",
@@ -255,38 +300,38 @@ impl Shared {
         }
     }
 
-    async fn try_to_connect(&self) -> Result<Connection, RedisError> {
+    async fn try_to_connect(&self) -> Result<(Arc<Client>, Connection), InboxError> {
+        match &self.target {
+            Target::Server(client) => Ok((Arc::clone(client), self.connect_to(client).await?)),
+            Target::Sentinels(sentinels) => sentinels.connect().await,
+        }
+    }
+
+    /// Connects to a server, or to the cluster that it is a node of.
+    async fn connect_to(&self, client: &Client) -> Result<Connection, InboxError> {
         let known = self.nodes().clone();
         if !known.is_empty() {
-            return self.try_to_join(known).await;
+            return Ok(self.try_to_join(client, known).await?);
         }
-        // The times are ours.
-        let settings = AsyncConnectionConfig::new();
-        let settings = settings.set_connection_timeout(None).set_response_timeout(None);
-        let settings = settings.set_pipeline_buffer_size(QUEUE);
-        let connect = self.client.get_multiplexed_async_connection_with_config(&settings);
-        let mut connection = connect.await?;
+        let mut connection = connect_to(client).await?;
         let mut info = redis::cmd("INFO");
         // What may not be asked is no cluster, as far as we know.
         let info = info.arg("cluster").query_async::<String>(&mut connection).await;
         if info.is_ok_and(|info| info.contains("cluster_enabled:1")) {
-            return self.try_to_join(known).await;
+            return Ok(self.try_to_join(client, known).await?);
         }
         let mut connection = Connection::Server(connection);
         serves(&mut connection).await.map(|()| connection)
     }
 
     /// Connects to a cluster, by the nodes that were seen and the one of the URL.
-    async fn try_to_join(&self, known: BTreeSet<Node>) -> Result<Connection, RedisError> {
-        let of_url = self.client.get_connection_info();
-        let others = known.into_iter().map(|(host, port)| {
-            of_url.clone().set_addr(match of_url.addr().clone() {
-                ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-                    ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-                }
-                _ => ConnectionAddr::Tcp(host, port),
-            })
-        });
+    async fn try_to_join(
+        &self,
+        client: &Client,
+        known: BTreeSet<Node>,
+    ) -> Result<Connection, RedisError> {
+        let of_url = client.get_connection_info();
+        let others = known.into_iter().map(|node| at(of_url, node));
         let builder = ClusterClient::builder(others.chain([of_url.clone()]));
         let builder =
             builder.connection_timeout(CONNECT_TIMEOUT / 2).response_timeout(STORE_TIMEOUT);
@@ -296,26 +341,60 @@ impl Shared {
         Ok(connection)
     }
 
+    /// Returns when sentinels name another master.
+    async fn replaced(&self, client: &Client) -> InboxError {
+        match &self.target {
+            Target::Server(_) => pending().await,
+            Target::Sentinels(sentinels) => sentinels.replaced(client).await,
+        }
+        InboxError::new(InboxErrorKind::Unreachable, "the sentinels name another master")
+    }
+
     /// Returns when the connection no longer serves.
-    async fn ping(&self, mut connection: Connection) -> RedisError {
+    async fn ping(&self, mut connection: Connection) -> InboxError {
         loop {
             sleep(PING_INTERVAL).await;
             let answer = timeout(CONNECT_TIMEOUT, serves(&mut connection)).await;
-            if let Err(error) = answer.unwrap_or_else(|_| Err(timed_out())) {
+            if let Err(error) = answer.unwrap_or_else(|_| Err(timed_out().into())) {
                 return error;
             }
         }
     }
 }
 
-/// Whether the server takes commands of this connection, or some node of the cluster does.
-async fn serves(connection: &mut Connection) -> Result<(), RedisError> {
+pub(super) async fn connect_to(client: &Client) -> Result<MultiplexedConnection, RedisError> {
+    // Another crate may enable another provider, and then rustls does not choose.
+    #[cfg(feature = "redis-tls")]
+    if let ConnectionAddr::TcpTls { .. } = address(client) {
+        _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    // The times are ours.
+    let settings = AsyncConnectionConfig::new();
+    let settings = settings.set_connection_timeout(None).set_response_timeout(None);
+    let settings = settings.set_pipeline_buffer_size(QUEUE);
+    client.get_multiplexed_async_connection_with_config(&settings).await
+}
+
+fn address(client: &Client) -> &ConnectionAddr {
+    client.get_connection_info().addr()
+}
+
+/// Whether the server takes commands of this connection, or some node of the cluster does. A master has to be one.
+pub(super) async fn serves(connection: &mut Connection) -> Result<(), InboxError> {
+    if let Connection::Master(_) = connection
+        && let Ok(Role::Replica { .. }) = redis::cmd("ROLE").query_async(connection).await
+    {
+        let text = "it is a replica, and not a master any more";
+        return Err(InboxError::new(InboxErrorKind::ReadOnly, text));
+    }
     let answer = match connection {
-        Connection::Server(_) => redis::cmd("PING").exec_async(connection).await,
+        Connection::Server(_) | Connection::Master(_) => {
+            redis::cmd("PING").exec_async(connection).await
+        }
         Connection::Cluster(_) => nodes(connection).await.map(drop),
     };
     match answer {
-        Err(error) if serves_no_more(&error) && code(&error) != Some("NOPERM") => Err(error),
+        Err(error) if serves_no_more(&error) && code(&error) != Some("NOPERM") => Err(error.into()),
         _ => Ok(()),
     }
 }
@@ -367,18 +446,22 @@ pub(super) fn code(error: &RedisError) -> Option<&str> {
     error.code()
 }
 
-fn timed_out() -> RedisError {
+/// Whether an error is about the user or the password.
+pub(super) fn is_authentication(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(code(error), Some("NOAUTH" | "WRONGPASS"))
+        // What is said of the choice of a database.
+        || error.detail().is_some_and(|detail| detail.contains("Authentication required"))
+}
+
+pub(super) fn timed_out() -> RedisError {
     io::Error::from(io::ErrorKind::TimedOut).into()
 }
 
 /// What redis says, sorted.
 impl From<RedisError> for InboxError {
     fn from(error: RedisError) -> Self {
-        let is_authentication = error.kind() == ErrorKind::AuthenticationFailed
-            || matches!(code(&error), Some("NOAUTH" | "WRONGPASS"))
-            // What is said of the choice of a database.
-            || error.detail().is_some_and(|detail| detail.contains("Authentication required"));
-        if is_authentication {
+        if is_authentication(&error) {
             let said = match error.kind() {
                 // The rest of its text says nothing more.
                 ErrorKind::AuthenticationFailed => {

@@ -5,14 +5,16 @@
 use std::sync::{Arc, Once};
 
 use futures_util::StreamExt;
-use redis::{Client, RedisError};
 use tokio::time::{sleep, timeout};
 
 use super::{ask, link::Link};
-use crate::store::{
-    CONNECT_TIMEOUT,
-    driver::Driver,
-    wakes::{CHECK, Hearing, PAUSE, RETRY, Wakes},
+use crate::{
+    model::error::InboxError,
+    store::{
+        CONNECT_TIMEOUT,
+        driver::Driver,
+        wakes::{CHECK, Hearing, PAUSE, RETRY, Wakes},
+    },
 };
 
 /// Where the messages are published: the name of an inbox.
@@ -47,12 +49,12 @@ impl Messages {
     }
 
     /// Hears from other processes from now on.
-    pub(super) fn listen(&self, client: &Client, link: &Link, driver: &Driver) {
+    pub(super) fn listen(&self, link: &Link, driver: &Driver) {
         self.is_listening.call_once(|| {
-            let (wakes, client, link) = (Arc::clone(&self.wakes), client.clone(), link.clone());
+            let (wakes, link) = (Arc::clone(&self.wakes), link.clone());
             driver.runtime().spawn(async move {
                 loop {
-                    _ = hear(&wakes, &client, &link).await;
+                    _ = hear(&wakes, &link).await;
                     wakes.set_hears_others(false);
                     sleep(RETRY).await;
                 }
@@ -67,12 +69,13 @@ async fn publish(link: &Link, message: &str) {
     _ = ask(link, publish).await;
 }
 
-/// Listens until nothing can be heard.
-async fn hear(wakes: &Wakes, client: &Client, link: &Link) -> Result<(), RedisError> {
+/// Listens until nothing can be heard, or another server is the master.
+async fn hear(wakes: &Wakes, link: &Link) -> Result<(), InboxError> {
+    let client = link.client().await?;
     let connect = async {
         let mut listener = client.get_async_pubsub().await?;
         listener.subscribe(CHANNEL).await?;
-        Ok::<_, RedisError>(listener)
+        Ok::<_, InboxError>(listener)
     };
     let Ok(listener) = timeout(CONNECT_TIMEOUT, connect).await else { return Ok(()) };
     let mut listener = listener?;
@@ -82,7 +85,12 @@ async fn hear(wakes: &Wakes, client: &Client, link: &Link) -> Result<(), RedisEr
         if hearing.is_to_check() {
             publish(link, CHECK).await;
         }
-        let next = async { Some(messages.next().await?.get_payload().unwrap_or_default()) };
+        let next = async {
+            tokio::select! {
+                message = messages.next() => Some(message?.get_payload().unwrap_or_default()),
+                () = link.moved_from(&client) => None,
+            }
+        };
         if !hearing.hear(next).await {
             return Ok(());
         }

@@ -257,7 +257,7 @@ impl Opened {
         making: Making,
     ) -> Result<(Self, Option<(i64, i64)>), InboxError> {
         let path = options.get_filename();
-        let at = |error: InboxError| error.at(path);
+        let at = |error: InboxError| error.at(path.display());
         // One process after the other, because each has to know what those before it have done.
         let fair_lock = FairLock::beside(path);
         let guard = fair_lock.acquire().await;
@@ -465,7 +465,7 @@ async fn check(options: &SqliteConnectOptions) -> Result<(), InboxError> {
         _ = connection.close().await;
         checked
     };
-    checked.await.map_err(|error: InboxError| error.at(path))
+    checked.await.map_err(|error: InboxError| error.at(path.display()))
 }
 
 fn busy(text: &'static str) -> InboxError {
