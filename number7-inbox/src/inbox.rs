@@ -1,4 +1,5 @@
 mod opening;
+mod upload;
 
 use std::{
     collections::HashSet,
@@ -9,7 +10,7 @@ use std::{
 
 use number7_core::{Accept, Acceptance, JobId, Record};
 
-pub use self::opening::InboxOptions;
+pub use self::{opening::InboxOptions, upload::ExpectedUpload};
 use crate::{
     measure,
     model::{
@@ -267,7 +268,7 @@ impl Inbox {
     /// The vendor retries a webhook three times, and is silent forever after that. So a receiver that
     /// was down for longer misses events. An expected job is not missed: workers log a `WARN` when it is
     /// overdue (once; not at all if the worker ends at that moment), and [fetch](Worker::reconcile) its
-    /// result if they are told how.
+    /// result if they are told how. [`expect_upload`](Self::expect_upload) is for the time before the job is known.
     ///
     /// It is one durable write. For a job that is expected already it does nothing, and the time of the
     /// first call counts. An event that was accepted before settles the job too, for as long as its key
@@ -276,7 +277,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// The store failed, or the id is empty or has a NUL.
+    /// The store failed, or the id is empty, has a NUL, or begins with `upload:`.
     ///
     /// # Example
     ///

@@ -55,7 +55,7 @@ async fn overdue(inbox: &Inbox, limit: u32) -> Vec<OverdueJob> {
 }
 
 fn ids(jobs: &[OverdueJob]) -> Vec<&str> {
-    jobs.iter().map(|job| job.job_id().as_str()).collect()
+    jobs.iter().map(|job| job.job_id().unwrap().as_str()).collect()
 }
 
 async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
@@ -155,6 +155,45 @@ async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
     assert_eq!(lost.stored().unwrap().json(), body("job.completed", "lost").as_bytes());
 }
 
+/// As when a process dies in the middle of one. The vendor cannot be asked about it.
+async fn an_upload_that_is_not_bound_to_its_job_is_overdue(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for reference in ["bound", "cancelled"] {
+        let expected = inbox.expect_upload(reference, SECOND).await.unwrap();
+        match reference {
+            "bound" => expected.bind("job_7").await.unwrap(),
+            _ => expected.cancel().await.unwrap(),
+        }
+    }
+    drop(inbox.expect_upload("C:\\in voice: 7.pdf", SECOND).await.unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let jobs = Arc::clone(&asked);
+    let worker = handled.worker(&inbox).reconcile(move |job: JobId| {
+        jobs.lock().unwrap().push(job.clone());
+        async move { Ok::<_, BoxError>(finished(&job)) }
+    });
+    let worker = Running::start(hasty(worker));
+    until(async || handled.of("job.completed:job_7") == 1).await;
+    until(async || overdue(&inbox, 10).await.iter().any(OverdueJob::is_given_up)).await;
+    let all = overdue(&inbox, 10).await;
+    assert_eq!((all.len(), all[0].upload()), (1, Some("C:\\in voice: 7.pdf")));
+    assert_eq!((all[0].job_id(), inbox.stats().await.unwrap().overdue), (None, 1));
+    sleep(SECOND * 2).await;
+    assert_eq!(*asked.lock().unwrap(), [JobId::from("job_7")]);
+    // What became of it was found out.
+    let again = inbox.expect_upload("C:\\in voice: 7.pdf", HOUR).await.unwrap();
+    again.bind("job_8").await.unwrap();
+    assert_eq!(overdue(&inbox, 10).await, []);
+    assert!(inbox.cancel_expectation("job_8").await.unwrap());
+    worker.stop().await;
+    for refused in ["", "a\0b", &"r".repeat(256)] {
+        let error = inbox.expect_upload(refused, SECOND).await.unwrap_err();
+        assert_eq!(error.kind(), InboxErrorKind::Invalid);
+    }
+    let error = inbox.expect_job("upload:invoice", SECOND).await.unwrap_err();
+    assert_eq!(error.kind(), InboxErrorKind::Invalid);
+}
+
 /// An answer that is none, whatever is wrong with it, costs a rest and no more.
 async fn it_is_asked_again_until_there_is_a_result(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -205,7 +244,7 @@ async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
     let of = async |id: &str| {
         let jobs = overdue(&inbox, 10).await;
         jobs.into_iter()
-            .find(|job| job.job_id().as_str() == id)
+            .find(|job| job.job_id().unwrap().as_str() == id)
             .map(|job| (job.fetches(), job.is_given_up()))
     };
     until(async || of("unknown").await == Some((10, true))).await;
@@ -402,6 +441,7 @@ on_every_store!(
     only_what_does_not_come_in_time_is_overdue,
     what_is_no_job_and_no_cursor_is_refused,
     what_was_lost_is_fetched_and_handled_once,
+    an_upload_that_is_not_bound_to_its_job_is_overdue,
     it_is_asked_again_until_there_is_a_result,
     a_job_that_the_vendor_does_not_know_is_given_up,
     one_worker_asks_and_for_few_at_a_time,

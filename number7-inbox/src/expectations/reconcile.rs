@@ -23,7 +23,7 @@ use crate::{
         error::BoxError,
         error_text::{text_of_error, text_of_panic},
         event::Origin,
-        expectation::{ExpectedJob, JobToFetch, Rest},
+        expectation::{ExpectedJob, JobToFetch, Rest, upload},
         outage::Outage,
         settings::{LONGEST_REST, Settings},
     },
@@ -127,6 +127,11 @@ impl Reconcile {
                 is_new |= taken.is_settled || !asked.contains(&taken.job);
                 if taken.is_settled {
                     self.cancel(&taken.job).await;
+                    continue;
+                }
+                if upload(&taken.job).is_some() {
+                    // The vendor knows only jobs. If this fails, it is taken again.
+                    _ = self.store.give_up(&taken.job).await;
                     continue;
                 }
                 // A call may take longer than the pause after it: the vendor is not asked about one

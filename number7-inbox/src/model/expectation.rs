@@ -7,20 +7,50 @@ use serde_json::json;
 
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// A job whose event is expected, and the keys that its event can have.
+/// A job whose event is expected, and the keys that its event can have; or an upload, whose job is not known yet.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpectedJob {
     pub(crate) job: String,
     pub(crate) keys: [String; 2],
 }
 
+/// What the name of an upload begins with, in the place of a job's id. No event settles it.
+const UPLOAD: &str = "upload:";
+
+/// The reference of an upload, if it is one and not a job.
+pub(crate) fn upload(job: &str) -> Option<&str> {
+    job.strip_prefix(UPLOAD)
+}
+
 impl ExpectedJob {
+    /// What a store has under this name: a job, or an upload.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_name(name: String) -> Result<Self, InboxError> {
+        match upload(&name) {
+            Some(reference) => Self::of_upload(reference),
+            None => Self::new(&name.into()),
+        }
+    }
+
+    /// An upload whose job is not known yet.
+    pub(crate) fn of_upload(reference: &str) -> Result<Self, InboxError> {
+        const LONGEST: usize = 255;
+        if reference.is_empty() || reference.len() > LONGEST || reference.contains('\0') {
+            let text = format!("the reference of an upload has 1 to {LONGEST} bytes, and no NUL");
+            return Err(InboxError::new(InboxErrorKind::Invalid, text));
+        }
+        // Every event has a longer key.
+        Ok(Self { job: format!("{UPLOAD}{reference}"), keys: [String::new(), String::new()] })
+    }
+
     pub(crate) fn new(job: &JobId) -> Result<Self, InboxError> {
         let refused = |text| InboxError::new(InboxErrorKind::Invalid, text);
         let job = job.as_str();
         // PostgreSQL refuses strings with a NUL.
-        if job.is_empty() || job.contains('\0') {
-            return Err(refused("a job id must not be empty or contain a NUL"));
+        if job.is_empty() || job.contains('\0') || upload(job).is_some() {
+            return Err(refused(
+                "a job id must not be empty, contain a NUL, or begin with upload:",
+            ));
         }
         let key = |event| {
             let json = json!({ "event": event, "jobId": job }).to_string();

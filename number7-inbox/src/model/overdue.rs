@@ -4,17 +4,19 @@ use number7_core::JobId;
 
 use crate::model::{
     error::InboxError,
-    expectation::{JobPlace, OverdueRow},
+    expectation::{JobPlace, OverdueRow, upload},
     page::{Cursor, no_cursor},
 };
 
 /// What cursors of the list of overdue jobs begin with.
 const LIST: &str = "overdue";
 
-/// A job that was [expected](crate::Inbox::expect_job), and of which no event was accepted in time.
+/// A job that was [expected](crate::Inbox::expect_job), and of which no event was accepted in time; or an
+/// [upload](crate::Inbox::expect_upload) that was not bound to its job in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverdueJob {
-    job_id: JobId,
+    name: String,
+    job_id: Option<JobId>,
     due_micros: i64,
     fetches: u32,
     is_given_up: bool,
@@ -29,19 +31,27 @@ pub(crate) fn place(cursor: &Cursor) -> Result<JobPlace, InboxError> {
 
 impl OverdueJob {
     pub(crate) fn new(row: OverdueRow) -> Self {
-        let OverdueRow { job, due: due_micros, fetches, is_given_up } = row;
+        let OverdueRow { job: name, due: due_micros, fetches, is_given_up } = row;
         let fetches = fetches.try_into().unwrap_or(u32::MAX);
-        Self { job_id: job.into(), due_micros, fetches, is_given_up }
+        let job_id = upload(&name).is_none().then(|| JobId::from(&*name));
+        Self { name, job_id, due_micros, fetches, is_given_up }
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
-        Cursor::new(LIST, &format!("{}.{}", self.due_micros, self.job_id))
+        Cursor::new(LIST, &format!("{}.{}", self.due_micros, self.name))
     }
 
-    /// The job.
+    /// The job. `None` for an upload.
     #[must_use]
-    pub fn job_id(&self) -> &JobId {
-        &self.job_id
+    pub fn job_id(&self) -> Option<&JobId> {
+        self.job_id.as_ref()
+    }
+
+    /// The reference of an upload whose job is not known. Nobody can fetch its result: find out whether the document
+    /// has arrived, and [bind or cancel](crate::ExpectedUpload) the upload.
+    #[must_use]
+    pub fn upload(&self) -> Option<&str> {
+        upload(&self.name)
     }
 
     /// When its event was due, by the store's clock.

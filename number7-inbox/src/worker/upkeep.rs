@@ -17,7 +17,11 @@ use tokio::{
 
 use crate::{
     model::{
-        awake::Awake, claim::ClaimId, error::InboxError, expectation::LookUp, outage::Outage,
+        awake::Awake,
+        claim::ClaimId,
+        error::InboxError,
+        expectation::{LookUp, upload},
+        outage::Outage,
         settings::Settings,
     },
     store::{STEP, STORE_TIMEOUT, Store},
@@ -203,10 +207,17 @@ impl Upkeep {
                 self.store.wake().jobs_are_overdue();
             }
             for job in newly_overdue {
-                tracing::warn!(
-                    target: "number7", job,
-                    "a job is overdue: no event of it was accepted in time"
-                );
+                match upload(&job) {
+                    Some(upload) => tracing::warn!(
+                        target: "number7", upload,
+                        "an upload is overdue: it was not bound to a job in time, so whether the document has \
+                        arrived is not known"
+                    ),
+                    None => tracing::warn!(
+                        target: "number7", job,
+                        "a job is overdue: no event of it was accepted in time"
+                    ),
+                }
             }
             if !is_more {
                 return Ok(next_in);

@@ -48,9 +48,13 @@ pub(crate) fn overdue(page: &Page<OverdueJob>, is_later: bool) -> String {
     let jobs = if page.entries.len() == 1 { "overdue job" } else { "overdue jobs" };
     pages(page, is_later, jobs, |job| {
         let late = SystemTime::now().duration_since(job.due_at()).unwrap_or_default();
-        let id = one_line(job.job_id().as_str());
+        let late = length(late);
+        if let Some(upload) = job.upload() {
+            return format!("upload {}  for {late}, no job known", one_line(upload));
+        }
+        let id = job.job_id().map(|id| one_line(id.as_str())).unwrap_or_default();
         let end = if job.is_given_up() { ", given up: the vendor does not know it" } else { "" };
-        format!("{id}  for {}, fetches: {}{end}", length(late), job.fetches())
+        format!("{id}  for {late}, fetches: {}{end}", job.fetches())
     })
 }
 
@@ -68,7 +72,7 @@ fn pages<T>(page: &Page<T>, is_later: bool, what: &str, line: impl Fn(&T) -> Str
 }
 
 pub(crate) fn job_json(job: &OverdueJob) -> Value {
-    json!({ "job": job.job_id(), "due_at": time(job.due_at()), "fetches": job.fetches(), "given_up": job.is_given_up() })
+    json!({ "job": job.job_id(), "upload": job.upload(), "due_at": time(job.due_at()), "fetches": job.fetches(), "given_up": job.is_given_up() })
 }
 
 pub(crate) fn unknown(key: &str) -> String {

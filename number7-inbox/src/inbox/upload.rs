@@ -1,0 +1,95 @@
+//! Uploads whose job is not known yet.
+
+use std::{fmt, time::Duration};
+
+use number7_core::JobId;
+
+use super::{Inbox, LONGEST_EXPECTATION};
+use crate::model::{error::InboxError, expectation::ExpectedJob};
+
+impl Inbox {
+    /// Expects an upload to begin a job: call it before the upload, and [`bind`](ExpectedUpload::bind) what it
+    /// returns to the job afterwards. The reference is your own name of the document.
+    ///
+    /// The vendor can be asked about a job only by its id, which a process that dies in the middle of an upload never
+    /// learns. Then the upload is [overdue](Self::overdue) after this time: workers log a `WARN` with the reference,
+    /// once. Whether the document has arrived is for you to find out: a webhook of a job that nobody expects may be
+    /// its own.
+    ///
+    /// It is one durable write. If the same reference is expected already, the time of the first call counts, and the
+    /// same upload can be bound or cancelled by what this call returns.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or the reference is empty, longer than 255 bytes, or has a NUL.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use number7_client::{Client, Document};
+    /// use number7_inbox::{BoxError, Inbox};
+    ///
+    /// async fn upload(client: &Client, inbox: &Inbox, path: &str) -> Result<(), BoxError> {
+    ///     let expected = inbox.expect_upload(path, Duration::from_secs(30 * 60)).await?;
+    ///     let upload = client.upload(Document::from_path("invoice", path)).await?;
+    ///     Ok(expected.bind(upload).await?)
+    /// }
+    /// # _ = upload;
+    /// ```
+    pub async fn expect_upload(
+        &self,
+        reference: impl Into<String>,
+        within: Duration,
+    ) -> Result<ExpectedUpload, InboxError> {
+        let reference = reference.into();
+        let expected = ExpectedJob::of_upload(&reference)?;
+        let within = within.min(LONGEST_EXPECTATION);
+        self.store.expect_job(expected, within).await?;
+        self.store.wake().expectations_changed();
+        Ok(ExpectedUpload { inbox: self.clone(), reference, within })
+    }
+}
+
+/// An upload that is expected to begin a job: made by [`Inbox::expect_upload`].
+///
+/// If it is dropped, the upload stays expected, and is overdue when its time is up.
+#[must_use = "an upload that is not bound to its job becomes overdue"]
+pub struct ExpectedUpload {
+    inbox: Inbox,
+    reference: String,
+    within: Duration,
+}
+
+impl ExpectedUpload {
+    /// The upload has begun this job: [expects](Inbox::expect_job) it, within the same time from now on, and the
+    /// upload no more.
+    ///
+    /// These are two writes. If the process dies between them, both are expected: the upload becomes overdue although
+    /// its job is known.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inbox::expect_job`].
+    pub async fn bind(self, job_id: impl Into<JobId>) -> Result<(), InboxError> {
+        self.inbox.expect_job(job_id, self.within).await?;
+        self.cancel().await
+    }
+
+    /// The upload is not expected any more, because its document surely did not arrive.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn cancel(self) -> Result<(), InboxError> {
+        let expected = ExpectedJob::of_upload(&self.reference)?;
+        self.inbox.store.cancel_expectation(&expected.job).await.map(drop)
+    }
+}
+
+impl fmt::Debug for ExpectedUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExpectedUpload").field("reference", &self.reference).finish_non_exhaustive()
+    }
+}
