@@ -54,6 +54,25 @@ async fn effects_after(crash: &str, store: &Store, answered: bool) -> Vec<u32> {
     counts
 }
 
+/// Each of them would make the tables.
+async fn processes_that_start_together_on_an_empty_store_all_serve(store: Store) {
+    const PROCESSES: usize = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let setup = setup(&store, FRAMEWORKS[0], &folder);
+    let receivers: Vec<_> = block_in_place(|| {
+        std::thread::scope(|scope| {
+            let starting = [(); PROCESSES].map(|()| scope.spawn(|| setup.start("never")));
+            starting.map(|receiver| receiver.join().unwrap()).into()
+        })
+    });
+    for (number, receiver) in receivers.iter().enumerate() {
+        let body = body("job.completed", &format!("job_{number}"));
+        assert_eq!(block_in_place(|| receiver.deliver(&body)).unwrap(), 200, "{}", receiver.log());
+    }
+    store.settled(PATIENCE).await;
+    assert_eq!(setup.effects().len(), PROCESSES);
+}
+
 async fn before_the_insert(store: Store) {
     assert_eq!(effects_after("before-insert", &store, false).await, [1, 1]);
 }
@@ -212,6 +231,7 @@ async fn an_event_that_ends_its_process_takes_no_other_with_it(store: Store) {
 }
 
 on_every_store!(
+    processes_that_start_together_on_an_empty_store_all_serve,
     before_the_insert,
     during_the_insert,
     after_the_insert_and_before_the_answer,
