@@ -12,8 +12,8 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
-use number7_core::Secret;
-use number7_inbox::Inbox;
+use number7_core::{Accept, SIGNATURE_HEADER, Secret, Verifier};
+use number7_inbox::{AcceptedEvent, Inbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -434,6 +434,65 @@ fn a_store_that_cannot_be_one_is_refused_without_its_password() {
 }
 
 /// It is watched because something is wrong with it.
+/// Of one event, and of all that a filter takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_run_again_requeued_and_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
+    let inbox = Inbox::open(&store).await.unwrap();
+    for job in ["job_1", "job_2", "bad"] {
+        let json = format!(r#"{{"event":"job.completed","jobId":"{job}"}}"#);
+        let verifier = Verifier::new(Secret::new(SECRET).unwrap());
+        let signature = sign(&json);
+        let mut intake = verifier.begin([(SIGNATURE_HEADER, signature.as_bytes())]).unwrap();
+        intake.push(json.into()).unwrap();
+        inbox.accept(&intake.finish().unwrap()).await.unwrap();
+    }
+    let work =
+        async || {
+            let worker = inbox.worker(async |event: AcceptedEvent| {
+                if event.key().ends_with("bad") { Err("no such vendor") } else { Ok(()) }
+            });
+            let all = async {
+                let are_over = async || {
+                    let stats = inbox.stats().await.unwrap();
+                    stats.done + stats.dead == 3
+                };
+                while !are_over().await {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            worker.attempts(1).run_until(all).await;
+        };
+    work().await;
+    let command = |args: &[&str]| {
+        let args = [&["--json", "inbox"], args, &["--store", &store]].concat();
+        let (code, printed, error) = run(&mut number7(&args));
+        let printed: Value = serde_json::from_str(&printed).unwrap_or_default();
+        (code, printed["changed"].clone(), error)
+    };
+    let said = |args: &[&str], code, changed: u64| {
+        let (is_code, is_changed, error) = command(args);
+        assert_eq!((is_code, is_changed), (code, json!(changed)), "{args:?}: {error}");
+    };
+    said(&["rerun", "--all", "--since-after", "1h", "--dry-run"], 0, 2);
+    said(&["rerun", "--all", "--since-before", "2001-01-01T00:00:00Z"], 0, 0);
+    said(&["rerun", "job.completed:bad"], 1, 0);
+    said(&["rerun", "job.completed:job_1"], 0, 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    said(&["rerun", "--all", "--origin", "signed", "--rate", "100"], 0, 1);
+    said(&["requeue", "--all", "--error", "no such vendor"], 0, 1);
+    work().await;
+    said(&["run-now", "--all"], 0, 0);
+    said(&["discard", "job.completed:unknown"], 1, 0);
+    said(&["discard", "--all"], 0, 1);
+    for refused in [["rerun", "--limit", "1"], ["rerun", "--all", "--since-after=soon"]] {
+        assert_eq!(command(&refused).0, 2, "{refused:?}");
+    }
+    let shown = inbox.show("job.completed:job_1").await.unwrap().unwrap();
+    assert_eq!(shown.runs(), 2);
+}
+
 #[test]
 fn watching_an_inbox_goes_on_when_its_store_fails() {
     let folder = tempfile::tempdir().unwrap();

@@ -36,6 +36,7 @@ use crate::{
     AcceptedEvent, Failure, Inbox, State,
     model::{
         awake::LONGEST_SLEEP,
+        change::Change,
         options::{Options, Polling},
     },
     store::memory::{Row, Tables},
@@ -286,7 +287,9 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                     });
                 }
                 10 => world.memory.apply(|tables| {
-                    let requeued = tables.requeue(|_| true);
+                    let is_rerun = world.seen().random.is(30);
+                    let change = if is_rerun { Change::Rerun } else { Change::Requeue };
+                    let requeued = tables.change_all(change, |_| true);
                     world.seen().requeued(&requeued, tables);
                 }),
                 11 => world.memory.apply(|tables| {

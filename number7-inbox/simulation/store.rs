@@ -19,6 +19,7 @@ use super::rules::Seen;
 use crate::{
     Entry, InboxError, InboxErrorKind, STORE_TIMEOUT, State, Stats,
     model::{
+        change::Change,
         claim::ClaimId,
         end::End,
         expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
@@ -369,12 +370,8 @@ impl Store for Node {
         self.world.memory.show(key)
     }
 
-    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
-        self.world.memory.requeue(keys)
-    }
-
-    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        self.world.memory.discard(key)
+    fn change<'a>(&'a self, keys: &'a [String], change: Change) -> Answer<'a, u64> {
+        self.world.memory.change(keys, change)
     }
 }
 

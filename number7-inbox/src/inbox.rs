@@ -1,8 +1,8 @@
+mod change;
 mod opening;
 mod upload;
 
 use std::{
-    collections::HashSet,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,7 +10,11 @@ use std::{
 
 use number7_core::{Accept, Acceptance, JobId, Record};
 
-pub use self::{opening::InboxOptions, upload::ExpectedUpload};
+pub use self::{
+    change::{ChangeEvents, Changed},
+    opening::InboxOptions,
+    upload::ExpectedUpload,
+};
 use crate::{
     measure,
     model::{
@@ -191,6 +195,7 @@ impl Inbox {
             let wanted = limit.saturating_add(1).saturating_sub(count(&entries));
             let at_once = if filter.takes_all() { wanted.min(store::STEP) } else { store::STEP };
             let (found, next) = store.list(state, after.as_deref(), at_once).await?;
+            let is_over = found.last().is_some_and(|entry| filter.ends_before(entry));
             for entry in found.into_iter().filter(|entry| filter.takes(entry)) {
                 if entries.len() == limit as usize {
                     let next = entries.last().map(|entry| Cursor::new(state.name(), &entry.place));
@@ -199,7 +204,7 @@ impl Inbox {
                 entries.push(entry);
             }
             after = next;
-            if after.is_none() {
+            if after.is_none() || is_over {
                 return Ok(Page { entries, next: None });
             }
         }
@@ -212,54 +217,6 @@ impl Inbox {
     /// The store failed.
     pub async fn show(&self, key: &str) -> Result<Option<Entry>, InboxError> {
         self.store.show(key).await
-    }
-
-    /// Puts a dead letter back to work. Its attempts are counted from 0 again. False if there is none of that
-    /// [key](Entry::key).
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    pub async fn requeue(&self, key: &str) -> Result<bool, InboxError> {
-        let is_requeued = self.store.requeue(&[key.to_owned()]).await? > 0;
-        self.store.announce();
-        Ok(is_requeued)
-    }
-
-    /// Puts all dead letters that match a filter back to work. Says how many.
-    ///
-    /// What becomes a dead letter again meanwhile stays one.
-    ///
-    /// # Errors
-    ///
-    /// The store failed. What was put back before that stays so.
-    pub async fn requeue_all(&self, filter: &Filter) -> Result<u64, InboxError> {
-        let store = &self.store;
-        let (mut requeued, mut seen, mut after) = (0, HashSet::new(), None);
-        loop {
-            let (letters, next) = store.list(State::Dead, after.as_deref(), store::STEP).await?;
-            let letters = letters.iter().filter(|letter| filter.takes(letter));
-            let keys = letters.map(|letter| letter.key().to_owned());
-            let keys: Vec<String> = keys.filter(|key| seen.insert(key.clone())).collect();
-            if !keys.is_empty() {
-                requeued += store.requeue(&keys).await?;
-                store.announce();
-            }
-            after = next;
-            if after.is_none() {
-                return Ok(requeued);
-            }
-        }
-    }
-
-    /// Gives a dead letter up for good: it counts as done from now on, so that its key stays known
-    /// for the retention and is forgotten then. False if there is none of that [key](Entry::key).
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    pub async fn discard(&self, key: &str) -> Result<bool, InboxError> {
-        self.store.discard(key).await
     }
 
     /// Expects a result of a job: if no `job.completed` or `job.failed` of it is accepted within this

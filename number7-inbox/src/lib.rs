@@ -26,7 +26,7 @@ pub use number7_core::*;
 
 pub use self::{
     expectations::reconcile::FETCH_TIMEOUT,
-    inbox::{ExpectedUpload, Inbox, InboxOptions},
+    inbox::{ChangeEvents, Changed, ExpectedUpload, Inbox, InboxOptions},
     model::{
         entry::{Entry, State},
         error::{BoxError, InboxError, InboxErrorKind},

@@ -2,6 +2,7 @@
 //! other.
 
 pub(crate) mod awake;
+pub(crate) mod change;
 pub(crate) mod claim;
 pub(crate) mod end;
 pub(crate) mod entry;

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use self::expectations::Expectations;
 use crate::model::{
+    change::Change,
     claim::{Claim, ClaimId, EventId},
     end::End,
     entry::{Entry, State},
@@ -94,7 +95,8 @@ pub(crate) trait Store: Expectations {
     /// Renews the lease of a worker, which is registered unless it is known. Says which claims it holds.
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>>;
 
-    /// Releases events that a worker has claimed and never began: they are ready, and the attempt does not count.
+    /// Releases events that a worker has claimed and never began: they are ready, or quarantined if they were so before,
+    /// and the attempt does not count.
     /// What is not this claim any more is left alone, so that a call which arrives late does no harm.
     fn release<'a>(&'a self, worker: &'a str, claims: &'a [ClaimId]) -> Answer<'a, ()>;
 
@@ -132,11 +134,8 @@ pub(crate) trait Store: Expectations {
     /// The event of a key.
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
 
-    /// Puts dead letters back to work. Says how many of the keys had one.
-    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64>;
-
-    /// Counts a dead letter as done. False if there is none of that key.
-    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
+    /// Changes the events of some keys that are in the state which the change is for. Says how many.
+    fn change<'a>(&'a self, keys: &'a [String], change: Change) -> Answer<'a, u64>;
 }
 
 /// An event that is to be stored.

@@ -317,8 +317,8 @@ pub async fn fill(store: &Store, events: u32) {
                         redis.call('HSET', key('keys'), name, id)
                         redis.call('HSET', key('payloads'), id, '{json}')
                         redis.call('HSET', key('events'), id, string.format('{{"state":"done",'
-                            .. '"attempt":1,"uncounted":0,"due_at":%.0f,"claimed_by":null,'
-                            .. '"claimed_at":null,"is_ahead":false,"finished_at":%.0f,"key":"%s","event":'
+                            .. '"attempt":1,"uncounted":0,"runs":1,"due_at":%.0f,"claimed_by":null,'
+                            .. '"claimed_at":null,"claimed_as":"ready","finished_at":%.0f,"key":"%s","event":'
                             .. '"job.completed","job":"filled_%d","origin":"signed",'
                             .. '"accepted_at":%.0f}}', millis, millis, name, n, millis))
                         redis.call('ZADD', key('done'), millis, id)

@@ -112,7 +112,7 @@ async fn few_rows_are_gone_through(fill: impl AsyncFnOnce(&Store, &Inbox)) {
     }
     until(async || handled.events() == 200).await;
     until(async || dead_letters(&inbox).await.len() == 100).await;
-    assert!(inbox.requeue("job.completed:job_dead_1").await.unwrap());
+    assert_eq!(inbox.requeue("job.completed:job_dead_1").await.unwrap().events, 1);
     until(async || {
         let overdue = inbox.overdue(None, 10).await.unwrap().entries;
         overdue.first().is_some_and(|job| job.fetches() > 0)

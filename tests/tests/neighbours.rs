@@ -37,7 +37,7 @@ async fn who_succeeds_late_leaves_no_dead_letter(store: Store) {
     gate.open();
     until(async || dead_letters(&inbox).await.is_empty()).await;
     assert_eq!((store.unfinished().await, handled.events()), (0, 0));
-    assert!(!inbox.requeue("job.completed:job_1").await.unwrap());
+    assert_eq!(inbox.requeue("job.completed:job_1").await.unwrap().events, 0);
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
     first.stop().await;
     second.stop().await;
@@ -98,12 +98,12 @@ async fn inboxes_of_two_names_share_nothing(store: Store) {
     sleep(MIN_LEASE * 3).await;
     broken.stop().await;
     assert!(dead_letters(&live).await.is_empty());
-    assert!(!live.requeue("job.completed:job_1").await.unwrap());
+    assert_eq!(live.requeue("job.completed:job_1").await.unwrap().events, 0);
 
     handled.worker(&live).lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
     assert_eq!(handled.events(), 1);
     assert_eq!(dead_letters(&staging).await.len(), 1);
-    assert!(again.requeue("job.completed:job_1").await.unwrap());
+    assert_eq!(again.requeue("job.completed:job_1").await.unwrap().events, 1);
 }
 
 on_every_store!(
@@ -258,7 +258,7 @@ async fn an_event_that_redis_has_half_of_holds_up_no_other() {
     assert_eq!(keys, ["job.completed:job_evicted"]);
     assert!(letters[0].error().contains("evicted"), "{}", letters[0].error());
     assert_eq!(accept(&inbox, "job.completed", "job_evicted").await, Acceptance::Duplicate);
-    assert!(inbox.requeue("job.completed:job_evicted").await.unwrap());
+    assert_eq!(inbox.requeue("job.completed:job_evicted").await.unwrap().events, 1);
     // Of the other its key, which is forgotten, so that the vendor can bring it back.
     assert_eq!(accept(&inbox, "job.completed", "job_gone").await, Acceptance::New);
     until(async || handled.events() == OTHERS + 2).await;

@@ -8,16 +8,16 @@ use std::{
     env,
     future::pending,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use number7_core::Acceptance;
 use number7_inbox::{
     AcceptedEvent, Cursor, Entry, Failure, Filter, Inbox, InboxErrorKind, KEPT_ERRORS, MIN_LEASE,
-    State, Stats,
+    Origin, State, Stats,
 };
 use number7_tests::{
     body,
@@ -165,7 +165,7 @@ async fn many_dead_letters_are_paged_through_once_each(store: Store) {
             // None that is looked for below.
             let goes = |key: &&String| key.starts_with("job.completed") && !key.ends_with("job_7");
             let key = seen[page * 70..].iter().rfind(goes).unwrap();
-            assert!(inbox.requeue(key).await.unwrap());
+            assert_eq!(inbox.requeue(key).await.unwrap().events, 1);
         }
         (page, cursor) = (page + 1, found.next);
         if cursor.is_none() {
@@ -184,11 +184,11 @@ async fn many_dead_letters_are_paged_through_once_each(store: Store) {
     let Stats { dead, ready, .. } = inbox.stats().await.unwrap();
     assert_eq!((dead, ready), (letters as u64 - 3, 3));
     let left = all(&inbox, State::Dead, &failed, 30).await.len() as u64;
-    assert_eq!(inbox.requeue_all(&failed).await.unwrap(), left);
-    assert_eq!(inbox.requeue_all(&failed).await.unwrap(), 0);
+    assert_eq!(inbox.requeue(&failed).await.unwrap().events, left);
+    assert_eq!(inbox.requeue(&failed).await.unwrap().events, 0);
     // What dies again while all are put back is not put back forever.
     let worker = Running::start(broken());
-    assert!(inbox.requeue_all(&Filter::new()).await.unwrap() >= dead - left);
+    assert!(inbox.requeue(Filter::new()).await.unwrap().events >= dead - left);
     store.settled(PATIENCE * 10).await;
     worker.stop().await;
     assert_eq!(inbox.stats().await.unwrap().dead, letters as u64);
@@ -282,7 +282,7 @@ async fn the_last_errors_are_kept(store: Store) {
 /// Of what a worker runs it can be seen that it has died, and afterwards that it had.
 async fn a_worker_that_died_leaves_a_trace(store: Store) {
     let (inbox, worker, gate) = one_in_each_state(&store).await;
-    assert!(inbox.discard("job.completed:dead").await.unwrap());
+    assert_eq!(inbox.discard("job.completed:dead").await.unwrap().events, 1);
     worker.crash().await;
     let entry = inbox.show("job.completed:in_hand").await.unwrap().unwrap();
     let seen = entry.worker_seen().unwrap();
@@ -320,6 +320,125 @@ async fn dead_letters_are_forgotten_where_that_is_asked_for(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
 }
 
+/// A handler was wrong and said nothing. It has been corrected.
+async fn what_is_done_can_be_run_again(store: Store) {
+    let (inbox, seen) = (store.open().await, Arc::new(Mutex::new(Vec::new())));
+    for job in ["a", "b", "c"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    accept(&inbox, "job.failed", "d").await;
+    let work = async |events: u64| {
+        let seen = Arc::clone(&seen);
+        let worker = inbox.worker(move |event: AcceptedEvent| {
+            let key = event.key().to_owned();
+            seen.lock().unwrap().push((key, event.runs(), event.attempt()));
+            async { Ok::<_, Failure>(()) }
+        });
+        let all = async || inbox.stats().await.unwrap().done == events;
+        worker.run_until(until(all)).await;
+    };
+    work(4).await;
+    seen.lock().unwrap().clear();
+
+    let completed = Filter::new().event("job.completed");
+    let planned = inbox.rerun(&completed).dry_run().await.unwrap();
+    assert_eq!((planned.events, planned.first.len()), (3, 3));
+    let hour = Duration::from_secs(3_600);
+    let (past, future) = (SystemTime::now() - hour, SystemTime::now() + hour);
+    let of_others = [
+        completed.clone().since_before(past),
+        completed.clone().since_after(future),
+        completed.clone().accepted_before(past),
+        completed.clone().accepted_after(future),
+        completed.clone().error("never seen"),
+        completed.clone().origin(Origin::Fetched),
+        completed.clone().job("d"),
+        Filter::from("job.completed:unknown"),
+    ];
+    for filter in of_others {
+        assert_eq!(inbox.rerun(&filter).await.unwrap().events, 0, "{filter:?}");
+        assert_eq!(inbox.list(State::Done, &filter, None, 9).await.unwrap().entries.len(), 0);
+    }
+    let within = completed.since_after(past).since_before(future).accepted_after(past);
+    let within = within.accepted_before(future).origin(Origin::Signed);
+    let first = inbox.rerun(&within).limit(2).await.unwrap();
+    assert_eq!((first.events, first.forgotten, first.first.len()), (2, 0, 2));
+    assert_eq!(inbox.rerun(within).await.unwrap().events, 1);
+    assert_eq!(inbox.requeue("job.failed:d").await.unwrap().events, 0, "it is not dead");
+    work(4).await;
+    let mut handled = seen.lock().unwrap().clone();
+    handled.sort();
+    let expected = ["a", "b", "c"].map(|job| (format!("job.completed:{job}"), 2, 1));
+    assert_eq!(handled, expected);
+    let shown = inbox.show("job.completed:a").await.unwrap().unwrap();
+    assert_eq!((shown.state(), shown.runs(), shown.attempts()), (State::Done, 2, 1));
+    assert!(shown.error().starts_with("rerun: "), "{}", shown.error());
+    assert_eq!(inbox.rerun(Filter::new().error("rerun: ")).dry_run().await.unwrap().events, 3);
+    assert_eq!(accept(&inbox, "job.completed", "a").await, Acceptance::Duplicate);
+}
+
+/// More than are changed at once. Those that are done again meanwhile are not rerun twice.
+async fn many_are_run_again_once_while_workers_go_on(store: Store) {
+    const EVENTS: u32 = 1_100;
+    let (inbox, handled) = (store.open().await, Handled::default());
+    for job in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{job}")).await;
+    }
+    let worker = Running::start(handled.worker(&inbox));
+    let done = async || inbox.stats().await.unwrap().done == u64::from(EVENTS);
+    until(done).await;
+    assert_eq!(inbox.rerun(Filter::new()).await.unwrap().events, u64::from(EVENTS));
+    until(done).await;
+    let all = (0..EVENTS).map(|job| handled.of(&format!("job.completed:job_{job}")));
+    assert!(all.into_iter().all(|times| times == 2));
+    let begun = Instant::now();
+    let some = inbox.rerun(Filter::new()).limit(40).rate(20).await.unwrap();
+    assert_eq!(some.events, 40);
+    assert!(begun.elapsed() >= Duration::from_millis(1_900), "{:?}", begun.elapsed());
+    until(done).await;
+    worker.stop().await;
+}
+
+async fn an_event_whose_payload_is_forgotten_is_not_run_again(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    accept(&inbox, "job.completed", "old").await;
+    let worker = handled.worker(&inbox).payload_retention(Duration::from_secs(1));
+    let is_forgotten = async || {
+        let old = inbox.show("job.completed:old").await.unwrap().unwrap();
+        old.state() == State::Done && old.stored().is_none()
+    };
+    worker.run_until(until(is_forgotten)).await;
+    for which in [Filter::new(), Filter::from("job.completed:old")] {
+        let rerun = inbox.rerun(which).await.unwrap();
+        assert_eq!((rerun.events, rerun.forgotten), (0, 1));
+    }
+    assert_eq!(inbox.stats().await.unwrap().done, 1);
+}
+
+async fn what_is_scheduled_can_be_run_now_and_what_is_dead_given_up(store: Store) {
+    let (inbox, hour) = (store.open().await, Duration::from_secs(3_600));
+    for job in ["soon", "later"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    let worker = inbox.worker(async |event: AcceptedEvent| match event.attempt() {
+        1 => Err(format!("not yet: {}", event.key())),
+        _ if event.key().ends_with("later") => Err("never".into()),
+        _ => Ok(()),
+    });
+    let worker = Running::start(worker.backoff(hour, hour).attempts(2));
+    until(async || inbox.stats().await.unwrap().scheduled == 2).await;
+    let soon = Filter::new().error("not yet: job.completed:soon");
+    assert_eq!(inbox.run_now(&soon).await.unwrap().events, 1);
+    until(async || inbox.stats().await.unwrap().done == 1).await;
+    assert_eq!(inbox.run_now(soon).await.unwrap().events, 0);
+    assert_eq!(inbox.run_now("job.completed:later").await.unwrap().events, 1);
+    until(async || inbox.stats().await.unwrap().dead == 1).await;
+    worker.stop().await;
+    let given_up = inbox.discard(Filter::new()).await.unwrap();
+    assert_eq!((given_up.events, given_up.first[0].error()), (1, "never"));
+    assert_eq!(inbox.stats().await.unwrap().done, 2);
+}
+
 on_every_store!(
     and in memory:
     every_event_is_counted_listed_and_shown_where_it_stands,
@@ -330,5 +449,9 @@ on_every_store!(
     a_cursor_that_is_none_is_refused,
     the_last_errors_are_kept,
     a_worker_that_died_leaves_a_trace,
-    dead_letters_are_forgotten_where_that_is_asked_for;
+    dead_letters_are_forgotten_where_that_is_asked_for,
+    what_is_done_can_be_run_again,
+    many_are_run_again_once_while_workers_go_on,
+    an_event_whose_payload_is_forgotten_is_not_run_again,
+    what_is_scheduled_can_be_run_now_and_what_is_dead_given_up;
 );

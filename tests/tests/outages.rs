@@ -357,7 +357,7 @@ async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
         until(async || letters.load(Ordering::Relaxed) == 1).await;
         assert_eq!(behind.now().await, (State::Dead, 1));
         pause.pause();
-        assert!(behind.direct.requeue("job.completed:job_1").await.unwrap());
+        assert_eq!(behind.direct.requeue("job.completed:job_1").await.unwrap().events, 1);
         if let Network::Late(_) = network {
             behind.let_arrive().await;
         }

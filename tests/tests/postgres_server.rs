@@ -466,8 +466,8 @@ async fn malformed_errors_stop_no_worker() {
     spoil().await;
 
     assert_eq!(inbox.list(State::Dead, &Filter::new(), None, 9).await.unwrap().entries.len(), 4);
-    assert!(inbox.discard("job.completed:dead_0").await.unwrap());
-    assert_eq!(inbox.requeue_all(&Filter::new()).await.unwrap(), 3);
+    assert_eq!(inbox.discard("job.completed:dead_0").await.unwrap().events, 1);
+    assert_eq!(inbox.requeue(Filter::new()).await.unwrap().events, 3);
     spoil().await;
     let handled = Handled::default();
     let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));

@@ -89,25 +89,29 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     // A dead letter is known: the sender's retry does not bring it back, an operator does.
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
     assert_eq!(store.unfinished().await, 0);
-    assert!(inbox.requeue("job.completed:job_1").await.unwrap());
-    assert!(!inbox.requeue("job.completed:job_1").await.unwrap(), "it is no dead letter any more");
-    assert!(!inbox.requeue("job.completed:job_3").await.unwrap());
+    assert_eq!(inbox.requeue("job.completed:job_1").await.unwrap().events, 1);
+    assert_eq!(
+        inbox.requeue("job.completed:job_1").await.unwrap().events,
+        0,
+        "it is no dead letter any more"
+    );
+    assert_eq!(inbox.requeue("job.completed:job_3").await.unwrap().events, 0);
     let handled = Handled::default();
     handled.worker(&inbox).run_until(store.settled(PATIENCE)).await;
     assert_eq!((handled.of("job.completed:job_1"), handled.of("job.completed:job_2")), (1, 0));
     assert_eq!(dead_letters(&inbox).await.len(), 1);
-    assert!(!inbox.discard("job.completed:job_1").await.unwrap(), "it is done");
+    assert_eq!(inbox.discard("job.completed:job_1").await.unwrap().events, 0, "it is done");
 
     // The other one is given up for good, and its key stays known for the retention.
     let letter = inbox.show("job.completed:job_2").await.unwrap().unwrap();
     assert_eq!(letter.state(), State::Dead);
     assert_eq!(letter.error(), letters[1].error());
     assert_eq!(letter.stored().unwrap().json(), body("job.completed", "job_2").as_bytes());
-    assert!(inbox.discard("job.completed:job_2").await.unwrap());
-    assert!(!inbox.discard("job.completed:job_2").await.unwrap());
+    assert_eq!(inbox.discard("job.completed:job_2").await.unwrap().events, 1);
+    assert_eq!(inbox.discard("job.completed:job_2").await.unwrap().events, 0);
     assert_eq!(inbox.show("job.completed:job_2").await.unwrap().unwrap().state(), State::Done);
     assert!(inbox.show("job.completed:job_3").await.unwrap().is_none());
-    assert!(!inbox.requeue("job.completed:job_2").await.unwrap());
+    assert_eq!(inbox.requeue("job.completed:job_2").await.unwrap().events, 0);
     assert_eq!(dead_letters(&inbox).await.len(), 0);
     assert_eq!(accept(&inbox, "job.completed", "job_2").await, Acceptance::Duplicate);
     assert_eq!(store.unfinished().await, 0);
@@ -421,7 +425,7 @@ async fn a_payload_is_forgotten_after_its_retention_and_its_key_stays(store: Sto
     assert_eq!(accept(&inbox, "job.completed", "job_7").await, Acceptance::Duplicate);
     let dead = dead_letters(&inbox).await;
     assert_eq!(dead[0].stored().unwrap().json(), body("job.failed", "job_dead").as_bytes());
-    assert!(inbox.requeue(dead[0].key()).await.unwrap());
+    assert_eq!(inbox.requeue(dead[0].key()).await.unwrap().events, 1);
 }
 
 async fn many_old_keys_are_forgotten_in_one_go(store: Store) {

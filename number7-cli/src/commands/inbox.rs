@@ -4,16 +4,16 @@ mod store;
 mod text;
 mod watch;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
-use number7_inbox::{Cursor, Entry, Filter, Inbox, State, Stats};
+use number7_inbox::{ChangeEvents, Cursor, Entry, Filter, Inbox, Origin, State, Stats};
 use serde_json::{Value, json};
 
 use self::store::StoreArgs;
-use crate::{BoxError, Verdict, output::Output};
+use crate::{BoxError, Verdict, duration::duration, output::Output};
 
-/// See how much is in an inbox, list and show its events, requeue or discard dead letters, make its tables
+/// See how much is in an inbox, list and show its events, requeue, rerun or discard them, make its tables
 #[derive(Subcommand)]
 #[command(after_long_help = "An event is in one of six states:
   ready        it waits for a worker
@@ -35,6 +35,9 @@ timeout or a larger concurrency in the receiver.
 If a worker dies, another one rescues its running events when the lease has expired: after 20
 seconds unless the receiver sets it.
 Dead letters wait for you: `show` has their errors. Fix the cause, and requeue or discard them.
+If a handler was wrong and said nothing, its events are done: fix it, and rerun them.
+
+A TIME is like 2026-11-30T08:00:00Z, or as long ago as 90m or 2h. With --all, what is changed is the oldest first.
 
 Examples:
   number7 inbox stats --store sqlite:inbox.db
@@ -44,7 +47,8 @@ Examples:
   number7 inbox migrate --print --store postgres://localhost/app
   number7 inbox show job.failed:job_7 --store postgres://localhost/app
   number7 inbox requeue job.failed:job_7 --store redis://localhost/
-  number7 inbox requeue --all --event job.failed --store redis://localhost/")]
+  number7 inbox requeue --all --event job.failed --store redis://localhost/
+  number7 inbox rerun --all --since-after 4h --since-before 1h --dry-run --store redis://localhost/")]
 pub(crate) enum Command {
     /// Count the events by state, the workers, and the overdue jobs
     Stats {
@@ -58,12 +62,19 @@ pub(crate) enum Command {
     /// Show an event: its state, its attempts with their errors, and its JSON
     Show(KeyArgs),
     /// Make a dead letter ready again, or all of them. Its attempts are counted from 0 again
-    Requeue(RequeueArgs),
-    /// Give up a dead letter for good
+    Requeue(ChangeArgs),
+    /// Make an event ready again that is done, or all of them
     ///
-    /// It counts as done, and this cannot be undone. Its key stays known for the retention of the workers,
-    /// a week by default. Until then further deliveries are answered 200 and ignored.
-    Discard(KeyArgs),
+    /// For a handler that was wrong and said nothing. Its attempts are counted from 0 again, and its history has a note.
+    /// An event whose payload is forgotten cannot be rerun: these are counted.
+    Rerun(ChangeArgs),
+    /// Make a scheduled event ready now, or all of them
+    RunNow(ChangeArgs),
+    /// Give up a dead letter for good, or all of them
+    ///
+    /// It counts as done. Its key stays known for the retention of the workers, a week by default. Until then further
+    /// deliveries are answered 200 and ignored.
+    Discard(ChangeArgs),
     /// Make the tables of the inbox, or upgrade them: what a receiver does when it starts
     ///
     /// It changes nothing if the tables are up to date. Run it at deployment if your receivers may not create
@@ -122,6 +133,24 @@ pub(crate) struct FilterArgs {
     /// Only events about this job
     #[arg(long, value_name = "ID")]
     job: Option<String>,
+    /// Only events one of whose errors has this text in it
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// Only events that were signed, or fetched
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    origin: Option<Origin>,
+    /// Only events that were accepted at this time or later
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    accepted_after: Option<SystemTime>,
+    /// Only events that were accepted before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    accepted_before: Option<SystemTime>,
+    /// Only events that have been in their state since this time or later; done or dead: that were finished then
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since_after: Option<SystemTime>,
+    /// Only events that were in their state before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since_before: Option<SystemTime>,
 }
 
 #[derive(clap::Args)]
@@ -133,11 +162,20 @@ pub(crate) struct KeyArgs {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct RequeueArgs {
+pub(crate) struct ChangeArgs {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
     filter: FilterArgs,
+    /// Change nothing, and say how many events would be changed, and which are the first
+    #[arg(long)]
+    dry_run: bool,
+    /// Change at most N events
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Change at most N events a second, so that new ones do not wait behind them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -146,9 +184,8 @@ pub(crate) struct RequeueArgs {
 #[group(required = true, multiple = false)]
 pub(crate) struct Which {
     /// The key, such as job.failed:job_7
-    #[arg(conflicts_with_all = ["event", "job"])]
     key: Option<String>,
-    /// All dead letters, or those that --event and --job name
+    /// All events in the state, or those that the filters name
     #[arg(long)]
     all: bool,
 }
@@ -156,15 +193,31 @@ pub(crate) struct Which {
 impl FilterArgs {
     fn filter(self) -> Filter {
         let filter = Filter::new();
-        let filter = match self.event {
-            Some(event) => filter.event(event),
-            None => filter,
-        };
-        match self.job {
-            Some(job) => filter.job(job),
-            None => filter,
-        }
+        let filter = self.event.into_iter().fold(filter, Filter::event);
+        let filter = self.job.into_iter().fold(filter, Filter::job);
+        let filter = self.error.into_iter().fold(filter, Filter::error);
+        let filter = self.origin.into_iter().fold(filter, Filter::origin);
+        let filter = self.accepted_after.into_iter().fold(filter, Filter::accepted_after);
+        let filter = self.accepted_before.into_iter().fold(filter, Filter::accepted_before);
+        let filter = self.since_after.into_iter().fold(filter, Filter::since_after);
+        self.since_before.into_iter().fold(filter, Filter::since_before)
     }
+}
+
+fn origin(name: &str) -> Result<Origin, &'static str> {
+    let found = [Origin::Signed, Origin::Fetched].into_iter().find(|origin| origin.name() == name);
+    found.ok_or("use signed or fetched")
+}
+
+/// A moment, or how long ago it is.
+fn time(text: &str) -> Result<SystemTime, &'static str> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        let since_epoch = Duration::try_from(time.as_duration());
+        let time = since_epoch.ok().and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));
+        return time.ok_or("use a time after 1970");
+    }
+    let ago = duration(text).ok().and_then(|ago| SystemTime::now().checked_sub(ago));
+    ago.ok_or("use a time such as 2026-11-30T08:00:00Z, or how long ago it is, such as 2h")
 }
 
 fn state(name: &str) -> Result<State, String> {
@@ -221,30 +274,10 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             }
             Ok(Verdict::from(entry.is_some()))
         }
-        Command::Requeue(RequeueArgs { which: Which { key: Some(key), .. }, store, .. }) => {
-            let inbox = store.open().await?;
-            let requeued = inbox.requeue(&key).await?;
-            changed(&inbox, &key, requeued, "is ready again", output).await
-        }
-        Command::Requeue(RequeueArgs { filter, store, .. }) => {
-            let inbox = store.open().await?;
-            let filter = filter.filter();
-            let number = inbox.requeue_all(&filter).await?;
-            let dead_letters = if number == 1 { "dead letter is" } else { "dead letters are" };
-            output.print(
-                || format!("{number} {dead_letters} ready again"),
-                || json!({ "requeued": number }),
-            );
-            if number == 0 {
-                say_why_none(&inbox, State::Dead, &filter, output).await?;
-            }
-            Ok(Verdict::Yes)
-        }
-        Command::Discard(KeyArgs { key, store }) => {
-            let inbox = store.open().await?;
-            let discarded = inbox.discard(&key).await?;
-            changed(&inbox, &key, discarded, "is given up, and counts as done", output).await
-        }
+        Command::Requeue(args) => change(args, &REQUEUE, output).await,
+        Command::Rerun(args) => change(args, &RERUN, output).await,
+        Command::RunNow(args) => change(args, &RUN_NOW, output).await,
+        Command::Discard(args) => change(args, &DISCARD, output).await,
         Command::Migrate { print: true, store } => {
             let sql = store.options().migrations(store.url())?;
             output.print(|| sql.trim_end().to_owned(), || json!({ "sql": sql }));
@@ -261,24 +294,76 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
     }
 }
 
-/// Says what became of a dead letter, or that there is none of this key.
-async fn changed(
-    inbox: &Inbox,
-    key: &str,
-    is_changed: bool,
-    how: &str,
-    output: Output,
-) -> Result<Verdict, BoxError> {
-    let text = match inbox.show(key).await? {
-        _ if is_changed => format!("{key} {how}"),
-        Some(entry) => format!("{key} is {}, not dead", entry.state()),
-        None => text::unknown(key),
-    };
-    output.print(|| text, || json!({ "key": key, "changed": is_changed }));
-    if !is_changed {
-        say_if_empty(&inbox.stats().await?, output);
+/// What a command does to events.
+struct Action {
+    /// Of one state.
+    state: State,
+    begin: for<'a> fn(&'a Inbox, Filter) -> ChangeEvents<'a>,
+    /// What becomes of one, and of many.
+    becomes: [&'static str; 2],
+}
+
+const REQUEUE: Action = Action {
+    state: State::Dead,
+    begin: |inbox, filter| inbox.requeue(filter),
+    becomes: ["is ready again", "are ready again"],
+};
+const RERUN: Action = Action {
+    state: State::Done,
+    begin: |inbox, filter| inbox.rerun(filter),
+    becomes: ["is ready again", "are ready again"],
+};
+const RUN_NOW: Action = Action {
+    state: State::Scheduled,
+    begin: |inbox, filter| inbox.run_now(filter),
+    becomes: ["is ready", "are ready"],
+};
+const DISCARD: Action = Action {
+    state: State::Dead,
+    begin: |inbox, filter| inbox.discard(filter),
+    becomes: ["is given up, and counts as done", "are given up, and count as done"],
+};
+
+async fn change(args: ChangeArgs, action: &Action, output: Output) -> Result<Verdict, BoxError> {
+    let ChangeArgs { which, filter, dry_run, limit, rate, store } = args;
+    let (inbox, state) = (store.open().await?, action.state);
+    let is_to_resume = which.all && state == State::Done && filter.since_before.is_none();
+    let mut filter = filter.filter();
+    if let Some(key) = &which.key {
+        filter = filter.key(key);
     }
-    Ok(Verdict::from(is_changed))
+    if is_to_resume && !dry_run {
+        // What is done again would be rerun again.
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        // As it is printed.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
+        filter = filter.since_before(now);
+        output.note(&format!(
+            "if this is interrupted, go on with --since-before {}",
+            text::time(now)
+        ));
+    }
+    let change = (action.begin)(&inbox, filter.clone()).limit(limit.unwrap_or(u64::MAX));
+    let change = rate.into_iter().fold(change, ChangeEvents::rate);
+    let changed = if dry_run { change.dry_run() } else { change }.await?;
+    let text = match &which.key {
+        Some(key) if changed.events == 0 => match inbox.show(key).await? {
+            Some(entry) if changed.forgotten > 0 => {
+                format!("the payload of {} is forgotten", entry.key())
+            }
+            Some(entry) if entry.state() == state => format!("{key} does not match the filters"),
+            Some(entry) => format!("{key} is {}, not {state}", entry.state()),
+            None => text::unknown(key),
+        },
+        _ => text::changed(&changed, state, action.becomes, dry_run),
+    };
+    output.print(|| text, || text::changed_json(&changed, dry_run));
+    if changed.events > 0 {
+        return Ok(Verdict::Yes);
+    }
+    say_why_none(&inbox, state, &filter, output).await?;
+    // Of one event it is a question, and of all there may be none.
+    Ok(Verdict::from(which.all))
 }
 
 /// A filter may be mistyped.
@@ -291,9 +376,7 @@ async fn say_why_none(
     let stats = inbox.stats().await?;
     let others = stats.of(state);
     if others > 0 && *filter != Filter::new() {
-        output.note(&format!(
-            "without --event and --job there are {others}; the name of an event is like job.failed"
-        ));
+        output.note(&format!("without the filters there are {others} events in the state {state}"));
     }
     say_if_empty(&stats, output);
     Ok(())

@@ -47,6 +47,8 @@ impl Number {
 pub(crate) struct Claim {
     pub(crate) event: EventId,
     pub(crate) number: Number,
+    /// How often the event was begun anew, this time included: 1, and one more for each rerun.
+    pub(crate) runs: u32,
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
     pub(crate) history: History,
@@ -67,6 +69,7 @@ impl Claim {
         Self {
             event,
             number,
+            runs: 1,
             key: "key".into(),
             stored: StoredEvent::new("{}".into()),
             history: History::default(),

@@ -20,13 +20,13 @@ pub struct Entry {
     pub(crate) accepted_at: SystemTime,
     pub(crate) worker_seen: Option<SystemTime>,
     pub(crate) attempts: u32,
+    pub(crate) runs: u32,
     pub(crate) history: History,
 }
 
 impl Entry {
     /// The [key](number7_core::Record::key) by which a second delivery is recognised as a duplicate. It is what
-    /// [`Inbox::show`](crate::Inbox::show), [`requeue`](crate::Inbox::requeue) and
-    /// [`discard`](crate::Inbox::discard) take.
+    /// [`Inbox::show`](crate::Inbox::show) takes, and the key of a [`Filter`](crate::Filter).
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -89,6 +89,12 @@ impl Entry {
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// How often it was run from the beginning: 1, and one more each time that it was [rerun](crate::Inbox::rerun).
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.runs
     }
 
     /// The errors of the last attempts, the oldest first; at most [`KEPT_ERRORS`](crate::KEPT_ERRORS). They

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 /// wrong for the same reason.
 pub const KEPT_ERRORS: usize = 10;
 
-/// What the stores note of an event beside the errors of its attempts.
-pub(crate) const REQUEUED: &str = "requeued: its attempts are counted from 0 again";
-pub(crate) const DISCARDED: &str = "discarded: it was given up";
+/// What the stores note of an event whose worker died.
 pub(crate) const LOST: &str = "the lease of its worker expired";
 
 const DAY: Duration = Duration::from_hours(24);

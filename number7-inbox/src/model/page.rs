@@ -1,20 +1,39 @@
 //! Lists of events, a page at a time.
 
-use std::{convert::Infallible, fmt, str::FromStr};
+use std::{convert::Infallible, fmt, str::FromStr, time::SystemTime};
 
 use crate::model::{
     entry::Entry,
     error::{InboxError, InboxErrorKind},
+    event::Origin,
 };
 
-/// Which events to list, or to requeue: all of them, or those of one event name, one job, or both.
+/// Which events to list, or to change: all of them, or those that everything set here is true of.
 ///
-/// The names are those in the signed JSON. The store returns all entries and the filter is applied
-/// afterwards, so finding a few matches takes as long as reading them all.
+/// A string is the filter of one key. The names are those in the signed JSON. The store returns all entries of a state
+/// and the filter is applied afterwards, so finding a few matches takes as long as reading them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    key: Option<String>,
     event: Option<String>,
     job: Option<String>,
+    origin: Option<Origin>,
+    error: Option<String>,
+    accepted: Times,
+    since: Times,
+}
+
+/// The earliest time, and the one before which it has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Times {
+    first: Option<SystemTime>,
+    end: Option<SystemTime>,
+}
+
+impl Times {
+    fn has(self, time: SystemTime) -> bool {
+        self.first.is_none_or(|first| time >= first) && self.end.is_none_or(|end| time < end)
+    }
 }
 
 impl Filter {
@@ -22,6 +41,12 @@ impl Filter {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Only the event of this [key](Entry::key).
+    #[must_use]
+    pub fn key(self, key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..self }
     }
 
     /// Only events of this name, such as `job.failed`.
@@ -36,13 +61,99 @@ impl Filter {
         Self { job: Some(id.into()), ..self }
     }
 
+    /// Only events that were signed, or only those that were fetched.
+    #[must_use]
+    pub fn origin(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// Only events one of whose kept [errors](Entry::errors) has this text in it, in these letters.
+    #[must_use]
+    pub fn error(self, text: impl Into<String>) -> Self {
+        Self { error: Some(text.into()), ..self }
+    }
+
+    /// Only events that were [accepted](Entry::accepted_at) at this time or later.
+    #[must_use]
+    pub fn accepted_after(mut self, time: SystemTime) -> Self {
+        self.accepted.first = Some(time);
+        self
+    }
+
+    /// Only events that were accepted before this time.
+    #[must_use]
+    pub fn accepted_before(mut self, time: SystemTime) -> Self {
+        self.accepted.end = Some(time);
+        self
+    }
+
+    /// Only events the [time of whose state](Entry::since) is this or later. For events that are done or dead, that is
+    /// when they were finished.
+    #[must_use]
+    pub fn since_after(mut self, time: SystemTime) -> Self {
+        self.since.first = Some(time);
+        self
+    }
+
+    /// Only events the time of whose state is before this.
+    #[must_use]
+    pub fn since_before(mut self, time: SystemTime) -> Self {
+        self.since.end = Some(time);
+        self
+    }
+
     pub(crate) fn takes_all(&self) -> bool {
         *self == Self::default()
     }
 
+    /// The key, if it is for one.
+    pub(crate) fn one_key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Whether it takes nothing after this entry of a list.
+    pub(crate) fn ends_before(&self, entry: &Entry) -> bool {
+        self.since.end.is_some_and(|end| entry.since() >= end)
+    }
+
     pub(crate) fn takes(&self, entry: &Entry) -> bool {
-        self.event.as_ref().is_none_or(|event| event == entry.event_name())
+        self.key.as_ref().is_none_or(|key| key == entry.key())
+            && self.event.as_ref().is_none_or(|event| event == entry.event_name())
             && self.job.as_ref().is_none_or(|job| Some(&**job) == entry.job_id())
+            && self.origin.is_none_or(|origin| origin == entry.origin())
+            && self
+                .error
+                .as_ref()
+                .is_none_or(|text| entry.errors().iter().any(|error| error.text().contains(text)))
+            && self.accepted.has(entry.accepted_at())
+            && self.since.has(entry.since())
+    }
+}
+
+/// The event of a key.
+impl From<&str> for Filter {
+    fn from(key: &str) -> Self {
+        Self::new().key(key)
+    }
+}
+
+/// The event of a key.
+impl From<&String> for Filter {
+    fn from(key: &String) -> Self {
+        Self::new().key(key)
+    }
+}
+
+/// The event of a key.
+impl From<String> for Filter {
+    fn from(key: String) -> Self {
+        Self::new().key(key)
+    }
+}
+
+impl From<&Filter> for Filter {
+    fn from(filter: &Filter) -> Self {
+        filter.clone()
     }
 }
 

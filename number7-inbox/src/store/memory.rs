@@ -17,11 +17,12 @@ use tokio::{runtime::Handle, time::Instant};
 use self::expectations::Expected;
 use super::{Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store};
 use crate::model::{
+    change::Change,
     claim::{Claim, ClaimId, EventId, Number},
     end::End,
     entry::{Entry, State},
     event::{Origin, StoredEvent},
-    history::{DISCARDED, History, LOST, REQUEUED},
+    history::{History, LOST},
     page::no_cursor,
     stats::Stats,
     wake::Wake,
@@ -92,11 +93,13 @@ pub(crate) struct Row {
     /// Ready if it is scheduled.
     state: State,
     pub(crate) number: Number,
+    runs: u32,
     pub(crate) worker: Option<String>,
     due_at: Duration,
     pub(crate) claimed_at: Duration,
-    /// Whether it was claimed ahead of a handler.
+    /// Whether it was claimed ahead of a handler, or as a quarantined event.
     pub(crate) is_ahead: bool,
+    pub(crate) is_quarantined: bool,
     finished_at: Duration,
     history: History,
 }
@@ -164,10 +167,12 @@ impl Tables {
             accepted_at: now,
             state: State::Ready,
             number: Number::default(),
+            runs: 1,
             worker: None,
             due_at: now,
             claimed_at: now,
             is_ahead: false,
+            is_quarantined: false,
             finished_at: now,
             history: History::default(),
         };
@@ -252,16 +257,18 @@ impl Tables {
             let claim = self.change(event, |row| {
                 (row.state, row.worker) = (State::Running, Some(worker.to_owned()));
                 (row.claimed_at, row.is_ahead) = (now, place >= most);
+                row.is_quarantined = from == State::Quarantined;
                 row.number.of_all += 1;
                 Claim {
                     event,
                     number: row.number,
+                    runs: row.runs,
                     key: row.key.clone(),
                     stored: StoredEvent::new(row.payload.as_deref().unwrap_or_default().to_vec()),
                     history: row.history.clone(),
                     origin: row.origin,
                     accepted_at: time(row.accepted_at),
-                    is_quarantined: from == State::Quarantined,
+                    is_quarantined: row.is_quarantined,
                 }
             });
             claims.extend(claim);
@@ -287,7 +294,8 @@ impl Tables {
         let held: Vec<_> = claims.iter().copied().filter(holds).collect();
         for claim in &held {
             self.change(claim.event, |row| {
-                (row.state, row.worker) = (State::Ready, None);
+                let state = if row.is_quarantined { State::Quarantined } else { State::Ready };
+                (row.state, row.worker) = (state, None);
                 row.number.uncounted += 1;
             });
         }
@@ -358,36 +366,39 @@ impl Tables {
         old.last().filter(|_| old.len() == STEP as usize).copied()
     }
 
-    /// Puts dead letters back to work. Returns which.
-    pub(crate) fn requeue(&mut self, is_meant: impl Fn(&Row) -> bool) -> Vec<EventId> {
+    /// Changes the events that are meant. Returns which.
+    pub(crate) fn change_all(
+        &mut self,
+        change: Change,
+        is_meant: impl Fn(&Row) -> bool,
+    ) -> Vec<EventId> {
         let now = self.clock.now();
-        let dead = self.of(State::Dead).map(|(_, id)| id);
-        let meant: Vec<_> = dead.filter(|id| is_meant(&self.events[id])).collect();
+        let stored = if change.of() == State::Scheduled { State::Ready } else { change.of() };
+        let is_meant = |row: &Row| match change {
+            Change::RunNow => row.due_at > now && is_meant(row),
+            Change::Requeue | Change::Rerun => row.payload.is_some() && is_meant(row),
+            Change::Discard => is_meant(row),
+        };
+        let of_state = self.of(stored).map(|(_, id)| id);
+        let meant: Vec<_> = of_state.filter(|id| is_meant(&self.events[id])).collect();
         for id in &meant {
             self.change(*id, |row| {
-                // A dead letter at n may come from claim n + 1, whose attempt was never made, and the end of
-                // that claim may still arrive.
-                let of_all = row.number.of_all + 2;
-                (row.state, row.due_at) = (State::Ready, now);
-                row.number = Number { of_all, uncounted: of_all };
-                row.history = row.history.clone().with(0, REQUEUED.into());
+                match change {
+                    Change::RunNow => row.due_at = now,
+                    Change::Discard => (row.state, row.finished_at) = (State::Done, now),
+                    Change::Requeue | Change::Rerun => {
+                        // A dead letter at n may come from claim n + 1, whose attempt was never made, and the
+                        // end of that claim may still arrive.
+                        let of_all = row.number.of_all + 2;
+                        (row.state, row.due_at) = (State::Ready, now);
+                        row.number = Number { of_all, uncounted: of_all };
+                        row.runs += u32::from(change == Change::Rerun);
+                    }
+                }
+                row.history = row.history.clone().with(0, change.note().into());
             });
         }
         meant
-    }
-
-    fn discard(&mut self, key: &str) -> bool {
-        let now = self.clock.now();
-        let Some(&id) = self.keys.get(key) else { return false };
-        let discarded = self.change(id, |row| {
-            let is_dead = row.state == State::Dead;
-            if is_dead {
-                (row.state, row.finished_at) = (State::Done, now);
-                row.history = row.history.clone().with(0, DISCARDED.into());
-            }
-            is_dead
-        });
-        discarded == Some(true)
     }
 
     fn stats(&self) -> Stats {
@@ -458,6 +469,7 @@ impl Tables {
             accepted_at: time(row.accepted_at),
             worker_seen: worker_seen.copied().map(time),
             attempts: row.number.counted(),
+            runs: row.runs,
             history: row.history.clone(),
         }
     }
@@ -549,12 +561,9 @@ impl Store for Memory {
         self.at_once(|tables| tables.show(key))
     }
 
-    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
-        self.at_once(|tables| tables.requeue(|row| keys.contains(&row.key)).len() as u64)
-    }
-
-    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        self.at_once(|tables| tables.discard(key))
+    fn change<'a>(&'a self, keys: &'a [String], change: Change) -> Answer<'a, u64> {
+        let change = |tables: &mut Tables| tables.change_all(change, |row| keys.contains(&row.key));
+        self.at_once(|tables| change(tables).len() as u64)
     }
 }
 

@@ -36,12 +36,13 @@ use super::{
     wakes::Wakes,
 };
 use crate::model::{
+    change::Change,
     claim::{Claim, ClaimId, EventId},
     end::End,
     entry::{Entry, State},
     error::{InboxError, InboxErrorKind},
     event::Origin,
-    history::{DISCARDED, History, LOST, REQUEUED},
+    history::{History, LOST},
     options::Options,
     stats::Stats,
     wake::Wake,
@@ -341,15 +342,19 @@ impl Store for Postgres {
         Box::pin(shown.map(|rows| Ok(rows?.pop().map(Entry::from))))
     }
 
-    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
-        let requeue = query(self.statements.requeue.clone()).bind(&*self.inbox).bind(keys);
-        Box::pin(self.accepting.execute_once(requeue.bind(REQUEUED)))
-    }
-
-    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        let discard = query(self.statements.discard.clone()).bind(&*self.inbox).bind(key);
-        let discarded = self.accepting.execute_once(discard.bind(DISCARDED));
-        Box::pin(discarded.map(|done| Ok(done? > 0)))
+    fn change<'a>(&'a self, keys: &'a [String], change: Change) -> Answer<'a, u64> {
+        let Statements { requeue, run_now, discard, .. } = &*self.statements;
+        let (statement, runs) = match change {
+            Change::Requeue => (requeue, Some(0)),
+            Change::Rerun => (requeue, Some(1)),
+            Change::RunNow => (run_now, None),
+            Change::Discard => (discard, None),
+        };
+        let statement = query(statement.clone()).bind(&*self.inbox).bind(keys).bind(change.note());
+        Box::pin(self.accepting.execute_once(match runs {
+            Some(runs) => statement.bind(change.of().name()).bind(runs),
+            None => statement,
+        }))
     }
 }
 

@@ -31,11 +31,12 @@ use super::{
     in_time, wakes::Wakes,
 };
 use crate::model::{
+    change::Change,
     claim::{ClaimId, EventId, Number},
     entry::{Entry, State},
     error::{InboxError, InboxErrorKind},
     event::Origin,
-    history::{DISCARDED, History, LOST, REQUEUED},
+    history::{History, LOST},
     page::no_cursor,
     stats::Stats,
     wake::Wake,
@@ -480,21 +481,24 @@ impl Store for Redis {
         })
     }
 
-    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+    fn change<'a>(&'a self, keys: &'a [String], change: Change) -> Answer<'a, u64> {
         Box::pin(async move {
-            let mut requeued = 0;
+            let mut changed = 0;
             for keys in keys.chunks(STEP as usize) {
-                let mut call = self.call(script!("events", "requeue"));
-                requeued += self.server.call::<u64>(call.arg(REQUEUED).arg(keys)).await?;
+                let (script, runs) = match change {
+                    Change::Requeue => (script!("events", "requeue"), Some(0)),
+                    Change::Rerun => (script!("events", "requeue"), Some(1)),
+                    Change::RunNow => (script!("events", "run_now"), None),
+                    Change::Discard => (script!("events", "discard"), None),
+                };
+                let mut call = self.call(script);
+                call.arg(change.note());
+                if let Some(runs) = runs {
+                    call.arg(change.of().name()).arg(runs);
+                }
+                changed += self.server.call::<u64>(call.arg(keys)).await?;
             }
-            Ok(requeued)
-        })
-    }
-
-    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(async move {
-            let mut call = self.call(script!("events", "discard"));
-            self.server.call(call.arg(key).arg(DISCARDED)).await
+            Ok(changed)
         })
     }
 }

@@ -26,6 +26,7 @@ pub(super) struct ClaimRow {
     id: i64,
     attempt: i64,
     uncounted: i64,
+    runs: i64,
     key: String,
     /// Missing only if somebody has deleted it.
     payload: Option<Vec<u8>>,
@@ -40,6 +41,7 @@ impl From<ClaimRow> for Claim {
         Self {
             event: EventId(row.id),
             number: Number { of_all: number(row.attempt), uncounted: number(row.uncounted) },
+            runs: number(row.runs),
             key: row.key,
             stored: StoredEvent::new(row.payload.unwrap_or_default()),
             history: History::read(Some(&row.errors)),
@@ -69,6 +71,7 @@ pub(super) struct EntryRow {
     since: i64,
     /// How many attempts count.
     attempts: i64,
+    runs: i64,
     errors: String,
     /// When the worker that has it was last heard of.
     worker_seen: Option<i64>,
@@ -96,6 +99,7 @@ impl From<EntryRow> for Entry {
             accepted_at: time_of_millis(row.accepted_at),
             worker_seen: row.worker_seen.map(time_of_millis),
             attempts: number(row.attempts),
+            runs: number(row.runs),
             history: History::read(Some(&row.errors)),
         }
     }

@@ -47,11 +47,12 @@ use super::{
     transaction::{TransactionalStore, sealed::Finish},
 };
 use crate::model::{
+    change::Change,
     claim::{ClaimId, EventId},
     end::End,
     entry::{Entry, State},
     error::{InboxError, InboxErrorKind},
-    history::{DISCARDED, History, LOST, REQUEUED},
+    history::{History, LOST},
     options::Options,
     stats::Stats,
     wake::Wake,
@@ -73,12 +74,12 @@ use statement;
 /// Claims events of one state, those first that became due first, if the lease of the worker is not over. ?1 inbox,
 /// ?2 now, ?3 worker, ?4 lease
 macro_rules! claim_statement {
-    ($state:literal, $most:literal, $is_ahead:literal) => {
+    ($state:literal, $most:literal, $claimed_as:literal) => {
         concat!(
             "UPDATE number7_events
-            SET state = 'running', attempt = attempt + 1, claimed_by = ?3, claimed_at = ?2, is_ahead = ",
-            $is_ahead,
-            "
+            SET state = 'running', attempt = attempt + 1, claimed_by = ?3, claimed_at = ?2, claimed_as = '",
+            $claimed_as,
+            "'
             WHERE id IN (SELECT id FROM number7_events INDEXED BY number7_events_state
                 WHERE inbox = ?1 AND state = '",
             $state,
@@ -88,7 +89,7 @@ macro_rules! claim_statement {
                 ORDER BY since, id LIMIT ",
             $most,
             ")
-            RETURNING id, attempt, uncounted, key, payload, errors, origin, accepted_at, '",
+            RETURNING id, attempt, uncounted, runs, key, payload, errors, origin, accepted_at, '",
             $state,
             "' = 'quarantined' AS is_quarantined;\n"
         )
@@ -105,9 +106,9 @@ use claim_statement;
 /// are, it binds no more: so a statement must not leave out many.
 const EXCHANGE: &str = concat!(
     statement!("finish"),
-    claim_statement!("quarantined", "?5", "FALSE"),
-    claim_statement!("ready", "?6 - changes()", "FALSE"),
-    claim_statement!("ready", "?7", "TRUE"),
+    claim_statement!("quarantined", "?5", "quarantined"),
+    claim_statement!("ready", "?6 - changes()", "ready"),
+    claim_statement!("ready", "?7", "ahead"),
     statement!("claimed"),
     "COMMIT"
 );
@@ -205,7 +206,7 @@ impl Sqlite {
     }
 
     /// Runs one statement that changes rows, in a transaction of its own. Says how many.
-    fn change<'a>(
+    fn change_rows<'a>(
         &self,
         statement: impl FnOnce(&Self, i64) -> Query<'static, Db, SqliteArguments> + Send + 'static,
     ) -> Answer<'a, u64> {
@@ -470,13 +471,13 @@ impl Store for Sqlite {
         }
         let (worker, claims) = (worker.to_owned(), self::claims(claims));
         let release = move |_: &Self, _| query(statement!("release")).bind(worker).bind(claims);
-        self.change(release).map_ok(drop).boxed()
+        self.change_rows(release).map_ok(drop).boxed()
     }
 
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()> {
         let worker = worker.to_owned();
         let forget = move |_: &Self, _| query(statement!("forget_worker")).bind(worker);
-        self.change(forget).map_ok(drop).boxed()
+        self.change_rows(forget).map_ok(drop).boxed()
     }
 
     fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64> {
@@ -596,20 +597,20 @@ impl Store for Sqlite {
         })
     }
 
-    fn requeue<'a>(&'a self, keys: &'a [String]) -> Answer<'a, u64> {
+    fn change<'a>(&'a self, keys: &'a [String], change: Change) -> Answer<'a, u64> {
         let keys = json!(keys).to_string();
-        self.change(move |this, now| {
-            let requeue = query(statement!("requeue")).bind(this.name()).bind(keys);
-            requeue.bind(now).bind(REQUEUED)
+        self.change_rows(move |this, now| {
+            let (sql, last) = match change {
+                Change::Requeue => (statement!("requeue"), Some(0)),
+                Change::Rerun => (statement!("requeue"), Some(1)),
+                Change::RunNow => (statement!("run_now"), None),
+                Change::Discard => (statement!("discard"), Some(this.file.clock.finished_at())),
+            };
+            let changes = query(sql).bind(this.name()).bind(keys).bind(now).bind(change.note());
+            match last {
+                Some(last) => changes.bind(last).bind(change.of().name()),
+                None => changes,
+            }
         })
-    }
-
-    fn discard<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
-        let key = key.to_owned();
-        let discard = move |this: &Self, now| {
-            let discard = query(statement!("discard")).bind(this.name()).bind(key);
-            discard.bind(now).bind(DISCARDED).bind(this.file.clock.finished_at())
-        };
-        self.change(discard).map_ok(|changed| changed > 0).boxed()
     }
 }

@@ -63,6 +63,15 @@ impl AcceptedEvent {
         self.claim.number.counted()
     }
 
+    /// How often the event was run from the beginning, this time included: 1, and one more each time that an operator had
+    /// it [rerun](crate::Inbox::rerun) after it was done.
+    ///
+    /// If an effect has an idempotency key of yours, and a rerun is to repeat the effect, let this be a part of it.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.claim.runs
+    }
+
     /// Whether the event is a dead letter if this attempt fails.
     #[must_use]
     pub fn is_last_attempt(&self) -> bool {

@@ -33,6 +33,7 @@ pub(crate) struct HeldClaim {
     )]
     pub(crate) event: EventId,
     pub(crate) number: Number,
+    pub(crate) runs: u32,
     pub(crate) accepted_at: SystemTime,
     /// The lease was lost.
     pub(crate) lost: CancellationToken,
@@ -44,10 +45,10 @@ pub(crate) struct HeldClaim {
 
 impl HeldClaim {
     pub(crate) fn new(worker: Arc<str>, schema: Arc<str>, claim: &Claim) -> Self {
-        let &Claim { event, number, accepted_at, .. } = claim;
+        let &Claim { event, number, runs, accepted_at, .. } = claim;
         let (lost, is_in_transaction) = (CancellationToken::new(), AtomicBool::new(false));
         let polled = Mutex::default();
-        Self { worker, schema, event, number, accepted_at, lost, is_in_transaction, polled }
+        Self { worker, schema, event, number, runs, accepted_at, lost, is_in_transaction, polled }
     }
 
     /// Runs the handler, and notes when it is in its code.

@@ -679,6 +679,7 @@ impl Worker {
             accepted_at: claim.accepted_at,
             worker_seen: None,
             attempts: end.after().counted(),
+            runs: claim.runs,
             history: end.history.clone().unwrap_or_default(),
         };
         let (hook, key) = (Arc::clone(hook), dead_letter.key.clone());

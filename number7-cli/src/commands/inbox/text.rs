@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use number7_inbox::{AttemptError, Entry, Origin, OverdueJob, Page, State, Stats};
+use number7_inbox::{AttemptError, Changed, Entry, Origin, OverdueJob, Page, State, Stats};
 use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
@@ -75,6 +75,33 @@ pub(crate) fn job_json(job: &OverdueJob) -> Value {
     json!({ "job": job.job_id(), "upload": job.upload(), "due_at": time(job.due_at()), "fetches": job.fetches(), "given_up": job.is_given_up() })
 }
 
+/// What a change did, or would do.
+pub(crate) fn changed(changed: &Changed, state: State, becomes: [&str; 2], is_dry: bool) -> String {
+    let [one, many] = becomes;
+    let (events, becomes) = if changed.events == 1 { ("event", one) } else { ("events", many) };
+    let events = format!("{} {state} {events}", changed.events);
+    let mut lines = vec![match is_dry {
+        true => format!("{events} would be changed, the oldest first:"),
+        false => format!("{events} {becomes}"),
+    }];
+    if is_dry {
+        lines.extend(changed.first.iter().map(line));
+    }
+    if changed.forgotten > 0 {
+        lines.push(format!("{} others cannot: their payload is forgotten", changed.forgotten));
+    }
+    lines.join("\n")
+}
+
+pub(crate) fn changed_json(changed: &Changed, is_dry: bool) -> Value {
+    json!({
+        "changed": changed.events,
+        "forgotten": changed.forgotten,
+        "dry_run": is_dry,
+        "first": changed.first.iter().map(json).collect::<Value>(),
+    })
+}
+
 pub(crate) fn unknown(key: &str) -> String {
     format!("{key} is not known; a key is EVENT:JOB, such as job.failed:job_7")
 }
@@ -101,6 +128,9 @@ pub(crate) fn show(entry: &Entry) -> String {
         format!("accepted  {}", time(entry.accepted_at())),
         format!("attempts  {}", entry.attempts()),
     ];
+    if entry.runs() > 1 {
+        lines.push(format!("runs      {}", entry.runs()));
+    }
     if entry.origin() == Origin::Fetched {
         lines.push("origin    fetched: no webhook came, and nobody signed it".into());
     }
@@ -132,6 +162,7 @@ pub(crate) fn json(entry: &Entry) -> Value {
         "accepted_at": time(entry.accepted_at()),
         "origin": entry.origin().name(),
         "attempts": entry.attempts(),
+        "runs": entry.runs(),
         "errors": entry.errors().iter().map(error).collect::<Value>(),
         "event": event,
     })
@@ -163,7 +194,7 @@ fn length(length: Duration) -> String {
     parts.map(|(number, unit)| format!("{number}{unit}")).collect::<Vec<_>>().join(" ")
 }
 
-fn time(time: SystemTime) -> String {
+pub(crate) fn time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
 }
 

@@ -48,6 +48,7 @@ statements!(
     release,
     requeue,
     rescue,
+    run_now,
     stats,
     sweep,
     take,

@@ -1,7 +1,13 @@
--- Counts a dead letter as done. Returns 1, or 0 if there is none of the key.
--- ARGV: the key, the note
-local id, record = dead_letter(ARGV[1])
-if not id then return 0 end
-note(id, 0, ARGV[2])
-move(id, record, 'done')
-return flush(1)
+-- Counts dead letters as done. Returns how many of the keys had one.
+-- ARGV: the note, keys
+local discarded = 0
+for i = 2, #ARGV do
+    local id, record = finished(ARGV[i], 'dead')
+    if id then
+        note(id, 0, ARGV[1])
+        move(id, record, 'done')
+        discarded = discarded + 1
+        flush()
+    end
+end
+return discarded

@@ -3,16 +3,16 @@ local sets = { ready = ready, quarantined = quarantined, running = running, done
 
 -- A record is JSON that begins with what changes, in this order: to decode and encode all of it takes longer than
 -- everything else that becomes of an event.
-local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"due_at":(%d+),"claimed_by":"?([^",]+)"?,'
-    .. '"claimed_at":%w+,"is_ahead":(%l+),"finished_at":%w+,("key":".+})$'
-local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
-    .. '"is_ahead":%s,"finished_at":%s,%s'
+local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"runs":(%d+),"due_at":(%d+),"claimed_by":"?([^",]+)"?,'
+    .. '"claimed_at":%w+,"claimed_as":"(%l+)","finished_at":%w+,("key":".+})$'
+local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"runs":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
+    .. '"claimed_as":"%s","finished_at":%s,%s'
 
 -- Reads the text of a record. Returns nothing if it is lost, or somebody has written into it.
 local function parse(id, text)
-    local state, attempt, uncounted, due_at, worker, is_ahead, rest = string.match(text or '', FORM)
+    local state, attempt, uncounted, runs, due_at, worker, claimed_as, rest = string.match(text or '', FORM)
     return sets[state] and { state = state, attempt = tonumber(attempt), uncounted = tonumber(uncounted),
-        due_at = tonumber(due_at), is_ahead = is_ahead == 'true', rest = rest,
+        runs = tonumber(runs), due_at = tonumber(due_at), claimed_as = claimed_as, rest = rest,
         member = state == 'running' and id .. ':' .. attempt .. ':' .. worker or id }
 end
 
@@ -20,7 +20,7 @@ local function read(id) return parse(id, redis.call('HGET', events, id)) end
 
 -- A record instead of one that is lost.
 local function fresh(id, state, rest)
-    return { state = state, attempt = 0, uncounted = 0, due_at = now, member = id,
+    return { state = state, attempt = 0, uncounted = 0, runs = 1, due_at = now, claimed_as = 'ready', member = id,
         rest = string.sub(rest, 2, -2) .. ',"accepted_at":' .. now .. '}' }
 end
 
@@ -34,24 +34,24 @@ local function push(list, one, two)
 end
 
 -- Has a record written. If it is done or dead, it is so since now.
-local function save(id, record, worker, is_ahead)
+local function save(id, record, worker)
     local is_over = record.state == 'done' or record.state == 'dead'
-    local text = string.format(TEXT, record.state, record.attempt, record.uncounted, record.due_at,
-        worker and '"' .. worker .. '"' or 'null', worker and now or 'null', is_ahead and 'true' or 'false',
+    local text = string.format(TEXT, record.state, record.attempt, record.uncounted, record.runs, record.due_at,
+        worker and '"' .. worker .. '"' or 'null', worker and now or 'null', record.claimed_as,
         is_over and now or 'null', record.rest)
     push(records, id, text)
     return text
 end
 
--- Has an event moved to a state: to `running` with its worker, and whether it was claimed ahead of a handler. Returns the text of its record.
-local function move(id, record, state, worker, is_ahead)
+-- Has an event moved to a state: to `running` with its worker. Returns the text of its record.
+local function move(id, record, state, worker)
     local set, member = sets[record.state], record.member
     record.state = state
     record.member = worker and id .. ':' .. record.attempt .. ':' .. worker or id
     local is_waiting = state == 'ready' or state == 'quarantined'
     push(added[sets[state]], is_waiting and record.due_at or now, record.member)
     if set ~= sets[state] then push(removed[set], member) end
-    return save(id, record, worker, is_ahead)
+    return save(id, record, worker)
 end
 
 -- Writes all that, and returns what a script returns. What fails half-way is not undone, so each event gets to its new
@@ -87,11 +87,11 @@ local function forget(id, record)
     return key
 end
 
--- The dead letter of a key, and its record.
-local function dead_letter(key)
+-- The event of a key that is done or dead, and its record.
+local function finished(key, state)
     local id = redis.call('HGET', keys, key)
-    if not id or not redis.call('ZSCORE', dead, id) then return end
-    local new = fresh(id, 'dead', cjson.encode({ key = key }))
+    if not id or not redis.call('ZSCORE', sets[state], id) then return end
+    local new = fresh(id, state, cjson.encode({ key = key }))
     local record = read(id) or new
     if not pcall(cjson.decode, '{' .. record.rest) then record.rest = new.rest end
     return id, record

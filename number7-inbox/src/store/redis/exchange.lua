@@ -58,7 +58,8 @@ local function claim(state, limit)
             redis.call('ZREM', set, id)
         else
             record.attempt = record.attempt + 1
-            local text = move(id, record, 'running', worker, #claims >= most)
+            record.claimed_as = #claims >= most and 'ahead' or state
+            local text = move(id, record, 'running', worker)
             table.insert(claims, { id, { text, payload, histories[i], false }, state == 'quarantined' and 1 or 0 })
         end
     end

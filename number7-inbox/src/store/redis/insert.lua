@@ -11,8 +11,8 @@ if known then
 end
 local at = string.format('%.0f', now)
 -- As events.lua reads it.
-local record = '{"state":"ready","attempt":0,"uncounted":0,"due_at":' .. at .. ',"claimed_by":null,"claimed_at":null,'
-    .. '"is_ahead":false,"finished_at":null,' .. string.sub(rest, 2, -2) .. ',"accepted_at":' .. at .. '}'
+local record = '{"state":"ready","attempt":0,"uncounted":0,"runs":1,"due_at":' .. at .. ',"claimed_by":null,"claimed_at":null,'
+    .. '"claimed_as":"ready","finished_at":null,' .. string.sub(rest, 2, -2) .. ',"accepted_at":' .. at .. '}'
 local id = string.format('%016.0f', redis.call('INCR', next_id))
 if redis.call('HSETNX', events, id, record) == 0 then
     -- The counter was lost: it goes on from a number that none of those before it had.

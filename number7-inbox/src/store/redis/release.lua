@@ -1,4 +1,5 @@
--- Makes events ready that a worker has claimed and never began: the attempt does not count.
+-- Makes events ready that a worker has claimed and never began, or quarantined if they were so before: the attempt does
+-- not count.
 -- ARGV: the worker, the claims: event:attempt
 for i = 2, #ARGV do
     local id, member = string.match(ARGV[i], '^%d+'), ARGV[i] .. ':' .. ARGV[1]
@@ -6,7 +7,7 @@ for i = 2, #ARGV do
         local record = read(id)
         if record and record.member == member then
             record.uncounted = record.uncounted + 1
-            move(id, record, 'ready')
+            move(id, record, record.claimed_as == 'quarantined' and 'quarantined' or 'ready')
         else
             leave_to_worker(id, member)
         end

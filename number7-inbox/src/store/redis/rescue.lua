@@ -19,8 +19,8 @@ for _, member in ipairs(old) do
         if record and record.member == member then
             local counted = math.max(0, record.attempt - record.uncounted)
             note(id, counted, text)
-            if record.is_ahead then record.uncounted = record.uncounted + 1 end
-            local is_quarantined = record.is_ahead or counted >= quarantine_after
+            if record.claimed_as == 'ahead' then record.uncounted = record.uncounted + 1 end
+            local is_quarantined = record.claimed_as == 'ahead' or counted >= quarantine_after
             move(id, record, is_quarantined and 'quarantined' or 'ready')
         else
             leave_to_worker(id, member)

@@ -39,6 +39,7 @@ impl Row {
         Some(Claim {
             event: EventId(event.parse().ok()?),
             number: record.number(),
+            runs: record.runs,
             key: record.key,
             stored: StoredEvent::new(mem::take(&mut self.payload).unwrap_or_default()),
             history: History::read(self.errors.as_deref()),
@@ -59,6 +60,7 @@ impl Row {
         Some(Entry {
             place,
             attempts: record.number().counted(),
+            runs: record.runs,
             key: record.key,
             event: record.event,
             job: record.job,
@@ -82,6 +84,7 @@ impl Row {
 struct Record {
     attempt: u32,
     uncounted: u32,
+    runs: u32,
     due_at: i64,
     claimed_at: Option<i64>,
     finished_at: Option<i64>,

@@ -34,7 +34,7 @@ impl Expectations for Sqlite {
             let expect = expect.bind(completed).bind(failed).bind(now);
             expect.bind(millis(within)).bind(millis(LOOK_UP_EVERY))
         };
-        self.change(expect).map_ok(drop).boxed()
+        self.change_rows(expect).map_ok(drop).boxed()
     }
 
     fn cancel_expectation<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
@@ -42,7 +42,7 @@ impl Expectations for Sqlite {
         let cancel = move |this: &Self, _| {
             query(statement!("cancel_expectation")).bind(this.name()).bind(job)
         };
-        self.change(cancel).map_ok(|changed| changed > 0).boxed()
+        self.change_rows(cancel).map_ok(|changed| changed > 0).boxed()
     }
 
     fn look_up(&self) -> Answer<'_, LookUp> {
@@ -90,14 +90,14 @@ impl Expectations for Sqlite {
             let lead = query(statement!("lead")).bind(this.name()).bind(worker);
             lead.bind(now).bind(millis(lease))
         };
-        self.change(lead).map_ok(|changed| changed > 0).boxed()
+        self.change_rows(lead).map_ok(|changed| changed > 0).boxed()
     }
 
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
         let job = job.to_owned();
         let give_up =
             move |this: &Self, _| query(statement!("give_up")).bind(this.name()).bind(job);
-        self.change(give_up).map_ok(drop).boxed()
+        self.change_rows(give_up).map_ok(drop).boxed()
     }
 
     fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {

@@ -112,7 +112,7 @@ async fn an_end_that_comes_late_is_not_taken_for_another_attempts() {
     assert!(!counts(&revives).await);
     assert_eq!((entry().await.state(), entry().await.attempts()), (State::Dead, 1));
 
-    assert_eq!(sqlite.requeue(&["key".into()]).await.unwrap(), 1);
+    assert_eq!(sqlite.change(&["key".into()], Change::Requeue).await.unwrap(), 1);
     let count_late =
         async || counts(&third).await || counts(&second).await || counts(&snoozed).await;
     assert!(!count_late().await);
@@ -577,9 +577,12 @@ async fn one_damaged_event_stops_no_step() {
     let ends: Vec<_> = claim(&sqlite, WORKER, 9).await.into_iter().map(dead).collect();
     assert_eq!(exchange(&sqlite, WORKER, LEASE, &ends, 0).await.ended.len(), 2);
     assert_eq!(sqlite.list(State::Dead, None, 9).await.unwrap().0.len(), 2);
-    assert_eq!(sqlite.requeue(&["damaged".into(), "sound".into()]).await.unwrap(), 2);
+    assert_eq!(
+        sqlite.change(&["damaged".into(), "sound".into()], Change::Requeue).await.unwrap(),
+        2
+    );
     execute(&sqlite, "UPDATE number7_events SET state = 'dead'").await;
-    assert!(sqlite.discard("damaged").await.unwrap());
+    assert_eq!(sqlite.change(&["damaged".into()], Change::Discard).await.unwrap(), 1);
 }
 
 /// What is committed into a file that nobody finds again is not confirmed.
@@ -700,7 +703,13 @@ async fn nothing_goes_through_all_events() {
             (LIST, "number7_events_state (inbox=? AND state=? AND since>? AND since<?)"),
             (SHOW, KEY),
             (statement!("requeue"), KEY),
+            (statement!("run_now"), KEY),
             (statement!("discard"), KEY),
+            (
+                statement!("old_payloads"),
+                "number7_events_state (inbox=? AND state=? AND since>? AND since<?)",
+            ),
+            (statement!("forget_payloads"), ID),
             (statement!("expect_job"), KEY),
             (statement!("cancel_expectation"), JOB),
             (statement!("next_look_up"), "number7_expected_jobs_look_up (inbox=?)"),

@@ -23,12 +23,14 @@ CREATE TABLE number7.events (
     -- Grows with each claim and each requeue; and how much of it does not count as attempts.
     attempt integer NOT NULL DEFAULT 0,
     uncounted integer NOT NULL DEFAULT 0 CHECK (uncounted BETWEEN 0 AND attempt),
+    -- Grows with each rerun.
+    runs integer NOT NULL DEFAULT 1,
     -- The earliest time at which a worker may claim it. If that is in the future, the event is scheduled.
     due_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(due_at)),
     claimed_by text,
     claimed_at timestamptz CHECK (isfinite(claimed_at)),
-    -- Whether the last claim was ahead of a handler, so that the attempt was perhaps never begun.
-    is_ahead boolean NOT NULL DEFAULT false,
+    -- How it was last claimed: ahead of a handler, so that the attempt was perhaps never begun; or as a quarantined event.
+    claimed_as text NOT NULL DEFAULT 'ready' CHECK (claimed_as IN ('ready', 'ahead', 'quarantined')),
     finished_at timestamptz CHECK (isfinite(finished_at)),
     -- [{"at": milliseconds since the epoch, "attempt": 1, "error": "…"}, …], the oldest first.
     errors jsonb NOT NULL DEFAULT '[]',

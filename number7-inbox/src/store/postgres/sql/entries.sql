@@ -3,7 +3,7 @@ SELECT id, key, event, job, payload, origin,
     floor(extract(epoch FROM accepted_at) * 1000)::bigint AS accepted_at, state,
     due_at > now() AS is_scheduled, (extract(epoch FROM since) * 1000000)::bigint AS place,
     floor(extract(epoch FROM since) * 1000)::bigint AS since,
-    (attempt - uncounted)::bigint AS attempts, errors::text,
+    (attempt - uncounted)::bigint AS attempts, runs::bigint, errors::text,
     (SELECT floor(extract(epoch FROM last_seen) * 1000)::bigint FROM number7.workers
         WHERE name = claimed_by) AS worker_seen
 FROM number7.events

@@ -48,39 +48,41 @@ WITH live AS MATERIALIZED (
     ORDER BY due_at, id LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
     FOR UPDATE SKIP LOCKED
 ), free AS (
-    SELECT id, true AS is_quarantined, false AS is_ahead FROM quarantined
+    SELECT id, 'quarantined' AS claimed_as FROM quarantined
     UNION ALL
-    SELECT id, false, row_number() OVER (ORDER BY due_at, id) > $11 - (SELECT count(*) FROM quarantined)
+    SELECT id, CASE WHEN row_number() OVER (ORDER BY due_at, id) > $11 - (SELECT count(*) FROM quarantined)
+        THEN 'ahead' ELSE 'ready' END
     FROM ready
 ), claimed AS (
     UPDATE number7.events AS event
     SET state = 'running', attempt = event.attempt + 1, claimed_by = $1, claimed_at = now(),
-        is_ahead = free.is_ahead
+        claimed_as = free.claimed_as
     FROM free
     WHERE event.id = ANY (ARRAY[free.id])
-    RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.key,
-        event.payload, event.errors::text, event.origin,
-        floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, free.is_quarantined, event.is_ahead,
+    RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.runs::bigint,
+        event.key, event.payload, event.errors::text, event.origin,
+        floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, event.claimed_as,
         (extract(epoch FROM event.due_at) * 1000000)::bigint AS due_at
 )
 -- First the ends: an event that was rescued may have one, and be claimed as well. The first of the two counts.
-SELECT 'ended' AS part, id, NULL::bigint AS attempt, NULL::bigint AS uncounted, NULL AS key, NULL::bytea AS payload,
+SELECT 'ended' AS part, id, NULL::bigint AS attempt, NULL::bigint AS uncounted, NULL::bigint AS runs, NULL AS key, NULL::bytea AS payload,
     NULL AS errors, NULL AS origin, NULL::bigint AS accepted_at, NULL::boolean AS is_quarantined,
     NULL::bigint AS due_at
 FROM ended
 UNION ALL
 -- Those that are begun at once before those that are claimed ahead.
-(SELECT 'claimed', id, attempt, uncounted, key, payload, errors, origin, accepted_at, is_quarantined, due_at
-FROM claimed ORDER BY is_ahead, due_at, id)
+(SELECT 'claimed', id, attempt, uncounted, runs, key, payload, errors, origin, accepted_at,
+    claimed_as = 'quarantined', due_at
+FROM claimed ORDER BY claimed_as = 'ahead', due_at, id)
 UNION ALL
-SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number7.events
+SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number7.events
 WHERE id = ANY (ARRAY(SELECT unnest($4) EXCEPT SELECT id FROM ends))
 UNION ALL
-SELECT 'lapsed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'lapsed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 WHERE $11 + $15 > 0 AND NOT EXISTS (SELECT FROM live)
 UNION ALL
 -- Only if all that is ready was claimed, so that what is found first is scheduled.
-(SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+(SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     (extract(epoch FROM greatest(due_at - now(), '0')) * 1000000)::bigint
 FROM number7.events
 WHERE inbox = $2 AND state = 'ready' AND due_at > now() AND (SELECT count(*) FROM claimed) < $11 + $15

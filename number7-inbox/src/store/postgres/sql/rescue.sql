@@ -1,8 +1,8 @@
 -- A claim is rescued by its own data: the name of its worker may be registered no more. What is locked is being
 -- finished, in a transaction of a handler's.
 UPDATE number7.events
-SET state = CASE WHEN is_ahead OR attempt - uncounted >= $3 THEN 'quarantined' ELSE 'ready' END,
-    uncounted = uncounted + is_ahead::integer,
+SET state = CASE WHEN claimed_as = 'ahead' OR attempt - uncounted >= $3 THEN 'quarantined' ELSE 'ready' END,
+    uncounted = uncounted + (claimed_as = 'ahead')::integer,
     claimed_by = NULL, claimed_at = NULL,
     errors = errors || jsonb_build_array(jsonb_build_object(
         'at', floor(extract(epoch FROM now()) * 1000)::bigint, 'attempt', attempt - uncounted,

@@ -18,11 +18,13 @@ CREATE TABLE number7_events (
     -- Grows with each claim and each requeue; and how much of it does not count as attempts.
     attempt INTEGER NOT NULL DEFAULT 0,
     uncounted INTEGER NOT NULL DEFAULT 0,
+    -- Grows with each rerun.
+    runs INTEGER NOT NULL DEFAULT 1,
     due_at INTEGER NOT NULL,
     claimed_by TEXT,
     claimed_at INTEGER,
-    -- Whether the last claim was ahead of a handler, so that the attempt was perhaps never begun.
-    is_ahead INTEGER NOT NULL DEFAULT FALSE,
+    -- How it was last claimed: ahead of a handler, so that the attempt was perhaps never begun; or as a quarantined event.
+    claimed_as TEXT NOT NULL DEFAULT 'ready' CHECK (claimed_as IN ('ready', 'ahead', 'quarantined')),
     -- When it was done or dead.
     finished_at INTEGER,
     -- Objects with at, attempt and error: the oldest first.

@@ -2,8 +2,8 @@
 -- because somebody deleted its row, has none. ?1 inbox, ?2 now, ?3 lease, ?4 the attempts after which an event is
 -- quarantined, ?5 the note, ?6 how many
 UPDATE number7_events
-SET state = iif(is_ahead OR attempt - uncounted >= ?4, 'quarantined', 'ready'),
-    uncounted = uncounted + is_ahead, claimed_by = NULL, claimed_at = NULL,
+SET state = iif(claimed_as = 'ahead' OR attempt - uncounted >= ?4, 'quarantined', 'ready'),
+    uncounted = uncounted + (claimed_as = 'ahead'), claimed_by = NULL, claimed_at = NULL,
     errors = json_insert(errors, '$[#]',
         json_object('at', ?2, 'attempt', max(attempt - uncounted, 0), 'error', ?5))
 WHERE id IN (SELECT id FROM number7_events INDEXED BY number7_events_state

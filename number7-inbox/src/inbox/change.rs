@@ -1,0 +1,225 @@
+//! What an operator does to events: requeue, rerun, run now, discard.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    future::IntoFuture,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::time::sleep;
+
+use super::Inbox;
+use crate::{
+    model::{
+        change::Change,
+        entry::{Entry, State},
+        error::InboxError,
+        page::Filter,
+    },
+    store::STEP,
+};
+
+/// How many of the changed events are returned: 10.
+const FIRST: usize = 10;
+
+/// How many times a second a [rate](ChangeEvents::rate) is divided at most, so that what it allows is spread out.
+const STEPS_PER_SECOND: u32 = 10;
+
+impl Inbox {
+    /// Makes dead letters ready again. Their attempts are counted from 0 again.
+    ///
+    /// Of one event, by its [key](Entry::key), or of all that a [`Filter`] takes. What becomes a dead letter again
+    /// meanwhile stays one. See [`ChangeEvents`].
+    ///
+    /// # Errors
+    ///
+    /// The store failed. What was changed before that stays so.
+    pub fn requeue(&self, which: impl Into<Filter>) -> ChangeEvents<'_> {
+        ChangeEvents::new(self, Change::Requeue, which.into())
+    }
+
+    /// Makes events ready again that are done: what you need when a handler was wrong and said nothing. Their attempts are
+    /// counted from 0 again, their history has a note, and [`AcceptedEvent::runs`](crate::AcceptedEvent::runs) says how
+    /// often they were run.
+    ///
+    /// An event whose payload is [forgotten](crate::Worker::payload_retention) cannot be rerun. A worker that is just
+    /// finishing an event does no harm: until it has finished, the event is not done. What is done again meanwhile is
+    /// not rerun twice. See [`ChangeEvents`].
+    ///
+    /// # Errors
+    ///
+    /// The store failed. What was changed before that stays so.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use number7_inbox::{Filter, Inbox, InboxError};
+    ///
+    /// /// A handler that was deployed this morning lost totals.
+    /// async fn undo(inbox: &Inbox, from: SystemTime, to: SystemTime) -> Result<(), InboxError> {
+    ///     let morning = Filter::new().event("job.completed").since_after(from).since_before(to);
+    ///     let planned = inbox.rerun(morning.clone()).dry_run().await?;
+    ///     println!("{} events, such as {:?}", planned.events, planned.first);
+    ///     let rerun = inbox.rerun(morning).rate(50).await?;
+    ///     println!("{} are ready again, {} have no payload", rerun.events, rerun.forgotten);
+    ///     Ok(())
+    /// }
+    /// # _ = undo;
+    /// ```
+    pub fn rerun(&self, which: impl Into<Filter>) -> ChangeEvents<'_> {
+        ChangeEvents::new(self, Change::Rerun, which.into())
+    }
+
+    /// Makes scheduled events ready now: they do not wait for their backoff or the end of a snooze. See
+    /// [`ChangeEvents`].
+    ///
+    /// # Errors
+    ///
+    /// The store failed. What was changed before that stays so.
+    pub fn run_now(&self, which: impl Into<Filter>) -> ChangeEvents<'_> {
+        ChangeEvents::new(self, Change::RunNow, which.into())
+    }
+
+    /// Gives dead letters up for good: they count as done from now on, so that their keys stay known for the
+    /// retention. See [`ChangeEvents`].
+    ///
+    /// # Errors
+    ///
+    /// The store failed. What was changed before that stays so.
+    pub fn discard(&self, which: impl Into<Filter>) -> ChangeEvents<'_> {
+        ChangeEvents::new(self, Change::Discard, which.into())
+    }
+}
+
+/// A change of all events that a filter takes, the oldest first: made by [`Inbox::requeue`], [`rerun`](Inbox::rerun),
+/// [`run_now`](Inbox::run_now) and [`discard`](Inbox::discard), and done when it is awaited.
+///
+/// If it is interrupted, what was changed stays so. Call it again with the same filter to go on. For a
+/// [`rerun`](Inbox::rerun), let the filter have a [`since_before`](Filter::since_before) in the past: then events that
+/// are done again since are not rerun twice.
+#[must_use = "nothing is changed unless it is awaited"]
+pub struct ChangeEvents<'a> {
+    inbox: &'a Inbox,
+    change: Change,
+    filter: Filter,
+    limit: u64,
+    rate: Option<u32>,
+    is_dry: bool,
+}
+
+/// What a [change](ChangeEvents) did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Changed {
+    /// How many events were changed; or would be, in a [dry run](ChangeEvents::dry_run).
+    pub events: u64,
+    /// How many could not be rerun, because their payload is forgotten.
+    pub forgotten: u64,
+    /// The first ten events, as they were before.
+    pub first: Vec<Entry>,
+}
+
+impl<'a> ChangeEvents<'a> {
+    fn new(inbox: &'a Inbox, change: Change, filter: Filter) -> Self {
+        Self { inbox, change, filter, limit: u64::MAX, rate: None, is_dry: false }
+    }
+
+    /// At most so many events; all of them unless it is set.
+    pub fn limit(mut self, events: u64) -> Self {
+        self.limit = events;
+        self
+    }
+
+    /// At most so many events a second, so that new events do not wait behind them; as fast as the store can unless it
+    /// is set.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
+    pub fn rate(mut self, per_second: u32) -> Self {
+        assert!(per_second > 0, "with a rate of 0 nothing is ever changed");
+        self.rate = Some(per_second);
+        self
+    }
+
+    /// Changes nothing, and says what would be changed.
+    pub fn dry_run(mut self) -> Self {
+        self.is_dry = true;
+        self
+    }
+
+    async fn run(self) -> Result<Changed, InboxError> {
+        let store = &self.inbox.store;
+        let (state, begun) = (self.change.of(), SystemTime::now());
+        let (mut changed, mut seen, mut after) = (Changed::default(), HashSet::new(), None);
+        loop {
+            let (entries, next) = match self.filter.one_key() {
+                Some(key) => (store.show(key).await?.into_iter().collect(), None),
+                None => store.list(state, after.as_deref(), STEP).await?,
+            };
+            // What a change has finished by now is behind all others.
+            let is_over = entries.last().is_some_and(|entry: &Entry| {
+                state != State::Scheduled && entry.since() > begun || self.filter.ends_before(entry)
+            });
+            let mut meant: Vec<Entry> = entries
+                .into_iter()
+                .filter(|entry| entry.state() == state && self.filter.takes(entry))
+                .filter(|entry| seen.insert(entry.key().to_owned()))
+                .collect();
+            if self.change == Change::Rerun {
+                let all = meant.len();
+                meant.retain(|entry| entry.stored().is_some());
+                changed.forgotten += (all - meant.len()) as u64;
+            }
+            let left = self.limit.saturating_sub(changed.events);
+            meant.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            self.change(meant, &mut changed).await?;
+            after = next;
+            if after.is_none() || is_over || changed.events >= self.limit {
+                return Ok(changed);
+            }
+        }
+    }
+
+    /// Changes some events, at the rate.
+    async fn change(&self, meant: Vec<Entry>, changed: &mut Changed) -> Result<(), InboxError> {
+        let keys: Vec<_> = meant.iter().map(|entry| entry.key().to_owned()).collect();
+        let room = FIRST.saturating_sub(changed.first.len());
+        changed.first.extend(meant.into_iter().take(room));
+        if self.is_dry {
+            changed.events += keys.len() as u64;
+            return Ok(());
+        }
+        let at_once = self.rate.map_or(STEP, |rate| rate.div_ceil(STEPS_PER_SECOND).min(STEP));
+        for keys in keys.chunks(at_once as usize) {
+            changed.events += self.inbox.store.change(keys, self.change).await?;
+            self.inbox.store.announce();
+            if let Some(rate) = self.rate {
+                sleep(Duration::from_secs(1) * at_once / rate).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> IntoFuture for ChangeEvents<'a> {
+    type Output = Result<Changed, InboxError>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl fmt::Debug for ChangeEvents<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeEvents")
+            .field("change", &self.change)
+            .field("filter", &self.filter)
+            .finish_non_exhaustive()
+    }
+}
