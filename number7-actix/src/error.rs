@@ -28,9 +28,8 @@ pub struct VerifiedError {
 }
 
 impl VerifiedError {
-    /// A refusal by the middleware, which logs and counts it.
-    pub(crate) fn noted(rejection: Rejection, log: &Refusals) -> Self {
-        note(&rejection, log);
+    /// A refusal by the middleware, which has logged and counted it.
+    pub(crate) fn noted(rejection: Rejection) -> Self {
         Self { rejection, is_noted: true.into() }
     }
 
@@ -41,7 +40,8 @@ impl VerifiedError {
     }
 }
 
-fn note(rejection: &Rejection, log: &Refusals) {
+/// Logs and counts a refusal.
+pub(crate) fn note(rejection: &Rejection, log: &Refusals) {
     log.log(rejection);
     metrics::refused(rejection);
 }
@@ -74,11 +74,6 @@ impl ResponseError for VerifiedError {
             note(&self.rejection, &Refusals::behind());
         }
         let mut response = HttpResponse::build(self.status_code());
-        if self.status_code() == StatusCode::UNAUTHORIZED {
-            // actix-web closes the connection if it has not read the body, and says so in a header. If
-            // every 401 does so, they are all alike.
-            response.force_close();
-        }
         if let Some(delay) = self.rejection.retry_after() {
             response.insert_header((RETRY_AFTER, delay.as_secs()));
         }

@@ -10,14 +10,19 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{Payload, Service, ServiceRequest, ServiceResponse},
     error::PayloadError,
+    http::Version,
     rt::time::{Sleep, sleep},
 };
 use futures_core::Stream;
-use number7_core::{Delivery, Intake, Refusal, Rejection, RejectionKind, Wait, metrics};
+use number7_core::{
+    Delivery, Diagnosing, Drain, Intake, Refusal, Rejection, RejectionKind, Wait, metrics,
+};
 use pin_project_lite::pin_project;
 
 use crate::{
-    VerifiedError, extractor_limit,
+    VerifiedError,
+    error::note,
+    extractor_limit,
     log::{self, Refusals},
     search::Search,
 };
@@ -53,9 +58,9 @@ pin_project! {
             #[pin]
             search: Search,
         },
+        // It is logged and counted.
         Refused {
-            request: Option<ServiceRequest>,
-            rejection: Option<Rejection>,
+            refused: Option<(ServiceRequest, Refused)>,
         },
     }
 }
@@ -65,10 +70,26 @@ pin_project! {
     struct Reading {
         payload: Payload,
         intake: Option<Intake>,
-        // Set at the second wait.
+        // Once it is refused: its end is still wanted, because the connection goes on behind it.
+        drain: Option<(Drain, Rejection)>,
+        // Set at the second wait for either.
         #[pin]
         deadline: Option<Sleep>,
+        version: Version,
     }
+}
+
+/// What reading a body comes to.
+enum Read {
+    Verified(Delivery),
+    Diagnosing(Diagnosing),
+    Refused(Refused),
+}
+
+/// What is answered, and what was not read of the body.
+struct Refused {
+    rejection: Rejection,
+    unread: Payload,
 }
 
 impl<S: Service<ServiceRequest>> ResponseFuture<S> {
@@ -81,13 +102,29 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
         // what was sent.
         let payload = request.take_payload();
-        let body = Reading { payload, intake: Some(intake), deadline: None };
+        let body = Reading::new(payload, Some(intake), None, request.version());
         Self { state: State::Reading { body, then: Some((request, service)) }, log }
     }
 
-    pub(crate) fn refused(request: ServiceRequest, rejection: Rejection, log: Refusals) -> Self {
-        let (request, rejection) = (Some(request), Some(rejection));
-        Self { state: State::Refused { request, rejection }, log }
+    pub(crate) fn refused(
+        rejection: Rejection,
+        drain: Option<Drain>,
+        mut request: ServiceRequest,
+        service: Rc<S>,
+        log: Refusals,
+    ) -> Self {
+        note(&rejection, &log);
+        let (version, payload) = (request.version(), request.take_payload());
+        let state = match drain {
+            Some(drain) if ends_by_reading(version) => {
+                let body = Reading::new(payload, None, Some((drain, rejection)), version);
+                State::Reading { body, then: Some((request, service)) }
+            }
+            _ => {
+                State::Refused { refused: Some((request, Refused { rejection, unread: payload })) }
+            }
+        };
+        Self { state, log }
     }
 }
 
@@ -103,17 +140,14 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Reading { mut body, then } => {
-                    let verified = ready!(body.as_mut().poll(cx));
-                    let (mut request, service) = then.take().expect(POLLED_AFTER_END);
-                    match verified {
-                        Ok(delivery) => State::serve(request, delivery, &*service),
-                        Err(Refusal::Final(rejection)) => {
-                            // What was not read goes back to where the answer takes it from.
-                            request
-                                .set_payload(mem::replace(body.project().payload, Payload::None));
-                            State::Refused { request: Some(request), rejection: Some(rejection) }
+                    let read = ready!(body.as_mut().poll(cx, log));
+                    let (request, service) = then.take().expect(POLLED_AFTER_END);
+                    match read {
+                        Read::Verified(delivery) => State::serve(request, delivery, &*service),
+                        Read::Refused(refused) => {
+                            State::Refused { refused: Some((request, refused)) }
                         }
-                        Err(Refusal::Diagnosing(diagnosing)) => State::Diagnosing {
+                        Read::Diagnosing(diagnosing) => State::Diagnosing {
                             request: Some(request),
                             search: Search::new(diagnosing),
                         },
@@ -124,15 +158,17 @@ where
                     return Poll::Ready(Ok(response.map_into_left_body()));
                 }
                 StateProj::Diagnosing { request, search } => {
-                    let rejection = Some(ready!(search.poll(cx)));
-                    State::Refused { request: request.take(), rejection }
+                    let rejection = ready!(search.poll(cx));
+                    note(&rejection, log);
+                    let refused = Refused { rejection, unread: Payload::None };
+                    let request = request.take().expect(POLLED_AFTER_END);
+                    State::Refused { refused: Some((request, refused)) }
                 }
-                StateProj::Refused { request, rejection } => {
-                    let mut request = request.take().expect(POLLED_AFTER_END);
-                    let rejection = rejection.take().expect(POLLED_AFTER_END);
-                    let unread = Unread(request.take_payload());
-                    let mut response = request.error_response(VerifiedError::noted(rejection, log));
-                    response.response_mut().extensions_mut().insert(unread);
+                StateProj::Refused { refused } => {
+                    let (request, refused) = refused.take().expect(POLLED_AFTER_END);
+                    let error = VerifiedError::noted(refused.rejection);
+                    let mut response = request.error_response(error);
+                    response.response_mut().extensions_mut().insert(Unread(refused.unread));
                     return Poll::Ready(Ok(response.map_into_right_body()));
                 }
             };
@@ -142,7 +178,7 @@ where
 }
 
 /// A body that is not read to its end. It has to live until the answer is written: actix-web then closes the
-/// connection. Otherwise it would read a chunked body on and on, or wait for it forever.
+/// connection, and says so in a header. Otherwise it would read a chunked body on and on, or wait for it forever.
 struct Unread(#[expect(dead_code, reason = "it has to live, and that is all")] Payload);
 
 const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
@@ -159,13 +195,47 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
     }
 }
 
-// The loop is the same in number7-tower. To share it, the core would take the body and the timer as closures,
-// which is more than it saves.
-impl Future for Reading {
-    type Output = Result<Delivery, Refusal>;
+impl Reading {
+    fn new(
+        payload: Payload,
+        intake: Option<Intake>,
+        drain: Option<(Drain, Rejection)>,
+        version: Version,
+    ) -> Self {
+        Self { payload, intake, drain, deadline: None, version }
+    }
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+// The loops are the same in number7-tower. To share them, the core would take the body and the timer as closures,
+// which is more than it saves.
+impl Reading {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, log: &Refusals) -> Poll<Read> {
+        if self.drain.is_none() {
+            let rejection = match ready!(self.as_mut().poll_verify(cx)) {
+                Ok(delivery) => return Poll::Ready(Read::Verified(delivery)),
+                Err(Refusal::Diagnosing(search)) => return Poll::Ready(Read::Diagnosing(search)),
+                Err(Refusal::Final(rejection)) => rejection,
+            };
+            note(&rejection, log);
+            let mut this = self.as_mut().project();
+            // It is there still if the body is not at its end.
+            let drain = this.intake.take().and_then(|intake| intake.drain(&rejection));
+            let Some(drain) = drain.filter(|_| ends_by_reading(*this.version)) else {
+                let unread = mem::replace(this.payload, Payload::None);
+                return Poll::Ready(Read::Refused(Refused { rejection, unread }));
+            };
+            this.deadline.set(None);
+            *this.drain = Some((drain, rejection));
+        }
+        ready!(self.as_mut().poll_drain(cx));
+        let this = self.project();
+        let (_, rejection) = this.drain.take().expect(POLLED_AFTER_END);
+        let unread = mem::replace(this.payload, Payload::None);
+        Poll::Ready(Read::Refused(Refused { rejection, unread }))
+    }
+
+    fn poll_verify(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Delivery, Refusal>> {
+        let this = self.project();
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
             match chunk {
@@ -174,28 +244,50 @@ impl Future for Reading {
                 None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).conclude()),
             }
         }
-        let deadline = match intake.wait()? {
-            Wait::OneTurn => {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+        let wait = intake.wait()?;
+        ready!(poll_wait(wait, this.deadline, cx));
+        refused(RejectionKind::BodyTooSlow)
+    }
+
+    /// Ready at the end of the body, or if it does not come to one.
+    fn poll_drain(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let (drain, _) = this.drain.as_mut().expect(POLLED_AFTER_END);
+        while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
+            match chunk {
+                Some(Ok(chunk)) if drain.pass(chunk.len()) => {}
+                _ => return Poll::Ready(()),
             }
-            Wait::Deadline(deadline) => deadline,
-        };
-        if this.deadline.is_none() {
-            this.deadline.set(Some(sleep(deadline)));
         }
-        match this.deadline.as_pin_mut() {
-            Some(deadline) => {
-                ready!(deadline.poll(cx));
-                refused(RejectionKind::BodyTooSlow)
-            }
-            None => Poll::Pending,
+        match drain.wait() {
+            Some(wait) => poll_wait(wait, this.deadline, cx),
+            None => Poll::Ready(()),
         }
     }
 }
 
+/// Ready when the deadline is over.
+fn poll_wait(wait: Wait, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+    let deadline = match wait {
+        Wait::OneTurn => {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Wait::Deadline(deadline) => deadline,
+    };
+    if timer.is_none() {
+        timer.set(Some(sleep(deadline)));
+    }
+    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+}
+
 fn refused<T>(kind: RejectionKind) -> Poll<Result<T, Refusal>> {
     Poll::Ready(Err(Rejection::from(kind).into()))
+}
+
+/// Whether a connection can be used again only if the body is read: later versions have a stream for each request.
+fn ends_by_reading(version: Version) -> bool {
+    version <= Version::HTTP_11
 }
 
 /// What middleware in front that limits payloads says by an error is answered as our own limits are.

@@ -35,10 +35,15 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let log = Refusals::of(&self.verifier);
-        let headers = request.headers().iter();
-        match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
-            Ok(intake) => ResponseFuture::reading(intake, request, Rc::clone(&self.service), log),
-            Err(rejection) => ResponseFuture::refused(request, rejection, log),
+        let service = Rc::clone(&self.service);
+        let headers =
+            || request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        match self.verifier.begin(headers()) {
+            Ok(intake) => ResponseFuture::reading(intake, request, service, log),
+            Err(rejection) => {
+                let drain = self.verifier.drain(headers());
+                ResponseFuture::refused(rejection, drain, request, service, log)
+            }
         }
     }
 }

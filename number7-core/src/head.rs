@@ -8,6 +8,8 @@ pub(crate) struct Head<'h> {
     repeated: bool,
     pub(crate) declared_length: u64,
     pub(crate) encoded: bool,
+    /// The sender waits to be asked for the body.
+    pub(crate) expects: bool,
 }
 
 impl<'h> Head<'h> {
@@ -20,6 +22,8 @@ impl<'h> Head<'h> {
                 head.declared_length = head.declared_length.max(declared_length(value));
             } else if name.eq_ignore_ascii_case("content-encoding") {
                 head.encoded |= is_encoded(value);
+            } else if name.eq_ignore_ascii_case("expect") {
+                head.expects = true;
             }
         }
         head

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hmac::Mac;
 
 use crate::{
-    Delivery, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
+    Delivery, Drain, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
     held::HeldBody, secret::HmacSha256,
 };
 
@@ -141,6 +141,16 @@ impl Intake {
         let delivery = Delivery::new(chunks.join(), signed_by);
         verifier.refuse_old(&delivery)?;
         Ok(delivery)
+    }
+
+    /// What may still be read of a body that is refused before its end, so that the connection can be used
+    /// again. It keeps the place of the body, and nothing of what was read. `None` says to read nothing: the body
+    /// was too slow, or broke off.
+    #[must_use]
+    pub fn drain(self, rejection: &Rejection) -> Option<Drain> {
+        let goes_on =
+            matches!(rejection.kind(), RejectionKind::BodyTooLarge | RejectionKind::TooManyBodies);
+        goes_on.then(|| Drain::new(self.verifier, self.had_its_turn, self.held))
     }
 
     fn refuse_large(&self) -> Result<(), Rejection> {

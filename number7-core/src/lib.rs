@@ -8,6 +8,7 @@ mod chunks;
 pub mod contract;
 mod delivery;
 mod diagnosis;
+mod drain;
 mod event;
 mod fetch;
 mod from_base64;
@@ -35,6 +36,7 @@ pub use self::{
     accept::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE},
     delivery::Delivery,
     diagnosis::{DIAGNOSES_PER_SECOND, Diagnosis, DiagnosisKind},
+    drain::{DRAIN_DEADLINE, DRAIN_LIMIT, Drain},
     event::{
         DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
         JobId, Timestamp, TimestampError, UnknownEvent,

@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Delivery, Intake, RefusalLog, Rejection, RejectionKind, SIGNATURE_HEADER, Secret, Signature,
+    DRAIN_LIMIT, Delivery, Drain, Intake, RefusalLog, Rejection, RejectionKind, SIGNATURE_HEADER,
+    Secret, Signature,
     chunks::Chunks,
     diagnosis::{self, Limit, Undiagnosed},
     head::Head,
@@ -306,7 +307,8 @@ impl Verifier {
     /// Begins to verify a request by its headers, all of them, as names and values. The names may
     /// have either case; a header with several values comes several times.
     ///
-    /// On an error, answer without reading the body.
+    /// On an error, answer. [`drain`](Self::drain) says whether to read the body before, so that the connection
+    /// can be used again.
     ///
     /// # Errors
     ///
@@ -326,6 +328,18 @@ impl Verifier {
             return Err(RejectionKind::BodyTooLarge.into());
         }
         Ok(Intake::new(self.clone(), signature, head.encoded))
+    }
+
+    /// What may be read of the body of a request that [`begin`](Self::begin) has refused, by its headers. `None`
+    /// says to read nothing: its declared length is over [`DRAIN_LIMIT`], or the sender waits to be asked for it
+    /// (`Expect: 100-continue`).
+    pub fn drain<'h>(
+        &self,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    ) -> Option<Drain> {
+        let head = Head::read(headers);
+        let is_wanted = !head.expects && head.declared_length <= DRAIN_LIMIT as u64;
+        is_wanted.then(|| Drain::new(self.clone(), false, None))
     }
 
     /// What an adapter asks before it logs a refusal. All clones of a verifier share it.

@@ -6,18 +6,23 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{Request, Response, request::Parts};
+use http::{Request, Response, Version, request::Parts};
 use http_body::Body;
-use number7_core::{Delivery, Intake, Refusal, Rejection, RejectionKind, Wait, metrics};
+use number7_core::{
+    Delivery, Diagnosing, Drain, Intake, Refusal, Rejection, RejectionKind, Wait, metrics,
+};
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Sleep, sleep},
+};
 use tower_service::Service;
 
 use crate::{
     body_error::kind_of,
     extractor_limit,
     log::{self, Refusals},
-    response::refusal,
+    response::{note, refusal},
     search::Search,
 };
 
@@ -54,8 +59,9 @@ pin_project! {
             #[pin]
             search: Search,
         },
+        // It is logged and counted.
         Refused {
-            rejection: Option<Rejection>,
+            refused: Option<Refused>,
         },
     }
 }
@@ -66,10 +72,26 @@ pin_project! {
         #[pin]
         body: B,
         intake: Option<Intake>,
-        // Set at the second wait.
+        // Once it is refused: its end is still wanted, because the connection goes on behind it.
+        drain: Option<(Drain, Rejection)>,
+        // Set at the second wait for either.
         #[pin]
         deadline: Option<Sleep>,
+        version: Version,
     }
+}
+
+/// What reading a body comes to.
+enum Read {
+    Verified(Delivery),
+    Diagnosing(Diagnosing),
+    Refused(Refused),
+}
+
+/// What is answered, and whether that is the end of the connection.
+struct Refused {
+    rejection: Rejection,
+    closes: bool,
 }
 
 /// What is done with a body once it is verified.
@@ -86,13 +108,27 @@ where
 {
     pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S, log: Refusals) -> Self {
         let (parts, body) = request.into_parts();
-        let body = Reading { body, intake: Some(intake), deadline: None };
+        let body = Reading::new(body, Some(intake), None, parts.version);
         let then = Some(Then { parts, service: ready, ready: true });
         Self { state: State::Reading { body, then }, log }
     }
 
-    pub(crate) fn refused(rejection: Rejection, log: Refusals) -> Self {
-        Self { state: State::Refused { rejection: Some(rejection) }, log }
+    pub(crate) fn refused(
+        rejection: Rejection,
+        drain: Option<Drain>,
+        request: Request<B>,
+        log: Refusals,
+    ) -> Self {
+        note(&rejection, &log);
+        let (version, body) = (request.version(), request.into_body());
+        let state = match drain {
+            Some(drain) if ends_by_reading(version) => {
+                let body = Reading::new(body, None, Some((drain, rejection)), version);
+                State::Reading { body, then: None }
+            }
+            _ => State::Refused { refused: Some(Refused::unread(rejection, version)) },
+        };
+        Self { state, log }
     }
 }
 
@@ -109,8 +145,8 @@ where
         let ResponseFutureProj { mut state, log } = self.project();
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Reading { mut body, then } => match body.as_mut().poll(cx) {
-                    Poll::Ready(Ok(delivery)) => {
+                StateProj::Reading { mut body, then } => match body.as_mut().poll(cx, log) {
+                    Poll::Ready(Read::Verified(delivery)) => {
                         // Counted here, whatever the inner service does with it.
                         metrics::verified(&delivery);
                         let then = then.take().expect(POLLED_AFTER_END);
@@ -119,14 +155,16 @@ where
                             false => State::Verified { then: Some((then, delivery)) },
                         }
                     }
-                    Poll::Ready(Err(Refusal::Final(rejection))) => {
-                        State::Refused { rejection: Some(rejection) }
+                    Poll::Ready(Read::Refused(refused)) => {
+                        State::Refused { refused: Some(refused) }
                     }
-                    Poll::Ready(Err(Refusal::Diagnosing(diagnosing))) => {
+                    Poll::Ready(Read::Diagnosing(diagnosing)) => {
                         State::Diagnosing { search: Search::new(diagnosing) }
                     }
                     Poll::Pending => {
-                        if let (true, Some(then)) = (body.is_waited_for(), then) {
+                        if body.is_draining() {
+                            *then = None;
+                        } else if let (true, Some(then)) = (body.is_waited_for(), then) {
                             then.release();
                         }
                         return Poll::Pending;
@@ -141,11 +179,13 @@ where
                 }
                 StateProj::Serving { future, span } => return span.in_scope(|| future.poll(cx)),
                 StateProj::Diagnosing { search } => {
-                    State::Refused { rejection: Some(ready!(search.poll(cx))) }
+                    let rejection = ready!(search.poll(cx));
+                    note(&rejection, log);
+                    State::Refused { refused: Some(Refused { rejection, closes: false }) }
                 }
-                StateProj::Refused { rejection } => {
-                    let rejection = rejection.take().expect(POLLED_AFTER_END);
-                    return Poll::Ready(Ok(refusal(rejection, log)));
+                StateProj::Refused { refused } => {
+                    let Refused { rejection, closes } = refused.take().expect(POLLED_AFTER_END);
+                    return Poll::Ready(Ok(refusal(rejection, closes)));
                 }
             };
             state.set(next);
@@ -180,20 +220,56 @@ impl<S> Then<S> {
 }
 
 impl<B> Reading<B> {
+    fn new(
+        body: B,
+        intake: Option<Intake>,
+        drain: Option<(Drain, Rejection)>,
+        version: Version,
+    ) -> Self {
+        Self { body, intake, drain, deadline: None, version }
+    }
+
     fn is_waited_for(&self) -> bool {
         self.deadline.is_some()
     }
+
+    fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
 }
 
-// The loop is the same in number7-actix. To share it, the core would take the body and the timer as closures,
+// The loops are the same in number7-actix. To share them, the core would take the body and the timer as closures,
 // which is more than it saves.
-impl<B: Body> Future for Reading<B>
+impl<B: Body> Reading<B>
 where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    type Output = Result<Delivery, Refusal>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, log: &Refusals) -> Poll<Read> {
+        if self.drain.is_none() {
+            let rejection = match ready!(self.as_mut().poll_verify(cx)) {
+                Ok(delivery) => return Poll::Ready(Read::Verified(delivery)),
+                Err(Refusal::Diagnosing(search)) => return Poll::Ready(Read::Diagnosing(search)),
+                Err(Refusal::Final(rejection)) => rejection,
+            };
+            note(&rejection, log);
+            let mut this = self.as_mut().project();
+            // It is there still if the body is not at its end.
+            let Some(intake) = this.intake.take() else {
+                return Poll::Ready(Read::Refused(Refused { rejection, closes: false }));
+            };
+            let drain = intake.drain(&rejection).filter(|_| ends_by_reading(*this.version));
+            let Some(drain) = drain else {
+                return Poll::Ready(Read::Refused(Refused::unread(rejection, *this.version)));
+            };
+            this.deadline.set(None);
+            *this.drain = Some((drain, rejection));
+        }
+        let closes = !ready!(self.as_mut().poll_drain(cx));
+        let (_, rejection) = self.project().drain.take().expect(POLLED_AFTER_END);
+        Poll::Ready(Read::Refused(Refused { rejection, closes }))
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll_verify(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Delivery, Refusal>> {
         let mut this = self.project();
         let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
         // Frames until there are none: only that tells the end of a chunked body.
@@ -209,26 +285,64 @@ where
                 None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).conclude()),
             }
         }
-        let deadline = match intake.wait()? {
-            Wait::OneTurn => {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+        let wait = intake.wait()?;
+        ready!(poll_wait(wait, this.deadline, cx));
+        refused(RejectionKind::BodyTooSlow)
+    }
+
+    /// Whether the body came to its end.
+    fn poll_drain(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut this = self.project();
+        let (drain, _) = this.drain.as_mut().expect(POLLED_AFTER_END);
+        while let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
+            match frame {
+                Some(Ok(frame)) => {
+                    if !frame.data_ref().is_none_or(|data| drain.pass(data.remaining())) {
+                        return Poll::Ready(false);
+                    }
+                }
+                Some(Err(_)) => return Poll::Ready(false),
+                None => return Poll::Ready(true),
             }
-            Wait::Deadline(deadline) => deadline,
-        };
-        if this.deadline.is_none() {
-            this.deadline.set(Some(sleep(deadline)));
         }
-        match this.deadline.as_pin_mut() {
-            Some(deadline) => {
-                ready!(deadline.poll(cx));
-                refused(RejectionKind::BodyTooSlow)
+        match drain.wait() {
+            Some(wait) if wait == Wait::OneTurn || Handle::try_current().is_ok() => {
+                ready!(poll_wait(wait, this.deadline, cx));
+                Poll::Ready(false)
             }
-            None => Poll::Pending,
+            // All places are taken, or there is no timer.
+            _ => Poll::Ready(false),
         }
     }
 }
 
+/// Ready when the deadline is over.
+fn poll_wait(wait: Wait, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+    let deadline = match wait {
+        Wait::OneTurn => {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Wait::Deadline(deadline) => deadline,
+    };
+    if timer.is_none() {
+        timer.set(Some(sleep(deadline)));
+    }
+    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+}
+
 fn refused<T>(kind: RejectionKind) -> Poll<Result<T, Refusal>> {
     Poll::Ready(Err(Rejection::from(kind).into()))
+}
+
+/// Whether a connection can be used again only if the body is read: later versions have a stream for each request.
+fn ends_by_reading(version: Version) -> bool {
+    version <= Version::HTTP_11
+}
+
+impl Refused {
+    /// A refusal before the end of the body.
+    fn unread(rejection: Rejection, version: Version) -> Self {
+        Self { rejection, closes: ends_by_reading(version) }
+    }
 }

@@ -47,10 +47,14 @@ where
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let log = Refusals::of(&self.verifier);
-        let headers = request.headers().iter();
-        match self.verifier.begin(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))) {
+        let headers =
+            || request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        match self.verifier.begin(headers()) {
             Ok(intake) => ResponseFuture::reading(intake, request, ready, log),
-            Err(rejection) => ResponseFuture::refused(rejection, log),
+            Err(rejection) => {
+                let drain = self.verifier.drain(headers());
+                ResponseFuture::refused(rejection, drain, request, log)
+            }
         }
     }
 }

@@ -115,6 +115,8 @@ fn one_body_more_than_may_be_held_is_answered_503_and_good_ones_still_pass() {
         let answer = held.remove(refused).answer().unwrap();
         assert_eq!((answer.status, &*answer.body), (503, ""), "{}", server.framework);
         assert_eq!(answer.header("retry-after"), Some("1"), "{}", server.framework);
+        // There is no place to wait for the rest of its body either.
+        assert_eq!(answer.header("connection"), Some("close"), "{}", server.framework);
         assert_good_passes(&server);
         for socket in &mut held {
             assert_eq!(socket.answer().unwrap().status, 408, "{}", server.framework);

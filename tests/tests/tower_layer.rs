@@ -3,12 +3,12 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, future::poll_fn, poll, stream};
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full, StreamBody};
 use number7_core::{Delivery, Event, RejectionKind, SIGNATURE_HEADER};
@@ -180,19 +180,53 @@ impl http_body::Body for Watched {
     }
 }
 
-#[tokio::test]
-async fn a_request_without_a_good_header_is_refused_before_its_body_is_polled() {
+/// What is answered, and how often the body was polled.
+async fn refused(request: Request<Watched>) -> (Response<Full<Bytes>>, usize) {
     let mut service = VerifyNumber7Service::new(
         service_fn(async |_: Request<Watched>| -> Result<Response<Full<Bytes>>, Infallible> {
             panic!("it was let through")
         }),
         secret(),
     );
-    let body = Watched::from(Bytes::from(COMPLETED));
-    let polled = Arc::clone(&body.polled);
-    let response = service.ready().await.unwrap().call(unsigned(body)).await.unwrap();
+    let polled = Arc::clone(&request.body().polled);
+    let response = service.ready().await.unwrap().call(request).await.unwrap();
     assert_eq!(response.status(), 401);
-    assert_eq!(polled.load(Ordering::Relaxed), 0);
+    (response, polled.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn a_request_without_a_good_header_is_refused_and_its_connection_goes_on_behind_its_body() {
+    let body = || Watched::from(Bytes::from(COMPLETED));
+    let (response, polled) = refused(unsigned(body())).await;
+    // Its only frame, and its end.
+    assert_eq!((polled, response.headers().get(header::CONNECTION)), (2, None));
+
+    for (name, value) in [("content-length", "65537"), ("expect", "100-continue")] {
+        let mut request = unsigned(body());
+        request.headers_mut().insert(name, value.parse().unwrap());
+        let (response, polled) = refused(request).await;
+        assert_eq!(polled, 0, "{name}");
+        assert_eq!(response.headers()[header::CONNECTION], "close", "{name}");
+    }
+    // A stream of HTTP/2 ends without its connection.
+    let mut request = unsigned(body());
+    *request.version_mut() = http::Version::HTTP_2;
+    let (response, polled) = refused(request).await;
+    assert_eq!((polled, response.headers().get(header::CONNECTION)), (0, None));
+}
+
+/// There is nobody to wake it, and no timer.
+#[test]
+fn a_refusal_needs_no_runtime() {
+    let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(secret()));
+    let mut response = pin!(app.oneshot(unsigned(Body::new(body))));
+    let mut poll = || response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let response = (0..10).find_map(|_| match poll() {
+        Poll::Ready(response) => Some(response.unwrap()),
+        Poll::Pending => None,
+    });
+    assert_eq!(response.unwrap().status(), 401);
 }
 
 #[tokio::test]

@@ -1,0 +1,142 @@
+//! What is left of the body of a refused request.
+
+use std::{fmt, mem, time::Duration};
+
+use crate::{Verifier, Wait, held::HeldBody};
+
+/// How much of a refused body is read and thrown away: 64 KiB (65,536 bytes).
+///
+/// An event is far smaller, and more is not worth a connection.
+pub const DRAIN_LIMIT: usize = 64 * 1024;
+
+/// How long the rest of a refused body is waited for: 1 second, or the
+/// [body deadline](Verifier::body_deadline) if that is shorter.
+///
+/// The rest of a small body follows its head within a round trip or two.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The rest of the body of a refused request, which is read and thrown away within narrow limits.
+///
+/// HTTP/1 can use a connection again only if the whole body was read. If a sender is refused before that,
+/// an adapter reads on: it [passes over](Self::pass) what comes, and [waits](Self::wait) if nothing does. At the
+/// end of the body it answers, and the connection serves the next request. If the limits end it before, it
+/// answers with `Connection: close`. Log and count the refusal first: the sender may hang up meanwhile.
+///
+/// At most [`DRAIN_LIMIT`] bytes are read within [`DRAIN_DEADLINE`]. A body that is waited for takes one of the
+/// [places](Verifier::max_held_bodies) of unverified bodies. So a sender without the secret gets less of it than by
+/// a well-formed signature.
+///
+/// # Example
+///
+/// ```
+/// use number7_core::{DRAIN_DEADLINE, SIGNATURE_HEADER, Secret, Verifier, Wait};
+///
+/// let verifier = Verifier::new(Secret::new("a long random secret")?);
+/// let unsigned = [("content-length", &b"5"[..])];
+/// verifier.begin(unsigned).unwrap_err();
+///
+/// let mut drain = verifier.drain(unsigned).unwrap();
+/// assert!(drain.pass(3), "the sender goes on");
+/// assert_eq!(drain.wait(), Some(Wait::OneTurn));
+/// assert_eq!(drain.wait(), Some(Wait::Deadline(DRAIN_DEADLINE)));
+/// assert!(!drain.pass(100_000), "this is too much: close the connection");
+///
+/// assert!(verifier.drain([("content-length", &b"99999"[..])]).is_none(), "and so is this");
+/// # Ok::<(), number7_core::SecretError>(())
+/// ```
+pub struct Drain {
+    verifier: Verifier,
+    left: usize,
+    had_its_turn: bool,
+    held: Option<HeldBody>,
+}
+
+impl Drain {
+    pub(crate) fn new(verifier: Verifier, had_its_turn: bool, held: Option<HeldBody>) -> Self {
+        Self { verifier, left: DRAIN_LIMIT, had_its_turn, held }
+    }
+
+    /// Call this for each chunk that comes. `false` says that it is too much: stop reading.
+    pub fn pass(&mut self, bytes: usize) -> bool {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Call this when the next chunk is not there yet: it says how to wait for it. When the deadline ends, and
+    /// if this returns `None` because all places are taken, stop reading.
+    pub fn wait(&mut self) -> Option<Wait> {
+        if self.held.is_none() {
+            if !mem::replace(&mut self.had_its_turn, true) {
+                return Some(Wait::OneTurn);
+            }
+            self.held = Some(self.verifier.hold_body().ok()?);
+        }
+        Some(Wait::Deadline(self.verifier.deadline().min(DRAIN_DEADLINE)))
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RejectionKind, SIGNATURE_HEADER, Secret};
+
+    fn verifier() -> Verifier {
+        Verifier::new(Secret::new("secret").unwrap()).max_held_bodies(1)
+    }
+
+    #[test]
+    fn a_drain_takes_a_place_like_every_body_that_is_waited_for() {
+        let verifier = verifier().body_deadline(Duration::from_millis(5));
+        let drain = || verifier.drain([]).unwrap();
+        let (mut first, mut second) = (drain(), drain());
+        assert_eq!(first.wait(), Some(Wait::OneTurn));
+        assert_eq!(first.wait(), Some(Wait::Deadline(Duration::from_millis(5))));
+        assert_eq!(second.wait(), Some(Wait::OneTurn));
+        assert_eq!(second.wait(), None);
+        drop(first);
+        assert!(second.wait().is_some());
+    }
+
+    #[test]
+    fn the_drain_of_a_refused_intake_keeps_its_place_and_its_turn() {
+        let verifier = verifier().body_limit(10);
+        let intake = || verifier.begin([(SIGNATURE_HEADER, &[b'0'; 64][..])]).unwrap();
+        let mut intake_of_one = intake();
+        for _ in 0..2 {
+            intake_of_one.wait().unwrap();
+        }
+        let refused = intake_of_one.push("more than ten bytes".into()).unwrap_err();
+        assert_eq!(refused.kind(), RejectionKind::BodyTooLarge);
+        let mut drain = intake_of_one.drain(&refused).unwrap();
+        assert_eq!(drain.wait(), Some(Wait::Deadline(DRAIN_DEADLINE)));
+        let mut other = intake();
+        other.wait().unwrap();
+        let refused = other.wait().unwrap_err();
+        assert_eq!(refused.kind(), RejectionKind::TooManyBodies);
+        assert_eq!(other.drain(&refused).unwrap().wait(), None);
+        assert!(intake().drain(&RejectionKind::BodyTooSlow.into()).is_none());
+    }
+
+    #[test]
+    fn so_much_is_passed_over_and_no_more() {
+        let mut drain = verifier().drain([]).unwrap();
+        assert!(drain.pass(DRAIN_LIMIT - 1));
+        assert!(drain.pass(1));
+        assert!(!drain.pass(1));
+    }
+
+    #[test]
+    fn nothing_is_read_of_what_is_too_large_or_has_not_been_asked_for() {
+        let is_read = |name, value: &str| verifier().drain([(name, value.as_bytes())]).is_some();
+        assert!(is_read("Content-Length", "65536"));
+        assert!(!is_read("content-length", "65537"));
+        assert!(!is_read("Expect", "100-continue"));
+    }
+}
