@@ -149,7 +149,7 @@ where
                         }
                         Read::Diagnosing(diagnosing) => State::Diagnosing {
                             request: Some(request),
-                            search: Search::new(diagnosing),
+                            search: Search::new(diagnosing, log.clone()),
                         },
                     }
                 }
@@ -159,7 +159,6 @@ where
                 }
                 StateProj::Diagnosing { request, search } => {
                     let rejection = ready!(search.poll(cx));
-                    note(&rejection, log);
                     let refused = Refused { rejection, unread: Payload::None };
                     let request = request.take().expect(POLLED_AFTER_END);
                     State::Refused { refused: Some((request, refused)) }

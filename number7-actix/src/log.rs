@@ -10,6 +10,7 @@ use tokio::{runtime::Handle, time::sleep};
 pub(crate) use tracing::Span;
 
 /// Where refusals are logged: in full, or as a summary.
+#[derive(Clone)]
 pub(crate) struct Refusals(RefusalLog);
 
 impl Refusals {

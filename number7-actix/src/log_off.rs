@@ -10,6 +10,7 @@ impl Span {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Refusals;
 
 impl Refusals {

@@ -11,21 +11,24 @@ use number7_core::{Diagnosing, Rejection};
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
+use crate::{error::note, log::Refusals};
+
 pin_project! {
     /// A search for the cause of a mismatch that lets others have the thread.
     pub(crate) struct Search {
-        diagnosing: Diagnosing,
+        refusal: Unnoted,
         #[pin]
         rest: Option<Sleep>,
     }
 }
 
 impl Search {
-    pub(crate) fn new(diagnosing: Diagnosing) -> Self {
-        Self { diagnosing, rest: None }
+    pub(crate) fn new(diagnosing: Diagnosing, log: Refusals) -> Self {
+        Self { refusal: Unnoted { diagnosing: Some(diagnosing), log }, rest: None }
     }
 }
 
+/// Ends with a rejection that is logged and counted.
 impl Future for Search {
     type Output = Rejection;
 
@@ -35,10 +38,12 @@ impl Future for Search {
             ready!(rest.poll(cx));
             this.rest.set(None);
         }
-        if let Some(rejection) = this.diagnosing.step() {
+        let diagnosing = this.refusal.diagnosing.as_mut().expect("`Search` polled after its end");
+        if let Some(rejection) = diagnosing.step() {
+            this.refusal.note(&rejection);
             return Poll::Ready(rejection);
         }
-        if let (Some(rest), Ok(_)) = (this.diagnosing.rest(), Handle::try_current()) {
+        if let (Some(rest), Ok(_)) = (diagnosing.rest(), Handle::try_current()) {
             this.rest.set(Some(sleep(rest)));
             if let Some(rest) = this.rest.as_pin_mut() {
                 // It may be over already, if this thread lost its processor meanwhile. Then nobody else wakes it.
@@ -52,5 +57,27 @@ impl Future for Search {
             _ = pin!(yield_now()).poll(cx);
         }
         Poll::Pending
+    }
+}
+
+/// A refusal that is logged and counted at the end of the search. If the sender hangs up, the framework drops the
+/// search, and the refusal is noted without its cause.
+struct Unnoted {
+    diagnosing: Option<Diagnosing>,
+    log: Refusals,
+}
+
+impl Unnoted {
+    fn note(&mut self, rejection: &Rejection) {
+        self.diagnosing = None;
+        note(rejection, &self.log);
+    }
+}
+
+impl Drop for Unnoted {
+    fn drop(&mut self) {
+        if let Some(diagnosing) = &self.diagnosing {
+            note(&diagnosing.abandoned(), &self.log);
+        }
     }
 }

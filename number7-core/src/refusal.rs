@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::Rejection;
+use crate::{Rejection, RejectionKind, diagnosis::Undiagnosed};
 
 /// How many steps are done before a rest: a tenth of a millisecond of work.
 const STEPS: u32 = 8;
@@ -50,7 +50,8 @@ impl From<Rejection> for Refusal {
 ///
 /// It takes a few hundred steps of about ten microseconds each. Between two steps an adapter lets other
 /// requests have the thread, so a forged request does not delay them. Now and then it rests: see
-/// [`rest`](Self::rest).
+/// [`rest`](Self::rest). If the sender hangs up meanwhile, it logs and counts what is known so far:
+/// [`abandoned`](Self::abandoned).
 ///
 /// # Example
 ///
@@ -106,6 +107,12 @@ impl Diagnosing {
                 None
             }
         }
+    }
+
+    /// The rejection without its cause, to log and count if nobody waits for the end of the search.
+    #[must_use]
+    pub fn abandoned(&self) -> Rejection {
+        Rejection::because(RejectionKind::SignatureMismatch, Undiagnosed::Abandoned.into())
     }
 
     /// How long to wait before the next step, if it is time for a rest. To yield is enough otherwise, and

@@ -159,7 +159,7 @@ where
                         State::Refused { refused: Some(refused) }
                     }
                     Poll::Ready(Read::Diagnosing(diagnosing)) => {
-                        State::Diagnosing { search: Search::new(diagnosing) }
+                        State::Diagnosing { search: Search::new(diagnosing, log.clone()) }
                     }
                     Poll::Pending => {
                         if body.is_draining() {
@@ -180,7 +180,6 @@ where
                 StateProj::Serving { future, span } => return span.in_scope(|| future.poll(cx)),
                 StateProj::Diagnosing { search } => {
                     let rejection = ready!(search.poll(cx));
-                    note(&rejection, log);
                     State::Refused { refused: Some(Refused { rejection, closes: false }) }
                 }
                 StateProj::Refused { refused } => {

@@ -149,6 +149,17 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         drop(server);
         all += &take_until(log, "requests of this kind");
     }
+    // A sender that hangs up while the cause is sought is in the log, whether the framework drops the request or not.
+    for server in Server::both(diagnosing) {
+        let mut forger = Socket::connect(server.addr);
+        forger.write_request(&"0".repeat(64), &"x".repeat(60_000));
+        thread::sleep(Duration::from_millis(20));
+        drop(forger);
+        let lines = take_until(log, "kind=SignatureMismatch");
+        let mismatches = lines.matches("refused a request: the signature matches no").count();
+        assert_eq!(mismatches, 1, "{}: {lines}", server.framework);
+        all += &lines;
+    }
     assert_says_nothing(&all, "the whole run");
 
     // The span of a verified delivery names the secret that signed it.

@@ -8,10 +8,11 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use number7_core::{RejectionKind, probe::Answer};
+use number7_core::{RejectionKind, SIGNATURE_HEADER, probe::Answer};
 use number7_inbox::Failure;
 use number7_tests::{
-    in_process::{actix, axum},
+    COMPLETED, diagnosing,
+    in_process::{actix, actix_app, axum, axum_app},
     probes,
     running::{PATIENCE, abandon, accept},
     store::Store,
@@ -80,6 +81,43 @@ async fn actix_counts_every_request_once() {
     counts!(actix);
 }
 
+/// The line for a forged request, once its sender has hung up during the diagnosis.
+const MISMATCH: &str =
+    r#"number7_deliveries_total{outcome="refused",kind="signature_mismatch",secret=""} 1"#;
+
+/// Lets a diagnosis of many steps begin, and gives it up.
+async fn hang_up<T>(response: impl Future<Output = T>) {
+    let mut response = std::pin::pin!(response);
+    for _ in 0..10 {
+        assert!(futures_util::poll!(response.as_mut()).is_pending(), "it is answered");
+    }
+}
+
+#[tokio::test]
+async fn axum_counts_a_forged_request_whose_sender_hangs_up_during_its_diagnosis() {
+    use tower::ServiceExt;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let request = http::Request::post("/webhook").header(SIGNATURE_HEADER, "0".repeat(64));
+    let request = request.body(axum::body::Body::from(COMPLETED)).unwrap();
+    hang_up(axum_app(diagnosing()).oneshot(request)).await;
+    let rendered = recorder.handle().render();
+    assert!(rendered.lines().any(|line| line == MISMATCH), "{rendered}");
+}
+
+#[actix_web::test]
+async fn actix_counts_a_forged_request_whose_sender_hangs_up_during_its_diagnosis() {
+    use actix_web::{App, dev::Service, test};
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let app = test::init_service(App::new().configure(actix_app(diagnosing()))).await;
+    let request = test::TestRequest::post().uri("/webhook").set_payload(COMPLETED);
+    let request = request.insert_header((SIGNATURE_HEADER, "0".repeat(64))).to_request();
+    hang_up(app.call(request)).await;
+    let rendered = recorder.handle().render();
+    assert!(rendered.lines().any(|line| line == MISMATCH), "{rendered}");
+}
+
 #[actix_web::test]
 async fn actix_counts_a_refusal_once_however_often_it_is_rendered() {
     use actix_web::{
@@ -89,7 +127,7 @@ async fn actix_counts_a_refusal_once_however_often_it_is_rendered() {
         middleware::{Next, from_fn},
         test::{TestRequest, init_service},
     };
-    use number7_tests::{in_process::actix_app, sign};
+    use number7_tests::sign;
 
     async fn render_again(
         request: ServiceRequest,
@@ -107,7 +145,7 @@ async fn actix_counts_a_refusal_once_however_often_it_is_rendered() {
     let app = App::new().configure(actix_app(verifier())).wrap(from_fn(render_again));
     let app = init_service(app).await;
     let post = || TestRequest::post().uri("/webhook").set_payload("{}");
-    let untypable = post().insert_header((number7_core::SIGNATURE_HEADER, sign("{}")));
+    let untypable = post().insert_header((SIGNATURE_HEADER, sign("{}")));
     assert_eq!(app.call(post().to_request()).await.unwrap().status(), 401);
     assert_eq!(app.call(untypable.to_request()).await.unwrap().status(), 400);
     let rendered = recorder.handle().render();

@@ -92,6 +92,7 @@ pub(crate) enum Undiagnosed {
     CutShort,
     TooMany,
     TooLarge,
+    Abandoned,
 }
 
 impl fmt::Display for Undiagnosed {
@@ -104,6 +105,7 @@ impl fmt::Display for Undiagnosed {
             Self::CutShort => "no known cause was found, and the body was too large to try all",
             Self::TooMany => "no cause was sought, because five others were diagnosed in that second",
             Self::TooLarge => "no cause was sought, because the body is larger than 64 KiB",
+            Self::Abandoned => "the request was given up while the cause was sought",
         })
     }
 }
