@@ -85,6 +85,16 @@ impl Drop for Unsaid {
     }
 }
 
+/// Only a signed body of hundreds of kilobytes comes to this, so no stranger can repeat it.
+pub(crate) fn limit_not_raised() {
+    tracing::warn!(
+        target: "number7",
+        "the limits of web::Bytes, String and web::Json are not raised to the size of this body, because middleware in \
+         front of VerifyNumber7 holds a clone of the request, or panics abort: take Verified<Bytes>, or set \
+         PayloadConfig and JsonConfig with app_data"
+    );
+}
+
 pub(crate) fn accepted(acceptance: Acceptance) {
     tracing::debug!(target: "number7", ?acceptance, "accepted an event");
 }

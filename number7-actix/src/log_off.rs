@@ -25,6 +25,8 @@ impl Refusals {
     pub(crate) fn log(&self, _: &Rejection) {}
 }
 
+pub(crate) fn limit_not_raised() {}
+
 pub(crate) fn accepted(_: Acceptance) {}
 
 pub(crate) fn verified(_: &Delivery) -> Span {

@@ -219,6 +219,57 @@ async fn actix_webs_own_extractors_take_what_the_verifier_takes() {
     assert_eq!(send!(limited.route(web::post().to(json))), 413, "and one for JSON");
 }
 
+/// actix-web lets nobody change a request of which there is a clone.
+#[actix_web::test]
+async fn a_large_body_is_served_although_middleware_in_front_holds_a_clone_of_the_request() {
+    async fn hold(
+        request: ServiceRequest,
+        next: Next<impl MessageBody>,
+    ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+        let _clone = request.request().clone();
+        next.call(request).await
+    }
+    async fn bytes(_: Bytes) -> HttpResponse {
+        HttpResponse::Ok().finish()
+    }
+    async fn json(_: web::Json<serde_json::Value>) -> HttpResponse {
+        HttpResponse::Ok().finish()
+    }
+    async fn verified(Verified(_): Verified<Bytes>) -> HttpResponse {
+        HttpResponse::Ok().finish()
+    }
+    const LIMIT: usize = 4 * 1024 * 1024;
+    let resource = || {
+        let verify = VerifyNumber7::new(verifier().body_limit(LIMIT));
+        web::resource("/webhook").wrap(verify).wrap(from_fn(hold))
+    };
+    let configured = || {
+        let json = web::JsonConfig::default().limit(LIMIT);
+        resource().app_data(web::PayloadConfig::new(LIMIT)).app_data(json)
+    };
+    macro_rules! send {
+        ($resource:expr, $bytes:expr) => {{
+            let body = COMPLETED.replace("job_abc123", &"x".repeat($bytes));
+            let app = init_service(App::new().service($resource)).await;
+            let request = TestRequest::post().uri("/webhook").set_payload(body.clone());
+            let request = request.insert_header((SIGNATURE_HEADER, sign(&body)));
+            let request = request.insert_header(header::ContentType::json());
+            try_call_service(&app, request.to_request()).await.unwrap().status().as_u16()
+        }};
+    }
+    assert_eq!(send!(resource().route(web::post().to(bytes)), 200_000), 200);
+    assert_eq!(
+        send!(resource().route(web::post().to(bytes)), 300_000),
+        413,
+        "the limit is its own"
+    );
+    assert_eq!(send!(resource().route(web::post().to(json)), 300_000), 200);
+    assert_eq!(send!(resource().route(web::post().to(json)), 3_000_000), 413, "and that of JSON");
+    assert_eq!(send!(resource().route(web::post().to(verified)), 3_000_000), 200);
+    assert_eq!(send!(configured().route(web::post().to(bytes)), 3_000_000), 200);
+    assert_eq!(send!(configured().route(web::post().to(json)), 3_000_000), 200);
+}
+
 #[actix_web::test]
 async fn the_handlers_error_passes_untouched() {
     async fn fail(Verified(_): Verified<Event>) -> Result<HttpResponse, Error> {
