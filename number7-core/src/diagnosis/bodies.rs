@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 
 use super::{
     DiagnosisKind as Kind, json,
-    pace::EACH,
+    pace::{EACH, Pace},
     percent::{STYLES, encode},
     search::Search,
 };
@@ -20,6 +20,12 @@ const MOST_PAIRS: usize = 1_000;
 
 /// How many bytes are hashed in the time that it takes to look for something at a byte, and to replace it.
 const REPLACED: usize = 2;
+
+/// How many bytes are encoded in base64 at once: a multiple of three, so that pieces need no padding between them.
+const ENCODED_AT_ONCE: usize = 3 * 2048;
+
+/// How many bytes are decoded from base64 at once. It takes longer than to encode it.
+const DECODED_AT_ONCE: usize = 2048;
 
 /// What a sender signs before it has a body, or if it makes a text of an object.
 const PLACEHOLDERS: [&str; 10] = [
@@ -133,9 +139,8 @@ async fn lines(search: &mut Search<'_>, body: &[u8]) {
 /// of its control characters.
 async fn encodings(search: &mut Search<'_>, body: &[u8]) {
     for unit in [u16::from_le_bytes, u16::from_be_bytes] {
-        search.pace.spend(body.len()).await;
-        if let Some(text) = from_utf16(body, unit) {
-            search.text(text.as_bytes(), Kind::TextEncoding).await;
+        if let Some(text) = from_utf16(&mut search.pace, body, unit).await {
+            search.text(&text, Kind::TextEncoding).await;
         }
     }
     if let Some(text) = text(body) {
@@ -180,12 +185,26 @@ fn push(c: char, out: &mut Vec<u8>) {
     out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// Without a byte order mark. `None` if it is not UTF-16, or no event.
-fn from_utf16(body: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
-    let units: Vec<_> = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
-    let text = String::from_utf16(&units).ok()?;
-    let text = text.trim_start_matches('\u{feff}');
-    text.trim_start().starts_with('{').then(|| text.to_owned())
+/// As UTF-8, without a byte order mark. `None` if it is not UTF-16, or not an event.
+async fn from_utf16(pace: &mut Pace, body: &[u8], unit: fn([u8; 2]) -> u16) -> Option<Vec<u8>> {
+    let decoded = || {
+        let units = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        char::decode_utf16(units).map(Result::ok).skip_while(|c| *c == Some('\u{feff}'))
+    };
+    // Most bodies show by their first characters that they are not.
+    let mut passed = 0;
+    let first = decoded().inspect(|_| passed += 1).find(|c| !c.is_some_and(char::is_whitespace));
+    pace.spend(EACH + 2 * REPLACED * passed).await;
+    if first != Some(Some('{')) {
+        return None;
+    }
+    let mut is_valid = true;
+    let characters = decoded().map_while(|c| {
+        is_valid = c.is_some();
+        c
+    });
+    let text = pace.rewrite(characters, push).await;
+    is_valid.then_some(text)
 }
 
 /// The characters of Windows-1252 from 0x80 on, where they are not those of Latin-1.
@@ -218,19 +237,52 @@ async fn base64(search: &mut Search<'_>, body: &[u8]) {
     let data = (0..bare.len()).find_map(|at| bare[at..].strip_prefix(marker));
     search.pace.spend(REPLACED * body.len()).await;
     for text in [Some(bare), unquoted, data].into_iter().flatten() {
-        if let Some(inner) = from_base64(text) {
-            search.pace.spend(REPLACED * body.len()).await;
+        let inner = decode_base64(&mut search.pace, text).await;
+        if !inner.is_empty() {
             search.text(&inner, Kind::Base64Body).await;
         }
     }
-    let encoded = BASE64_STANDARD.encode(body);
+    let mut encoded = String::new();
+    for piece in body.chunks(ENCODED_AT_ONCE) {
+        BASE64_STANDARD.encode_string(piece, &mut encoded);
+        search.pace.spend(REPLACED * piece.len()).await;
+    }
     for width in [encoded.len().max(1), 76, 64] {
-        let lines: Vec<&[u8]> = encoded.as_bytes().chunks(width).collect();
-        let lines = lines.join(&b'\n');
+        let mut lines = Vec::with_capacity(encoded.len() + encoded.len() / width + 1);
+        for line in encoded.as_bytes().chunks(width) {
+            if !lines.is_empty() {
+                lines.push(b'\n');
+            }
+            lines.extend_from_slice(line);
+            search.pace.spend(line.len()).await;
+        }
         search.text(&lines, Kind::Base64Body).await;
         search.text(&[&*lines, b"\n"].concat(), Kind::Base64Body).await;
     }
-    search.text(BASE64_URL_SAFE_NO_PAD.encode(body).as_bytes(), Kind::Base64Body).await;
+    let mut encoded = String::new();
+    for piece in body.chunks(ENCODED_AT_ONCE) {
+        BASE64_URL_SAFE_NO_PAD.encode_string(piece, &mut encoded);
+        search.pace.spend(REPLACED * piece.len()).await;
+    }
+    search.text(encoded.as_bytes(), Kind::Base64Body).await;
+}
+
+/// As [`from_base64`] does, a piece at a time.
+async fn decode_base64(pace: &mut Pace, text: &[u8]) -> Vec<u8> {
+    // What follows the padding is ignored.
+    let text = text.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    let (mut digits, mut decoded) = (Vec::new(), Vec::new());
+    for piece in text.chunks(DECODED_AT_ONCE) {
+        digits.extend(piece.iter().copied().filter(is_digit));
+        // Four digits are three bytes.
+        let rest = digits.split_off(digits.len() - digits.len() % 4);
+        decoded.extend(from_base64(&digits).unwrap_or_default());
+        digits = rest;
+        pace.spend(8 * REPLACED * piece.len()).await;
+    }
+    decoded.extend(from_base64(&digits).unwrap_or_default());
+    decoded
 }
 
 async fn json_in_text(search: &mut Search<'_>, text: &str) {

@@ -15,7 +15,7 @@ use crate::{
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// How many bytes are hashed at once.
-const AT_ONCE: usize = 8 * 1024;
+pub(super) const AT_ONCE: usize = 8 * 1024;
 
 /// A search for the key and the text that a signature is of. It goes in stages, so that none uses up
 /// what another needs, and in small steps, so that it does not keep a thread from others.
