@@ -77,7 +77,7 @@ fn last_or_none(runner: &mut CtRunner, rng: &mut BenchRng) {
     compare(runner, rng, [Wrong::Last, Wrong::Nowhere]);
 }
 
-/// All of a verification, up to the refusal. A success is no secret to its sender.
+/// All of a verification, up to the refusal. A success is not a secret to its sender.
 fn verify_first_or_last(runner: &mut CtRunner, rng: &mut BenchRng) {
     let verifier = Verifier::new(secret());
     sample(runner, rng, [Wrong::First, Wrong::Last], |input| {

@@ -42,7 +42,7 @@ const ROUNDS: usize = 30;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Receiver {
-    /// The HMAC as a text, compared with `==`, and the event as a [`Value`].
+    /// The HMAC as a string, compared with `==`, and the event as a [`Value`].
     Usual,
     /// The key prepared, the HMAC compared in constant time, and the event as a `struct`.
     Careful,

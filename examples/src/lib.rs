@@ -45,7 +45,7 @@ pub fn log() {
 ///
 /// # Errors
 ///
-/// `WEBHOOK_SECRET` is set to something that is no secret.
+/// `WEBHOOK_SECRET` is set to something that is not a secret.
 pub fn verifier() -> Result<Verifier, SecretError> {
     Ok(Verifier::new(secret()?).diagnose(SystemTime::now))
 }
@@ -64,7 +64,7 @@ pub fn without_password(store: &str) -> String {
 ///
 /// # Errors
 ///
-/// `WEBHOOK_SECRET` is set to something that is no secret.
+/// `WEBHOOK_SECRET` is set to something that is not a secret.
 pub fn secret() -> Result<Secret, SecretError> {
     secret_or("WEBHOOK_SECRET", DEMO_SECRET)
 }
@@ -73,7 +73,7 @@ pub fn secret() -> Result<Secret, SecretError> {
 ///
 /// # Errors
 ///
-/// The variable is set to something that is no secret.
+/// The variable is set to something that is not a secret.
 pub fn secret_or(variable: &str, demo: &str) -> Result<Secret, SecretError> {
     match Secret::from_env(variable) {
         Err(error) if error.kind() == SecretErrorKind::NotSet => {

@@ -14,7 +14,7 @@ use std::{
 use number7_examples::DEMO_SECRET;
 use tempfile::TempDir;
 
-/// A command without the settings of whoever runs the tests.
+/// A command without the settings of the person who runs the tests.
 fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("WEBHOOK_ADDR", "127.0.0.1:0");

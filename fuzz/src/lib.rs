@@ -127,7 +127,7 @@ pub fn request(data: &[u8]) -> &'static str {
     let headers = request.headers.iter();
     let headers: Vec<_> =
         headers.map(|(name, value)| (name.text(), value.bytes(request.body))).collect();
-    let seen = receive(&headers, &chunks(request.body, &request.cuts));
+    let observed = receive(&headers, &chunks(request.body, &request.cuts));
 
     let values = |name: &str| {
         let named = headers.iter().filter(|header| header.0.eq_ignore_ascii_case(name));
@@ -151,7 +151,7 @@ pub fn request(data: &[u8]) -> &'static str {
         let plain = ["", "identity", "utf-8", "utf8"];
         codings.any(|coding| !plain.contains(&&*coding.to_ascii_lowercase()))
     });
-    match seen {
+    match observed {
         Ok(delivery) => {
             assert!(is_signed && fits && !is_encoded, "it was accepted");
             assert_eq!(delivery.body(), request.body);

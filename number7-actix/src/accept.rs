@@ -9,7 +9,7 @@ use crate::{Verified, VerifiedError, log};
 ///
 /// It answers 200 once the inbox has the event, new or known; 400 if the authentic body names no
 /// event; 503 with `Retry-After` if the inbox fails or takes too long; and 500 if the middleware is
-/// missing. An event that this version cannot type is accepted as it is, and typed by whoever works
+/// missing. An event that this version cannot type is accepted as it is, and typed by the process that works
 /// on it.
 ///
 /// # Example

@@ -16,7 +16,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use number7_core::probe::{Ending, Probe, Probes, Seen, Step};
+use number7_core::probe::{Ending, Observed, Probe, Probes, Step};
 use pin_project_lite::pin_project;
 
 /// Sends all [probes](number7_core::probe) that need no socket to an app, and panics if it breaks a rule.
@@ -28,7 +28,7 @@ use pin_project_lite::pin_project;
 ///
 /// # Panics
 ///
-/// A rule is broken. The text names it, and says what to mend.
+/// A rule is broken. The text names it, and says what to fix.
 ///
 /// # Example
 ///
@@ -63,9 +63,9 @@ where
         let sent = Instant::now();
         Some(match timeout(patience, answer(&app, request)).await {
             Ok((status, headers, body)) => {
-                Seen::Answer { status, headers, body, after: sent.elapsed() }
+                Observed::Answer { status, headers, body, after: sent.elapsed() }
             }
-            Err(_) => Seen::Silence(patience),
+            Err(_) => Observed::Silence(patience),
         })
     };
     let report = probes.run(send).await;

@@ -107,7 +107,7 @@ impl Client {
         url: &Uri,
         message: &Message,
         retries: u32,
-        mut seen: impl FnMut(&Attempt),
+        mut observed: impl FnMut(&Attempt),
     ) -> bool {
         let mut delay = FIRST_DELAY;
         for left in (0..=retries).rev() {
@@ -121,7 +121,7 @@ impl Client {
             let mut attempt = Attempt { answer, taken: sent.elapsed(), next: None };
             let is_accepted = attempt.is_accepted();
             attempt.next = (!is_accepted && left > 0).then_some(delay);
-            seen(&attempt);
+            observed(&attempt);
             match attempt.next {
                 Some(delay) => sleep(delay),
                 None => return is_accepted,

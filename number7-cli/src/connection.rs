@@ -2,7 +2,7 @@
 
 use std::{pin::pin, process, sync::Arc, time::Duration};
 
-use number7_core::probe::{Probe, Seen, Step};
+use number7_core::probe::{Observed, Probe, Step};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     net::TcpStream,
@@ -86,15 +86,15 @@ impl Target {
     }
 
     /// Sends a probe, and waits so long for what becomes of it.
-    pub(crate) async fn probe(&self, probe: &Probe, patience: Duration) -> Seen {
+    pub(crate) async fn probe(&self, probe: &Probe, patience: Duration) -> Observed {
         match timeout(patience, self.try_probe(probe)).await {
-            Ok(Ok(seen)) => seen,
-            Ok(Err(_)) => Seen::Closed,
-            Err(_) => Seen::Silence(patience),
+            Ok(Ok(observed)) => observed,
+            Ok(Err(_)) => Observed::Closed,
+            Err(_) => Observed::Silence(patience),
         }
     }
 
-    async fn try_probe(&self, probe: &Probe) -> Result<Seen, BoxError> {
+    async fn try_probe(&self, probe: &Probe) -> Result<Observed, BoxError> {
         let (mut reader, mut writer) = split(self.connect().await?);
         let steps = probe.request().http1(&self.authority, &self.path);
         let mut answer = pin!(read_answer(&mut reader));
@@ -102,7 +102,7 @@ impl Target {
         for step in steps {
             let take = async {
                 match step {
-                    // A write that fails is no error: what counts is what the receiver answered before
+                    // A write that fails is not an error: what counts is what the receiver answered before
                     // it closed.
                     Step::Write(bytes) => _ = writer.write_all(&bytes).await,
                     Step::Pause(pause) => sleep(pause).await,
@@ -113,10 +113,10 @@ impl Target {
             };
             select! {
                 () = take => sent = Instant::now(),
-                answer = &mut answer => return Ok(self.seen(answer?, sent)),
+                answer = &mut answer => return Ok(self.observed(answer?, sent)),
             }
         }
-        Ok(self.seen(answer.await?, sent))
+        Ok(self.observed(answer.await?, sent))
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>, BoxError> {
@@ -136,10 +136,10 @@ impl Target {
         timeout(CONNECT, connecting).await.map_err(|_| late())?
     }
 
-    fn seen(&self, answer: Answer, sent: Instant) -> Seen {
+    fn observed(&self, answer: Answer, sent: Instant) -> Observed {
         let Answer { status, headers, body, came } = answer;
         let after = came.saturating_duration_since(sent).saturating_sub(self.without_work);
-        Seen::Answer { status, headers, body: body.into(), after }
+        Observed::Answer { status, headers, body: body.into(), after }
     }
 }
 
@@ -162,7 +162,7 @@ async fn read_answer(mut reader: impl AsyncRead + Unpin) -> Result<Answer, BoxEr
         let mut head = httparse::Response::new(&mut headers);
         let httparse::Status::Complete(length) = head.parse(&bytes)? else { continue };
         let status = head.code.unwrap_or_default();
-        // 100 asks for the body, and is no answer.
+        // 100 asks for the body, and is not an answer.
         if status / 100 == 1 {
             bytes.drain(..length);
             continue;

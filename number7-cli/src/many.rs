@@ -141,8 +141,8 @@ pub(crate) fn deliver(
                         };
                         sleep(mine.saturating_duration_since(Instant::now()));
                     }
-                    let seen = |attempt: &Attempt| lock().add(attempt);
-                    let accepted = client.deliver(url, &message(number), load.retries, seen);
+                    let observed = |attempt: &Attempt| lock().add(attempt);
+                    let accepted = client.deliver(url, &message(number), load.retries, observed);
                     lock().end(accepted);
                     bar.inc(1);
                 }

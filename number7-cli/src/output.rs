@@ -46,7 +46,7 @@ impl Output {
     }
 }
 
-/// Prints a line. That its reader went away, as `head` does, is no failure.
+/// Prints a line. That its reader went away, as `head` does, is not a failure.
 pub(crate) fn line(text: &str) {
     _ = writeln!(anstream::stdout(), "{text}");
 }

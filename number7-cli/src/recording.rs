@@ -24,7 +24,7 @@ pub(crate) struct Recorded {
     body: Bytes,
 }
 
-/// Bytes: as a text if they are one, else as base64.
+/// Bytes: as a string if they are UTF-8, else as base64.
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 enum Bytes {
@@ -94,7 +94,7 @@ impl Recording {
     }
 }
 
-/// Reads all recorded deliveries. What is no delivery is passed over with a warning.
+/// Reads all recorded deliveries. What is not a delivery is passed over with a warning.
 pub(crate) fn read(file: &Path) -> Result<Vec<Recorded>, BoxError> {
     let named = |error: io::Error| format!("{}: {error}", file.display());
     let mut recorded = Vec::new();

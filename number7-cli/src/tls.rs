@@ -12,7 +12,7 @@ use crate::BoxError;
 
 #[derive(clap::Args)]
 pub(crate) struct TlsArgs {
-    /// Trust these certificates (PEM), in the place of the usual authorities
+    /// Trust these certificates (PEM), instead of the usual authorities
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
 }

@@ -248,8 +248,8 @@ struct Examined {
     good: bool,
     /// The rules that are broken.
     broken: Vec<String>,
-    /// What is said to be mended, each once.
-    mends: Vec<String>,
+    /// What is said to be fixed, each once.
+    fixes: Vec<String>,
 }
 
 fn number7(addr: SocketAddr) -> Command {
@@ -267,13 +267,13 @@ async fn examine(addr: SocketAddr) -> Examined {
     let rules = report["rules"].as_array().unwrap();
     let broken: Vec<_> = rules.iter().filter(|rule| rule["kept"] == false).collect();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let mut mends: Vec<_> = broken.iter().map(|rule| text(&rule["mend"])).collect();
-    mends.sort();
-    mends.dedup();
+    let mut fixes: Vec<_> = broken.iter().map(|rule| text(&rule["fix"])).collect();
+    fixes.sort();
+    fixes.dedup();
     assert!(report["requests"].as_u64().unwrap() < 100);
     assert_eq!(output.status.code(), Some(i32::from(report["good"] == false)));
     let broken = broken.iter().map(|rule| text(&rule["rule"])).collect();
-    Examined { good: report["good"] == true, broken, mends }
+    Examined { good: report["good"] == true, broken, fixes }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -306,26 +306,29 @@ async fn each_fault_is_named_and_nothing_else() {
             &["refuses fields that it does not know", "or fields that are not known"],
         ),
         (Fault::WantsJson, &["only read if its content-type is application/json"]),
-        (Fault::FailsOnNoEvent, &["an authentic body that is no event makes the receiver fail"]),
+        (
+            Fault::FailsOnNoEvent,
+            &["an authentic body that is not an event makes the receiver fail"],
+        ),
         (Fault::PicksOneSignature, &["of several signatures one is picked"]),
         (Fault::ClosesOnRefusals, &["the connection was closed without an answer"]),
         (Fault::WantsALength, &["a chunked body is not taken"]),
-        (Fault::DecodesTexts, &["converts the body to a text and back"]),
+        (Fault::DecodesTexts, &["converts the body to a string and back"]),
         (Fault::TellsWhyInAHeader, &["the answers tell a sender what is wrong"]),
         (Fault::ReadsTheUnsigned, &["waits for a body that its headers already refuse"]),
         (Fault::RefusesRepetitions, &["a repeated event is not answered 2xx"]),
     ];
     let examined = faults
-        .map(|(fault, mends)| async move { (fault, mends, examine(start(fault).await).await) });
+        .map(|(fault, fixes)| async move { (fault, fixes, examine(start(fault).await).await) });
     for examined in examined.map(tokio::spawn) {
-        let (fault, mends, examined) = examined.await.unwrap();
+        let (fault, fixes, examined) = examined.await.unwrap();
         assert!(!examined.good);
-        for mend in mends {
-            let is_named = examined.mends.iter().any(|named| named.contains(mend));
-            assert!(is_named, "{fault:?}: {mend} is not among {:#?}", examined.mends);
+        for fix in fixes {
+            let is_named = examined.fixes.iter().any(|named| named.contains(fix));
+            assert!(is_named, "{fault:?}: {fix} is not among {:#?}", examined.fixes);
         }
-        for named in &examined.mends {
-            let is_fault = mends.iter().any(|mend| named.contains(mend));
+        for named in &examined.fixes {
+            let is_fault = fixes.iter().any(|fix| named.contains(fix));
             assert!(is_fault, "{fault:?}: {named}, because of {:?}", examined.broken);
         }
     }
@@ -343,11 +346,11 @@ async fn a_fault_that_breaks_everything_is_among_what_is_named() {
         (Fault::HasNoPost, "there is no POST at this path"),
     ];
     let examined =
-        faults.map(|(fault, mend)| async move { (fault, mend, examine(start(fault).await).await) });
+        faults.map(|(fault, fix)| async move { (fault, fix, examine(start(fault).await).await) });
     for examined in examined.map(tokio::spawn) {
-        let (fault, mend, examined) = examined.await.unwrap();
-        let is_named = examined.mends.iter().any(|named| named.contains(mend));
-        assert!(!examined.good && is_named, "{fault:?}: {mend} is not among {:#?}", examined.mends);
+        let (fault, fix, examined) = examined.await.unwrap();
+        let is_named = examined.fixes.iter().any(|named| named.contains(fix));
+        assert!(!examined.good && is_named, "{fault:?}: {fix} is not among {:#?}", examined.fixes);
     }
 }
 
@@ -356,7 +359,7 @@ async fn what_is_no_fault_is_not_named() {
     for fault in [Fault::IsFarAway, Fault::NumbersItsAnswers] {
         let examined = examine(start(fault).await).await;
         // Nor is it clear what it compares as text.
-        assert!(examined.good, "{fault:?}: {:#?} of {:?}", examined.mends, examined.broken);
+        assert!(examined.good, "{fault:?}: {:#?} of {:?}", examined.fixes, examined.broken);
     }
 }
 

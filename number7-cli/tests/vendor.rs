@@ -28,8 +28,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// What is said to be mended in a recipe. `None` where what it needs is not on this machine.
-fn mends(program: &str, recipe: &str, variable: &str, needs: &str) -> Option<BTreeSet<String>> {
+/// What is said to be fixed in a recipe. `None` where what it needs is not on this machine.
+fn fixes(program: &str, recipe: &str, variable: &str, needs: &str) -> Option<BTreeSet<String>> {
     let packages: PathBuf = root().join("target/recipes").join(needs);
     if !packages.exists() {
         assert!(
@@ -51,24 +51,24 @@ fn mends(program: &str, recipe: &str, variable: &str, needs: &str) -> Option<BTr
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_number7"));
     doctor.args(["--json", "doctor", "--deadline", "2", &url]).env("WEBHOOK_SECRET", SECRET);
     let report: Value = serde_json::from_slice(&doctor.output().unwrap().stdout).unwrap();
-    let mends = report["rules"].as_array().unwrap().iter().filter_map(|rule| rule["mend"].as_str());
-    Some(mends.map(str::to_owned).collect())
+    let fixes = report["rules"].as_array().unwrap().iter().filter_map(|rule| rule["fix"].as_str());
+    Some(fixes.map(str::to_owned).collect())
 }
 
 #[track_caller]
 fn assert_mends(found: Option<BTreeSet<String>>, expected: &[&str]) {
     let Some(found) = found else { return };
-    let is_expected = |mend: &&String| expected.iter().any(|part| mend.contains(part));
-    let more: Vec<_> = found.iter().filter(|mend| !is_expected(mend)).collect();
+    let is_expected = |fix: &&String| expected.iter().any(|part| fix.contains(part));
+    let more: Vec<_> = found.iter().filter(|fix| !is_expected(fix)).collect();
     assert!(more.is_empty(), "{more:#?}");
     for part in expected {
-        assert!(found.iter().any(|mend| mend.contains(part)), "{part} is not among {found:#?}");
+        assert!(found.iter().any(|fix| fix.contains(part)), "{part} is not among {found:#?}");
     }
 }
 
 #[test]
 fn the_vendors_receiver_for_express() {
-    let found = mends("node", "express.js", "NODE_PATH", "node_modules/express");
+    let found = fixes("node", "express.js", "NODE_PATH", "node_modules/express");
     let expected = [
         // `timingSafeEqual` throws where the lengths differ, and `Buffer.from` where there is none.
         "fails where there is no signature header",
@@ -83,7 +83,7 @@ fn the_vendors_receiver_for_express() {
         "waits for a body that its headers already refuse",
         "waited for too long",
         // `JSON.parse` throws.
-        "an authentic body that is no event makes the receiver fail",
+        "an authentic body that is not an event makes the receiver fail",
         "the digits of the signature are compared as text",
     ];
     assert_mends(found, &expected);
@@ -91,7 +91,7 @@ fn the_vendors_receiver_for_express() {
 
 #[test]
 fn the_vendors_receiver_for_flask() {
-    let found = mends("python3", "flask_app.py", "PYTHONPATH", "python/flask");
+    let found = fixes("python3", "flask_app.py", "PYTHONPATH", "python/flask");
     let expected = [
         // `compare_digest` throws on what is not ASCII.
         "fails where the signature is wrong",

@@ -24,7 +24,7 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 ///    others answer only when that one is durable.
 /// 3. An error, or a future that is dropped at any await point, leaves either nothing or the whole
 ///    record, and later calls still answer truthfully.
-/// 4. After `Ok`, whoever works on the events sees this one at least once.
+/// 4. After `Ok`, the process that works on the events sees this one at least once.
 /// 5. A key stays known for at least the retention, even after the work is done. The default of
 ///    `number7-inbox` is seven days.
 ///

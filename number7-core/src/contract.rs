@@ -166,11 +166,11 @@ pub async fn a_dropped_future_loses_nothing<P: Place>(place: &P) {
     panic!("a call did not complete within {MOST_POLLS} polls");
 }
 
-/// Promise 4: after `Ok`, whoever works on the events sees this one, byte for byte.
+/// Promise 4: after `Ok`, the process that works on the events sees this one, byte for byte.
 ///
 /// # Panics
 ///
-/// If the event is not seen, or was changed.
+/// If the event is not observed, or was changed.
 pub async fn reaches_the_handler<P: Place>(place: &P) {
     let inbox = place.open().await;
     let odd = [
@@ -210,8 +210,8 @@ pub async fn stays_known<P: Place>(place: &P) {
 
 /// Whether the handler sees all of them.
 async fn works_on(place: &impl Place, deliveries: &[Delivery]) -> bool {
-    let seen = place.work().await;
-    deliveries.iter().all(|delivery| seen.iter().any(|json| json == delivery.body()))
+    let observed = place.work().await;
+    deliveries.iter().all(|delivery| observed.iter().any(|json| json == delivery.body()))
 }
 
 #[track_caller]

@@ -10,14 +10,14 @@ use subtle::ConstantTimeEq;
 
 mod bodies;
 mod finding;
+mod heuristics;
 mod json;
 mod limit;
-mod looks;
 mod pace;
 mod percent;
 mod search;
 
-pub(crate) use self::{finding::Undiagnosed, limit::Limit, looks::header as of_header};
+pub(crate) use self::{finding::Undiagnosed, heuristics::header as of_header, limit::Limit};
 pub use self::{
     finding::{Diagnosis, DiagnosisKind},
     limit::DIAGNOSES_PER_SECOND,
@@ -57,7 +57,7 @@ pub(crate) async fn of_body(
     search.recognized(body).await;
     bodies::try_simple(&mut search, body).await;
     search.stage();
-    search.variants(body).await;
+    search.candidates(body).await;
     for key in NO_SECRET {
         search.foreign_key(key, body, DiagnosisKind::SecretMissing).await;
     }
@@ -80,7 +80,7 @@ pub(crate) async fn of_body(
     bodies::try_others(&mut search, body).await;
     search.pace.spend(body.len()).await;
     // Always, so that the time does not tell whether something was found.
-    let likely = looks::body(body, is_encoded);
+    let likely = heuristics::body(body, is_encoded);
     let (found, is_complete) = search.finish();
     found.or(likely).ok_or(match is_complete {
         true => Undiagnosed::NoKnownCause,

@@ -83,7 +83,7 @@ pub struct JobFailed {
     pub document_type: DocumentType,
     /// `timestamp`: when the event happened. Whether a retry repeats or renews it is not published.
     pub timestamp: Timestamp,
-    /// `error`: a text that describes the reason.
+    /// `error`: a string that describes the reason.
     pub error: String,
 }
 

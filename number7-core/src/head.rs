@@ -42,7 +42,7 @@ impl<'h> Head<'h> {
     }
 }
 
-/// The number in a `Content-Length`. What is no number declares nothing, because framing is the
+/// The number in a `Content-Length`. What is not a number declares nothing, because framing is the
 /// server's job; one that is too large for 64 bits is too large for every limit.
 fn declared_length(value: &[u8]) -> u64 {
     if !value.iter().all(u8::is_ascii_digit) {

@@ -7,7 +7,7 @@
 //! # Example
 //!
 //! ```
-//! use number7_core::{Secret, Verifier, probe::{Answer, Probes, Report, Seen}};
+//! use number7_core::{Secret, Verifier, probe::{Answer, Probes, Report, Observed}};
 //!
 //! let secret = Secret::new("a secret for the test")?;
 //! let verifier = Verifier::new(secret.clone());
@@ -25,14 +25,14 @@
 //!         intake.finish()?.event().map_err(|_| number7_core::RejectionKind::Untypable.into())
 //!     };
 //!     let status = receive().map_or_else(|rejection: number7_core::Rejection| rejection.status_code(), |_| 200);
-//!     report.add(probe, Seen::answer(status));
+//!     report.add(probe, Observed::answer(status));
 //! }
 //! assert!(report.is_good(), "{report}");
 //!
 //! // One that accepts everything is told what is wrong with it.
 //! let mut report = Report::default();
 //! for probe in Probes::new(Secret::new("a secret for the test")?).table() {
-//!     report.add(probe, Seen::answer(200));
+//!     report.add(probe, Observed::answer(200));
 //! }
 //! assert!(report.to_string().contains("the route is not behind VerifyNumber7"));
 //! # Ok::<(), number7_core::SecretError>(())
@@ -40,18 +40,18 @@
 
 mod gzip;
 mod judge;
+mod observed;
 mod report;
 mod request;
 mod rules;
 mod run;
 mod sample;
-mod seen;
 mod table;
 
 pub use self::{
+    observed::Observed,
     report::{Finding, Report},
     request::{Ending, Request, Step},
     sample::Sample,
-    seen::Seen,
     table::{Answer, Leaves, Probe, Probes},
 };

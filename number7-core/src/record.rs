@@ -51,14 +51,14 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// The body is no JSON object, or has no `event` that is a text. All else is for the worker to
+    /// The body is not a JSON object, or has no `event` that is a string. All else is for the worker to
     /// judge, so that a strict reading never loses an event.
     pub fn of(delivery: &Delivery) -> Result<Self, EventError> {
         let json = delivery.body().clone();
         Ok(Self { key: Self::key_of(&json)?, json })
     }
 
-    /// The [key](Self::key) that a record of this JSON would have. It is no evidence that the JSON was
+    /// The [key](Self::key) that a record of this JSON would have. It is not evidence that the JSON was
     /// signed. For tools that find an event without its key.
     ///
     /// # Errors

@@ -224,7 +224,7 @@ impl RejectionKind {
     }
 
     /// Which kind an error of a body's stream is: [`BodyTooSlow`](Self::BodyTooSlow) if something in front
-    /// of the receiver has run out of patience, as the kind of an I/O error or a text says, and otherwise
+    /// of the receiver has run out of patience, as the kind of an I/O error or a message says, and otherwise
     /// [`BodyBrokenOff`](Self::BodyBrokenOff). An adapter looks for limits on the size first, which have
     /// types of their own.
     #[must_use]

@@ -8,7 +8,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::{DiagnosisKind, Signature};
 
-mod variants;
+mod candidates;
 
 /// HMAC-SHA256, the only algorithm of Number7 AI's signatures.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
@@ -108,8 +108,8 @@ impl Secret {
     }
 
     /// The keys that a sender may use by mistake, and the mistake.
-    pub(crate) fn variants(&self) -> Vec<(DiagnosisKind, Zeroizing<Vec<u8>>)> {
-        variants::variants(&self.text)
+    pub(crate) fn candidates(&self) -> Vec<(DiagnosisKind, Zeroizing<Vec<u8>>)> {
+        candidates::candidates(&self.text)
     }
 }
 
@@ -119,7 +119,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a text is no [`Secret`].
+/// Why a string is not a [`Secret`].
 ///
 /// [`Debug`] prints the same as [`Display`](fmt::Display), because `main` prints a returned error with
 /// [`Debug`].

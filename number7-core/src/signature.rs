@@ -118,7 +118,7 @@ mod tests {
         for byte in 0..=u8::MAX {
             match char::from(byte).to_digit(16) {
                 Some(digit) => assert_eq!(u32::from(nibble(byte)), digit),
-                None => assert!(nibble(byte) > 15, "{byte:#x} is no hex digit"),
+                None => assert!(nibble(byte) > 15, "{byte:#x} is not a hex digit"),
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::{EventError, JobId, event::Outline};
 
 /// The name of an event and, if it has one, its job.
 ///
-/// It is read from JSON that was accepted before, such as the records of an inbox, and is no evidence
+/// It is read from JSON that was accepted before, such as the records of an inbox, and is not evidence
 /// that the JSON was signed.
 ///
 /// # Example
@@ -28,7 +28,7 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// It is no JSON object, or has no `event` that is a text.
+    /// It is not a JSON object, or has no `event` that is a string.
     pub fn of_json(json: &[u8]) -> Result<Self, EventError> {
         let Outline { event, job_id } = Outline::read(json)?;
         Ok(Self { event: event.into(), job_id: job_id.ok().map(JobId::from) })

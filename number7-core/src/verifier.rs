@@ -263,7 +263,7 @@ impl Verifier {
     /// other requests wait for no more than a few steps: `cargo bench -p number7-tests --bench diagnosis`
     /// measures both.
     ///
-    /// # Why it is no oracle
+    /// # Why it is not an oracle
     ///
     /// An oracle would tell a sender something about the secret. The sender gets the same bytes
     /// for every 401, whatever is found. How long a diagnosis takes depends on the body, and on how many
@@ -448,7 +448,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// The refusal of a header that is no signature. What it looks like is seen without a search, so no limit
+/// The refusal of a header that is not a signature. Heuristics need no search, so no limit
 /// is needed.
 #[cold]
 fn bad_header(head: &Head<'_>, rejection: Rejection) -> Rejection {

@@ -108,10 +108,10 @@ impl Place for Places {
 
     async fn work(&self) -> Vec<Vec<u8>> {
         let (records, queue) = &mut *self.0.0.lock().unwrap();
-        let mut seen = Vec::new();
+        let mut observed = Vec::new();
         for key in queue.drain(..) {
             let json = records[&key].as_ref().unwrap().json().to_vec();
-            seen.push(match self.1 {
+            observed.push(match self.1 {
                 Broken::Reformats => json.trim_ascii().to_vec(),
                 _ => json,
             });
@@ -119,7 +119,7 @@ impl Place for Places {
                 records.remove(&key);
             }
         }
-        seen
+        observed
     }
 }
 

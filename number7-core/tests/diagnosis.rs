@@ -363,9 +363,9 @@ fn text_in_another_encoding_is_told() {
     assert_eq!(changed(euro("€"), euro("â‚¬")), Some((Kind::TextEncoding, true)));
     let windows: Vec<u8> = euro("?").bytes().map(|b| if b == b'?' { 0x80 } else { b }).collect();
     assert_eq!(changed(euro("€"), windows), Some((Kind::TextEncoding, true)));
-    let looks = |body: &[u8]| found(sign_with(b"nobody's", BODY), body).unwrap().kind();
-    assert_eq!(looks(b"{\"a\":\"\xc3"), Kind::CutOff);
-    assert_eq!(looks(b"{\"a\":\"\xe9\"}"), Kind::TextEncoding);
+    let suggested = |body: &[u8]| found(sign_with(b"nobody's", BODY), body).unwrap().kind();
+    assert_eq!(suggested(b"{\"a\":\"\xc3"), Kind::CutOff);
+    assert_eq!(suggested(b"{\"a\":\"\xe9\"}"), Kind::TextEncoding);
 }
 
 /// Python takes the other quotes where that spares a backslash.

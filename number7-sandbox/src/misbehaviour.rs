@@ -65,7 +65,7 @@ impl FromStr for Share {
     }
 }
 
-/// Why a text is not a [`Share`].
+/// Why a string is not a [`Share`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareError(());
 

@@ -64,7 +64,7 @@ impl Summary {
         }
     }
 
-    /// No answer at all is no fault.
+    /// No answer at all is not a fault.
     fn must_be_refused(&mut self, status: Option<u16>) {
         self.not_refused += u64::from(status.is_some_and(|status| status != 401));
     }

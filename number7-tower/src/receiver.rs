@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use number7_core::probe::{Ending, Probe, Probes, Seen, Step};
+use number7_core::probe::{Ending, Observed, Probe, Probes, Step};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep, timeout};
 use tower_service::Service;
@@ -25,7 +25,7 @@ use tower_service::Service;
 ///
 /// # Panics
 ///
-/// A rule is broken. The text names it, and says what to mend.
+/// A rule is broken. The text names it, and says what to fix.
 ///
 /// # Example
 ///
@@ -58,9 +58,9 @@ where
         let answer = timeout(patience, answer(service.clone(), request)).await;
         Some(match answer {
             Ok((status, headers, body)) => {
-                Seen::Answer { status, headers, body, after: sent.elapsed() }
+                Observed::Answer { status, headers, body, after: sent.elapsed() }
             }
-            Err(_) => Seen::Silence(patience),
+            Err(_) => Observed::Silence(patience),
         })
     };
     let report = probes.run(send).await;

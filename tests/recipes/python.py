@@ -47,7 +47,7 @@ NESTED = event("job.completed", "job_p8", "done", result={
 FLOATS = event("job.completed", "job_p9", "done", total=1250.0, tax=237.5, ratio=1e-07, large=1e16, count=3)
 
 
-# The forms in which Python and its neighbours write JSON.
+# The forms in which Python and similar languages write JSON.
 
 
 def node(value, indent=None):

@@ -59,7 +59,7 @@ pub fn saw(event: &str) -> String {
 
 /// The handler of both receivers. It takes the event, the delivery and the body as the framework's
 /// own extractor reads it, and fails unless they agree.
-fn seen(event: &Event, delivery: &Delivery, body: &Bytes) -> String {
+fn observed(event: &Event, delivery: &Delivery, body: &Bytes) -> String {
     assert_eq!(body, delivery.body());
     assert_eq!(*event, delivery.event().unwrap());
     format!("saw {}, signed by {}", event.name(), delivery.signed_by())
@@ -73,7 +73,7 @@ pub fn axum_app(verifier: Verifier) -> Router {
         Verified(delivery): Verified<Delivery>,
         body: Bytes,
     ) -> String {
-        seen(&event, &delivery, &body)
+        observed(&event, &delivery, &body)
     }
     Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier))
 }
@@ -86,7 +86,7 @@ pub fn actix_app(verifier: Verifier) -> impl FnOnce(&mut web::ServiceConfig) {
         Verified(delivery): Verified<Delivery>,
         body: Bytes,
     ) -> HttpResponse {
-        HttpResponse::Ok().body(seen(&event, &delivery, &body))
+        HttpResponse::Ok().body(observed(&event, &delivery, &body))
     }
     let resource = web::resource("/webhook").wrap(VerifyNumber7::new(verifier));
     move |config| {

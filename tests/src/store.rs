@@ -196,7 +196,7 @@ impl Store {
                 show.execute(&mut connection).await.unwrap();
             }
             Self::Redis(url) => {
-                // What is there instead is no set, so that every renewal is an error.
+                // What is there instead is not a set, so that every renewal is an error.
                 let hide = "redis.call('RENAME', key('workers'), 'hidden')
                     redis.call('SET', key('workers'), 'hidden')
                     return 'OK'";

@@ -77,7 +77,7 @@ struct Line {
     headers: Vec<(String, String)>,
     /// In base64.
     body: String,
-    /// The base64 of what the receiver holds in the place of [`PRIMARY`].
+    /// The base64 of what the receiver holds instead of [`PRIMARY`].
     holds: Option<String>,
 }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-/// How often a neighbour's bytes go to and fro during one diagnosis of some eight hundred steps. A task that is
+/// How often the bytes of another connection go to and fro during one diagnosis of some eight hundred steps. A task that is
 /// woken at once gets many steps before the runtime looks for I/O, and so comes to a tenth of it.
 const ROUND_TRIPS: u32 = 100;
 
@@ -32,7 +32,7 @@ fn large_body() -> String {
 }
 
 /// Counts the round trips of a connection on this thread, until it is dropped.
-async fn neighbour() -> Rc<Cell<u32>> {
+async fn other_connection() -> Rc<Cell<u32>> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let server = listener.accept().await.unwrap().0;
@@ -60,7 +60,7 @@ async fn echo(mut stream: TcpStream, mut each: impl FnMut()) {
 #[tokio::test]
 async fn axum_serves_others_during_a_diagnosis() {
     let serve = async {
-        let trips = neighbour().await;
+        let trips = other_connection().await;
         let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign("{}"));
         let request = request.body(Body::from(large_body())).unwrap();
         let response = spawn_local(axum_app(diagnosing()).oneshot(request)).await.unwrap().unwrap();
@@ -76,7 +76,7 @@ async fn axum_serves_others_during_a_diagnosis() {
 async fn actix_serves_others_during_a_diagnosis() {
     let serve = async {
         let app = actix_test::init_service(App::new().configure(actix_app(diagnosing()))).await;
-        let trips = neighbour().await;
+        let trips = other_connection().await;
         let request = actix_test::TestRequest::post().uri("/webhook").set_payload(large_body());
         let request = request.insert_header((SIGNATURE_HEADER, sign("{}"))).to_request();
         let response = spawn_local(app.call(request)).await.unwrap().unwrap();

@@ -92,7 +92,7 @@ async fn what_cannot_be_opened_says_why() {
     assert_eq!(missing.kind(), InboxErrorKind::Unreachable, "{missing}");
     assert!(missing.to_string().contains("missing/inbox.db: "), "{missing}");
     let none = folder.path().join("none.db");
-    std::fs::write(&none, "this is no database, but long enough to be looked at ".repeat(20))
+    std::fs::write(&none, "this is not a database, but long enough to be looked at ".repeat(20))
         .unwrap();
     let none = Inbox::sqlite(none).await.unwrap_err();
     assert_eq!(none.kind(), InboxErrorKind::Refused, "{none}");
@@ -113,7 +113,7 @@ async fn what_cannot_be_opened_says_why() {
     assert!(begun.elapsed() < PATIENCE);
 }
 
-/// Whoever holds it does not let go.
+/// The process that holds it does not let go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_locked_is_busy_soon() {
     let store = Store::sqlite();

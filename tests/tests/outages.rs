@@ -81,7 +81,7 @@ fn had_effects(setup: &Setup<'_>, jobs: &[String]) {
 async fn rides_out(
     engine: Engine,
     mut fail: impl AsyncFnMut(&mut Server, &Proxy),
-    mut mend: impl AsyncFnMut(&mut Server, &Proxy),
+    mut fix: impl AsyncFnMut(&mut Server, &Proxy),
 ) {
     let mut server = block_in_place(|| Server::start(engine));
     let proxy = Proxy::start(server.port()).await;
@@ -100,7 +100,7 @@ async fn rides_out(
             fail(&mut server, &proxy).await;
             jobs.push(format!("job_{round}_refused"));
             block_in_place(|| refused_in_time(&receiver, jobs.last().unwrap()));
-            mend(&mut server, &proxy).await;
+            fix(&mut server, &proxy).await;
             accepted_at_last(&receiver, jobs.last().unwrap()).await;
         }
         store.settled(PATIENCE).await;

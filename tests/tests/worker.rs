@@ -93,7 +93,7 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     assert_eq!(
         inbox.requeue("job.completed:job_1").await.unwrap().events,
         0,
-        "it is no dead letter any more"
+        "it is not a dead letter any more"
     );
     assert_eq!(inbox.requeue("job.completed:job_3").await.unwrap().events, 0);
     let handled = Handled::default();

@@ -2,7 +2,7 @@ use std::{cell::Cell, time::Duration};
 
 use number7_core::{
     DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT,
-    probe::{Finding, Leaves, Probe, Probes, Report, Seen},
+    probe::{Finding, Leaves, Observed, Probe, Probes, Report},
 };
 use serde_json::json;
 use ureq::http::Uri;
@@ -86,13 +86,13 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
             return None;
         }
         sent.set(sent.get() + 1);
-        let seen = target.probe(probe, probes.patience()).await;
+        let observed = target.probe(probe, probes.patience()).await;
         if probe.request().is_whole() {
-            let is_silent = matches!(seen, Seen::Silence(_));
+            let is_silent = matches!(observed, Observed::Silence(_));
             silent.set(if is_silent { silent.get() + 1 } else { 0 });
         }
         bar.inc(1);
-        Some(seen)
+        Some(observed)
     });
     let report = report.await;
     bar.finish_and_clear();
@@ -108,9 +108,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
                 "rules": report.findings().iter().map(|finding| json!({
                     "rule": finding.rule,
                     "expected": finding.expected,
-                    "seen": finding.seen,
-                    "kept": finding.mend.is_none(),
-                    "mend": finding.mend,
+                    "observed": finding.observed,
+                    "kept": finding.fix.is_none(),
+                    "fix": finding.fix,
                 })).collect::<Vec<_>>(),
             })
         },
@@ -120,15 +120,15 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
 
 fn text(report: &Report, all: bool, left_out: usize) -> String {
     let findings = report.findings();
-    let broken = findings.iter().filter(|finding| finding.mend.is_some()).count();
+    let broken = findings.iter().filter(|finding| finding.fix.is_some()).count();
     let mut lines = Vec::new();
     let kept = all.then_some(None);
-    for mend in report.mends().into_iter().map(Some).chain(kept) {
-        if let Some(mend) = mend {
-            lines.push(format!("{} {mend}", styled(BAD, "mend:")));
+    for fix in report.fixes().into_iter().map(Some).chain(kept) {
+        if let Some(fix) = fix {
+            lines.push(format!("{} {fix}", styled(BAD, "fix:")));
         }
-        lines.push(styled(FAINT, row("rule", "expected", "seen")));
-        lines.extend(findings.iter().filter(|finding| finding.mend == mend).map(line));
+        lines.push(styled(FAINT, row("rule", "expected", "observed")));
+        lines.extend(findings.iter().filter(|finding| finding.fix == fix).map(line));
         lines.push(String::new());
     }
     let kept = format!("{} of {} rules are kept", findings.len() - broken, findings.len());
@@ -141,13 +141,13 @@ fn text(report: &Report, all: bool, left_out: usize) -> String {
 }
 
 fn line(finding: &Finding) -> String {
-    let Finding { rule, expected, seen, mend, .. } = finding;
-    match mend {
-        None => format!("{} {}", row(rule, expected, seen), styled(GOOD, "kept")),
-        Some(_) => format!("{} {}", row(rule, expected, seen), styled(BAD, "broken")),
+    let Finding { rule, expected, observed, fix, .. } = finding;
+    match fix {
+        None => format!("{} {}", row(rule, expected, observed), styled(GOOD, "kept")),
+        Some(_) => format!("{} {}", row(rule, expected, observed), styled(BAD, "broken")),
     }
 }
 
-fn row(rule: &str, expected: &str, seen: &str) -> String {
-    format!("  {rule:58} {expected:15} {seen:17}")
+fn row(rule: &str, expected: &str, observed: &str) -> String {
+    format!("  {rule:58} {expected:15} {observed:17}")
 }

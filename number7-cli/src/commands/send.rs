@@ -31,7 +31,7 @@ pub(crate) struct Args {
     url: Uri,
     #[command(flatten)]
     sample: SampleArgs,
-    /// Send these bytes, in the place of a sample; - is the standard input
+    /// Send these bytes, instead of a sample; - is the standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["event", "job", "document", "error"])]
     file: Option<PathBuf>,
     /// Change the body after it was signed

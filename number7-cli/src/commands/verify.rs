@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
     let body = read(&args.file)?;
-    // Whoever has the body may verify it, however large it is.
+    // A user who has the body may verify it, however large it is.
     let verifier = diagnosing(args.secret.load()?, &args.recognize)?;
     let verifier = verifier.body_limit(body.len().max(1));
     let rejection = verifier.verify(&args.signature, body).err();

@@ -1,4 +1,4 @@
-//! Texts that may have been signed in the place of the body that arrived.
+//! Strings that may have been signed instead of the body that arrived.
 
 use std::{borrow::Cow, str};
 
@@ -27,7 +27,7 @@ const ENCODED_AT_ONCE: usize = 3 * 2048;
 /// How many bytes are decoded from base64 at once. It takes longer than to encode it.
 const DECODED_AT_ONCE: usize = 2048;
 
-/// What a sender signs before it has a body, or if it makes a text of an object.
+/// What a sender signs before it has a body, or if it makes a string of an object.
 const PLACEHOLDERS: [&str; 10] = [
     "",
     "{}",
@@ -135,7 +135,7 @@ async fn lines(search: &mut Search<'_>, body: &[u8]) {
     }
 }
 
-/// Latin-1 has the first 256 characters of Unicode as its bytes. Windows-1252 has others in the place
+/// Latin-1 has the first 256 characters of Unicode as its bytes. Windows-1252 has others instead
 /// of its control characters.
 async fn encodings(search: &mut Search<'_>, body: &[u8]) {
     for unit in [u16::from_le_bytes, u16::from_be_bytes] {

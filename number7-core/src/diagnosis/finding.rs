@@ -23,7 +23,7 @@ impl Diagnosis {
         Self { kind, certain: true, detail, secret: None }
     }
 
-    /// A cause that the request looks like.
+    /// A cause that the request suggests.
     pub(super) fn likely(kind: DiagnosisKind) -> Self {
         Self { kind, certain: false, detail: None, secret: None }
     }
@@ -42,7 +42,7 @@ impl Diagnosis {
         self.kind
     }
 
-    /// Whether the signature proves the cause. Otherwise the request only looks like it.
+    /// Whether the signature proves the cause. Otherwise the request only suggests it.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         self.certain

@@ -9,7 +9,7 @@ use std::{
 /// How many mismatches are diagnosed in a second: 5.
 ///
 /// A misconfigured sender repeats its fault with every delivery, so a few are enough to see it.
-/// Whoever floods the receiver with forged requests gets no more of its time than that.
+/// A sender that floods the receiver with forged requests gets no more of its time than that.
 pub const DIAGNOSES_PER_SECOND: u8 = 5;
 
 /// Counts diagnoses, and refuses those that are too many.

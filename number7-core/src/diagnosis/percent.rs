@@ -1,4 +1,4 @@
-//! How programs write a text into a form or a query.
+//! How programs write a string into a form or a query.
 
 use super::pace::Pace;
 

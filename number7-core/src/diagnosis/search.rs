@@ -60,9 +60,9 @@ impl<'a> Search<'a> {
     }
 
     /// Tries the body under what senders make of the secrets.
-    pub(super) async fn variants(&mut self, body: &[u8]) {
+    pub(super) async fn candidates(&mut self, body: &[u8]) {
         for number in 0..self.known.len() {
-            for (kind, key) in self.known[number].secret.variants() {
+            for (kind, key) in self.known[number].secret.candidates() {
                 self.attempt(keyed(&key), body, Some(number), kind, None).await;
             }
         }
@@ -78,7 +78,7 @@ impl<'a> Search<'a> {
         self.form(text, kind, None).await;
     }
 
-    /// The same, for a text that has a form to tell of.
+    /// The same, for a string that has a form to tell of.
     pub(super) async fn form(&mut self, text: &[u8], kind: DiagnosisKind, form: Option<&str>) {
         for number in 0..self.known.len() {
             let mac = self.known[number].secret.keyed();

@@ -52,7 +52,7 @@ impl fmt::Display for EventError {
             EventErrorKind::NotAnObject => "the body is not a JSON object",
             EventErrorKind::MissingField => "is missing",
             EventErrorKind::RepeatedField => "is given more than once",
-            EventErrorKind::WrongType => "is not a text",
+            EventErrorKind::WrongType => "is not a string",
             EventErrorKind::EmptyField => "is empty",
             EventErrorKind::InvalidTimestamp => "is not an RFC 3339 timestamp",
         })?;
@@ -83,6 +83,6 @@ pub enum EventErrorKind {
     WrongType,
     /// A field of the idempotency key is an empty string.
     EmptyField,
-    /// The `timestamp` is a text, but not a date and time of RFC 3339.
+    /// The `timestamp` is a string, but not a date and time of RFC 3339.
     InvalidTimestamp,
 }

@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Takes a field that has to be there and to be a text.
+    /// Takes a field that has to be there and to be a string.
     pub(crate) fn take_text(&mut self, field: Field) -> Result<Cow<'a, str>, EventError> {
         let text = match self.known[field as usize].take() {
             Some(Value::Text(text)) => Some(text),
@@ -259,7 +259,7 @@ impl<'de> Visitor<'de> for LossyVisitor {
     type Value = Lossy<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
+        f.write_str("a string")
     }
 
     fn visit_borrowed_bytes<E>(self, text: &'de [u8]) -> Result<Self::Value, E> {

@@ -35,7 +35,7 @@ impl<'a> Outline<'a> {
     }
 }
 
-/// The one value found. A repeated, empty or lossily read value is no key: another could read the same.
+/// The one value found. A repeated, empty or lossily read value is not a key: another could read the same.
 fn one<'a>(found: &[&'a RawValue], field: &'static str) -> Result<Cow<'a, str>, EventError> {
     let kind = match found {
         [] => EventErrorKind::MissingField,

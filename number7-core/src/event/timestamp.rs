@@ -47,7 +47,7 @@ impl Timestamp {
         Some(Self { instant, text: copy, len: text.len() as u8 })
     }
 
-    /// Reads a text with more digits than an instant has, or with the name of a time zone, such as
+    /// Reads a string with more digits than an instant has, or with the name of a time zone, such as
     /// `[Asia/Kolkata]`, that makes it too long to be kept.
     #[cold]
     fn from_long(text: &str) -> Option<Self> {

@@ -1,26 +1,28 @@
-//! Whether an answer keeps the rules, and what to mend if it does not.
+//! Whether an answer keeps the rules, and what to fix if it does not.
 
-use super::{Answer, Ending, Probe, Seen, table::INFLATES};
+use super::{Answer, Ending, Observed, Probe, table::INFLATES};
 use crate::RejectionKind as Kind;
 
 impl Probe {
     /// Whether a receiver may do this. Where the vendor leaves it open, more than one answer is
     /// good.
     #[must_use]
-    pub fn allows(&self, seen: &Seen) -> bool {
+    pub fn allows(&self, observed: &Observed) -> bool {
         let is_client_error = |status: u16| (400..500).contains(&status);
-        match (self.answer(), seen) {
-            (Answer::Accepted(_), Seen::Answer { status, .. }) => (200..300).contains(status),
+        match (self.answer(), observed) {
+            (Answer::Accepted(_), Observed::Answer { status, .. }) => (200..300).contains(status),
             // The request got no further, so a closed connection is as good as an answer. An answer that
             // is sent while the body is still arriving may get lost.
-            (Answer::Refused(kind), Seen::Closed) => {
+            (Answer::Refused(kind), Observed::Closed) => {
                 self.also() == Some(413)
                     || matches!(kind, Kind::BodyBrokenOff | Kind::BodyTooLarge | Kind::BodyTooSlow)
             }
-            (Answer::Refused(_), Seen::Answer { status, .. }) if self.also() == Some(*status) => {
+            (Answer::Refused(_), Observed::Answer { status, .. })
+                if self.also() == Some(*status) =>
+            {
                 true
             }
-            (Answer::Refused(kind), Seen::Answer { status, .. }) => match kind {
+            (Answer::Refused(kind), Observed::Answer { status, .. }) => match kind {
                 Kind::BodyBrokenOff | Kind::BodyEncoded => is_client_error(*status),
                 Kind::BodyTooSlow => matches!(status, 400 | 408),
                 Kind::Untypable => is_client_error(*status) || (200..300).contains(status),
@@ -30,33 +32,35 @@ impl Probe {
         }
     }
 
-    /// What to mend, if the receiver may not do this.
+    /// What to fix, if the receiver may not do this.
     #[must_use]
-    pub fn meaning(&self, seen: &Seen) -> Option<&'static str> {
-        if self.allows(seen) {
+    pub fn meaning(&self, observed: &Observed) -> Option<&'static str> {
+        if self.allows(observed) {
             return None;
         }
-        Some(match (self.answer(), seen) {
-            (_, Seen::Closed) => {
+        Some(match (self.answer(), observed) {
+            (_, Observed::Closed) => {
                 "the connection was closed without an answer: by the receiver, or by something in \
                  front"
             }
-            (Answer::Accepted(_), Seen::Answer { status, .. }) => self.of_a_refusal(*status),
-            (Answer::Refused(_), Seen::Answer { .. }) if seen.is_success() => self.otherwise(),
-            (Answer::Refused(kind), Seen::Answer { status, .. }) => {
+            (Answer::Accepted(_), Observed::Answer { status, .. }) => self.of_a_refusal(*status),
+            (Answer::Refused(_), Observed::Answer { .. }) if observed.is_success() => {
+                self.otherwise()
+            }
+            (Answer::Refused(kind), Observed::Answer { status, .. }) => {
                 self.of_another_refusal(kind, *status)
             }
-            (Answer::Accepted(_), Seen::Silence(_)) => {
+            (Answer::Accepted(_), Observed::Silence(_)) => {
                 "there is no answer: the handler works before it answers, or waits for a body that \
                  something in front has consumed"
             }
-            (Answer::Refused(Kind::BodyTooLarge | Kind::BodyTooSlow), Seen::Silence(_)) => {
+            (Answer::Refused(Kind::BodyTooLarge | Kind::BodyTooSlow), Observed::Silence(_)) => {
                 self.otherwise()
             }
             (Answer::Refused(Kind::MissingSignature | Kind::MalformedSignature), _) => {
                 "there is no answer: the receiver waits for a body that its headers already refuse"
             }
-            (Answer::Refused(_), Seen::Silence(_)) => {
+            (Answer::Refused(_), Observed::Silence(_)) => {
                 "there is no answer: the receiver waits for more of the body"
             }
         })

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::{
-    Answer, Probe, Seen, rules,
+    Answer, Observed, Probe, rules,
     table::{ACCEPTS_ALL, RESERIALIZES},
 };
 use crate::{Rejection, RejectionKind as Kind};
@@ -9,7 +9,7 @@ use crate::{Rejection, RejectionKind as Kind};
 /// What a receiver did with its probes, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    answers: Vec<(Probe, Seen)>,
+    answers: Vec<(Probe, Observed)>,
 }
 
 /// One rule, and whether a receiver keeps it.
@@ -21,70 +21,71 @@ pub struct Finding {
     /// What a receiver should do.
     pub expected: String,
     /// What this one did.
-    pub seen: String,
-    /// What to mend. `None` if the rule is kept.
-    pub mend: Option<&'static str>,
+    pub observed: String,
+    /// What to fix. `None` if the rule is kept.
+    pub fix: Option<&'static str>,
 }
 
 impl Report {
     /// Notes what became of a probe.
-    pub fn add(&mut self, probe: Probe, seen: Seen) {
-        self.answers.push((probe, seen));
+    pub fn add(&mut self, probe: Probe, observed: Observed) {
+        self.answers.push((probe, observed));
     }
 
     /// Whether all rules are kept, and something was sent at all.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        !self.answers.is_empty() && self.findings().iter().all(|finding| finding.mend.is_none())
+        !self.answers.is_empty() && self.findings().iter().all(|finding| finding.fix.is_none())
     }
 
     /// Each probe, and then the rules about several of them.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        let each = self.answers.iter().map(|(probe, seen)| Finding {
+        let each = self.answers.iter().map(|(probe, observed)| Finding {
             rule: probe.name(),
             expected: probe.answer().status().to_string(),
-            seen: seen.to_string(),
-            mend: self.common(probe, seen).or_else(|| probe.meaning(seen)),
+            observed: observed.to_string(),
+            fix: self.common(probe, observed).or_else(|| probe.meaning(observed)),
         });
         each.chain(rules::of_several(&self.answers)).collect()
     }
 
-    /// What is to be mended, each once, in the order of the rules.
+    /// What is to be fixed, each once, in the order of the rules.
     #[must_use]
-    pub fn mends(&self) -> Vec<&'static str> {
-        let mut mends = Vec::new();
-        for mend in self.findings().iter().filter_map(|finding| finding.mend) {
-            if !mends.contains(&mend) {
-                mends.push(mend);
+    pub fn fixes(&self) -> Vec<&'static str> {
+        let mut fixes = Vec::new();
+        for fix in self.findings().iter().filter_map(|finding| finding.fix) {
+            if !fixes.contains(&fix) {
+                fixes.push(fix);
             }
         }
-        mends
+        fixes
     }
 
     /// What is behind several answers, given in place of what each probe says.
-    fn common(&self, probe: &Probe, seen: &Seen) -> Option<&'static str> {
+    fn common(&self, probe: &Probe, observed: &Observed) -> Option<&'static str> {
         let missing = Rejection::from(Kind::MissingMiddleware).response_text();
-        if probe.allows(seen) {
+        if probe.allows(observed) {
             return None;
         }
-        if matches!(seen, Seen::Answer { body, .. } if body == missing) {
+        if matches!(observed, Observed::Answer { body, .. } if body == missing) {
             return Some(missing);
         }
-        if seen.is_success() && self.accepts_all() {
+        if observed.is_success() && self.accepts_all() {
             return Some(ACCEPTS_ALL);
         }
-        let is_good = |(probe, _): &&(Probe, Seen)| matches!(probe.answer(), Answer::Accepted(_));
+        let is_good =
+            |(probe, _): &&(Probe, Observed)| matches!(probe.answer(), Answer::Accepted(_));
         let mut good = self.answers.iter().filter(is_good);
         let (plainest, taken) = good.next()?;
-        if plainest.allows(taken) || taken.status() != seen.status() {
+        if plainest.allows(taken) || taken.status() != observed.status() {
             return None;
         }
         let is_authentic = probe.answer().status() != 401;
         let is_form = |probe: &Probe| probe.otherwise() == RESERIALIZES;
         match taken.status() {
             Some(401) if is_authentic => {
-                match good.any(|(probe, seen)| is_form(probe) && probe.allows(seen)) {
+                match good.any(|(probe, observed)| is_form(probe) && probe.allows(observed)) {
                     true => Some(RESERIALIZES),
                     false => plainest.meaning(taken),
                 }
@@ -106,21 +107,21 @@ impl Report {
         };
         let is_bad = |probe: &Probe| probe.answer().status() == 401 && is_plain(probe);
         let mut bad = self.answers.iter().filter(|(probe, _)| is_bad(probe)).peekable();
-        bad.peek().is_some() && bad.all(|(_, seen)| seen.is_success())
+        bad.peek().is_some() && bad.all(|(_, observed)| observed.is_success())
     }
 }
 
-/// What is to be mended, each with the rules that are not kept because of it.
+/// What is to be fixed, each with the rules that are not kept because of it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let findings = self.findings();
-        let broken = findings.iter().filter(|finding| finding.mend.is_some()).count();
+        let broken = findings.iter().filter(|finding| finding.fix.is_some()).count();
         write!(f, "{} of {} rules are kept", findings.len() - broken, findings.len())?;
-        for mend in self.mends() {
-            write!(f, "\n\n{mend}:")?;
-            for finding in findings.iter().filter(|finding| finding.mend == Some(mend)) {
-                let Finding { rule, expected, seen, .. } = finding;
-                write!(f, "\n- {rule}: expected {expected}, saw {seen}")?;
+        for fix in self.fixes() {
+            write!(f, "\n\n{fix}:")?;
+            for finding in findings.iter().filter(|finding| finding.fix == Some(fix)) {
+                let Finding { rule, expected, observed, .. } = finding;
+                write!(f, "\n- {rule}: expected {expected}, saw {observed}")?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, Finding, Probe, Seen};
+use super::{Answer, Finding, Observed, Probe};
 use crate::RejectionKind as Kind;
 
 /// How slow the answer to a good event may be: 1 second. The vendor does not publish its timeout,
@@ -18,19 +18,19 @@ const WORK: Duration = Duration::from_millis(50);
 /// Headers that tell the time.
 const TIMES: [&str; 3] = ["date", "expires", "last-modified"];
 
-type Answers = [(Probe, Seen)];
+type Answers = [(Probe, Observed)];
 
 pub(super) fn of_several(answers: &Answers) -> Vec<Finding> {
     [alike(answers), quick(answers), verified_first(answers)].into_iter().flatten().collect()
 }
 
-/// Whoever is refused does not learn why.
+/// A sender that is refused does not learn why.
 fn alike(answers: &Answers) -> Option<Finding> {
-    // For each part of an answer: for each reason of a refusal, the values that were seen.
+    // For each part of an answer: for each reason of a refusal, the values that were observed.
     let mut parts: BTreeMap<&str, BTreeMap<String, BTreeSet<&[u8]>>> = BTreeMap::new();
-    for (probe, seen) in answers {
-        if let (Answer::Refused(kind), Seen::Answer { status: 401, headers, body, .. }) =
-            (probe.answer(), seen)
+    for (probe, observed) in answers {
+        if let (Answer::Refused(kind), Observed::Answer { status: 401, headers, body, .. }) =
+            (probe.answer(), observed)
         {
             let named = headers.iter().filter(|(name, _)| !TIMES.contains(&&**name));
             let named = named.map(|(name, value)| (&**name, value.as_bytes()));
@@ -56,8 +56,8 @@ fn alike(answers: &Answers) -> Option<Finding> {
     Some(Finding {
         rule: "all 401 are alike",
         expected: "one answer".into(),
-        seen: telling.map_or_else(|| "one answer".into(), |name| format!("the {name} differs")),
-        mend: telling.map(|_| "the answers tell a sender what is wrong: answer each 401 alike"),
+        observed: telling.map_or_else(|| "one answer".into(), |name| format!("the {name} differs")),
+        fix: telling.map(|_| "the answers tell a sender what is wrong: answer each 401 alike"),
     })
 }
 
@@ -67,15 +67,15 @@ fn quick(answers: &Answers) -> Option<Finding> {
     Some(Finding {
         rule: "a good event is answered at once",
         expected: format!("within {} ms", SLOW.as_millis()),
-        seen: format!("{} ms", accepted.as_millis()),
-        mend: (accepted > SLOW).then_some(
+        observed: format!("{} ms", accepted.as_millis()),
+        fix: (accepted > SLOW).then_some(
             "the handler works before it answers: store the event, answer, and work on it after \
              that",
         ),
     })
 }
 
-/// Whoever cannot sign gets no work done.
+/// A sender that cannot sign gets no work done.
 fn verified_first(answers: &Answers) -> Option<Finding> {
     let is = |probe: &Probe, kinds: &[Kind]| match probe.answer() {
         Answer::Refused(kind) => kinds.contains(&kind),
@@ -89,8 +89,8 @@ fn verified_first(answers: &Answers) -> Option<Finding> {
     Some(Finding {
         rule: "a forged event is refused before any work",
         expected: format!("within {} ms", most.as_millis()),
-        seen: format!("{} ms", forged.as_millis()),
-        mend: (forged > most).then_some(
+        observed: format!("{} ms", forged.as_millis()),
+        fix: (forged > most).then_some(
             "a forged event takes as long as work does: verify the signature before all else",
         ),
     })
@@ -102,11 +102,11 @@ fn is_good(probe: &Probe) -> bool {
 
 /// The shortest time to a right answer. It is what noise does least to.
 fn fastest(answers: &Answers, of: impl Fn(&Probe) -> bool) -> Option<Duration> {
-    let right = answers
-        .iter()
-        .filter(|(probe, seen)| of(probe) && probe.request().is_whole() && probe.allows(seen));
-    let times = right.filter_map(|(_, seen)| match seen {
-        Seen::Answer { after, .. } => Some(*after),
+    let right = answers.iter().filter(|(probe, observed)| {
+        of(probe) && probe.request().is_whole() && probe.allows(observed)
+    });
+    let times = right.filter_map(|(_, observed)| match observed {
+        Observed::Answer { after, .. } => Some(*after),
         _ => None,
     });
     times.min()

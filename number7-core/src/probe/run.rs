@@ -5,13 +5,13 @@ use std::{
     task::Poll,
 };
 
-use super::{Probe, Probes, Report, Seen, Step};
+use super::{Observed, Probe, Probes, Report, Step};
 
 impl Probes {
     /// Sends all probes to a receiver. `send` sends one and returns what it saw, or `None` if it cannot
     /// send that kind. Slow probes are sent concurrently, after the others. If `send` panics, as a handler
     /// in the same process may, the connection counts as closed.
-    pub async fn run(&self, send: impl AsyncFn(&Probe) -> Option<Seen>) -> Report {
+    pub async fn run(&self, send: impl AsyncFn(&Probe) -> Option<Observed>) -> Report {
         let is_slow = |probe: &Probe| {
             let steps = probe.request().body_steps();
             steps.iter().any(|step| matches!(step, Step::Pause(_) | Step::Stall))
@@ -19,25 +19,25 @@ impl Probes {
         let (slow, quick): (Vec<_>, Vec<_>) = self.table().into_iter().partition(is_slow);
         let mut report = Report::default();
         for probe in quick {
-            if let Some(seen) = caught(send(&probe)).await {
-                report.add(probe, seen);
+            if let Some(observed) = caught(send(&probe)).await {
+                report.add(probe, observed);
             }
         }
-        let seen = all(slow.iter().map(|probe| caught(send(probe))).collect()).await;
-        for (probe, seen) in slow.into_iter().zip(seen) {
-            if let Some(seen) = seen {
-                report.add(probe, seen);
+        let observed = all(slow.iter().map(|probe| caught(send(probe))).collect()).await;
+        for (probe, observed) in slow.into_iter().zip(observed) {
+            if let Some(observed) = observed {
+                report.add(probe, observed);
             }
         }
         report
     }
 }
 
-async fn caught(sending: impl Future<Output = Option<Seen>>) -> Option<Seen> {
+async fn caught(sending: impl Future<Output = Option<Observed>>) -> Option<Observed> {
     let mut sending = pin!(sending);
     let polled = poll_fn(|cx| {
         let poll = AssertUnwindSafe(|| sending.as_mut().poll(cx));
-        catch_unwind(poll).unwrap_or(Poll::Ready(Some(Seen::Closed)))
+        catch_unwind(poll).unwrap_or(Poll::Ready(Some(Observed::Closed)))
     });
     polled.await
 }

@@ -165,7 +165,7 @@ impl Probes {
     pub fn at(self, path: impl Into<String>) -> Self {
         let path = path.into();
         let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
-        assert!(is_path, "{path:?} is no path of a URL");
+        assert!(is_path, "{path:?} is not a path of a URL");
         Self { path, ..self }
     }
 
@@ -251,9 +251,9 @@ impl Probes {
                  changes the body, or the event is too old for its maximum age",
             ),
             accepted(
-                "a text in UTF-8",
+                "a string in UTF-8",
                 &note,
-                "the receiver converts the body to a text and back before it verifies: it has to \
+                "the receiver converts the body to a string and back before it verifies: it has to \
                  verify the bytes that came",
             ),
             accepted("white space in the JSON", &spaced, RESERIALIZES),
@@ -300,7 +300,7 @@ impl Probes {
             accepted(
                 "a content-encoding of identity",
                 &json,
-                "a content-encoding of identity is no encoding",
+                "a content-encoding of identity is not an encoding",
             )
             .header("content-encoding", "identity"),
             accepted(
@@ -368,7 +368,7 @@ impl Probes {
                 format!("{} {}", &signature[..1], &signature[2..]).as_bytes(),
             ),
             malformed("a list", format!("{signature},{signature}").as_bytes()),
-            malformed("a letter that is no digit", format!("g{}", &signature[1..]).as_bytes()),
+            malformed("a letter that is not a digit", format!("g{}", &signature[1..]).as_bytes()),
             malformed("a byte outside ASCII", &[b"\xe9", &signature.as_bytes()[1..]].concat()),
             malformed("full-width digits", "\u{ff10}".repeat(64).as_bytes()),
             malformed("base64", b"dRB+oOslCfwhEiHM6YS4o3VwtrW3WG0="),
@@ -560,7 +560,7 @@ impl Probes {
         // An unknown event may be about anything.
         let sample = Sample::completed("job_abc123");
         let json = sample.json();
-        let otherwise = "an authentic body that is no event makes the receiver fail";
+        let otherwise = "an authentic body that is not an event makes the receiver fail";
         let refused = |name, body: &str| self.refused(name, body, Kind::Untypable, otherwise);
         let broken =
             |name, body: &str| Probe { leaves: Leaves::BrokenEvent, ..refused(name, body) };

@@ -5,7 +5,7 @@ use bytes::Bytes;
 /// What a receiver did with a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Seen {
+pub enum Observed {
     /// It answered.
     Answer {
         /// The status code.
@@ -24,7 +24,7 @@ pub enum Seen {
     Silence(Duration),
 }
 
-impl Seen {
+impl Observed {
     /// An answer of this status, at once and without a body.
     #[must_use]
     pub fn answer(status: u16) -> Self {
@@ -46,7 +46,7 @@ impl Seen {
     }
 }
 
-impl std::fmt::Display for Seen {
+impl std::fmt::Display for Observed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Answer { status, .. } => write!(f, "{status}"),

@@ -43,7 +43,7 @@ const AROUND: [(Kind, &str, &str); 26] = [
 ];
 
 /// Each key, and the mistake that makes it.
-pub(super) fn variants(secret: &[u8]) -> Vec<(Kind, Key)> {
+pub(super) fn candidates(secret: &[u8]) -> Vec<(Kind, Key)> {
     let around = |(kind, before, behind): (Kind, &str, &str)| {
         (kind, joined(&[before.as_bytes(), secret, behind.as_bytes()]))
     };
@@ -85,7 +85,7 @@ fn unquoted(secret: &[u8]) -> Option<Key> {
 /// shorter one.
 const SHORTEST: usize = 8;
 
-/// As leniently as Node does it: up to the first that is no digit. Dashes, as in a UUID, are passed
+/// As leniently as Node does it: up to the first that is not a digit. Dashes, as in a UUID, are passed
 /// over.
 fn from_hex(secret: &[u8]) -> Option<Key> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

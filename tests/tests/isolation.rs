@@ -1,4 +1,4 @@
-//! What is wrong with one event, one worker or one inbox is no harm to the others in the same store.
+//! What is wrong with one event, one worker or one inbox does no harm to the others in the same store.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};

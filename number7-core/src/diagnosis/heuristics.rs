@@ -1,11 +1,11 @@
-//! What a request looks like: causes that no HMAC can prove.
+//! Heuristics: causes that a request suggests, and no HMAC can prove.
 
 use std::str;
 
 use super::{Diagnosis, DiagnosisKind as Kind, json};
 use crate::{Signature, byte_order_mark::without_mark, from_base64::from_base64};
 
-/// What a header that is no signature looks like.
+/// What a header suggests that is not a signature.
 pub(crate) fn header(value: &[u8]) -> Option<Diagnosis> {
     let likely = |kind| Some(Diagnosis::likely(kind));
     let value = value.trim_ascii_end();
@@ -84,7 +84,7 @@ fn is_dense_base64(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte))
 }
 
-/// What a body looks like that no known secret signed.
+/// What a body suggests that no known secret signed.
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
     let body = without_mark(body);
     // The usual beginning, 78 9c, is not UTF-8.
