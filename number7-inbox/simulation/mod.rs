@@ -38,6 +38,7 @@ use crate::{
         awake::LONGEST_SLEEP,
         change::Change,
         options::{Options, Polling},
+        paused::NewPause,
     },
     store::memory::{Row, Tables},
 };
@@ -255,7 +256,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
             let (pause, action, node, long) = {
                 let random = &mut world.seen().random;
                 let node = random.below(NODES as u64) as usize;
-                (random.millis(500, 15_000), random.below(16), node, random.millis(500, 45_000))
+                (random.millis(500, 15_000), random.below(17), node, random.millis(500, 45_000))
             };
             sleep(pause).await;
             let is_over = world.seen().lives[node].is_over;
@@ -305,6 +306,11 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                         .iter_mut()
                         .for_each(|life| life.stands_until = Instant::now() + long);
                 }
+                13 => world.memory.apply(|tables| {
+                    world.seen().note(format!("the inbox is paused for {long:?}"));
+                    let (by, why) = (String::new(), String::new());
+                    tables.pause(NewPause { by, why, length: Some(long) });
+                }),
                 _ => processes[node].tell_to_stop(&world, node),
             }
             inboxes.lock().unwrap_or_else(PoisonError::into_inner)[node] =

@@ -23,6 +23,7 @@ use crate::{
         claim::ClaimId,
         end::End,
         expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+        paused::{NewPause, Paused},
         wake::Wake,
     },
     store::{
@@ -356,6 +357,18 @@ impl Store for Node {
 
     fn ping(&self) -> Answer<'_, ()> {
         self.world.memory.ping()
+    }
+
+    fn pause(&self, pause: NewPause) -> Answer<'_, ()> {
+        self.world.memory.pause(pause)
+    }
+
+    fn resume(&self) -> Answer<'_, bool> {
+        self.world.memory.resume()
+    }
+
+    fn paused(&self) -> Answer<'_, Option<Paused>> {
+        self.world.memory.paused()
     }
 
     fn stats(&self) -> Answer<'_, Stats> {

@@ -25,13 +25,14 @@ use crate::{
         options::{Options, Polling},
         overdue::{self, OverdueJob},
         page::{Cursor, Filter, Page},
+        paused::{NewPause, Paused},
         stats::Stats,
     },
     store::{self, Store},
     worker::{Worker, accepted::AcceptedEvent},
 };
 
-/// How long a job can be expected: 10 years.
+/// How long a job can be expected, and an inbox paused: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// How long the name of an inbox can be, in bytes.
@@ -217,6 +218,71 @@ impl Inbox {
     /// The store failed.
     pub async fn show(&self, key: &str) -> Result<Option<Entry>, InboxError> {
         self.store.show(key).await
+    }
+
+    /// Pauses this inbox: from now on its workers claim nothing, in every process, and finish what they run. Accepting
+    /// goes on. It lasts until it is [resumed](Self::resume) or, with a length, until that is over: restarts do not end
+    /// it. A pause that there is already is changed.
+    ///
+    /// `by` and `why` are for the others: [`paused`](Self::paused) has them, and each worker logs them once. A worker that
+    /// is to pause alone has a [`pause`](Worker::pause) of its own, and a handler
+    /// [`Failure::pause_worker`].
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or one of the strings has a NUL, or more than 255 bytes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use number7_inbox::{Inbox, InboxError};
+    ///
+    /// async fn move_the_database(inbox: &Inbox) -> Result<(), InboxError> {
+    ///     let hour = Duration::from_secs(60 * 60);
+    ///     inbox.pause("ops", "the invoice database is being moved", Some(hour)).await?;
+    ///     // …
+    ///     inbox.resume().await.map(drop)
+    /// }
+    /// # _ = move_the_database;
+    /// ```
+    pub async fn pause(
+        &self,
+        by: &str,
+        why: &str,
+        length: Option<Duration>,
+    ) -> Result<(), InboxError> {
+        const LONGEST: usize = 255;
+        for text in [by, why] {
+            if text.len() > LONGEST || text.contains('\0') {
+                let text =
+                    format!("who pauses an inbox and why has {LONGEST} bytes at most, and no NUL");
+                return Err(InboxError::new(InboxErrorKind::Invalid, text));
+            }
+        }
+        let length = length.map(|length| length.min(LONGEST_EXPECTATION));
+        self.store.pause(NewPause { by: by.to_owned(), why: why.to_owned(), length }).await
+    }
+
+    /// Ends a [pause](Self::pause): the workers go on at once. False if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn resume(&self) -> Result<bool, InboxError> {
+        let is_resumed = self.store.resume().await?;
+        self.store.announce();
+        Ok(is_resumed)
+    }
+
+    /// The [pause](Self::pause) of this inbox. `None` if there is none, or it is over.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn paused(&self) -> Result<Option<Paused>, InboxError> {
+        self.store.paused().await
     }
 
     /// Expects a result of a job: if no `job.completed` or `job.failed` of it is accepted within this

@@ -38,6 +38,7 @@ pub use self::{
         },
         overdue::OverdueJob,
         page::{Cursor, Filter, Page},
+        paused::Paused,
         settings::{
             DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_CONCURRENCY, DEFAULT_FETCH_BACKOFF,
             DEFAULT_FETCHES_AT_ONCE, DEFAULT_FETCHES_PER_MINUTE, DEFAULT_LEASE,

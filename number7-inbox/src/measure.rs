@@ -30,9 +30,11 @@ pub(crate) fn stats(inbox: &str, stats: &Stats) {
     }
     metrics::gauge!("number7_inbox_oldest_ready_age_seconds", "inbox" => inbox.to_owned())
         .set(stats.oldest_ready);
-    for (name, number) in
-        [("number7_inbox_workers", stats.workers), ("number7_inbox_overdue_jobs", stats.overdue)]
-    {
+    for (name, number) in [
+        ("number7_inbox_workers", stats.workers),
+        ("number7_inbox_overdue_jobs", stats.overdue),
+        ("number7_inbox_paused", stats.is_paused.into()),
+    ] {
         #[expect(clippy::cast_precision_loss, reason = "no store has as many")]
         metrics::gauge!(name, "inbox" => inbox.to_owned()).set(number as f64);
     }

@@ -16,6 +16,7 @@ pub(crate) mod options;
 pub(crate) mod outage;
 pub(crate) mod overdue;
 pub(crate) mod page;
+pub(crate) mod paused;
 pub(crate) mod settings;
 pub(crate) mod stats;
 pub(crate) mod wake;

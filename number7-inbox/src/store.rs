@@ -15,6 +15,7 @@ use crate::model::{
     entry::{Entry, State},
     error::InboxError,
     event::Origin,
+    paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
 };
@@ -89,7 +90,8 @@ pub(crate) trait Store: Expectations {
     /// Stores an event unless its key is known.
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance>;
 
-    /// Records the ends of attempts, and claims events that are ready if the worker's own lease is live.
+    /// Records the ends of attempts, and claims events that are ready if the worker's own lease is live and the inbox
+    /// is not paused.
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged>;
 
     /// Renews the lease of a worker, which is registered unless it is known. Says which claims it holds.
@@ -123,6 +125,15 @@ pub(crate) trait Store: Expectations {
 
     /// Fails if the store cannot be reached, or takes no writes.
     fn ping(&self) -> Answer<'_, ()>;
+
+    /// Pauses the inbox, or changes the pause.
+    fn pause(&self, pause: NewPause) -> Answer<'_, ()>;
+
+    /// Ends a pause. False if there is none.
+    fn resume(&self) -> Answer<'_, bool>;
+
+    /// The pause that has not ended.
+    fn paused(&self) -> Answer<'_, Option<Paused>>;
 
     /// Counts the events.
     fn stats(&self) -> Answer<'_, Stats>;
@@ -202,10 +213,13 @@ pub(crate) struct Exchanged {
     pub(crate) locked: Vec<EventId>,
     /// Those that are begun at once come first.
     pub(crate) claims: Vec<Claim>,
-    /// In how long the next scheduled event is ready. It may be missing if as many were claimed as were wanted.
+    /// In how long the next scheduled event is ready. It may be missing if as many were claimed as were wanted. While
+    /// the inbox is paused: in how long that ends by itself.
     pub(crate) next_in: Option<Duration>,
     /// Nothing was claimed, because the lease of the worker is over, or it is not registered.
     pub(crate) is_lapsed: bool,
+    /// Nothing was claimed, because the inbox is paused. Set only if something was to be claimed.
+    pub(crate) is_paused: bool,
 }
 
 /// A time as a store has it.

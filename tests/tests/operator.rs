@@ -439,6 +439,78 @@ async fn what_is_scheduled_can_be_run_now_and_what_is_dead_given_up(store: Store
     assert_eq!(inbox.stats().await.unwrap().done, 2);
 }
 
+/// In every process, until somebody ends it, or by itself.
+async fn a_pause_stops_all_workers_and_not_acceptance(store: Store) {
+    let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
+    accept(&inbox, "job.completed", "running").await;
+    let runs = Running::start(gate.worker(&inbox).concurrency(1));
+    gate.begun().await;
+    let others = [store.open().await, store.open().await];
+    let workers = others.each_ref().map(|other| Running::start(handled.worker(other)));
+    accept(&inbox, "job.completed", "before").await;
+    until(async || handled.events() == 1).await;
+
+    inbox.pause("ops", "the database moves", None).await.unwrap();
+    for job in 0..20 {
+        accept(&inbox, "job.completed", &format!("job_{job}")).await;
+    }
+    sleep(Duration::from_secs(3)).await;
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.ready, stats.running, stats.is_paused), (20, 1, true));
+    // What runs is finished.
+    gate.open();
+    until(async || inbox.stats().await.unwrap().done == 2).await;
+    runs.stop().await;
+    let paused = others[0].paused().await.unwrap().unwrap();
+    assert_eq!((&*paused.by, &*paused.why, paused.until), ("ops", "the database moves", None));
+    assert!(others[1].resume().await.unwrap());
+    until(async || inbox.stats().await.unwrap().done == 22).await;
+    assert!(!inbox.resume().await.unwrap());
+    assert_eq!(
+        (inbox.paused().await.unwrap(), inbox.stats().await.unwrap().is_paused),
+        (None, false)
+    );
+
+    // A worker that begins only now finds it as well. It ends by itself.
+    let begun = Instant::now();
+    inbox.pause("", "", Some(Duration::from_secs(3))).await.unwrap();
+    let late = Running::start(handled.worker(&inbox));
+    accept(&inbox, "job.completed", "late").await;
+    assert!(inbox.paused().await.unwrap().unwrap().until.is_some());
+    until(async || inbox.stats().await.unwrap().done == 23).await;
+    assert!(begun.elapsed() >= Duration::from_millis(2_900), "{:?}", begun.elapsed());
+    assert!(!inbox.resume().await.unwrap(), "it is over");
+    for worker in workers.into_iter().chain([late]) {
+        worker.stop().await;
+    }
+    let error = inbox.pause("a\0b", "", None).await.unwrap_err();
+    assert_eq!(error.kind(), InboxErrorKind::Invalid);
+}
+
+/// As at the first answer that says "not now". Its other attempts go on, and other workers do.
+async fn a_handler_can_pause_its_worker(store: Store) {
+    const EVENTS: usize = 60;
+    let (inbox, calls) = (store.open().await, Arc::new(AtomicUsize::new(0)));
+    for job in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{job}")).await;
+    }
+    let (begun, counted) = (Instant::now(), Arc::clone(&calls));
+    let worker = inbox.worker(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match begun.elapsed() < Duration::from_secs(1) {
+                true => Err(Failure::pause_worker(Duration::from_secs(2), "too many requests")),
+                false => Ok(()),
+            }
+        }
+    });
+    let all = async || inbox.stats().await.unwrap().done == EVENTS as u64;
+    worker.concurrency(4).run_until(until(all)).await;
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    let refused = calls.load(Ordering::Relaxed) - EVENTS;
+    assert!(refused <= 8, "the handler was called {refused} times in vain");
+}
+
 on_every_store!(
     and in memory:
     every_event_is_counted_listed_and_shown_where_it_stands,
@@ -450,8 +522,10 @@ on_every_store!(
     the_last_errors_are_kept,
     a_worker_that_died_leaves_a_trace,
     dead_letters_are_forgotten_where_that_is_asked_for,
+    a_handler_can_pause_its_worker,
     what_is_done_can_be_run_again,
     many_are_run_again_once_while_workers_go_on,
     an_event_whose_payload_is_forgotten_is_not_run_again,
     what_is_scheduled_can_be_run_now_and_what_is_dead_given_up;
+    a_pause_stops_all_workers_and_not_acceptance,
 );

@@ -7,13 +7,13 @@ mod watch;
 use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
-use number7_inbox::{ChangeEvents, Cursor, Entry, Filter, Inbox, Origin, State, Stats};
+use number7_inbox::{ChangeEvents, Cursor, Entry, Filter, Inbox, Origin, Paused, State, Stats};
 use serde_json::{Value, json};
 
 use self::store::StoreArgs;
 use crate::{BoxError, Verdict, duration::duration, output::Output};
 
-/// See how much is in an inbox, list and show its events, requeue, rerun or discard them, make its tables
+/// See how much is in an inbox, list and show its events, requeue, rerun or discard them, pause its workers
 #[derive(Subcommand)]
 #[command(after_long_help = "An event is in one of six states:
   ready        it waits for a worker
@@ -48,6 +48,7 @@ Examples:
   number7 inbox show job.failed:job_7 --store postgres://localhost/app
   number7 inbox requeue job.failed:job_7 --store redis://localhost/
   number7 inbox requeue --all --event job.failed --store redis://localhost/
+  number7 inbox pause --for 10m --why 'the database moves' --store redis://localhost/
   number7 inbox rerun --all --since-after 4h --since-before 1h --dry-run --store redis://localhost/")]
 pub(crate) enum Command {
     /// Count the events by state, the workers, and the overdue jobs
@@ -75,6 +76,28 @@ pub(crate) enum Command {
     /// It counts as done. Its key stays known for the retention of the workers, a week by default. Until then further
     /// deliveries are answered 200 and ignored.
     Discard(ChangeArgs),
+    /// Pause all workers of the inbox, in every process: they claim nothing, and finish what they run
+    ///
+    /// Events are accepted as before. The pause lasts until `number7 inbox resume`, or for the time that is given;
+    /// restarts do not end it. A pause that there is already is changed.
+    Pause {
+        /// How long, such as 10m or 1h; until it is resumed unless it is given
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        r#for: Option<Duration>,
+        /// Why: for `stats`, `watch` and the log of each worker
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+        /// Who pauses it
+        #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = "")]
+        by: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// End a pause
+    Resume {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Make the tables of the inbox, or upgrade them: what a receiver does when it starts
     ///
     /// It changes nothing if the tables are up to date. Run it at deployment if your receivers may not create
@@ -234,8 +257,13 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, BoxError> {
     match command {
         Command::Stats { store } => {
-            let stats = store.open().await?.stats().await?;
-            output.print(|| text::stats(&stats), || text::stats_json(&stats));
+            let inbox = store.open().await?;
+            let stats = inbox.stats().await?;
+            let paused = paused(&inbox, &stats).await?;
+            output.print(
+                || text::stats(&stats, paused.as_ref()),
+                || text::stats_json(&stats, paused.as_ref()),
+            );
             say_if_empty(&stats, output);
             Ok(Verdict::Yes)
         }
@@ -278,6 +306,22 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         Command::Rerun(args) => change(args, &RERUN, output).await,
         Command::RunNow(args) => change(args, &RUN_NOW, output).await,
         Command::Discard(args) => change(args, &DISCARD, output).await,
+        Command::Pause { r#for: length, why, by, store } => {
+            let inbox = store.open().await?;
+            inbox.pause(&by, &why, length).await?;
+            let paused = inbox.paused().await?;
+            output.print(
+                || paused.as_ref().map(text::pause).unwrap_or_default(),
+                || json!({ "paused": text::pause_json(paused.as_ref()) }),
+            );
+            Ok(Verdict::Yes)
+        }
+        Command::Resume { store } => {
+            let is_resumed = store.open().await?.resume().await?;
+            let text = if is_resumed { "the workers go on" } else { "the inbox is not paused" };
+            output.print(|| text.to_owned(), || json!({ "resumed": is_resumed }));
+            Ok(Verdict::from(is_resumed))
+        }
         Command::Migrate { print: true, store } => {
             let sql = store.options().migrations(store.url())?;
             output.print(|| sql.trim_end().to_owned(), || json!({ "sql": sql }));
@@ -292,6 +336,11 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             watch::run(store.open().await?, interval, output).await
         }
     }
+}
+
+/// Why nobody works on it, if so.
+async fn paused(inbox: &Inbox, stats: &Stats) -> Result<Option<Paused>, BoxError> {
+    Ok(if stats.is_paused { inbox.paused().await? } else { None })
 }
 
 /// What a command does to events.

@@ -177,7 +177,14 @@ impl<'a> ChangeEvents<'a> {
             }
             let left = self.limit.saturating_sub(changed.events);
             meant.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            self.change(meant, &mut changed).await?;
+            // What is damaged cannot be shown, but can be changed.
+            let keys = match self.filter.only_key().filter(|_| !self.is_dry && self.limit > 0) {
+                Some(key) => vec![key.to_owned()],
+                None => meant.iter().map(|entry| entry.key().to_owned()).collect(),
+            };
+            let room = FIRST.saturating_sub(changed.first.len());
+            changed.first.extend(meant.into_iter().take(room));
+            changed.events += self.change(keys).await?;
             after = next;
             if after.is_none() || is_over || changed.events >= self.limit {
                 return Ok(changed);
@@ -185,24 +192,21 @@ impl<'a> ChangeEvents<'a> {
         }
     }
 
-    /// Changes some events, at the rate.
-    async fn change(&self, meant: Vec<Entry>, changed: &mut Changed) -> Result<(), InboxError> {
-        let keys: Vec<_> = meant.iter().map(|entry| entry.key().to_owned()).collect();
-        let room = FIRST.saturating_sub(changed.first.len());
-        changed.first.extend(meant.into_iter().take(room));
+    /// Changes the events of some keys, at the rate. Says how many.
+    async fn change(&self, keys: Vec<String>) -> Result<u64, InboxError> {
         if self.is_dry {
-            changed.events += keys.len() as u64;
-            return Ok(());
+            return Ok(keys.len() as u64);
         }
+        let mut changed = 0;
         let at_once = self.rate.map_or(STEP, |rate| rate.div_ceil(STEPS_PER_SECOND).min(STEP));
         for keys in keys.chunks(at_once as usize) {
-            changed.events += self.inbox.store.change(keys, self.change).await?;
+            changed += self.inbox.store.change(keys, self.change).await?;
             self.inbox.store.announce();
             if let Some(rate) = self.rate {
                 sleep(Duration::from_secs(1) * at_once / rate).await;
             }
         }
-        Ok(())
+        Ok(changed)
     }
 }
 

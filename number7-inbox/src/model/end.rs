@@ -47,6 +47,8 @@ pub(crate) enum Outcome {
     /// The handler snoozed the event. The attempt does not count.
     Snoozed {
         after: Duration,
+        /// Its worker claims nothing for as long.
+        pauses_worker: bool,
     },
     /// A stop of the worker has cut the attempt off. It does not count.
     Interrupted,
@@ -81,7 +83,7 @@ impl Outcome {
     /// How long the event rests.
     pub(crate) fn delay(&self) -> Duration {
         match self {
-            Self::Retry { after, .. } | Self::Snoozed { after } => *after,
+            Self::Retry { after, .. } | Self::Snoozed { after, .. } => *after,
             _ => Duration::ZERO,
         }
     }

@@ -46,7 +46,12 @@ pub struct Failure(pub(crate) Kind);
 pub(crate) enum Kind {
     Retry(BoxError),
     Permanent(BoxError),
-    Snooze(Duration, BoxError),
+    Snooze {
+        after: Duration,
+        reason: BoxError,
+        /// Whether the worker is to claim nothing for as long.
+        pauses_worker: bool,
+    },
 }
 
 impl Failure {
@@ -63,7 +68,33 @@ impl Failure {
     /// Nothing limits how often an event is snoozed. So the log has a `WARN` a day after the first snooze,
     /// and then each day.
     pub fn snooze(after: Duration, reason: impl Into<BoxError>) -> Self {
-        Self(Kind::Snooze(after, reason.into()))
+        Self(Kind::Snooze { after, reason: reason.into(), pauses_worker: false })
+    }
+
+    /// Like [`snooze`](Self::snooze), and this worker claims no event for as long: what others would ask for would be
+    /// refused as well. Its other attempts go on, and other workers are not paused.
+    ///
+    /// Return it on the first answer that says "not now", such as a 429 of a service that all handlers call.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use number7_inbox::{AcceptedEvent, Failure};
+    ///
+    /// async fn handle(accepted: AcceptedEvent) -> Result<(), Failure> {
+    ///     match post(accepted.json()).await {
+    ///         429 => Err(Failure::pause_worker(Duration::from_secs(2), "too many requests")),
+    ///         status if status < 300 => Ok(()),
+    ///         status => Err(format!("the answer is {status}").into()),
+    ///     }
+    /// }
+    /// # async fn post(_: &[u8]) -> u16 { 200 }
+    /// # _ = |inbox: &number7_inbox::Inbox| inbox.worker(handle);
+    /// ```
+    pub fn pause_worker(length: Duration, reason: impl Into<BoxError>) -> Self {
+        Self(Kind::Snooze { after: length, reason: reason.into(), pauses_worker: true })
     }
 }
 
@@ -83,8 +114,9 @@ impl fmt::Debug for Failure {
         match &self.0 {
             Kind::Retry(error) => f.debug_tuple("Retry").field(error).finish(),
             Kind::Permanent(error) => f.debug_tuple("Permanent").field(error).finish(),
-            Kind::Snooze(after, reason) => {
-                f.debug_tuple("Snooze").field(after).field(reason).finish()
+            Kind::Snooze { after, reason, pauses_worker } => {
+                let name = if *pauses_worker { "PauseWorker" } else { "Snooze" };
+                f.debug_tuple(name).field(after).field(reason).finish()
             }
         }
     }

@@ -111,6 +111,12 @@ impl Filter {
         self.key.as_deref()
     }
 
+    /// The key, if nothing else is set.
+    pub(crate) fn only_key(&self) -> Option<&str> {
+        let key = self.key.as_deref()?;
+        (*self == Self::from(key)).then_some(key)
+    }
+
     /// Whether it takes nothing after this entry of a list.
     pub(crate) fn ends_before(&self, entry: &Entry) -> bool {
         self.since.end.is_some_and(|end| entry.since() >= end)

@@ -31,6 +31,8 @@ pub struct Stats {
     pub overdue: u64,
     /// How long the oldest of these has been overdue: zero if none is.
     pub oldest_overdue: Duration,
+    /// Whether the inbox is [paused](crate::Inbox::paused), so that workers claim nothing.
+    pub is_paused: bool,
 }
 
 impl Stats {

@@ -24,6 +24,7 @@ use crate::model::{
     event::{Origin, StoredEvent},
     history::{History, LOST},
     page::no_cursor,
+    paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
 };
@@ -68,6 +69,8 @@ pub(crate) struct Tables {
     expected: BTreeMap<String, Expected>,
     /// Who fetches, and until when.
     leader: Option<(String, Duration)>,
+    /// And until when.
+    pub(crate) pause: Option<(Paused, Option<Duration>)>,
 }
 
 /// A time, and the event.
@@ -215,7 +218,10 @@ impl Tables {
         }
         let is_live = |seen: &Duration| self.clock.now().saturating_sub(*seen) <= lease;
         exchanged.is_lapsed = most + ahead > 0 && !self.workers.get(worker).is_some_and(is_live);
-        if !exchanged.is_lapsed {
+        let paused_for = self.paused().map(|(_, ends_in)| ends_in).filter(|_| most + ahead > 0);
+        if let Some(ends_in) = paused_for {
+            (exchanged.is_paused, exchanged.next_in) = (true, ends_in);
+        } else if !exchanged.is_lapsed {
             let alone = usize::from(quarantined).min(most);
             let mut claims = self.claim(worker, State::Quarantined, alone, 0);
             claims.extend(self.claim(worker, State::Ready, most - claims.len(), ahead));
@@ -401,6 +407,27 @@ impl Tables {
         meant
     }
 
+    /// The pause, if it is not over, and in how long it is.
+    fn paused(&self) -> Option<(&Paused, Option<Duration>)> {
+        let now = self.clock.now();
+        let (paused, until) = self.pause.as_ref()?;
+        let is_on = until.is_none_or(|until| until > now);
+        is_on.then(|| (paused, until.map(|until| until.saturating_sub(now))))
+    }
+
+    pub(crate) fn pause(&mut self, NewPause { by, why, length }: NewPause) {
+        let now = self.clock.now();
+        let until = length.map(|length| now.saturating_add(length));
+        let paused = Paused { by, why, since: time(now), until: until.map(time) };
+        self.pause = Some((paused, until));
+    }
+
+    pub(crate) fn resume(&mut self) -> bool {
+        let is_on = self.paused().is_some();
+        self.pause = None;
+        is_on
+    }
+
     fn stats(&self) -> Stats {
         let now = self.clock.now();
         let count = |state| self.of(state).count() as u64;
@@ -419,6 +446,7 @@ impl Tables {
             workers: self.workers.values().filter(|seen| age(Some(**seen)) <= LIVE).count() as u64,
             overdue,
             oldest_overdue: age(oldest_overdue),
+            is_paused: self.paused().is_some(),
         }
     }
 
@@ -546,6 +574,18 @@ impl Store for Memory {
 
     fn ping(&self) -> Answer<'_, ()> {
         self.at_once(|_| ())
+    }
+
+    fn pause(&self, pause: NewPause) -> Answer<'_, ()> {
+        self.at_once(|tables| tables.pause(pause))
+    }
+
+    fn resume(&self) -> Answer<'_, bool> {
+        self.at_once(Tables::resume)
+    }
+
+    fn paused(&self) -> Answer<'_, Option<Paused>> {
+        self.at_once(|tables| tables.paused().map(|(paused, _)| paused.clone()))
     }
 
     fn stats(&self) -> Answer<'_, Stats> {

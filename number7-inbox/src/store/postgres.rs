@@ -44,6 +44,7 @@ use crate::model::{
     event::Origin,
     history::{History, LOST},
     options::Options,
+    paused::{NewPause, Paused, PausedRow},
     stats::Stats,
     wake::Wake,
 };
@@ -208,7 +209,7 @@ impl Store for Postgres {
             let start = is_claim.then(|| self.front.start());
             let after = start.and_then(|start| start.after);
             let parts = self.working.fetch_all_once(self.query_of(exchange, after)).await?;
-            let (mut exchanged, mut last) = (Exchanged::default(), None);
+            let (mut exchanged, mut last, mut paused_for) = (Exchanged::default(), None, None);
             for part in parts {
                 match part {
                     Part::Claimed { claim, due_at } => {
@@ -220,7 +221,14 @@ impl Store for Postgres {
                     Part::Locked(event) => exchanged.locked.push(event),
                     Part::Lapsed => exchanged.is_lapsed = true,
                     Part::Next(next_in) => exchanged.next_in = Some(next_in),
+                    Part::Paused(ends_in) => {
+                        exchanged.is_paused = true;
+                        paused_for = ends_in;
+                    }
                 }
+            }
+            if exchanged.is_paused {
+                return Ok(Exchanged { next_in: paused_for, ..exchanged });
             }
             if let Some(start) = start {
                 let is_all = exchanged.claims.len() < most && !exchanged.is_lapsed;
@@ -314,6 +322,26 @@ impl Store for Postgres {
         Box::pin(self.accepting.execute(ping).map(|done| done.map(drop)))
     }
 
+    fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {
+        let pause = query(self.statements.pause.clone()).bind(&*self.inbox).bind(by).bind(why);
+        let pause = pause.bind(length.map(|length| length.as_secs_f64()));
+        Box::pin(self.accepting.execute(pause).map(|done| done.map(drop)))
+    }
+
+    fn resume(&self) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let resume = query(self.statements.resume.clone()).bind(&*self.inbox);
+            let ended: Vec<(i64,)> = self.accepting.fetch_all_once(resume).await?;
+            Ok(ended.first().is_some_and(|(ended,)| *ended > 0))
+        })
+    }
+
+    fn paused(&self) -> Answer<'_, Option<Paused>> {
+        let paused = query(self.statements.paused.clone()).bind(&*self.inbox);
+        let paused = self.accepting.fetch_all::<PausedRow>(paused);
+        Box::pin(paused.map(|rows| Ok(rows?.pop().map(Paused::from))))
+    }
+
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async move {
             let stats = query(self.statements.stats.clone()).bind(&*self.inbox);
@@ -400,6 +428,8 @@ enum Part {
     Lapsed,
     /// In how long the next scheduled event is ready.
     Next(Duration),
+    /// In how long a pause ends by itself.
+    Paused(Option<Duration>),
 }
 
 impl FromRow<'_, PgRow> for Part {
@@ -408,16 +438,18 @@ impl FromRow<'_, PgRow> for Part {
             "ended" => Self::Ended(EventId(row.try_get("id")?)),
             "locked" => Self::Locked(EventId(row.try_get("id")?)),
             "lapsed" => Self::Lapsed,
-            "next" => {
-                let micros: i64 = row.try_get("due_at")?;
-                Self::Next(Duration::from_micros(micros.try_into().unwrap_or_default()))
-            }
+            "next" => Self::Next(micros(row.try_get("due_at")?)),
+            "paused" => Self::Paused(row.try_get::<Option<i64>, _>("due_at")?.map(micros)),
             _ => {
                 let claim = Box::new(sql::ClaimRow::from_row(row)?.into());
                 Self::Claimed { claim, due_at: row.try_get("due_at")? }
             }
         })
     }
+}
+
+fn micros(micros: i64) -> Duration {
+    Duration::from_micros(micros.try_into().unwrap_or_default())
 }
 
 /// A claim of a worker.

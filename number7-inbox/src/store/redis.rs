@@ -38,6 +38,7 @@ use crate::model::{
     event::Origin,
     history::{History, LOST},
     page::no_cursor,
+    paused::{NewPause, Paused, PausedRow},
     stats::Stats,
     wake::Wake,
 };
@@ -53,7 +54,7 @@ const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_milli
 const HEARD: Duration = Duration::from_secs(30);
 
 /// The keys of an inbox, as keys.lua names them. Acceptance needs the first ones.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     // The last id that was given.
     "next_id",
     // Hashes: the event of each key, and of each event its payload and its record.
@@ -80,6 +81,8 @@ const KEYS: [&str; 16] = [
     "fetches",
     // The worker that fetches.
     "leader",
+    // A hash: who has paused the inbox, why, since when, and until when.
+    "pause",
 ];
 
 /// How many of the keys acceptance needs.
@@ -318,7 +321,7 @@ impl Store for Redis {
                 call.arg(millis(end.outcome.delay())).arg(of_all).arg(uncounted);
                 call.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, found, mut broken): (Vec<i64>, Found, Broken) =
+            let (ended, found, mut broken, paused): (Vec<i64>, Found, Broken, Option<u8>) =
                 self.server.call(&mut call).await?;
             let is_lapsed = exchange.most + exchange.ahead > 0 && found.is_none();
             let (found, next) = found.unwrap_or_default();
@@ -334,7 +337,8 @@ impl Store for Redis {
             }
             let ended = ended.into_iter().map(EventId).collect();
             let next_in = next.map(Duration::from_millis);
-            Ok(Exchanged { ended, locked: Vec::new(), claims, next_in, is_lapsed })
+            let is_paused = paused.is_some();
+            Ok(Exchanged { ended, locked: Vec::new(), claims, next_in, is_lapsed, is_paused })
         })
     }
 
@@ -425,10 +429,36 @@ impl Store for Redis {
         })
     }
 
+    fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let mut call = self.call(script!("pause"));
+            let length = length.map(|length| millis(length).to_string()).unwrap_or_default();
+            self.server.call(call.arg(by).arg(why).arg(length)).await
+        })
+    }
+
+    fn resume(&self) -> Answer<'_, bool> {
+        Box::pin(async move { self.server.call(&mut self.call(script!("resume"))).await })
+    }
+
+    fn paused(&self) -> Answer<'_, Option<Paused>> {
+        Box::pin(async move {
+            let paused: Option<(String, String, i64, Option<i64>)> =
+                self.server.call(&mut self.call(script!("paused"))).await?;
+            let row = paused.map(|(paused_by, why, since, until)| PausedRow {
+                paused_by,
+                why,
+                since,
+                until,
+            });
+            Ok(row.map(Paused::from))
+        })
+    }
+
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async move {
             let mut call = self.call(script!("stats"));
-            let counts: [u64; 11] = self.server.call(call.arg(millis(HEARD))).await?;
+            let counts: [u64; 12] = self.server.call(call.arg(millis(HEARD))).await?;
             let [
                 ready,
                 scheduled,
@@ -441,6 +471,7 @@ impl Store for Redis {
                 overdue,
                 job,
                 now,
+                is_paused,
             ] = counts;
             let age = |since: u64| Duration::from_millis(now.saturating_sub(since));
             Ok(Stats {
@@ -454,6 +485,7 @@ impl Store for Redis {
                 workers,
                 overdue,
                 oldest_overdue: age(job),
+                is_paused: is_paused > 0,
             })
         })
     }

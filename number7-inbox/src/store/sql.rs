@@ -191,6 +191,7 @@ pub(super) struct StatsRow {
     overdue: i64,
     oldest_ready: i64,
     oldest_overdue: i64,
+    is_paused: bool,
 }
 
 impl StatsRow {
@@ -207,6 +208,7 @@ impl StatsRow {
             workers: number(self.workers),
             overdue: number(self.overdue),
             oldest_overdue: Duration::from_millis(number(self.oldest_overdue)),
+            is_paused: self.is_paused,
         }
     }
 }

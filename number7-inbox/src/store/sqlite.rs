@@ -54,6 +54,7 @@ use crate::model::{
     error::{InboxError, InboxErrorKind},
     history::{History, LOST},
     options::Options,
+    paused::{NewPause, Paused, PausedRow},
     stats::Stats,
     wake::Wake,
 };
@@ -71,7 +72,8 @@ macro_rules! statement {
 }
 use statement;
 
-/// Claims events of one state, those first that became due first, if the lease of the worker is not over. ?1 inbox,
+/// Claims events of one state, those first that became due first, if the lease of the worker is not over, and the inbox
+/// is not paused. ?1 inbox,
 /// ?2 now, ?3 worker, ?4 lease
 macro_rules! claim_statement {
     ($state:literal, $most:literal, $claimed_as:literal) => {
@@ -86,6 +88,8 @@ macro_rules! claim_statement {
             "' AND since <= ?2
                     AND EXISTS (SELECT 1 FROM number7_workers
                         WHERE name = ?3 AND inbox = ?1 AND last_seen >= ?2 - ?4)
+                    AND NOT EXISTS (SELECT 1 FROM number7_pauses
+                        WHERE inbox = ?1 AND (until IS NULL OR until > ?2))
                 ORDER BY since, id LIMIT ",
             $most,
             ")
@@ -272,9 +276,13 @@ impl Sqlite {
                 "ended" => exchanged.ended.push(EventId(row.try_get(0)?)),
                 "id" => exchanged.claims.push(ClaimRow::from_row(&row)?.into()),
                 _ => {
-                    let ClaimedRow { is_live, next_due } = ClaimedRow::from_row(&row)?;
-                    exchanged.is_lapsed = most + ahead > 0 && !is_live;
-                    exchanged.next_in = next_due.map(|due| self.time_until(due));
+                    let claimed = ClaimedRow::from_row(&row)?;
+                    let is_claim = most + ahead > 0;
+                    exchanged.is_lapsed = is_claim && !claimed.is_live;
+                    exchanged.is_paused = is_claim && claimed.is_paused;
+                    let next =
+                        if exchanged.is_paused { claimed.paused_until } else { claimed.next_due };
+                    exchanged.next_in = next.map(|at| self.time_until(at));
                 }
             }
         }
@@ -292,6 +300,14 @@ impl Sqlite {
         let (ready, quarantined) = first;
         let quarantined = quarantined.filter(|_| is_quarantined_wanted);
         Ok(ready.into_iter().chain(quarantined).min().map(|due| self.time_until(due)))
+    }
+
+    async fn pause_of(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<PausedRow>, InboxError> {
+        let paused = query_as(statement!("paused")).bind(&*self.inbox.name);
+        Ok(paused.bind(self.file.clock.millis()).fetch_optional(connection).await?)
     }
 
     /// How long a time is ahead, as the columns have it.
@@ -375,6 +391,8 @@ fn claims(claims: &[ClaimId]) -> String {
 struct ClaimedRow {
     is_live: bool,
     next_due: Option<i64>,
+    is_paused: bool,
+    paused_until: Option<i64>,
 }
 
 /// A claim that a worker holds.
@@ -443,6 +461,10 @@ impl Store for Sqlite {
                 let next_in = this.next_in(&mut reader, wanted.quarantined).await?;
                 if next_in != Some(Duration::ZERO) {
                     return Ok(Exchanged { next_in, ..Exchanged::default() });
+                }
+                if let Some(PausedRow { until, .. }) = this.pause_of(&mut reader).await? {
+                    let next_in = until.map(|at| this.time_until(at));
+                    return Ok(Exchanged { next_in, is_paused: true, ..Exchanged::default() });
                 }
             }
             this.record_and_claim(wanted).await
@@ -552,6 +574,27 @@ impl Store for Sqlite {
         self.run(|this| async move {
             // Takes the lock of those who write, and writes nothing.
             this.file.begin().await?.roll_back().await
+        })
+    }
+
+    fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {
+        let pause = move |this: &Self, now: i64| {
+            let until = length.map(|length| now.saturating_add(millis(length)));
+            let pause = query(statement!("pause")).bind(this.name()).bind(by).bind(why);
+            pause.bind(now).bind(until)
+        };
+        self.change_rows(pause).map_ok(drop).boxed()
+    }
+
+    fn resume(&self) -> Answer<'_, bool> {
+        let resume = |this: &Self, now| query(statement!("resume")).bind(this.name()).bind(now);
+        self.change_rows(resume).map_ok(|changed| changed > 0).boxed()
+    }
+
+    fn paused(&self) -> Answer<'_, Option<Paused>> {
+        self.run(|this| async move {
+            let paused = this.pause_of(&mut *this.file.reader().await?).await?;
+            Ok(paused.map(Paused::from))
         })
     }
 

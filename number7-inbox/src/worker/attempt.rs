@@ -121,7 +121,11 @@ enum Handled {
     InTransaction,
     Retry(String),
     Permanent(String),
-    Snoozed(Duration, String),
+    Snoozed {
+        after: Duration,
+        reason: String,
+        pauses_worker: bool,
+    },
     TooSlow,
     Panicked(String),
     Interrupted,
@@ -140,10 +144,13 @@ fn judge(
     let (name, error) = match handled {
         Handled::Done => return ("done", Outcome::Done, None),
         Handled::InTransaction => ("done", NOT_COMMITTED.to_owned()),
-        Handled::Snoozed(after, reason) => {
+        Handled::Snoozed { after, reason, pauses_worker } => {
             let after = after.clamp(MIN_SNOOZE, LONGEST_REST);
-            tracing::info!(target: "number7", key, ?after, "the handler snoozes an event: {reason}");
-            return ("snoozed", Outcome::Snoozed { after }, Some(reason));
+            let and_pauses = if pauses_worker { ", and pauses its worker" } else { "" };
+            tracing::info!(
+                target: "number7", key, ?after, "the handler snoozes an event{and_pauses}: {reason}"
+            );
+            return ("snoozed", Outcome::Snoozed { after, pauses_worker }, Some(reason));
         }
         Handled::Interrupted => {
             let note = "the worker stopped before the attempt had ended".to_owned();
@@ -201,7 +208,9 @@ async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>
             Ok(()) => Handled::Done,
             Err(Kind::Retry(error)) => Handled::Retry(text_of_error(&*error)),
             Err(Kind::Permanent(error)) => Handled::Permanent(text_of_error(&*error)),
-            Err(Kind::Snooze(after, reason)) => Handled::Snoozed(after, text_of_error(&*reason)),
+            Err(Kind::Snooze { after, reason, pauses_worker }) => {
+                Handled::Snoozed { after, reason: text_of_error(&*reason), pauses_worker }
+            }
         }
     };
     let handled = AssertUnwindSafe(handled).catch_unwind();
@@ -221,6 +230,10 @@ mod tests {
     use super::*;
     use crate::model::claim::Number;
 
+    fn snoozed(after: Duration) -> Handled {
+        Handled::Snoozed { after, reason: "reason".into(), pauses_worker: false }
+    }
+
     #[test]
     fn what_fails_is_tried_again_and_in_the_last_attempt_is_a_dead_letter() {
         let settings = Settings { attempts: 3, ..Settings::default() };
@@ -239,7 +252,7 @@ mod tests {
             assert_eq!(rests(outcome(2)), settings.backoff(2, EventId(7)));
             assert!(matches!(outcome(3), Outcome::Dead { .. }));
         }
-        let snoozed = Handled::Snoozed(Duration::ZERO, "reason".into());
+        let snoozed = snoozed(Duration::ZERO);
         let snoozed = judge(&settings, "key", EventId(7), 3, snoozed).1;
         assert!(matches!(snoozed, Outcome::Snoozed { .. }), "it uses no attempt");
     }
@@ -250,9 +263,9 @@ mod tests {
         for (after, kept) in
             [(Duration::ZERO, second), (2 * second, 2 * second), (Duration::MAX, month)]
         {
-            let snoozed = Handled::Snoozed(after, "reason".into());
-            let outcome = judge(&Settings::default(), "key", EventId(7), 1, snoozed).1;
-            assert!(matches!(outcome, Outcome::Snoozed { after } if after == kept), "{outcome:?}");
+            let outcome = judge(&Settings::default(), "key", EventId(7), 1, snoozed(after)).1;
+            let is_kept = matches!(outcome, Outcome::Snoozed { after, .. } if after == kept);
+            assert!(is_kept, "{outcome:?}");
         }
     }
 

@@ -39,6 +39,7 @@ use crate::{
         error_text::text_of_panic,
         options::Polling,
         outage::Outage,
+        paused::Paused,
         settings::Settings,
     },
     store::{Exchange, Exchanged, Store},
@@ -197,6 +198,10 @@ struct Worker {
     returned: usize,
     sender: mpsc::UnboundedSender<End>,
     receiver: mpsc::UnboundedReceiver<End>,
+    /// Until when a handler has paused it.
+    paused_until: Option<Instant>,
+    /// Whether the inbox was paused when it asked last.
+    is_inbox_paused: bool,
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
     /// How long it rests before it asks again, when it is idle.
@@ -271,6 +276,8 @@ impl Worker {
             returned: 0,
             sender,
             receiver,
+            paused_until: None,
+            is_inbox_paused: false,
             may_have_more: false,
             rest: Duration::ZERO,
             idle_since: None,
@@ -319,6 +326,7 @@ impl Worker {
                     () = sleep(self.rest), if asks_again => {}
                     () = self.stop.cancelled(), if !is_stopping => {}
                     () = sleep_until(waits_until.unwrap_or_else(Instant::now)), if waits_until.is_some() => {}
+                    () = sleep_until(self.paused_until.unwrap_or_else(Instant::now)), if self.paused_until.is_some() => {}
                     // An error means that nobody is left who could resume it.
                     Ok(()) = self.paused.changed(), if !is_stopping => {}
                     () = sleep_until(give_up_at.unwrap_or_else(Instant::now)),
@@ -329,6 +337,7 @@ impl Worker {
                     (self.may_have_more, self.idle_since) = (true, None);
                 }
             }
+            self.paused_until.take_if(|until| *until <= Instant::now());
             self.collect().await;
             self.stop_waiting_in_vain();
             let asked = Instant::now();
@@ -425,6 +434,9 @@ impl Worker {
 
     /// A handler has returned, so that another one can be called.
     fn returns(&mut self, end: End) {
+        if let Outcome::Snoozed { after, pauses_worker: true } = end.outcome {
+            self.paused_until = self.paused_until.max(Instant::now().checked_add(after));
+        }
         self.ends.push(end);
         self.returned += 1;
         self.begin_waiting();
@@ -435,14 +447,19 @@ impl Worker {
         self.ends.len() + self.sent.len() >= self.shared.running.len()
     }
 
-    /// Whether it may begin attempts.
+    /// Whether it may claim events.
+    fn may_claim(&self) -> bool {
+        !self.stop.is_cancelled() && !*self.paused.borrow() && self.paused_until.is_none()
+    }
+
+    /// Whether it may begin attempts. While the inbox is paused, it asks for events to learn when that ends.
     fn may_begin(&self) -> bool {
-        !self.stop.is_cancelled() && !*self.paused.borrow()
+        self.may_claim() && !self.is_inbox_paused
     }
 
     /// How many attempts it can begin at once, beside those of the claims that wait.
     fn room(&self) -> usize {
-        if !self.may_begin() {
+        if !self.may_claim() {
             return 0;
         }
         let taken = self.shared.running.handlers() + self.waiting.len();
@@ -526,7 +543,10 @@ impl Worker {
         };
         self.sent = Arc::default();
         self.look_ahead(asked);
-        let Exchanged { ended, locked, claims, next_in, is_lapsed } = exchanged;
+        let Exchanged { ended, locked, claims, next_in, is_lapsed, is_paused } = exchanged;
+        if most > 0 {
+            self.inbox_is_paused(is_paused).await;
+        }
         if is_lapsed {
             tracing::warn!(
                 target: "number7", worker,
@@ -562,6 +582,22 @@ impl Worker {
             return Err(InboxErrorKind::Busy.into());
         }
         Ok(Left { is_more, was_idle: recorded + claimed == 0, next_in })
+    }
+
+    /// Notes whether the inbox is paused. The log has when that changes.
+    async fn inbox_is_paused(&mut self, is_paused: bool) {
+        if mem::replace(&mut self.is_inbox_paused, is_paused) == is_paused {
+            return;
+        }
+        let Job { inbox, store, .. } = &self.shared.job;
+        if !is_paused {
+            tracing::info!(target: "number7", inbox, "the inbox is not paused any more");
+        } else if let Ok(Some(Paused { by, why, until, .. })) = store.paused().await {
+            tracing::info!(
+                target: "number7", inbox, by, why, ?until,
+                "the inbox is paused: its workers claim nothing, and finish what they run"
+            );
+        }
     }
 
     /// Takes back the ends that were sent and not answered.

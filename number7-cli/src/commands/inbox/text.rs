@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use number7_inbox::{AttemptError, Changed, Entry, Origin, OverdueJob, Page, State, Stats};
+use number7_inbox::{AttemptError, Changed, Entry, Origin, OverdueJob, Page, Paused, State, Stats};
 use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
@@ -10,7 +10,7 @@ use crate::output::{BAD, styled};
 /// A live worker is seen at least twice in this time.
 const SILENT: Duration = Duration::from_secs(30);
 
-pub(crate) fn stats(stats: &Stats) -> String {
+pub(crate) fn stats(stats: &Stats, paused: Option<&Paused>) -> String {
     let line = |state: State| format!("{state:12} {}", stats.of(state));
     let mut lines = State::ALL.map(line);
     if stats.ready > 0 {
@@ -24,16 +24,41 @@ pub(crate) fn stats(stats: &Stats) -> String {
         0 => "overdue      0".to_owned(),
         jobs => format!("overdue      {jobs}, the oldest for {}", length(stats.oldest_overdue)),
     };
-    format!("{}\n{workers}\n{overdue}", lines.join("\n"))
+    let paused =
+        paused.map(|paused| format!("\n{}", styled(BAD, pause(paused)))).unwrap_or_default();
+    format!("{}\n{workers}\n{overdue}{paused}", lines.join("\n"))
 }
 
-pub(crate) fn stats_json(stats: &Stats) -> Value {
+/// Since when nobody works on it.
+pub(crate) fn pause(paused: &Paused) -> String {
+    let end =
+        paused.until.map_or("until it is resumed".into(), |until| format!("until {}", time(until)));
+    let mut text = format!("paused       since {}, {end}", time(paused.since));
+    for (name, said) in [("by", &paused.by), ("why", &paused.why)] {
+        if !said.is_empty() {
+            text.push_str(&format!(", {name}: {}", one_line(said)));
+        }
+    }
+    text
+}
+
+pub(crate) fn pause_json(paused: Option<&Paused>) -> Value {
+    let json = |paused: &Paused| {
+        json!({
+            "by": paused.by, "why": paused.why, "since": time(paused.since), "until": paused.until.map(time),
+        })
+    };
+    paused.map_or(Value::Null, json)
+}
+
+pub(crate) fn stats_json(stats: &Stats, paused: Option<&Paused>) -> Value {
     let mut json: serde_json::Map<String, Value> =
         State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
     json.insert("oldest_ready_seconds".into(), stats.oldest_ready.as_secs_f64().into());
     json.insert("workers".into(), stats.workers.into());
     json.insert("overdue".into(), stats.overdue.into());
     json.insert("oldest_overdue_seconds".into(), stats.oldest_overdue.as_secs_f64().into());
+    json.insert("paused".into(), pause_json(paused));
     json.into()
 }
 

@@ -1,7 +1,7 @@
 -- Records the ends of attempts, and claims what is ready if the lease of the worker is live. Returns the events
 -- whose ends count; of each claim event, record, payload, errors, and whether it is quarantined, and in how long the
 -- next event is ready, or neither if the lease is not live; of each event that is lost or damaged its key, or its
--- payload.
+-- payload; and whether the inbox is paused: then the time is that until the end of the pause.
 -- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined, how
 --     many more to claim ahead of handlers; of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
 --     from then on, errors or nothing
@@ -34,7 +34,11 @@ flush()
 
 -- Others may rescue what a worker holds whose lease has expired, so it must not claim more.
 local seen = redis.call('ZSCORE', workers, worker)
-if not seen or now - seen > lease then return { ended, false, {} } end
+if not seen or now - seen > lease then return { ended, false, {}, false } end
+if most + ahead > 0 and redis.call('EXISTS', pause) == 1 then
+    local ends_at = redis.call('HGET', pause, 'until')
+    return { ended, { {}, ends_at and math.max(0, ends_at - now) or false }, {}, 1 }
+end
 
 local claims, broken = {}, {}
 local function claim(state, limit)
@@ -68,4 +72,4 @@ claim('quarantined', math.min(most, alone))
 claim('ready', most + ahead - #claims)
 flush()
 local next = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
-return { ended, { claims, next and math.max(0, next - now) or false }, broken }
+return { ended, { claims, next and math.max(0, next - now) or false }, broken, false }

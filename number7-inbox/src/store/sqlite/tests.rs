@@ -348,7 +348,7 @@ async fn a_clock_that_is_set_back_stops_no_work() {
     // One is claimed, another rests for a minute.
     let mut claims = worker(&sqlite, WORKER, 2).await;
     let after = Duration::from_secs(60);
-    let rests = end(claims.pop().unwrap(), Outcome::Snoozed { after });
+    let rests = end(claims.pop().unwrap(), Outcome::Snoozed { after, pauses_worker: false });
     exchange(&sqlite, WORKER, LEASE, &[rests], 0).await;
 
     fake.set(-HOUR);

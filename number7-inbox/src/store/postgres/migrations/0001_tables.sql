@@ -97,3 +97,12 @@ CREATE TABLE number7.leaders (
     worker text NOT NULL,
     until timestamptz NOT NULL
 );
+
+-- The inboxes whose workers claim nothing: until a time, or until the row is deleted.
+CREATE TABLE number7.pauses (
+    inbox text PRIMARY KEY,
+    paused_by text NOT NULL,
+    why text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now(),
+    until timestamptz CHECK (isfinite(until))
+);

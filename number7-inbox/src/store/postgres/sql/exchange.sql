@@ -9,6 +9,8 @@
 WITH live AS MATERIALIZED (
     SELECT FROM number7.workers
     WHERE name = $1 AND last_seen >= now() - $3 * interval '1 second'
+), paused AS MATERIALIZED (
+    SELECT until FROM number7.pauses WHERE inbox = $2 AND (until IS NULL OR until > now())
 ), ends AS MATERIALIZED (
     -- What is locked is being finished, in a transaction of a handler's.
     SELECT ends.* FROM unnest(
@@ -38,11 +40,13 @@ WITH live AS MATERIALIZED (
 ), quarantined AS (
     SELECT id FROM number7.events
     WHERE inbox = $2 AND state = 'quarantined' AND due_at <= now() AND EXISTS (SELECT FROM live)
+        AND NOT EXISTS (SELECT FROM paused)
     ORDER BY due_at, id LIMIT $12
     FOR UPDATE SKIP LOCKED
 ), ready AS (
     SELECT id, due_at FROM number7.events
     WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM live)
+        AND NOT EXISTS (SELECT FROM paused)
         AND (due_at, id) > (
             coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
     ORDER BY due_at, id LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
@@ -80,6 +84,11 @@ WHERE id = ANY (ARRAY(SELECT unnest($4) EXCEPT SELECT id FROM ends))
 UNION ALL
 SELECT 'lapsed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 WHERE $11 + $15 > 0 AND NOT EXISTS (SELECT FROM live)
+UNION ALL
+-- In how long the pause ends by itself.
+SELECT 'paused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    (extract(epoch FROM until - now()) * 1000000)::bigint
+FROM paused WHERE $11 + $15 > 0
 UNION ALL
 -- Only if all that is ready was claimed, so that what is found first is scheduled.
 (SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,

@@ -79,6 +79,15 @@ CREATE TABLE number7_leaders (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The inboxes whose workers claim nothing: until a time, or until the row is deleted.
+CREATE TABLE number7_pauses (
+    inbox TEXT NOT NULL PRIMARY KEY,
+    paused_by TEXT NOT NULL,
+    why TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    until INTEGER
+) STRICT, WITHOUT ROWID;
+
 -- The latest time that anybody wrote into this file, and the last one that was not in doubt. See "A SQLite file
 -- whose time is ahead" in docs/operating.md.
 CREATE TABLE number7_clock (

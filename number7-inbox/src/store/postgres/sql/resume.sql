@@ -1,0 +1,5 @@
+-- Ends a pause. Rows of pauses that are over are deleted, and not counted. $1 the inbox
+WITH ended AS (
+    DELETE FROM number7.pauses WHERE inbox = $1 RETURNING until IS NULL OR until > now() AS is_on
+)
+SELECT count(*) FROM ended WHERE is_on
