@@ -4,7 +4,9 @@
 //! All keys of an inbox have the same hash tag, and so are on one node of a cluster. Each script is passed all of
 //! them. Nothing has a key of its own.
 
+mod connection;
 mod expectations;
+mod fault;
 mod link;
 mod publish;
 mod replicas;

@@ -3,18 +3,11 @@
 use std::{
     collections::BTreeSet,
     future::pending,
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError,
-    RedisFuture, Role, ServerErrorKind, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster::ClusterClient,
-    cluster_async::ClusterConnection,
-};
+use redis::{Client, RedisError, cluster::ClusterClient};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
@@ -23,7 +16,9 @@ use tracing::instrument::WithSubscriber;
 
 use super::{
     super::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
-    sentinel::{Node, Sentinels, at},
+    connection::{Connection, Node, address, at, connect_to, nodes, serves},
+    fault::{serves_no_more, timed_out},
+    sentinel::Sentinels,
 };
 use crate::model::error::{InboxError, InboxErrorKind};
 
@@ -42,9 +37,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a command is sent again to another node of a cluster, which moves its keys or lost its master. What
 /// happens twice then, such as a claim whose answer was lost, is what happens if a connection breaks.
 const CLUSTER_RETRIES: u32 = 3;
-
-/// How many commands wait to be sent; the others wait for their turn.
-const QUEUE: usize = 1_024;
 
 /// The connection, which many use at once, and which one task replaces.
 #[derive(Clone)]
@@ -86,41 +78,6 @@ struct Numbered {
     number: u64,
     client: Arc<Client>,
     connection: Connection,
-}
-
-/// To one server, to the master that sentinels name, or to the nodes of a cluster.
-#[derive(Clone)]
-pub(super) enum Connection {
-    Server(MultiplexedConnection),
-    Master(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Server(server) | Self::Master(server) => server.req_packed_command(cmd),
-            Self::Cluster(cluster) => cluster.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        cmd: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Server(server) | Self::Master(server) => {
-                server.req_packed_commands(cmd, offset, count)
-            }
-            Self::Cluster(cluster) => cluster.req_packed_commands(cmd, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        0
-    }
 }
 
 impl Link {
@@ -358,187 +315,6 @@ impl Shared {
             if let Err(error) = answer.unwrap_or_else(|_| Err(timed_out().into())) {
                 return error;
             }
-        }
-    }
-}
-
-pub(super) async fn connect_to(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    // Another crate may enable another provider, and then rustls does not choose.
-    #[cfg(feature = "redis-tls")]
-    if let ConnectionAddr::TcpTls { .. } = address(client) {
-        _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    // The times are ours.
-    let settings = AsyncConnectionConfig::new();
-    let settings = settings.set_connection_timeout(None).set_response_timeout(None);
-    let settings = settings.set_pipeline_buffer_size(QUEUE);
-    client.get_multiplexed_async_connection_with_config(&settings).await
-}
-
-fn address(client: &Client) -> &ConnectionAddr {
-    client.get_connection_info().addr()
-}
-
-/// Whether the server takes commands of this connection, or some node of the cluster does. A master has to be one.
-pub(super) async fn serves(connection: &mut Connection) -> Result<(), InboxError> {
-    if let Connection::Master(_) = connection
-        && let Ok(Role::Replica { .. }) = redis::cmd("ROLE").query_async(connection).await
-    {
-        let text = "it is a replica, and not a master any more";
-        return Err(InboxError::new(InboxErrorKind::ReadOnly, text));
-    }
-    let answer = match connection {
-        Connection::Server(_) | Connection::Master(_) => {
-            redis::cmd("PING").exec_async(connection).await
-        }
-        Connection::Cluster(_) => nodes(connection).await.map(drop),
-    };
-    match answer {
-        Err(error) if serves_no_more(&error) && code(&error) != Some("NOPERM") => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-async fn nodes(connection: &mut Connection) -> Result<BTreeSet<Node>, RedisError> {
-    let mut nodes = redis::cmd("CLUSTER");
-    let nodes = nodes.arg("NODES").query_async::<String>(connection).await?;
-    Ok(nodes.lines().filter_map(node).collect())
-}
-
-/// A node in the answer to `CLUSTER NODES`: `id host:port@bus,name flags …`.
-fn node(line: &str) -> Option<Node> {
-    let (address, _) = line.split(' ').nth(1)?.split_once('@')?;
-    let (host, port) = address.rsplit_once(':')?;
-    (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
-}
-
-/// Whether an error says that another connection may do better: this one is broken, or its server is not the
-/// one that it was.
-pub(super) fn serves_no_more(error: &RedisError) -> bool {
-    let of_another_server = matches!(
-        code(error),
-        Some(
-            "NOAUTH"
-                | "WRONGPASS"
-                | "NOPERM"
-                | "LOADING"
-                | "MASTERDOWN"
-                | "READONLY"
-                | "MISCONF"
-                | "NOREPLICAS"
-                | "UNBLOCKED"
-                | "CLUSTERDOWN"
-                | "MOVED"
-        )
-    );
-    let is_broken =
-        matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse | ErrorKind::AuthenticationFailed);
-    of_another_server || is_broken
-}
-
-/// The code of an error. Before Redis 7 that of a script has the one that ended it in its text.
-pub(super) fn code(error: &RedisError) -> Option<&str> {
-    if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
-        && let Some((_, inner)) = error.detail().and_then(|detail| detail.rsplit_once(": -"))
-    {
-        return inner.split_once(' ').map(|(code, _)| code);
-    }
-    error.code()
-}
-
-/// Whether an error is about the user or the password.
-pub(super) fn is_authentication(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::AuthenticationFailed
-        || matches!(code(error), Some("NOAUTH" | "WRONGPASS"))
-        // What is said of the choice of a database.
-        || error.detail().is_some_and(|detail| detail.contains("Authentication required"))
-}
-
-pub(super) fn timed_out() -> RedisError {
-    io::Error::from(io::ErrorKind::TimedOut).into()
-}
-
-/// What redis says, sorted.
-impl From<RedisError> for InboxError {
-    fn from(error: RedisError) -> Self {
-        if is_authentication(&error) {
-            let said = match error.kind() {
-                // The rest of its text says nothing more.
-                ErrorKind::AuthenticationFailed => {
-                    "Redis refused the user or the password".to_owned()
-                }
-                _ => error.to_string(),
-            };
-            return Self::new(InboxErrorKind::Refused, format!("authentication failed: {said}"));
-        }
-        let kind = match code(&error) {
-            Some("READONLY" | "NOREPLICAS") => InboxErrorKind::ReadOnly,
-            Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" | "UNBLOCKED") => {
-                InboxErrorKind::Unreachable
-            }
-            // The disk of the append-only file or the snapshot is full or broken.
-            Some("OOM" | "MISCONF") => InboxErrorKind::Full,
-            _ if error.is_timeout() => InboxErrorKind::TooSlow,
-            _ if error.is_io_error() || error.is_connection_dropped() => {
-                InboxErrorKind::Unreachable
-            }
-            _ => InboxErrorKind::Refused,
-        };
-        Self::new(kind, error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use redis::parse_redis_value;
-
-    use super::*;
-
-    #[test]
-    fn the_nodes_of_a_cluster_are_read() {
-        let of = |line: &str| node(line).map(|(host, port)| format!("{host} {port}"));
-        for (address, expected) in [
-            ("127.0.0.1:7001@17001", Some("127.0.0.1 7001")),
-            ("10.0.0.1:6379@16379,name.example", Some("10.0.0.1 6379")),
-            ("::1:6379@16379", Some("::1 6379")),
-            (":0@0", None),
-            ("", None),
-        ] {
-            let line = format!("a1b2 {address} master - 0 1 2 connected 0-5460");
-            assert_eq!(of(&line).as_deref(), expected, "{address}");
-        }
-    }
-
-    fn error(line: &str) -> RedisError {
-        parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap().extract_error().unwrap_err()
-    }
-
-    #[test]
-    fn what_is_refused_by_another_server_is_told_from_what_is_wrong() {
-        let refused = [
-            ("NOAUTH Authentication required.", InboxErrorKind::Refused),
-            ("WRONGPASS invalid username-password pair", InboxErrorKind::Refused),
-            ("NOPERM this user has no permissions", InboxErrorKind::Refused),
-            ("LOADING Redis is loading the dataset in memory", InboxErrorKind::Unreachable),
-            ("MASTERDOWN Link with MASTER is down", InboxErrorKind::Unreachable),
-            ("READONLY You can't write against a read only replica.", InboxErrorKind::ReadOnly),
-            (
-                "ERR Error running script (call to f_1): @user_script:5: @user_script: 5: \
-                -READONLY You can't write against a read only replica.",
-                InboxErrorKind::ReadOnly,
-            ),
-            ("MISCONF Redis is configured to save RDB snapshots", InboxErrorKind::Full),
-        ];
-        for (line, kind) in refused {
-            let error = error(line);
-            assert!(serves_no_more(&error), "{line}");
-            let error = InboxError::from(error);
-            assert_eq!(error.kind(), kind, "{line}");
-            let is_authentication = line.starts_with("NOAUTH") || line.starts_with("WRONGPASS");
-            assert_eq!(error.to_string().contains("authentication"), is_authentication, "{error}");
-        }
-        for line in ["OOM command not allowed", "ERR unknown command", "WRONGTYPE Operation"] {
-            assert!(!serves_no_more(&error(line)), "{line}");
         }
     }
 }

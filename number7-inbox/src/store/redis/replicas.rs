@@ -6,11 +6,7 @@ use redis::{RedisError, Value, from_redis_value};
 use tokio::sync::{mpsc, oneshot};
 use tracing::instrument::WithSubscriber;
 
-use super::{
-    link::{Link, serves_no_more},
-    millis,
-    script::Call,
-};
+use super::{fault::serves_no_more, link::Link, millis, script::Call};
 use crate::{
     model::error::{InboxError, InboxErrorKind},
     store::driver::Driver,

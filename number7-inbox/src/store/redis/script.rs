@@ -4,7 +4,7 @@ use std::{mem, sync::Arc};
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, ToRedisArgs, Value};
 
-use super::link::Connection;
+use super::connection::Connection;
 
 /// A script, by the parts of it that are joined: `script!("events", "requeue")`.
 macro_rules! script {

@@ -17,7 +17,10 @@ use redis::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::link::{Connection, connect_to, is_authentication, serves, timed_out};
+use super::{
+    connection::{Connection, Node, at, connect_to, serves},
+    fault::{is_authentication, timed_out},
+};
 use crate::model::error::{InboxError, InboxErrorKind};
 
 /// Where a sentinel listens unless the URL says otherwise.
@@ -31,9 +34,6 @@ const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the server that they name may take: 1.5 seconds. If it is dead, they soon name another.
 const MASTER_TIMEOUT: Duration = Duration::from_millis(1_500);
-
-/// A host and a port.
-pub(super) type Node = (String, u16);
 
 /// Those that know the master of a service.
 pub(super) struct Sentinels {
@@ -240,16 +240,6 @@ impl Votes {
         self.0.sort_by_key(|(_, votes)| Reverse(*votes));
         self.0.into_iter().map(|(node, _)| node)
     }
-}
-
-/// The same connection to another address.
-pub(super) fn at(info: &ConnectionInfo, (host, port): Node) -> ConnectionInfo {
-    info.clone().set_addr(match info.addr().clone() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-        }
-        _ => ConnectionAddr::Tcp(host, port),
-    })
 }
 
 fn with_port(host: &str) -> String {
