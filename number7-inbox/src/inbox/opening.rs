@@ -78,7 +78,7 @@ impl Inbox {
     /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
     /// [finish in a transaction](crate::AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens up to 15 of its
+    /// It takes over the pool's options, but not its connections: the inbox opens up to 16 of its
     /// own, because its lease has to be renewed even while handlers use all connections of the
     /// pool.
     ///
@@ -255,7 +255,7 @@ impl InboxOptions {
     /// [`DEFAULT_CONNECTIONS`](crate::DEFAULT_CONNECTIONS) unless it is set. Each is opened when it is needed, and
     /// closed when it was idle for ten minutes.
     ///
-    /// Workers use five others, however many they are: two to claim events and record ends, two to renew leases, and
+    /// Workers use six others, however many they are: three to claim events and record ends, two to renew leases, and
     /// one to hear of what other processes accept. A process that has no worker does not open them. An inbox in a
     /// file has three connections, and one on Redis one, and one more for its workers.
     pub fn connections(mut self, most: u32) -> Self {

@@ -12,7 +12,10 @@ mod statements;
 
 use std::{future::ready, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, try_join},
+};
 use number7_core::Acceptance;
 use sqlx::{
     AssertSqlSafe, FromRow, PgConnection, Postgres as Db, Row,
@@ -49,9 +52,13 @@ use crate::model::{
     wake::Wake,
 };
 
-/// How many connections workers have to claim and record events: one while the other one releases what a
-/// dead worker held.
-const WORKING: u32 = 2;
+/// How many connections workers have to claim and record events: one for each of the two, and one that meanwhile releases
+/// what a dead worker held.
+const WORKING: u32 = 3;
+
+/// From how many ends and claims on an exchange is two statements, one for each, which two processors of the server can
+/// work on at the same time.
+const MANY: usize = 32;
 
 /// How many connections leases are renewed on: two, so that one renewal that waits for a lock holds up no other.
 /// Nothing else uses them. So however many workers look for events, a lease is renewed in time.
@@ -208,7 +215,10 @@ impl Store for Postgres {
             let is_claim = most > 0;
             let start = is_claim.then(|| self.front.start());
             let after = start.and_then(|start| start.after);
-            let parts = self.working.fetch_all_once(self.query_of(exchange, after)).await?;
+            let parts = match exchange.ends.len() >= MANY && most >= MANY {
+                true => self.exchange_apart(exchange, after).await?,
+                false => self.working.fetch_all_once(self.query_of(exchange, after)).await?,
+            };
             let (mut exchanged, mut last, mut paused_for) = (Exchanged::default(), None, None);
             for part in parts {
                 match part {
@@ -387,6 +397,22 @@ impl Store for Postgres {
 }
 
 impl Postgres {
+    /// Records ends and claims events at the same time. If one of the two fails, the other may have happened, as after a
+    /// lost answer: ends are sent again, and what is claimed and not known is released.
+    async fn exchange_apart(
+        &self,
+        exchange: Exchange<'_>,
+        after: Option<Place>,
+    ) -> Result<Vec<Part>, InboxError> {
+        let ends = Exchange { most: 0, ahead: 0, quarantined: false, ..exchange };
+        let claims = Exchange { ends: &[], ..exchange };
+        let ends = self.working.fetch_all_once(self.query_of(ends, None));
+        let claims = self.working.fetch_all_once(self.query_of(claims, after));
+        let (mut parts, claims): (Vec<Part>, Vec<Part>) = try_join(ends, claims).await?;
+        parts.extend(claims);
+        Ok(parts)
+    }
+
     /// The statement of an exchange whose claim begins after a place.
     fn query_of(
         &self,

@@ -54,8 +54,8 @@ WITH live AS MATERIALIZED (
 ), free AS (
     SELECT id, 'quarantined' AS claimed_as FROM quarantined
     UNION ALL
-    SELECT id, CASE WHEN row_number() OVER (ORDER BY due_at, id) > $11 - (SELECT count(*) FROM quarantined)
-        THEN 'ahead' ELSE 'ready' END
+    -- In any order: the rows are in theirs, and which of them are ahead does not matter.
+    SELECT id, CASE WHEN row_number() OVER () > $11 - (SELECT count(*) FROM quarantined) THEN 'ahead' ELSE 'ready' END
     FROM ready
 ), claimed AS (
     UPDATE number7.events AS event
