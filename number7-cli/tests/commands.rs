@@ -491,6 +491,26 @@ async fn events_are_run_again_requeued_and_given_up() {
     }
     let shown = inbox.show("job.completed:job_1").await.unwrap().unwrap();
     assert_eq!(shown.runs(), 2);
+    // Byte for byte.
+    let (_, shown, _) =
+        run(&mut number7(&["--json", "inbox", "show", shown.key(), "--store", &store]));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["payload"], r#"{"event":"job.completed","jobId":"job_1"}"#);
+
+    let paused = |args: &[&str]| {
+        let (code, printed, error) =
+            run(&mut number7(&[&["--json", "inbox"], args, &["--store", &store]].concat()));
+        (code, serde_json::from_str::<Value>(&printed).unwrap_or_else(|_| panic!("{error}")))
+    };
+    let (code, said) = paused(&["pause", "--for", "1h", "--why", "a move", "--by", "ops"]);
+    assert_eq!(
+        (code, &said["paused"]["by"], &said["paused"]["why"]),
+        (0, &json!("ops"), &json!("a move"))
+    );
+    assert_eq!(paused(&["stats"]).1["paused"]["by"], "ops");
+    assert_eq!(paused(&["resume"]), (0, json!({ "resumed": true })));
+    assert_eq!(paused(&["resume"]), (1, json!({ "resumed": false })));
+    assert_eq!(paused(&["stats"]).1["paused"], Value::Null);
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// answers with `Connection: close`. Log and count the refusal first: the sender may hang up meanwhile.
 ///
 /// At most [`DRAIN_LIMIT`] bytes are read within [`DRAIN_DEADLINE`]. A body that is waited for takes one of the
-/// [places](Verifier::max_held_bodies) of unverified bodies. So a sender without the secret gets less of it than by
-/// a well-formed signature.
+/// [places](Verifier::max_held_bodies) of unverified bodies. A sender without the secret gains
+/// nothing from that: with a forged signature in the right format, it can hold a place for longer.
 ///
 /// # Example
 ///

@@ -220,13 +220,12 @@ impl Inbox {
         self.store.show(key).await
     }
 
-    /// Pauses this inbox: from now on its workers claim nothing, in every process, and finish what they run. Accepting
-    /// goes on. It lasts until it is [resumed](Self::resume) or, with a length, until that is over: restarts do not end
-    /// it. A pause that there is already is changed.
+    /// Pauses this inbox: from now on its workers claim nothing, in every process, and finish what they run. The inbox
+    /// still accepts events. The pause lasts until [`resume`](Self::resume) is called or, if you give a length, until that
+    /// time is over. A restart does not end it. If the inbox is already paused, the new pause replaces the old one.
     ///
-    /// `by` and `why` are for the others: [`paused`](Self::paused) has them, and each worker logs them once. A worker that
-    /// is to pause alone has a [`pause`](Worker::pause) of its own, and a handler
-    /// [`Failure::pause_worker`].
+    /// `by` and `why` tell other people what is going on: [`paused`](Self::paused) returns them, and each worker logs them
+    /// once. To pause a single worker, use [`Worker::pause`], or return [`Failure::pause_worker`] from a handler.
     ///
     /// # Errors
     ///

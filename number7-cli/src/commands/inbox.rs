@@ -28,8 +28,8 @@ use crate::{BoxError, Verdict, duration::duration, output::Output};
 
 A key is EVENT:JOB, such as job.failed:job_7; `list` shows it.
 
-Events stay ready if no worker is running, or if every worker already runs its maximum: 16 unless
-the receiver sets its concurrency. `stats` shows how many workers were seen in the last 30 seconds;
+Events stay ready if the inbox is paused, if no worker is running, or if every worker already runs
+its maximum: 16 unless the receiver sets its concurrency. `stats` shows a pause. `stats` shows how many workers were seen in the last 30 seconds;
 one that has just died is still counted. First start another process on the same store. Then set a
 timeout or a larger concurrency in the receiver.
 If a worker dies, another one rescues its running events when the lease has expired: after 20
@@ -168,10 +168,10 @@ pub(crate) struct FilterArgs {
     /// Only events that were accepted before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     accepted_before: Option<SystemTime>,
-    /// Only events that have been in their state since this time or later; done or dead: that were finished then
+    /// Only events that entered their state at this time or later (done and dead: when they finished)
     #[arg(long, value_name = "TIME", value_parser = time)]
     since_after: Option<SystemTime>,
-    /// Only events that were in their state before this time
+    /// Only events that entered their state before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     since_before: Option<SystemTime>,
 }

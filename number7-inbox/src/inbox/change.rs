@@ -30,8 +30,8 @@ const STEPS_PER_SECOND: u32 = 10;
 impl Inbox {
     /// Makes dead letters ready again. Their attempts are counted from 0 again.
     ///
-    /// Of one event, by its [key](Entry::key), or of all that a [`Filter`] takes. What becomes a dead letter again
-    /// meanwhile stays one. See [`ChangeEvents`].
+    /// Takes the [key](Entry::key) of one dead letter, or a [`Filter`] for many. An event that becomes a dead letter again
+    /// while this runs is not requeued twice. See [`ChangeEvents`].
     ///
     /// # Errors
     ///
@@ -40,13 +40,13 @@ impl Inbox {
         ChangeEvents::new(self, Change::Requeue, which.into())
     }
 
-    /// Makes events ready again that are done: what you need when a handler was wrong and said nothing. Their attempts are
-    /// counted from 0 again, their history has a note, and [`AcceptedEvent::runs`](crate::AcceptedEvent::runs) says how
-    /// often they were run.
+    /// Makes done events ready again. Use it if a handler was wrong but returned `Ok`. Their attempts are counted from 0
+    /// again, their history gets a note, and [`AcceptedEvent::runs`](crate::AcceptedEvent::runs) says how often they were
+    /// run.
     ///
-    /// An event whose payload is [forgotten](crate::Worker::payload_retention) cannot be rerun. A worker that is just
-    /// finishing an event does no harm: until it has finished, the event is not done. What is done again meanwhile is
-    /// not rerun twice. See [`ChangeEvents`].
+    /// An event whose payload is [forgotten](crate::Worker::payload_retention) cannot be rerun. It is
+    /// safe while workers run: an event that a worker is still finishing is not done yet, so it is not rerun. An event
+    /// that is done again while this runs is not rerun twice. See [`ChangeEvents`].
     ///
     /// # Errors
     ///
@@ -98,9 +98,9 @@ impl Inbox {
 /// A change of all events that a filter takes, the oldest first: made by [`Inbox::requeue`], [`rerun`](Inbox::rerun),
 /// [`run_now`](Inbox::run_now) and [`discard`](Inbox::discard), and done when it is awaited.
 ///
-/// If it is interrupted, what was changed stays so. Call it again with the same filter to go on. For a
-/// [`rerun`](Inbox::rerun), let the filter have a [`since_before`](Filter::since_before) in the past: then events that
-/// are done again since are not rerun twice.
+/// If it is interrupted, what was changed stays changed. Call it again with the same filter to continue. For a
+/// [`rerun`](Inbox::rerun), first set [`since_before`](Filter::since_before) to a time before the first call. Otherwise the
+/// second call also reruns the events that are done again by then.
 #[must_use = "nothing is changed unless it is awaited"]
 pub struct ChangeEvents<'a> {
     inbox: &'a Inbox,

@@ -238,7 +238,7 @@ impl InboxOptions {
 
     /// For a serverless database, which is paid for while it is awake: after this time without an event, a worker
     /// asks nothing of the store, and on PostgreSQL the inbox closes its connections. Workers never sleep unless this
-    /// is set, because a worker that sleeps is not told of what other processes accept.
+    /// is set, because a worker that sleeps is not told of what other processes accept, requeue or resume.
     ///
     /// So let one process receive and work. Its workers wake up when it accepts an event, when an event that waits
     /// for its next attempt is ready, when a job that it expects is overdue, and after an hour. They stay awake for a
@@ -255,9 +255,9 @@ impl InboxOptions {
     /// [`DEFAULT_CONNECTIONS`](crate::DEFAULT_CONNECTIONS) unless it is set. Each is opened when it is needed, and
     /// closed when it was idle for ten minutes.
     ///
-    /// Workers use six others, however many they are: three to claim events and record ends, two to renew leases, and
-    /// one to hear of what other processes accept. A process that has no worker does not open them. An inbox in a
-    /// file has three connections, and one on Redis one, and one more for its workers.
+    /// All workers of a process share six others: three to claim events and record results, two to renew leases, and
+    /// one for notifications of what other processes accept. A process without a worker does not open them. This setting
+    /// has no effect on the other stores.
     pub fn connections(mut self, most: u32) -> Self {
         self.0.connections = most;
         self

@@ -63,8 +63,8 @@ pub struct ExpectedUpload {
 }
 
 impl ExpectedUpload {
-    /// The upload has begun this job: [expects](Inbox::expect_job) it, within the same time from now on, and the
-    /// upload no more.
+    /// Call this when you know which job the upload began. It [expects](Inbox::expect_job) the job within the same time,
+    /// counted from now, and stops expecting the upload.
     ///
     /// These are two writes. If the process dies between them, both are expected: the upload becomes overdue although
     /// its job is known.
@@ -77,7 +77,7 @@ impl ExpectedUpload {
         self.cancel().await
     }
 
-    /// The upload is not expected any more, because its document surely did not arrive.
+    /// Stops expecting the upload. Call it if you are sure that the document did not arrive.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use number7_core::RetryHint;
 
-use crate::model::error::BoxError;
+use crate::model::{error::BoxError, error_text::text_of_error};
 
 /// The shortest time that an event can be [snoozed](Failure::snooze) for: 1 second. Without it, a handler
 /// that asks for no time at all would be called as fast as the store can answer.
@@ -98,6 +98,45 @@ impl Failure {
     }
 }
 
+/// For tests of handlers.
+impl Failure {
+    /// Whether the event is a dead letter now.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        matches!(self.0, Kind::Permanent(_))
+    }
+
+    /// For how long the event is [snoozed](Self::snooze), as the handler has said. `None` if it is not.
+    #[must_use]
+    pub fn snoozed_for(&self) -> Option<Duration> {
+        match self.0 {
+            Kind::Snooze { after, .. } => Some(after),
+            _ => None,
+        }
+    }
+
+    /// Whether the worker [claims nothing](Self::pause_worker) for as long.
+    #[must_use]
+    pub fn pauses_worker(&self) -> bool {
+        matches!(self.0, Kind::Snooze { pauses_worker: true, .. })
+    }
+
+    /// The error, or the reason of a snooze.
+    #[must_use]
+    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        let (Kind::Retry(error) | Kind::Permanent(error) | Kind::Snooze { reason: error, .. }) =
+            &self.0;
+        &**error
+    }
+}
+
+/// As the log has it: the error with its sources.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text_of_error(self.error()))
+    }
+}
+
 impl<E: Into<BoxError>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
@@ -118,6 +157,31 @@ impl fmt::Debug for Failure {
                 let name = if *pauses_worker { "PauseWorker" } else { "Snooze" };
                 f.debug_tuple(name).field(after).field(reason).finish()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_of_a_handler_sees_what_a_failure_means() {
+        let second = Duration::from_secs(1);
+        let of = |failure: &Failure| {
+            (failure.is_permanent(), failure.snoozed_for(), failure.pauses_worker())
+        };
+        for (failure, expected) in [
+            (Failure::from("text"), (false, None, false)),
+            (Failure::permanent("text"), (true, None, false)),
+            (Failure::snooze(second, "text"), (false, Some(second), false)),
+            (Failure::pause_worker(second, "text"), (false, Some(second), true)),
+        ] {
+            assert_eq!(of(&failure), expected, "{failure:?}");
+            assert_eq!(
+                (failure.to_string(), failure.error().to_string()),
+                ("text".into(), "text".into())
+            );
         }
     }
 }

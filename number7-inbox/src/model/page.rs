@@ -8,7 +8,7 @@ use crate::model::{
     event::Origin,
 };
 
-/// Which events to list, or to change: all of them, or those that everything set here is true of.
+/// Which events to list or change: all of them, or only those that match everything that is set here.
 ///
 /// A string is the filter of one key. The names are those in the signed JSON. The store returns all entries of a state
 /// and the filter is applied afterwards, so finding a few matches takes as long as reading them all.
@@ -87,15 +87,15 @@ impl Filter {
         self
     }
 
-    /// Only events the [time of whose state](Entry::since) is this or later. For events that are done or dead, that is
-    /// when they were finished.
+    /// Only events that have been in their state [since](Entry::since) this time or later. For events that are done or
+    /// dead, that is when they were finished.
     #[must_use]
     pub fn since_after(mut self, time: SystemTime) -> Self {
         self.since.first = Some(time);
         self
     }
 
-    /// Only events the time of whose state is before this.
+    /// Only events that entered their state before this time.
     #[must_use]
     pub fn since_before(mut self, time: SystemTime) -> Self {
         self.since.end = Some(time);

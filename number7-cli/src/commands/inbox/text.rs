@@ -178,6 +178,7 @@ pub(crate) fn show(entry: &Entry) -> String {
 
 pub(crate) fn json(entry: &Entry) -> Value {
     let event = entry.stored().and_then(|event| serde_json::to_value(event).ok());
+    let payload = entry.stored().map(|event| String::from_utf8_lossy(event.json()));
     let error = |error: &AttemptError| json!({ "at": time(error.at()), "attempt": error.attempt(), "text": error.text(), "snoozes": error.snoozes() });
     json!({
         "key": entry.key(),
@@ -190,6 +191,8 @@ pub(crate) fn json(entry: &Entry) -> Value {
         "runs": entry.runs(),
         "errors": entry.errors().iter().map(error).collect::<Value>(),
         "event": event,
+        // Byte for byte, so that its hash can be computed again.
+        "payload": payload,
     })
 }
 
