@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use number7_core::Acceptance;
@@ -357,6 +357,10 @@ impl Store for Node {
 
     fn ping(&self) -> Answer<'_, ()> {
         self.world.memory.ping()
+    }
+
+    fn now(&self) -> Answer<'_, SystemTime> {
+        self.world.memory.now()
     }
 
     fn pause(&self, pause: NewPause) -> Answer<'_, ()> {

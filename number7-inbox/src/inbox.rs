@@ -5,7 +5,7 @@ mod upload;
 use std::{
     fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use number7_core::{Accept, Acceptance, JobId, Record};
@@ -220,6 +220,16 @@ impl Inbox {
         self.store.show(key).await
     }
 
+    /// The time by the store's clock, which all times of events are by: to filter by what was finished in the last
+    /// hour, for example.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn now(&self) -> Result<SystemTime, InboxError> {
+        self.store.now().await
+    }
+
     /// Pauses this inbox: from now on its workers claim nothing, in every process, and finish what they run. The inbox
     /// still accepts events. The pause lasts until [`resume`](Self::resume) is called or, if you give a length, until that
     /// time is over. A restart does not end it. If the inbox is already paused, the new pause replaces the old one.
@@ -229,7 +239,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// The store failed, or one of the strings has a NUL, or more than 255 bytes.
+    /// The store failed, one of the strings has a NUL or more than 255 bytes, or the length is zero.
     ///
     /// # Example
     ///
@@ -259,6 +269,9 @@ impl Inbox {
                     format!("who pauses an inbox and why has {LONGEST} bytes at most, and no NUL");
                 return Err(InboxError::new(InboxErrorKind::Invalid, text));
             }
+        }
+        if length.is_some_and(|length| length.is_zero()) {
+            return Err(InboxError::new(InboxErrorKind::Invalid, "a pause of no length is none"));
         }
         let length = length.map(|length| length.min(LONGEST_EXPECTATION));
         self.store.pause(NewPause { by: by.to_owned(), why: why.to_owned(), length }).await

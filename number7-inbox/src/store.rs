@@ -1,6 +1,9 @@
 //! What an inbox needs of its store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -126,6 +129,9 @@ pub(crate) trait Store: Expectations {
     /// Fails if the store cannot be reached, or takes no writes.
     fn ping(&self) -> Answer<'_, ()>;
 
+    /// The time by the store's clock.
+    fn now(&self) -> Answer<'_, SystemTime>;
+
     /// Pauses the inbox, or changes the pause.
     fn pause(&self, pause: NewPause) -> Answer<'_, ()>;
 
@@ -224,8 +230,8 @@ pub(crate) struct Exchanged {
 
 /// A time as a store has it.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-pub(crate) fn time_of_millis(millis: i64) -> std::time::SystemTime {
-    std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
+pub(crate) fn time_of_millis(millis: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
 }
 
 /// Bounds an operation.

@@ -8,7 +8,7 @@ use std::{
     env,
     future::pending,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -483,8 +483,10 @@ async fn a_pause_stops_all_workers_and_not_acceptance(store: Store) {
     for worker in workers.into_iter().chain([late]) {
         worker.stop().await;
     }
-    let error = inbox.pause("a\0b", "", None).await.unwrap_err();
-    assert_eq!(error.kind(), InboxErrorKind::Invalid);
+    for (by, length) in [("a\0b", None), ("", Some(Duration::ZERO))] {
+        let error = inbox.pause(by, "", length).await.unwrap_err();
+        assert_eq!(error.kind(), InboxErrorKind::Invalid);
+    }
 }
 
 /// As at the first answer that says "not now". Its other attempts go on, and other workers do.
@@ -494,9 +496,11 @@ async fn a_handler_can_pause_its_worker(store: Store) {
     for job in 0..EVENTS {
         accept(&inbox, "job.completed", &format!("job_{job}")).await;
     }
-    let (begun, counted) = (Instant::now(), Arc::clone(&calls));
+    let (begun, counted) = (Arc::new(OnceLock::new()), Arc::clone(&calls));
+    let first_call = Arc::clone(&begun);
     let worker = inbox.worker(move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
+        let begun = *first_call.get_or_init(Instant::now);
         async move {
             match begun.elapsed() < Duration::from_secs(1) {
                 true => Err(Failure::pause_worker(Duration::from_secs(2), "too many requests")),
@@ -506,7 +510,8 @@ async fn a_handler_can_pause_its_worker(store: Store) {
     });
     let all = async || inbox.stats().await.unwrap().done == EVENTS as u64;
     worker.concurrency(4).run_until(until(all)).await;
-    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    let took = begun.get().unwrap().elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
     let refused = calls.load(Ordering::Relaxed) - EVENTS;
     assert!(refused <= 8, "the handler was called {refused} times in vain");
 }

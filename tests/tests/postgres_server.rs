@@ -515,7 +515,9 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn an_inbox_that_sleeps_leaves_its_server_alone() {
-    let server = block_in_place(|| Server::start(Engine::Postgres));
+    // Its own transactions would count.
+    let args = ["-c", "autovacuum=off"];
+    let server = block_in_place(|| Server::start_with(Engine::Postgres, &args));
     let store = Store::postgres_on(&server, server.port()).await;
     let inbox = Inbox::options().sleep_after(Duration::from_secs(1));
     let (inbox, handled) = (inbox.open(&store.url()).await.unwrap(), Handled::default());

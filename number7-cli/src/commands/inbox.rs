@@ -382,15 +382,9 @@ async fn change(args: ChangeArgs, action: &Action, output: Output) -> Result<Ver
         filter = filter.key(key);
     }
     if is_to_resume && !dry_run {
-        // What is done again would be rerun again.
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        // As it is printed.
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
-        filter = filter.since_before(now);
-        output.note(&format!(
-            "if this is interrupted, go on with --since-before {}",
-            text::time(now)
-        ));
+        // What is done again is not to be rerun again.
+        let now = text::time(inbox.now().await?);
+        output.note(&format!("if this is interrupted, go on with --since-before {now}"));
     }
     let change = (action.begin)(&inbox, filter.clone()).limit(limit.unwrap_or(u64::MAX));
     let change = rate.into_iter().fold(change, ChangeEvents::rate);
@@ -404,13 +398,17 @@ async fn change(args: ChangeArgs, action: &Action, output: Output) -> Result<Ver
             Some(entry) => format!("{key} is {}, not {state}", entry.state()),
             None => text::unknown(key),
         },
+        Some(key) if !dry_run => format!("{key} {}", action.becomes[0]),
         _ => text::changed(&changed, state, action.becomes, dry_run),
     };
     output.print(|| text, || text::changed_json(&changed, dry_run));
     if changed.events > 0 {
         return Ok(Verdict::Yes);
     }
-    say_why_none(&inbox, state, &filter, output).await?;
+    match which.all {
+        true => say_why_none(&inbox, state, &filter, output).await?,
+        false => say_if_empty(&inbox.stats().await?, output),
+    }
     // Of one event it is a question, and of all there may be none.
     Ok(Verdict::from(which.all))
 }

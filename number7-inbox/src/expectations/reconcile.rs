@@ -68,9 +68,12 @@ impl Reconcile {
         loop {
             if leads_until <= Instant::now() {
                 let until = Instant::now() + settings.heartbeat();
-                if !self.leads(worker, settings.lease, &mut outage).await {
+                let leads = self.leads(worker, settings.lease, &mut outage).await;
+                if leads != Some(true) {
                     sleep(settings.lease.min(POLL_INTERVAL)).await;
-                    awake.wait().await;
+                    if leads == Some(false) {
+                        awake.wait().await;
+                    }
                     continue;
                 }
                 leads_until = until;
@@ -176,11 +179,12 @@ impl Reconcile {
         }
     }
 
-    async fn leads(&self, worker: &str, lease: Duration, outage: &mut Outage) -> bool {
+    /// Whether it is the one that fetches. `None` if the store failed.
+    async fn leads(&self, worker: &str, lease: Duration, outage: &mut Outage) -> Option<bool> {
         match self.store.lead(worker, lease).await {
             Ok(leads) => {
                 outage.ends();
-                leads
+                Some(leads)
             }
             Err(error) => {
                 if let Some(age) = outage.goes_on() {
@@ -189,7 +193,7 @@ impl Reconcile {
                         "could not agree on who fetches overdue jobs: {error}"
                     );
                 }
-                false
+                None
             }
         }
     }

@@ -1,11 +1,6 @@
 //! What an operator does to events: requeue, rerun, run now, discard.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    future::IntoFuture,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashSet, fmt, future::IntoFuture, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
@@ -154,20 +149,21 @@ impl<'a> ChangeEvents<'a> {
 
     async fn run(self) -> Result<Changed, InboxError> {
         let store = &self.inbox.store;
-        let (state, begun) = (self.change.of(), SystemTime::now());
+        let (state, begun) = (self.change.of(), store.now().await?);
         let (mut changed, mut seen, mut after) = (Changed::default(), HashSet::new(), None);
         loop {
             let (entries, next) = match self.filter.one_key() {
                 Some(key) => (store.show(key).await?.into_iter().collect(), None),
                 None => store.list(state, after.as_deref(), STEP).await?,
             };
-            // What a change has finished by now is behind all others.
-            let is_over = entries.last().is_some_and(|entry: &Entry| {
-                state != State::Scheduled && entry.since() > begun || self.filter.ends_before(entry)
-            });
+            // What has come into the state meanwhile, such as by a rerun, is behind all others.
+            let is_new = |entry: &Entry| state != State::Scheduled && entry.since() > begun;
+            let is_over = |entry| is_new(entry) || self.filter.ends_before(entry);
+            let is_over = entries.last().is_some_and(is_over);
             let mut meant: Vec<Entry> = entries
                 .into_iter()
-                .filter(|entry| entry.state() == state && self.filter.takes(entry))
+                .filter(|entry| entry.state() == state && !is_new(entry))
+                .filter(|entry| self.filter.takes(entry))
                 .filter(|entry| seen.insert(entry.key().to_owned()))
                 .collect();
             if self.change == Change::Rerun {

@@ -237,8 +237,9 @@ impl InboxOptions {
     }
 
     /// For a serverless database, which is paid for while it is awake: after this time without an event, a worker
-    /// asks nothing of the store, and on PostgreSQL the inbox closes its connections. Workers never sleep unless this
-    /// is set, because a worker that sleeps is not told of what other processes accept, requeue or resume.
+    /// asks nothing of the store, and on PostgreSQL the inbox closes its connections within 20 seconds. Workers never sleep unless this
+    /// is set, because a worker that sleeps is not notified of what other processes accept, or of what an operator does by
+    /// the command `number7`, such as a requeue.
     ///
     /// So let one process receive and work. Its workers wake up when it accepts an event, when an event that waits
     /// for its next attempt is ready, when a job that it expects is overdue, and after an hour. They stay awake for a

@@ -576,6 +576,10 @@ impl Store for Memory {
         self.at_once(|_| ())
     }
 
+    fn now(&self) -> Answer<'_, SystemTime> {
+        self.at_once(|tables| time(tables.clock.now()))
+    }
+
     fn pause(&self, pause: NewPause) -> Answer<'_, ()> {
         self.at_once(|tables| tables.pause(pause))
     }

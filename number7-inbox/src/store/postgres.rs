@@ -10,7 +10,11 @@ mod opening;
 mod session;
 mod statements;
 
-use std::{future::ready, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{
     FutureExt,
@@ -35,6 +39,7 @@ use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store,
     driver::Driver,
     sql::{self, Place},
+    time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
     wakes::Wakes,
 };
@@ -330,6 +335,11 @@ impl Store for Postgres {
     fn ping(&self) -> Answer<'_, ()> {
         let ping = query(self.statements.ping.clone());
         Box::pin(self.accepting.execute(ping).map(|done| done.map(drop)))
+    }
+
+    fn now(&self) -> Answer<'_, SystemTime> {
+        let now = self.accepting.fetch_one::<(i64,)>(query(self.statements.now.clone()));
+        Box::pin(now.map(|now| Ok(time_of_millis(now?.0))))
     }
 
     fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {

@@ -14,7 +14,11 @@ mod row;
 mod script;
 mod sentinel;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use number7_core::{Acceptance, Record};
 use redis::{Cmd, FromRedisValue, RedisError, Value, from_redis_value};
@@ -30,7 +34,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, STEP, STORE_TIMEOUT, Store, driver::Driver,
-    in_time, wakes::Wakes,
+    in_time, time_of_millis, wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -428,6 +432,13 @@ impl Store for Redis {
             let mut write = redis::cmd("HDEL");
             write.arg(&self.keys[1]).arg("");
             self.server.command(write).await
+        })
+    }
+
+    fn now(&self) -> Answer<'_, SystemTime> {
+        Box::pin(async move {
+            let now: i64 = self.server.call(&mut self.call(script!("now"))).await?;
+            Ok(time_of_millis(now))
         })
     }
 

@@ -17,7 +17,7 @@ use std::{
     path::Path,
     str::FromStr,
     sync::{Arc, Once},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{
@@ -44,6 +44,7 @@ use self::{
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store, in_time,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
+    time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
 };
 use crate::model::{
@@ -458,13 +459,13 @@ impl Store for Sqlite {
             if wanted.ends.is_none() {
                 // Reading first: a worker that has nothing to do must not take the write lock.
                 let mut reader = this.file.reader().await?;
-                let next_in = this.next_in(&mut reader, wanted.quarantined).await?;
-                if next_in != Some(Duration::ZERO) {
-                    return Ok(Exchanged { next_in, ..Exchanged::default() });
-                }
                 if let Some(PausedRow { until, .. }) = this.pause_of(&mut reader).await? {
                     let next_in = until.map(|at| this.time_until(at));
                     return Ok(Exchanged { next_in, is_paused: true, ..Exchanged::default() });
+                }
+                let next_in = this.next_in(&mut reader, wanted.quarantined).await?;
+                if next_in != Some(Duration::ZERO) {
+                    return Ok(Exchanged { next_in, ..Exchanged::default() });
                 }
             }
             this.record_and_claim(wanted).await
@@ -575,6 +576,10 @@ impl Store for Sqlite {
             // Takes the lock of those who write, and writes nothing.
             this.file.begin().await?.roll_back().await
         })
+    }
+
+    fn now(&self) -> Answer<'_, SystemTime> {
+        Box::pin(ready(Ok(time_of_millis(self.file.clock.millis()))))
     }
 
     fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {

@@ -39,7 +39,6 @@ use crate::{
         error_text::text_of_panic,
         options::Polling,
         outage::Outage,
-        paused::Paused,
         settings::Settings,
     },
     store::{Exchange, Exchanged, Store},
@@ -316,13 +315,14 @@ impl Worker {
             if give_up_at.is_some_and(|at| at <= Instant::now()) {
                 shared.give_up.cancel();
             }
+            let mut is_woken = false;
             if is_idle {
                 let asks_again = self.room() > 0 || !self.ends.is_empty();
                 let waits_until = self.waiting.front().map(|(since, _)| *since + LONGEST_WAIT);
                 select! {
                     biased;
                     Some(end) = self.receiver.recv() => self.returns(end),
-                    () = shared.job.store.wake().by_events(), if asks_again => {}
+                    () = shared.job.store.wake().by_events(), if asks_again => is_woken = true,
                     () = sleep(self.rest), if asks_again => {}
                     () = self.stop.cancelled(), if !is_stopping => {}
                     () = sleep_until(waits_until.unwrap_or_else(Instant::now)), if waits_until.is_some() => {}
@@ -340,6 +340,10 @@ impl Worker {
             self.paused_until.take_if(|until| *until <= Instant::now());
             self.collect().await;
             self.stop_waiting_in_vain();
+            if is_woken && self.room() == 0 {
+                // For another worker of this process.
+                shared.job.store.wake().events_are_ready();
+            }
             let asked = Instant::now();
             let exchanged = match give_up_at {
                 None => {
@@ -399,7 +403,9 @@ impl Worker {
         let is_idle = left.was_idle && self.shared.running.len() == 0;
         let idle_since = is_idle.then(|| self.idle_since.unwrap_or_else(Instant::now));
         self.idle_since = idle_since;
+        // While the inbox is paused, nobody would tell a worker that sleeps when that ends.
         if let (Some(after), Some(since)) = (sleep_after, idle_since)
+            && !self.is_inbox_paused
             && since.elapsed() >= after.max(shortest_wake(&self.shared.job.settings))
         {
             let sleep = left.next_in.map_or(LONGEST_SLEEP, |next| next + A_LITTLE);
@@ -411,7 +417,9 @@ impl Worker {
         }
         let shortest = (took * REST_PER_POLL).clamp(interval, LONGEST_PAUSE.max(interval));
         let rest = match left.was_idle && self.shared.job.store.wake().hears_others() {
-            true => (self.rest * 2).clamp(shortest, LONGEST_POLL_INTERVAL.max(shortest)),
+            true => {
+                self.rest.saturating_mul(2).clamp(shortest, LONGEST_POLL_INTERVAL.max(shortest))
+            }
             false => shortest,
         };
         // Not earlier, by a clock that differs a little.
@@ -536,6 +544,8 @@ impl Worker {
         let exchanged = match exchanged {
             Err(error) if error.kind() == InboxErrorKind::Unstorable && recorded > 0 => {
                 self.take_back();
+                // A store may have claimed all the same.
+                self.may_have_more = true;
                 self.record_one_by_one().await?;
                 return Ok(Left { is_more: true, ..Left::default() });
             }
@@ -545,7 +555,7 @@ impl Worker {
         self.look_ahead(asked);
         let Exchanged { ended, locked, claims, next_in, is_lapsed, is_paused } = exchanged;
         if most > 0 {
-            self.inbox_is_paused(is_paused).await;
+            self.inbox_is_paused(is_paused);
         }
         if is_lapsed {
             tracing::warn!(
@@ -581,23 +591,33 @@ impl Worker {
             // There is no time left to wait for it.
             return Err(InboxErrorKind::Busy.into());
         }
-        Ok(Left { is_more, was_idle: recorded + claimed == 0, next_in })
+        // Others may have rescued what it held, and there may be more.
+        let was_idle = recorded + claimed == 0 && !is_lapsed;
+        Ok(Left { is_more, was_idle, next_in })
     }
 
     /// Notes whether the inbox is paused. The log has when that changes.
-    async fn inbox_is_paused(&mut self, is_paused: bool) {
+    fn inbox_is_paused(&mut self, is_paused: bool) {
         if mem::replace(&mut self.is_inbox_paused, is_paused) == is_paused {
             return;
         }
-        let Job { inbox, store, .. } = &self.shared.job;
-        if !is_paused {
-            tracing::info!(target: "number7", inbox, "the inbox is not paused any more");
-        } else if let Ok(Some(Paused { by, why, until, .. })) = store.paused().await {
+        let shared = Arc::clone(&self.shared);
+        // The worker does not wait for it.
+        let log = async move {
+            let Job { inbox, store, .. } = &shared.job;
+            if !is_paused {
+                tracing::info!(target: "number7", inbox, "the inbox is not paused any more");
+                return;
+            }
+            let paused = store.paused().await.ok().flatten();
+            let by = paused.as_ref().map(|paused| &*paused.by).unwrap_or_default();
+            let why = paused.as_ref().map(|paused| &*paused.why).unwrap_or_default();
             tracing::info!(
-                target: "number7", inbox, by, why, ?until,
+                target: "number7", inbox, by, why, until = ?paused.as_ref().and_then(|paused| paused.until),
                 "the inbox is paused: its workers claim nothing, and finish what they run"
             );
-        }
+        };
+        tokio::spawn(log.with_current_subscriber());
     }
 
     /// Takes back the ends that were sent and not answered.

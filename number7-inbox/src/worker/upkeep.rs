@@ -230,7 +230,8 @@ impl Upkeep {
         let mut outage = Outage::default();
         loop {
             let settled = self.settle().await;
-            let next_in = *settled.as_ref().unwrap_or(&None);
+            // After a failure it is tried again also while it is asleep.
+            let next_in = settled.as_ref().map_or(Some(self.settings.heartbeat()), |next| *next);
             let pause = match settled {
                 Ok(next_in) => {
                     outage.ends();

@@ -103,8 +103,11 @@ pub(crate) fn job_json(job: &OverdueJob) -> Value {
 /// What a change did, or would do.
 pub(crate) fn changed(changed: &Changed, state: State, becomes: [&str; 2], is_dry: bool) -> String {
     let [one, many] = becomes;
-    let (events, becomes) = if changed.events == 1 { ("event", one) } else { ("events", many) };
-    let events = format!("{} {state} {events}", changed.events);
+    let (ending, becomes) = if changed.events == 1 { ("", one) } else { ("s", many) };
+    let events = match state {
+        State::Dead => format!("{} dead letter{ending}", changed.events),
+        _ => format!("{} {state} event{ending}", changed.events),
+    };
     let mut lines = vec![match is_dry {
         true => format!("{events} would be changed, the oldest first:"),
         false => format!("{events} {becomes}"),

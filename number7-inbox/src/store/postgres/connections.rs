@@ -45,6 +45,9 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// How long a connection is kept that nobody uses: 10 minutes, as long as by sqlx's pools.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// The same if the server is to sleep: 10 seconds, which is longer than from one heartbeat to the next.
+const IDLE_IF_IT_SLEEPS: Duration = Duration::from_secs(10);
+
 /// How long a connection is kept: 30 minutes, as long as by sqlx's pools.
 const LIFETIME: Duration = Duration::from_secs(1_800);
 
@@ -229,7 +232,7 @@ impl Server {
             options: connect,
             session: session::set(timeout),
             begin: is_pooled.then(|| session::begin(timeout)),
-            idle: options.polling.sleep_after.map_or(IDLE, |sleep| sleep.min(IDLE)),
+            idle: options.polling.sleep_after.map_or(IDLE, |_| IDLE_IF_IT_SLEEPS),
             left: Mutex::default(),
             said: Mutex::default(),
         }

@@ -43,6 +43,7 @@ statements!(
     is_new,
     lead,
     look_up,
+    now,
     overdue,
     pause,
     paused,

@@ -1,0 +1,2 @@
+-- Returns the time, in milliseconds since the epoch.
+return now
