@@ -340,8 +340,8 @@ impl Worker {
             self.paused_until.take_if(|until| *until <= Instant::now());
             self.collect().await;
             self.stop_waiting_in_vain();
-            if is_woken && self.room() == 0 {
-                // For another worker of this process.
+            if is_woken && self.room() == 0 && self.ends.is_empty() {
+                // For another worker of this process. This one does not listen until it has room.
                 shared.job.store.wake().events_are_ready();
             }
             let asked = Instant::now();
