@@ -612,8 +612,10 @@ impl Worker {
             let paused = store.paused().await.ok().flatten();
             let by = paused.as_ref().map(|paused| &*paused.by).unwrap_or_default();
             let why = paused.as_ref().map(|paused| &*paused.why).unwrap_or_default();
+            let until = paused.as_ref().and_then(|paused| paused.until);
+            let ends_in = until.and_then(|until| until.duration_since(SystemTime::now()).ok());
             tracing::info!(
-                target: "number7", inbox, by, why, until = ?paused.as_ref().and_then(|paused| paused.until),
+                target: "number7", inbox, by, why, ?ends_in,
                 "the inbox is paused: its workers claim nothing, and finish what they run"
             );
         };
