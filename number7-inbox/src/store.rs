@@ -228,7 +228,24 @@ pub(crate) struct Exchanged {
     pub(crate) is_paused: bool,
 }
 
-/// A time as a store has it.
+/// A pause, as a store has it.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]
+pub(crate) struct PausedRow {
+    paused_by: String,
+    why: String,
+    since: i64,
+    until: Option<i64>,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+impl From<PausedRow> for Paused {
+    fn from(PausedRow { paused_by: by, why, since, until }: PausedRow) -> Self {
+        Self { by, why, since: time_of_millis(since), until: until.map(time_of_millis) }
+    }
+}
+
+/// A time as a store has it, in milliseconds since the epoch.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn time_of_millis(millis: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())

@@ -43,12 +43,12 @@ impl Inbox {
         reference: impl Into<String>,
         within: Duration,
     ) -> Result<ExpectedUpload, InboxError> {
-        let reference = reference.into();
-        let expected = ExpectedJob::of_upload(&reference)?;
+        let expected = ExpectedJob::of_upload(&reference.into())?;
         let within = within.min(LONGEST_EXPECTATION);
+        let name = expected.job.clone();
         self.store.expect_job(expected, within).await?;
         self.store.wake().expectations_changed();
-        Ok(ExpectedUpload { inbox: self.clone(), reference, within })
+        Ok(ExpectedUpload { inbox: self.clone(), name, within })
     }
 }
 
@@ -58,7 +58,8 @@ impl Inbox {
 #[must_use = "an upload that is not bound to its job becomes overdue"]
 pub struct ExpectedUpload {
     inbox: Inbox,
-    reference: String,
+    /// As the store has it.
+    name: String,
     within: Duration,
 }
 
@@ -83,13 +84,12 @@ impl ExpectedUpload {
     ///
     /// The store failed.
     pub async fn cancel(self) -> Result<(), InboxError> {
-        let expected = ExpectedJob::of_upload(&self.reference)?;
-        self.inbox.store.cancel_expectation(&expected.job).await.map(drop)
+        self.inbox.cancel_expectation(self.name).await.map(drop)
     }
 }
 
 impl fmt::Debug for ExpectedUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExpectedUpload").field("reference", &self.reference).finish_non_exhaustive()
+        f.debug_struct("ExpectedUpload").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How long a worker sleeps at most: 1 hour. Then it looks for what it was not told of: events that other processes
+/// How long a worker sleeps at most: 1 hour. Then it looks for what it was not notified of: events that other processes
 /// have accepted, or were running when they died.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 

@@ -14,7 +14,7 @@ pub(crate) struct ExpectedJob {
     pub(crate) keys: [String; 2],
 }
 
-/// What the name of an upload begins with, in the place of a job's id. No event settles it.
+/// What the name of an upload begins with, instead of a job's id. No event settles it.
 const UPLOAD: &str = "upload:";
 
 /// The reference of an upload, if it is one and not a job.

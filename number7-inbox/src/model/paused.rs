@@ -23,23 +23,3 @@ pub(crate) struct NewPause {
     pub(crate) why: String,
     pub(crate) length: Option<Duration>,
 }
-
-/// A pause, as the store has it. Times are milliseconds since the epoch.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-#[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]
-pub(crate) struct PausedRow {
-    pub(crate) paused_by: String,
-    pub(crate) why: String,
-    pub(crate) since: i64,
-    pub(crate) until: Option<i64>,
-}
-
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-impl From<PausedRow> for Paused {
-    fn from(PausedRow { paused_by, why, since, until }: PausedRow) -> Self {
-        let time = |millis: i64| {
-            SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
-        };
-        Self { by: paused_by, why, since: time(since), until: until.map(time) }
-    }
-}

@@ -36,7 +36,7 @@ use self::{
     statements::{Statements, in_schema},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store,
+    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Store,
     driver::Driver,
     sql::{self, Place},
     time_of_millis,
@@ -52,7 +52,7 @@ use crate::model::{
     event::Origin,
     history::{History, LOST},
     options::Options,
-    paused::{NewPause, Paused, PausedRow},
+    paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
 };

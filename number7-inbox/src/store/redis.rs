@@ -33,8 +33,8 @@ use self::{
     script::{Call, Script, script},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, STEP, STORE_TIMEOUT, Store, driver::Driver,
-    in_time, time_of_millis, wakes::Wakes,
+    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, STORE_TIMEOUT, Store,
+    driver::Driver, in_time, time_of_millis, wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -44,7 +44,7 @@ use crate::model::{
     event::Origin,
     history::{History, LOST},
     page::no_cursor,
-    paused::{NewPause, Paused, PausedRow},
+    paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
 };

@@ -42,7 +42,7 @@ use self::{
     inboxes::{Inbox, Inboxes},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store, in_time,
+    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Store, in_time,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
@@ -55,7 +55,7 @@ use crate::model::{
     error::{InboxError, InboxErrorKind},
     history::{History, LOST},
     options::Options,
-    paused::{NewPause, Paused, PausedRow},
+    paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
 };
