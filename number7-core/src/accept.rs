@@ -2,7 +2,7 @@
 
 use std::{error::Error, future::Future, sync::Arc, time::Duration};
 
-use crate::{Delivery, Record, Rejection, RejectionKind};
+use crate::{Delivery, EventError, Record, Rejection, RejectionKind};
 
 /// How long storing an event may take before the sender gets a 503: 5 seconds.
 ///
@@ -81,13 +81,29 @@ pub trait Accept: Send + Sync {
         &self,
         delivery: &Delivery,
     ) -> impl Future<Output = Result<Acceptance, Rejection>> + Send {
-        let record = Record::of(delivery);
-        async {
-            let record = record.map_err(|error| Rejection::untypable(error.into()))?;
-            let stored = self.store(record).await;
-            stored.map_err(|error| Rejection::because(RejectionKind::NotStored, error.into()))
-        }
+        accept(self, Record::of(delivery))
     }
+
+    /// Accepts a delivery as an event of its own, although another one has its key; see [`Acceptance::Conflict`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`accept`](Self::accept).
+    fn accept_apart(
+        &self,
+        delivery: &Delivery,
+    ) -> impl Future<Output = Result<Acceptance, Rejection>> + Send {
+        accept(self, Record::keyed_by_bytes(delivery))
+    }
+}
+
+async fn accept(
+    inbox: &(impl Accept + ?Sized),
+    record: Result<Record, EventError>,
+) -> Result<Acceptance, Rejection> {
+    let record = record.map_err(|error| Rejection::untypable(error.into()))?;
+    let stored = inbox.store(record).await;
+    stored.map_err(|error| Rejection::because(RejectionKind::NotStored, error.into()))
 }
 
 impl<T: Accept> Accept for Arc<T> {
@@ -108,4 +124,21 @@ pub enum Acceptance {
     New,
     /// An event of the same key was stored before, so this delivery repeats it.
     Duplicate,
+    /// An event of the same key was stored before, but it was signed with other bytes: perhaps the vendor has processed
+    /// the job again. An inbox need not tell this from [`Duplicate`](Self::Duplicate).
+    ///
+    /// The inboxes of `number7-inbox` keep the later body with the event, and call no handler for it. To have it handled,
+    /// store it as an event of its own, before you answer 200. A retry is a conflict again, so nothing is lost in between:
+    ///
+    /// ```
+    /// use number7_core::{Accept, Acceptance, Delivery, Rejection};
+    ///
+    /// async fn accept(inbox: &impl Accept, delivery: &Delivery) -> Result<(), Rejection> {
+    ///     if inbox.accept(delivery).await? == Acceptance::Conflict {
+    ///         inbox.accept_apart(delivery).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    Conflict,
 }

@@ -5,10 +5,14 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    Event, EventError, IdempotencyKey, JobId, Timestamp,
+    Event, EventError, IdempotencyKey, JobId, Signature, Timestamp,
     byte_order_mark::without_mark,
     event::{Fields, Outline, text},
+    trace_context::Traced,
 };
+
+#[cfg(feature = "trace-context")]
+use crate::TraceContext;
 
 /// A body that one of the accepted secrets signed.
 ///
@@ -40,11 +44,18 @@ use crate::{
 pub struct Delivery {
     body: Bytes,
     signed_by: Arc<str>,
+    signature: Signature,
+    trace: Traced,
 }
 
 impl Delivery {
-    pub(crate) fn new(body: Bytes, signed_by: Arc<str>) -> Self {
-        Self { body, signed_by }
+    pub(crate) fn new(
+        body: Bytes,
+        signed_by: Arc<str>,
+        signature: Signature,
+        trace: Traced,
+    ) -> Self {
+        Self { body, signed_by, signature, trace }
     }
 
     /// The bytes that were signed, exactly as they came.
@@ -60,7 +71,17 @@ impl Delivery {
         without_mark(&self.body)
     }
 
-    #[cfg(feature = "metrics")]
+    pub(crate) fn traced(&self) -> Traced {
+        self.trace.clone()
+    }
+
+    /// The trace context that came with the request, if it has a good `traceparent`. Nobody signed it.
+    #[cfg(feature = "trace-context")]
+    #[must_use]
+    pub fn trace_context(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
+    }
+
     pub(crate) fn shared_signed_by(&self) -> Arc<str> {
         Arc::clone(&self.signed_by)
     }
@@ -70,6 +91,27 @@ impl Delivery {
     #[must_use]
     pub fn signed_by(&self) -> &str {
         &self.signed_by
+    }
+
+    /// The signature that the sender sent.
+    ///
+    /// Keep it with the [body](Self::body), and you can verify the stored bytes again: to prove later what was signed, or
+    /// to find what a secret signed that has leaked. A verifier with that one secret does it, and returns a delivery again:
+    ///
+    /// ```
+    /// # use number7_core::{Secret, Signature, Verifier};
+    /// # let body = "{}";
+    /// # let secret = Secret::new("a long random secret")?;
+    /// # let stored_signature = secret.sign(body).to_string();
+    /// let is_authentic = Verifier::new(secret).verify(stored_signature, body).is_ok();
+    /// # assert!(is_authentic);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Whoever has both can send them to you again, so store a signature no less safely than a body.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     /// Types the body.

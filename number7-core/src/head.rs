@@ -1,6 +1,6 @@
 //! What the headers of a request say about its body.
 
-use crate::{Rejection, RejectionKind, SIGNATURE_HEADER, Signature};
+use crate::{Rejection, RejectionKind, SIGNATURE_HEADER, Signature, trace_context::Headers};
 
 #[derive(Default)]
 pub(crate) struct Head<'h> {
@@ -10,6 +10,7 @@ pub(crate) struct Head<'h> {
     pub(crate) encoded: bool,
     /// The sender waits to be asked for the body.
     pub(crate) expects: bool,
+    pub(crate) trace: Headers<'h>,
 }
 
 impl<'h> Head<'h> {
@@ -24,6 +25,8 @@ impl<'h> Head<'h> {
                 head.encoded |= is_encoded(value);
             } else if name.eq_ignore_ascii_case("expect") {
                 head.expects = true;
+            } else {
+                head.trace.read(name, value);
             }
         }
         head

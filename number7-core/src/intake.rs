@@ -7,7 +7,7 @@ use hmac::Mac;
 
 use crate::{
     Delivery, Drain, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
-    held::HeldBody, secret::HmacSha256,
+    held::HeldBody, secret::HmacSha256, trace_context::Traced,
 };
 
 /// An unverified body that is being read: it is hashed and kept in one pass.
@@ -46,6 +46,7 @@ pub struct Intake {
     mac: HmacSha256,
     chunks: Chunks,
     encoded: bool,
+    trace: Traced,
     had_its_turn: bool,
     held: Option<HeldBody>,
 }
@@ -62,7 +63,12 @@ pub enum Wait {
 }
 
 impl Intake {
-    pub(crate) fn new(verifier: Verifier, signature: Signature, encoded: bool) -> Self {
+    pub(crate) fn new(
+        verifier: Verifier,
+        signature: Signature,
+        encoded: bool,
+        trace: Traced,
+    ) -> Self {
         Self {
             mac: verifier.secrets().0.secret.keyed(),
             chunks: Chunks::default(),
@@ -71,6 +77,7 @@ impl Intake {
             verifier,
             signature,
             encoded,
+            trace,
         }
     }
 
@@ -128,7 +135,7 @@ impl Intake {
     /// As [`finish`](Self::finish).
     pub fn conclude(self) -> Result<Delivery, Refusal> {
         self.refuse_large()?;
-        let Self { verifier, signature, mac, chunks, encoded, .. } = self;
+        let Self { verifier, signature, mac, chunks, encoded, trace, .. } = self;
         let Some(signed_by) = signer(&verifier, &signature, mac, &chunks) else {
             return Err(match verifier.diagnoses() {
                 None => Rejection::from(RejectionKind::SignatureMismatch).into(),
@@ -138,7 +145,7 @@ impl Intake {
         if encoded {
             return Err(Rejection::from(RejectionKind::BodyEncoded).into());
         }
-        let delivery = Delivery::new(chunks.join(), signed_by);
+        let delivery = Delivery::new(chunks.join(), signed_by, signature, trace);
         verifier.refuse_old(&delivery)?;
         Ok(delivery)
     }

@@ -30,6 +30,8 @@ mod retry_hint;
 mod secret;
 mod signature;
 mod subject;
+#[cfg_attr(not(feature = "trace-context"), path = "trace_context_off.rs")]
+mod trace_context;
 mod verifier;
 
 pub use self::{
@@ -58,3 +60,6 @@ pub use self::{
         Verifier,
     },
 };
+
+#[cfg(feature = "trace-context")]
+pub use self::trace_context::TraceContext;

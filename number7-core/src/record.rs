@@ -1,11 +1,20 @@
 //! What a place of acceptance keeps of a delivery.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::{Delivery, EventError, byte_order_mark::without_mark, event::Outline, idempotency_key};
+use crate::{
+    Delivery, EventError, Signature, byte_order_mark::without_mark, event::Outline,
+    idempotency_key, trace_context::Traced,
+};
+
+#[cfg(feature = "trace-context")]
+use crate::TraceContext;
 
 /// How long a [`Record::key`] can be: 255 bytes.
 ///
@@ -44,6 +53,9 @@ pub const MAX_KEY_LENGTH: usize = 255;
 pub struct Record {
     key: String,
     json: Bytes,
+    signed_by: Arc<str>,
+    signature: Signature,
+    trace: Traced,
 }
 
 impl Record {
@@ -54,8 +66,26 @@ impl Record {
     /// The body is not a JSON object, or has no `event` that is a string. All else is for the worker to
     /// judge, so that a strict reading never loses an event.
     pub fn of(delivery: &Delivery) -> Result<Self, EventError> {
-        let json = delivery.body().clone();
-        Ok(Self { key: Self::key_of(&json)?, json })
+        Ok(Self::keyed(Self::key_of(delivery.body())?, delivery))
+    }
+
+    /// A record of this delivery alone: its key is the event's name and the SHA-256 of the body, even if it is about a job.
+    ///
+    /// For a delivery that an inbox calls a [conflict](crate::Acceptance::Conflict). Stored under this key, it is an event
+    /// of its own, and a retry of it is a duplicate.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`of`](Self::of).
+    pub fn keyed_by_bytes(delivery: &Delivery) -> Result<Self, EventError> {
+        let json = delivery.body();
+        Ok(Self::keyed(storable(key_of_bytes(&Outline::read(json)?.event, json)), delivery))
+    }
+
+    fn keyed(key: String, delivery: &Delivery) -> Self {
+        let (json, signature) = (delivery.body().clone(), *delivery.signature());
+        let (signed_by, trace) = (delivery.shared_signed_by(), delivery.traced());
+        Self { key, json, signed_by, signature, trace }
     }
 
     /// The [key](Self::key) that a record of this JSON would have. It is not evidence that the JSON was
@@ -65,17 +95,15 @@ impl Record {
     ///
     /// Those of [`of`](Self::of).
     pub fn key_of(json: &[u8]) -> Result<String, EventError> {
-        let outline = Outline::read(json)?;
-        let mut key = String::new();
-        _ = match outline.job_id {
-            Ok(job_id) => idempotency_key::write(&mut key, &outline.event, &job_id),
-            Err(_) => idempotency_key::write_name(&mut key, &outline.event)
-                .and_then(|()| write!(key, "%sha256={:x}", Hex(without_mark(json)))),
-        };
-        if key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
-            key = format!("%sha256:{:x}", Hex(key.as_bytes()));
-        }
-        Ok(key)
+        let Outline { event, job_id, .. } = Outline::read(json)?;
+        Ok(storable(match job_id {
+            Ok(job_id) => {
+                let mut key = String::new();
+                _ = idempotency_key::write(&mut key, &event, &job_id);
+                key
+            }
+            Err(_) => key_of_bytes(&event, json),
+        }))
     }
 
     /// The key that all deliveries of one event share.
@@ -93,6 +121,41 @@ impl Record {
     #[must_use]
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// The name of the secret that signed them; see [`Delivery::signed_by`].
+    #[must_use]
+    pub fn signed_by(&self) -> &str {
+        &self.signed_by
+    }
+
+    /// The signature of these bytes; see [`Delivery::signature`].
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The trace context that came with the request; see [`Delivery::trace_context`].
+    #[cfg(feature = "trace-context")]
+    #[must_use]
+    pub fn trace_context(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
+    }
+}
+
+/// A key that is the event's name and its bytes, without a byte order mark.
+fn key_of_bytes(event: &str, json: &[u8]) -> String {
+    let mut key = String::new();
+    _ = idempotency_key::write_name(&mut key, event)
+        .and_then(|()| write!(key, "%sha256={:x}", Hex(without_mark(json))));
+    key
+}
+
+/// A key that fits into every index: itself or its hash.
+fn storable(key: String) -> String {
+    match key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
+        true => format!("%sha256:{:x}", Hex(key.as_bytes())),
+        false => key,
     }
 }
 
@@ -114,13 +177,15 @@ impl fmt::LowerHex for Hex<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
+    fn delivery(json: &str) -> Delivery {
+        let body = Bytes::copy_from_slice(json.as_bytes());
+        Delivery::new(body, Arc::from("test"), Signature::from_bytes([7; 32]), Traced::default())
+    }
+
     fn key(json: &str) -> String {
-        let delivery = Delivery::new(Bytes::copy_from_slice(json.as_bytes()), Arc::from("test"));
-        Record::of(&delivery).unwrap().key
+        Record::of(&delivery(json)).unwrap().key
     }
 
     fn key_of_job(job: &str) -> String {
@@ -130,7 +195,7 @@ mod tests {
     #[test]
     fn the_key_of_a_job_is_the_idempotency_key() {
         let json = r#"{"event":"a:b%","jobId":"job:1%"}"#;
-        let delivery = Delivery::new(Bytes::from_static(json.as_bytes()), Arc::from("test"));
+        let delivery = delivery(json);
         assert_eq!(key(json), delivery.idempotency_key().unwrap().to_string());
         assert_eq!(key(json), "a%3Ab%25:job:1%");
     }
@@ -138,8 +203,7 @@ mod tests {
     #[test]
     fn debug_shows_neither_key_nor_json() {
         let json = r#"{"event":"a","jobId":"b"}"#;
-        let delivery = Delivery::new(Bytes::from_static(json.as_bytes()), Arc::from("test"));
-        let record = Record::of(&delivery).unwrap();
+        let record = Record::of(&delivery(json)).unwrap();
         assert_eq!(format!("{record:?}"), "Record { bytes: 25, .. }");
     }
 
@@ -155,13 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn a_record_by_its_bytes_is_told_apart_from_others_of_its_job() {
+        let by_bytes = |json| Record::keyed_by_bytes(&delivery(json)).unwrap().key;
+        let (one, other) = (r#"{"event":"a","jobId":"b"}"#, r#"{"event":"a", "jobId":"b"}"#);
+        assert_eq!(key(one), key(other));
+        assert_ne!(by_bytes(one), by_bytes(other));
+        assert_eq!(by_bytes(one), by_bytes(one));
+        assert!(by_bytes(one).starts_with("a%sha256="));
+        // Without a job it is the key anyway.
+        assert_eq!(by_bytes(r#"{"event":"a"}"#), key(r#"{"event":"a"}"#));
+    }
+
+    #[test]
     fn a_byte_order_mark_changes_no_key_and_stays_in_the_bytes() {
         for json in [r#"{"event":"a"}"#, r#"{"event":"a","jobId":"b"}"#] {
             let marked = format!("\u{feff}{json}");
             assert_eq!(key(&marked), key(json));
-            let body = Bytes::from(marked);
-            let record = Record::of(&Delivery::new(body.clone(), Arc::from("test"))).unwrap();
-            assert_eq!(record.json(), &body);
+            assert_eq!(Record::of(&delivery(&marked)).unwrap().json(), &marked);
         }
     }
 

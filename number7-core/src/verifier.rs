@@ -327,7 +327,7 @@ impl Verifier {
         if head.declared_length > self.0.body_limit as u64 {
             return Err(RejectionKind::BodyTooLarge.into());
         }
-        Ok(Intake::new(self.clone(), signature, head.encoded))
+        Ok(Intake::new(self.clone(), signature, head.encoded, head.trace.context()))
     }
 
     /// What may be read of the body of a request that [`begin`](Self::begin) has refused, by its headers. `None`
