@@ -1,5 +1,6 @@
 mod change;
 mod opening;
+mod secrets;
 mod upload;
 
 use std::{
@@ -13,6 +14,7 @@ use number7_core::{Accept, Acceptance, JobId, Record};
 pub use self::{
     change::{ChangeEvents, Changed},
     opening::InboxOptions,
+    secrets::SecretUse,
     upload::ExpectedUpload,
 };
 use crate::{
@@ -399,10 +401,20 @@ impl Accept for Inbox {
 
     async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
         let waiting = Waiting { begun: Instant::now(), is_answered: false };
+        let key = record.key().to_owned();
         let stored = self.store.insert(record.into()).await;
         waiting.end(&stored);
-        if matches!(stored, Ok(Acceptance::New)) {
-            self.store.announce();
+        match stored {
+            Ok(Acceptance::New) => self.store.announce(),
+            Ok(Acceptance::Conflict) => {
+                tracing::warn!(
+                    target: "number7", key,
+                    "an event was signed again with other bytes, which are kept with it and not handled: `show` has both"
+                );
+                // A worker may have passed over the event while the store looked at it.
+                self.store.announce();
+            }
+            _ => {}
         }
         stored
     }
@@ -420,6 +432,7 @@ impl Waiting {
         let outcome = match stored {
             Ok(Acceptance::New) => "new",
             Ok(Acceptance::Duplicate) => "duplicate",
+            Ok(Acceptance::Conflict) => "conflict",
             Err(_) => "failed",
         };
         measure::acceptance(outcome, self.begun.elapsed());

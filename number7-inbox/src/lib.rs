@@ -19,6 +19,8 @@ mod model;
 #[path = "../simulation/mod.rs"]
 mod simulation;
 mod store;
+#[cfg_attr(not(feature = "opentelemetry"), path = "telemetry_off.rs")]
+mod telemetry;
 mod worker;
 
 #[doc(inline)]
@@ -26,8 +28,9 @@ pub use number7_core::*;
 
 pub use self::{
     expectations::reconcile::FETCH_TIMEOUT,
-    inbox::{ChangeEvents, Changed, ExpectedUpload, Inbox, InboxOptions},
+    inbox::{ChangeEvents, Changed, ExpectedUpload, Inbox, InboxOptions, SecretUse},
     model::{
+        conflict::Conflict,
         entry::{Entry, State},
         error::{BoxError, InboxError, InboxErrorKind},
         event::{Origin, StoredEvent},

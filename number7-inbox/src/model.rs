@@ -4,6 +4,7 @@
 pub(crate) mod awake;
 pub(crate) mod change;
 pub(crate) mod claim;
+pub(crate) mod conflict;
 pub(crate) mod end;
 pub(crate) mod entry;
 pub(crate) mod error;
@@ -19,4 +20,5 @@ pub(crate) mod page;
 pub(crate) mod paused;
 pub(crate) mod settings;
 pub(crate) mod stats;
+pub(crate) mod trace;
 pub(crate) mod wake;

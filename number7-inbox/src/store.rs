@@ -7,20 +7,24 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use number7_core::{Acceptance, Record, Subject};
+use number7_core::{Acceptance, Record, Signature, Subject};
 use tokio::runtime::Handle;
 
 use self::expectations::Expectations;
-use crate::model::{
-    change::Change,
-    claim::{Claim, ClaimId, EventId},
-    end::End,
-    entry::{Entry, State},
-    error::InboxError,
-    event::Origin,
-    paused::{NewPause, Paused},
-    stats::Stats,
-    wake::Wake,
+use crate::{
+    model::{
+        change::Change,
+        claim::{Claim, ClaimId, EventId},
+        end::End,
+        entry::{Entry, State},
+        error::InboxError,
+        event::Origin,
+        paused::{NewPause, Paused},
+        stats::Stats,
+        trace::Trace,
+        wake::Wake,
+    },
+    telemetry,
 };
 
 #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "redis"))]
@@ -90,7 +94,8 @@ pub(crate) trait Store: Expectations {
     /// Where leases are renewed: not on a thread that a handler can block.
     fn runtime(&self) -> Handle;
 
-    /// Stores an event unless its key is known.
+    /// Stores an event unless its key is known. If the event of the key was signed with other bytes, it keeps the new
+    /// ones beside it, and the answer is a conflict.
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance>;
 
     /// Records the ends of attempts, and claims events that are ready if the worker's own lease is live and the inbox
@@ -162,18 +167,36 @@ pub(crate) struct NewEvent {
     pub(crate) event: String,
     pub(crate) job: Option<String>,
     pub(crate) json: Bytes,
-    pub(crate) origin: Origin,
+    /// Missing if nobody signed it, because it was fetched.
+    pub(crate) signer: Option<Signer>,
+    pub(crate) trace: Option<Trace>,
+}
+
+/// The name of the secret that signed, and the signature.
+#[derive(Clone)]
+pub(crate) struct Signer {
+    pub(crate) name: String,
+    pub(crate) signature: Signature,
 }
 
 impl NewEvent {
-    pub(crate) fn new(key: String, json: Bytes, origin: Origin) -> Self {
+    pub(crate) fn new(key: String, json: Bytes, signer: Option<Signer>) -> Self {
         // What has a key has a name.
         let subject = Subject::of_json(&json).ok();
         let event = subject.as_ref().map(|subject| storable(subject.event())).unwrap_or_default();
         let job = subject.as_ref().and_then(|subject| subject.job_id());
         let job = job.map(|job| storable(job.as_str()));
-        Self { key, event, job, json, origin }
+        Self { key, event, job, json, signer, trace: None }
     }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    pub(crate) fn origin(&self) -> Origin {
+        origin(self.signer.as_ref())
+    }
+}
+
+fn origin(signer: Option<&Signer>) -> Origin {
+    if signer.is_some() { Origin::Signed } else { Origin::Fetched }
 }
 
 /// PostgreSQL refuses strings with a NUL, and nobody looks for a name of kilobytes.
@@ -184,7 +207,10 @@ fn storable(name: &str) -> String {
 
 impl From<Record> for NewEvent {
     fn from(record: Record) -> Self {
-        Self::new(record.key().to_owned(), record.json().clone(), Origin::Signed)
+        let name = storable(record.signed_by());
+        let signer = Signer { name, signature: *record.signature() };
+        let event = Self::new(record.key().to_owned(), record.json().clone(), Some(signer));
+        Self { trace: telemetry::trace(&record), ..event }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{delivery, store::Store};
+use crate::{body, delivery, sign, store::Store, verifier};
 
 /// How long anything may take on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,6 +96,14 @@ impl Handled {
 /// Accepts the published payload for another event and job.
 pub async fn accept(inbox: &Inbox, event: &str, job: &str) -> Acceptance {
     inbox.accept(&delivery(event, job)).await.unwrap()
+}
+
+/// Accepts an event, and another body for it.
+pub async fn accept_again(inbox: &Inbox) {
+    accept(inbox, "job.completed", "job_1").await;
+    let body = body("job.completed", "job_1").replace("invoice", "grn");
+    let again = verifier().verify(sign(&body), body).unwrap();
+    assert_eq!(inbox.accept(&again).await.unwrap(), Acceptance::Conflict);
 }
 
 /// Delivers to an inbox on SQLite that another program keeps locked, and does not wait for the answer.

@@ -9,12 +9,12 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use number7_core::{RejectionKind, SIGNATURE_HEADER, probe::Answer};
-use number7_inbox::Failure;
+use number7_inbox::{Failure, Inbox};
 use number7_tests::{
     COMPLETED, diagnosing,
     in_process::{actix, actix_app, axum, axum_app},
     probes,
-    running::{PATIENCE, abandon, accept},
+    running::{PATIENCE, abandon, accept, accept_again},
     store::Store,
     verifier,
 };
@@ -195,5 +195,17 @@ async fn an_acceptance_that_is_abandoned_is_counted() {
     abandon(&store, &inbox).await;
     let rendered = recorder.handle().render();
     let line = r#"number7_acceptance_duration_seconds_count{outcome="abandoned"} 1"#;
+    assert!(rendered.lines().any(|rendered| rendered == line), "{rendered}");
+}
+
+/// Another body for a known event.
+#[tokio::test]
+async fn a_conflict_is_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let inbox = Inbox::memory();
+    accept_again(&inbox).await;
+    let rendered = recorder.handle().render();
+    let line = r#"number7_acceptance_duration_seconds_count{outcome="conflict"} 1"#;
     assert!(rendered.lines().any(|rendered| rendered == line), "{rendered}");
 }

@@ -13,7 +13,7 @@ use std::{
 
 use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, MIN_LEASE};
 use number7_tests::{
-    running::{PATIENCE, Running, abandon, accept, until},
+    running::{PATIENCE, Running, abandon, accept, accept_again, until},
     store::Store,
 };
 use sqlx::{Connection, SqlitePool};
@@ -33,6 +33,7 @@ async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
     a_hook_that_panics_is_told(from_now_on(&log)).await;
     a_handler_that_blocks_is_told_once(from_now_on(&log)).await;
     an_acceptance_that_is_abandoned_is_told(from_now_on(&log)).await;
+    another_body_is_warned_of(from_now_on(&log)).await;
 }
 
 /// Reads what is logged after this call.
@@ -213,6 +214,14 @@ async fn a_handler_that_blocks_is_told_once(log: impl Fn() -> String) {
     });
     worker.lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
     assert_warned_once(&log(), "a handler blocks its thread", "job.completed:blocks");
+}
+
+async fn another_body_is_warned_of(log: impl Fn() -> String) {
+    accept_again(&Inbox::memory()).await;
+    let text = "WARN number7: an event was signed again with other bytes";
+    let told: Vec<_> =
+        log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect();
+    assert!(told.len() == 1 && told[0].contains(r#"key="job.completed:job_1""#), "{}", log());
 }
 
 async fn an_acceptance_that_is_abandoned_is_told(log: impl Fn() -> String) {

@@ -43,6 +43,7 @@ Examples:
   number7 inbox stats --store sqlite:inbox.db
   number7 inbox list --store sqlite:inbox.db
   number7 inbox list --state running --store postgres://localhost/app
+  number7 inbox list --state done --signed-by old --store postgres://localhost/app
   number7 inbox overdue --store postgres://localhost/app
   number7 inbox migrate --print --store postgres://localhost/app
   number7 inbox show job.failed:job_7 --store postgres://localhost/app
@@ -53,6 +54,9 @@ Examples:
 pub(crate) enum Command {
     /// Count the events by state, the workers, and the overdue jobs
     Stats {
+        /// Also count what each secret signed, and when the last of it was accepted. It goes through all events
+        #[arg(long)]
+        by_secret: bool,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -162,6 +166,12 @@ pub(crate) struct FilterArgs {
     /// Only events that were signed, or fetched
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     origin: Option<Origin>,
+    /// Only events that the secret of this name signed, first or with other bytes later
+    #[arg(long, value_name = "SECRET")]
+    signed_by: Option<String>,
+    /// Only events that were signed again with other bytes
+    #[arg(long)]
+    conflict: bool,
     /// Only events that were accepted at this time or later
     #[arg(long, value_name = "TIME", value_parser = time)]
     accepted_after: Option<SystemTime>,
@@ -220,6 +230,8 @@ impl FilterArgs {
         let filter = self.job.into_iter().fold(filter, Filter::job);
         let filter = self.error.into_iter().fold(filter, Filter::error);
         let filter = self.origin.into_iter().fold(filter, Filter::origin);
+        let filter = self.signed_by.into_iter().fold(filter, Filter::signed_by);
+        let filter = if self.conflict { filter.conflict() } else { filter };
         let filter = self.accepted_after.into_iter().fold(filter, Filter::accepted_after);
         let filter = self.accepted_before.into_iter().fold(filter, Filter::accepted_before);
         let filter = self.since_after.into_iter().fold(filter, Filter::since_after);
@@ -256,13 +268,20 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 
 pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, BoxError> {
     match command {
-        Command::Stats { store } => {
+        Command::Stats { by_secret, store } => {
             let inbox = store.open().await?;
             let stats = inbox.stats().await?;
             let paused = paused(&inbox, &stats).await?;
+            let secrets = if by_secret { Some(inbox.secrets().await?) } else { None };
             output.print(
-                || text::stats(&stats, paused.as_ref()),
-                || text::stats_json(&stats, paused.as_ref()),
+                || text::with_secrets(text::stats(&stats, paused.as_ref()), secrets.as_deref()),
+                || {
+                    let mut json = text::stats_json(&stats, paused.as_ref());
+                    if let Some(secrets) = &secrets {
+                        json["secrets"] = secrets.iter().map(text::secret_json).collect();
+                    }
+                    json
+                },
             );
             say_if_empty(&stats, output);
             Ok(Verdict::Yes)

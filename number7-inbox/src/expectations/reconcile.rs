@@ -22,7 +22,6 @@ use crate::{
         awake::Awake,
         error::BoxError,
         error_text::{text_of_error, text_of_panic},
-        event::Origin,
         expectation::{ExpectedJob, JobToFetch, Rest, upload},
         outage::Outage,
         settings::{LONGEST_REST, Settings},
@@ -267,7 +266,7 @@ impl Reconcile {
         if !expected.keys.contains(&key) {
             return Err("the function returned an event of another job or name".into());
         }
-        let event = NewEvent::new(key.clone(), json.into(), Origin::Fetched);
+        let event = NewEvent::new(key.clone(), json.into(), None);
         match self.store.insert(event).await {
             Ok(Acceptance::New) => {
                 tracing::info!(target: "number7", key, "the event of an overdue job was fetched");

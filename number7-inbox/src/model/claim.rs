@@ -5,6 +5,7 @@ use std::{fmt, time::SystemTime};
 use crate::model::{
     event::{Origin, StoredEvent},
     history::History,
+    trace::Trace,
 };
 
 /// Which event of a store it is.
@@ -53,6 +54,8 @@ pub(crate) struct Claim {
     pub(crate) stored: StoredEvent,
     pub(crate) history: History,
     pub(crate) origin: Origin,
+    pub(crate) signed_by: Option<String>,
+    pub(crate) trace: Option<Trace>,
     /// By the store's clock.
     pub(crate) accepted_at: SystemTime,
     /// Its worker died, and it may be the cause: a worker runs one such event at a time.
@@ -74,6 +77,8 @@ impl Claim {
             stored: StoredEvent::new("{}".into()),
             history: History::default(),
             origin: Origin::Signed,
+            signed_by: None,
+            trace: None,
             accepted_at: SystemTime::now(),
             is_quarantined: false,
         }

@@ -1,6 +1,9 @@
 use std::{fmt, time::SystemTime};
 
+use number7_core::Signature;
+
 use crate::model::{
+    conflict::Conflict,
     event::{Origin, StoredEvent},
     history::{AttemptError, History},
 };
@@ -15,6 +18,9 @@ pub struct Entry {
     pub(crate) job: Option<String>,
     pub(crate) stored: Option<StoredEvent>,
     pub(crate) origin: Origin,
+    pub(crate) signed_by: Option<String>,
+    pub(crate) signature: Option<Signature>,
+    pub(crate) conflict: Option<Conflict>,
     pub(crate) state: State,
     pub(crate) since: SystemTime,
     pub(crate) accepted_at: SystemTime,
@@ -55,6 +61,35 @@ impl Entry {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// The name of the secret that signed it, as the [`Verifier`](number7_core::Verifier#rotation) has it. `None` if it
+    /// was fetched.
+    #[must_use]
+    pub fn signed_by(&self) -> Option<&str> {
+        self.signed_by.as_deref()
+    }
+
+    /// The signature that was verified when it was accepted. With it, the [stored](Self::stored) bytes can be verified
+    /// again: see [`Delivery::signature`](number7_core::Delivery::signature). `None` if the event was fetched, and in
+    /// what [`on_dead_letter`](crate::Worker::on_dead_letter) gets.
+    #[must_use]
+    pub fn signature(&self) -> Option<&Signature> {
+        self.signature.as_ref()
+    }
+
+    /// Another body that was signed for this event later, if there is one. What
+    /// [`on_dead_letter`](crate::Worker::on_dead_letter) gets has none.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&Conflict> {
+        self.conflict.as_ref()
+    }
+
+    /// The secrets that signed for it, and when that was accepted: the event, and another body.
+    pub(crate) fn signatures(&self) -> impl Iterator<Item = (&str, SystemTime)> {
+        let first = self.signed_by().map(|name| (name, self.accepted_at));
+        let later = self.conflict().map(|later| (later.signed_by(), later.accepted_at()));
+        first.into_iter().chain(later)
     }
 
     /// Where it stands.

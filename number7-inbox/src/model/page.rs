@@ -18,6 +18,8 @@ pub struct Filter {
     event: Option<String>,
     job: Option<String>,
     origin: Option<Origin>,
+    signed_by: Option<String>,
+    is_conflict: bool,
     error: Option<String>,
     accepted: Times,
     since: Times,
@@ -65,6 +67,18 @@ impl Filter {
     #[must_use]
     pub fn origin(self, origin: Origin) -> Self {
         Self { origin: Some(origin), ..self }
+    }
+
+    /// Only events that a secret of this name signed, first or with [other bytes](Entry::conflict) later.
+    #[must_use]
+    pub fn signed_by(self, secret: impl Into<String>) -> Self {
+        Self { signed_by: Some(secret.into()), ..self }
+    }
+
+    /// Only events that were signed with [other bytes](Entry::conflict) later.
+    #[must_use]
+    pub fn conflict(self) -> Self {
+        Self { is_conflict: true, ..self }
     }
 
     /// Only events one of whose kept [errors](Entry::errors) has this text in it, in these letters.
@@ -127,6 +141,11 @@ impl Filter {
             && self.event.as_ref().is_none_or(|event| event == entry.event_name())
             && self.job.as_ref().is_none_or(|job| Some(&**job) == entry.job_id())
             && self.origin.is_none_or(|origin| origin == entry.origin())
+            && self.signed_by.as_ref().is_none_or(|secret| {
+                let mut signed_by = entry.signatures().map(|(name, _)| name);
+                signed_by.any(|name| name == secret)
+            })
+            && (!self.is_conflict || entry.conflict().is_some())
             && self
                 .error
                 .as_ref()

@@ -15,10 +15,11 @@ use number7_core::Acceptance;
 use tokio::{runtime::Handle, time::Instant};
 
 use self::expectations::Expected;
-use super::{Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Store};
+use super::{Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Signer, Store};
 use crate::model::{
     change::Change,
     claim::{Claim, ClaimId, EventId, Number},
+    conflict::Conflict,
     end::End,
     entry::{Entry, State},
     event::{Origin, StoredEvent},
@@ -26,6 +27,7 @@ use crate::model::{
     page::no_cursor,
     paused::{NewPause, Paused},
     stats::Stats,
+    trace::Trace,
     wake::Wake,
 };
 
@@ -91,7 +93,10 @@ pub(crate) struct Row {
     event: String,
     job: Option<String>,
     payload: Option<Bytes>,
-    origin: Origin,
+    signer: Option<Signer>,
+    trace: Option<Trace>,
+    /// What was signed with other bytes later, and when.
+    conflict: Option<(Bytes, Signer, Duration)>,
     accepted_at: Duration,
     /// Ready if it is scheduled.
     state: State,
@@ -130,6 +135,10 @@ impl Row {
         }
     }
 
+    fn origin(&self) -> Origin {
+        super::origin(self.signer.as_ref())
+    }
+
     fn holds(&self, claim: ClaimId, worker: &str) -> bool {
         self.state == State::Running
             && self.number.of_all == claim.attempt
@@ -153,12 +162,12 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Tables {
     pub(crate) fn insert(&mut self, event: NewEvent) -> Acceptance {
-        if self.keys.contains_key(&event.key) {
-            return Acceptance::Duplicate;
+        if let Some(id) = self.keys.get(&event.key).copied() {
+            return self.compare(id, event);
         }
         self.last += 1;
         let (id, now) = (EventId(self.last), self.clock.now());
-        let NewEvent { key, event, job, json, origin } = event;
+        let NewEvent { key, event, job, json, signer, trace } = event;
         self.keys.insert(key.clone(), id);
         self.places.entry(State::Ready.name()).or_default().insert((now, id));
         let row = Row {
@@ -166,7 +175,9 @@ impl Tables {
             event,
             job,
             payload: Some(json),
-            origin,
+            signer,
+            trace,
+            conflict: None,
             accepted_at: now,
             state: State::Ready,
             number: Number::default(),
@@ -181,6 +192,24 @@ impl Tables {
         };
         self.events.insert(id, row);
         Acceptance::New
+    }
+
+    /// Whether an event of a known key differs from the one that is stored.
+    fn compare(&mut self, id: EventId, event: NewEvent) -> Acceptance {
+        let now = self.clock.now();
+        let Some(row) = self.events.get_mut(&id) else { return Acceptance::Duplicate };
+        let (Some(signer), Some(later)) = (&row.signer, event.signer) else {
+            return Acceptance::Duplicate;
+        };
+        let is_other = match &row.payload {
+            Some(payload) => *payload != event.json,
+            None => signer.name == later.name && signer.signature != later.signature,
+        };
+        if !is_other {
+            return Acceptance::Duplicate;
+        }
+        row.conflict = Some((event.json, later, now));
+        Acceptance::Conflict
     }
 
     /// Changes an event, and keeps it where its state says.
@@ -272,7 +301,9 @@ impl Tables {
                     key: row.key.clone(),
                     stored: StoredEvent::new(row.payload.as_deref().unwrap_or_default().to_vec()),
                     history: row.history.clone(),
-                    origin: row.origin,
+                    origin: row.origin(),
+                    signed_by: row.signer.as_ref().map(|signer| signer.name.clone()),
+                    trace: row.trace.clone(),
                     accepted_at: time(row.accepted_at),
                     is_quarantined: row.is_quarantined,
                 }
@@ -367,7 +398,7 @@ impl Tables {
         let old = old.take_while(|(at, _)| now.saturating_sub(*at) > retention);
         let old: Vec<_> = old.take(STEP as usize).collect();
         for (_, id) in &old {
-            self.change(*id, |row| row.payload = None);
+            self.change(*id, |row| (row.payload, row.conflict) = (None, None));
         }
         old.last().filter(|_| old.len() == STEP as usize).copied()
     }
@@ -491,7 +522,15 @@ impl Tables {
             event: row.event.clone(),
             job: row.job.clone(),
             stored: row.payload.as_deref().map(|json| StoredEvent::new(json.to_vec())),
-            origin: row.origin,
+            origin: row.origin(),
+            signed_by: row.signer.as_ref().map(|signer| signer.name.clone()),
+            signature: row.signer.as_ref().map(|signer| signer.signature),
+            conflict: row.conflict.as_ref().map(|(json, signer, at)| Conflict {
+                stored: StoredEvent::new(json.to_vec()),
+                signed_by: signer.name.clone(),
+                signature: Some(signer.signature),
+                accepted_at: time(*at),
+            }),
             state: if is_scheduled { State::Scheduled } else { row.state },
             since: time(since),
             accepted_at: time(row.accepted_at),

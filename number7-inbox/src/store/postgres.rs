@@ -49,7 +49,6 @@ use crate::model::{
     end::End,
     entry::{Entry, State},
     error::{InboxError, InboxErrorKind},
-    event::Origin,
     history::{History, LOST},
     options::Options,
     paused::{NewPause, Paused},
@@ -198,19 +197,29 @@ impl Store for Postgres {
 
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         let sent = Instant::now();
-        let NewEvent { key, event, job, json, origin } = event;
-        let origin = if origin == Origin::Fetched { "fetched" } else { "signed" };
+        let origin = event.origin().name();
+        let NewEvent { key, event, job, json, signer, trace } = event;
         let insert = query(self.statements.insert.clone()).bind(&*self.inbox).bind(&key);
         let insert = insert.bind(event).bind(job).bind(&*json).bind(origin);
+        let signature = signer.as_ref().map(|signer| signer.signature.to_string());
+        let insert = insert.bind(signer.as_ref().map(|signer| &signer.name));
+        let insert = insert.bind(signature);
+        let (parent, state) = trace.map(|trace| (trace.parent, trace.state)).unzip();
+        let insert = insert.bind(parent).bind(state);
         Box::pin(async move {
             let inserted = self.accepting.run(insert, true).await?;
             let mut is_new = inserted.affected > 0;
             if !is_new && inserted.is_repeated {
                 let since = (sent.elapsed() + SLACK).as_secs_f64();
                 let check = query(self.statements.is_new.clone()).bind(&*self.inbox);
-                (is_new,) = self.accepting.fetch_one(check.bind(key).bind(since)).await?;
+                (is_new,) = self.accepting.fetch_one(check.bind(&key).bind(since)).await?;
             }
-            Ok(sql::acceptance(is_new))
+            let Some(signer) = signer.filter(|_| !is_new) else {
+                return Ok(if is_new { Acceptance::New } else { Acceptance::Duplicate });
+            };
+            let keep = query(self.statements.keep_conflict.clone()).bind(&*self.inbox).bind(key);
+            let keep = keep.bind(&*json).bind(signer.name).bind(signer.signature.to_string());
+            Ok(sql::acceptance_of_known(self.accepting.execute(keep).await?))
         })
     }
 

@@ -29,11 +29,11 @@ use self::{
     link::{Link, Target},
     publish::Messages,
     replicas::{Replicas, Replicated},
-    row::{Row, fixed_part},
+    row::{Row, fixed_part, later},
     script::{Call, Script, script},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, STORE_TIMEOUT, Store,
+    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, STORE_TIMEOUT, Signer, Store,
     driver::Driver, in_time, time_of_millis, wakes::Wakes,
 };
 use crate::model::{
@@ -41,7 +41,6 @@ use crate::model::{
     claim::{ClaimId, EventId, Number},
     entry::{Entry, State},
     error::{InboxError, InboxErrorKind},
-    event::Origin,
     history::{History, LOST},
     page::no_cursor,
     paused::{NewPause, Paused},
@@ -60,7 +59,7 @@ const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_milli
 const HEARD: Duration = Duration::from_secs(30);
 
 /// The keys of an inbox, as keys.lua names them. Acceptance needs the first ones.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     // The last id that was given.
     "next_id",
     // Hashes: the event of each key, and of each event its payload and its record.
@@ -89,6 +88,8 @@ const KEYS: [&str; 17] = [
     "leader",
     // A hash: who has paused the inbox, why, since when, and until when.
     "pause",
+    // A hash: the bodies that were signed for events later, and are not their payloads, as JSON.
+    "conflicts",
 ];
 
 /// How many of the keys acceptance needs.
@@ -166,6 +167,21 @@ impl Redis {
         Call::new(script, Arc::clone(&self.keys))
     }
 
+    /// Compares an event of a known key with the one that is stored.
+    async fn keep_conflict(
+        &self,
+        event: &NewEvent,
+        signer: &Signer,
+    ) -> Result<Acceptance, InboxError> {
+        let mut call = self.call(script!("keep_conflict"));
+        call.arg(&event.key).arg(&*event.json).arg(&signer.name);
+        call.arg(signer.signature.to_string()).arg(later(&event.json, signer));
+        match self.server.call_safely(&mut call).await? {
+            0 => Ok(Acceptance::Duplicate),
+            _ => Ok(Acceptance::Conflict),
+        }
+    }
+
     /// Logs that an event is lost or damaged. What has a payload becomes a dead letter.
     async fn set_aside(
         &self,
@@ -182,7 +198,7 @@ impl Redis {
             return;
         };
         let key = Record::key_of(&payload).unwrap_or_else(|_| format!("damaged:{event}"));
-        let rest = fixed_part(&NewEvent::new(key.clone(), payload.into(), Origin::Signed), None);
+        let rest = fixed_part(&NewEvent::new(key.clone(), payload.into(), None), None);
         let mut call = self.call(script!("events", "set_aside"));
         call.arg(event).arg(&key).arg(rest).arg(DAMAGED).arg(worker);
         let kept = self.server.call::<()>(&mut call).await;
@@ -305,11 +321,12 @@ impl Store for Redis {
             let receipt = Ulid::generate().to_string();
             let rest = fixed_part(&event, Some(&receipt));
             let mut call = self.call(script!("insert"));
-            call.first_keys(KEYS_TO_ACCEPT).arg(event.key).arg(&*event.json).arg(receipt);
+            call.first_keys(KEYS_TO_ACCEPT).arg(&event.key).arg(&*event.json).arg(receipt);
             call.arg(rest).arg(self.server.waits());
-            match self.server.call_safely(&mut call).await? {
-                0 => Ok(Acceptance::Duplicate),
-                _ => Ok(Acceptance::New),
+            match (self.server.call_safely(&mut call).await?, &event.signer) {
+                (1, _) => Ok(Acceptance::New),
+                (2, Some(signer)) => self.keep_conflict(&event, signer).await,
+                _ => Ok(Acceptance::Duplicate),
             }
         })
     }

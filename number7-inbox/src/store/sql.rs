@@ -5,19 +5,21 @@ use std::{
     time::Duration,
 };
 
-use number7_core::Acceptance;
+use number7_core::{Acceptance, Signature};
 use sqlx::FromRow;
 use tokio::time::{Instant, timeout};
 
 use super::time_of_millis;
 use crate::model::{
     claim::{Claim, EventId, Number},
+    conflict::Conflict,
     entry::{Entry, State},
     error::{InboxError, InboxErrorKind},
     event::{Origin, StoredEvent},
     history::History,
     page::no_cursor,
     stats::Stats,
+    trace::Trace,
 };
 
 /// A claimed event. Times are milliseconds since the epoch.
@@ -32,6 +34,9 @@ pub(super) struct ClaimRow {
     payload: Option<Vec<u8>>,
     errors: String,
     origin: String,
+    signed_by: Option<String>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
     accepted_at: i64,
     is_quarantined: bool,
 }
@@ -46,6 +51,8 @@ impl From<ClaimRow> for Claim {
             stored: StoredEvent::new(row.payload.unwrap_or_default()),
             history: History::read(Some(&row.errors)),
             origin: Origin::read(Some(&row.origin)),
+            signed_by: row.signed_by,
+            trace: Trace::read(row.traceparent, row.tracestate),
             accepted_at: time_of_millis(row.accepted_at),
             is_quarantined: row.is_quarantined,
         }
@@ -61,6 +68,10 @@ pub(super) struct EntryRow {
     job: Option<String>,
     payload: Option<Vec<u8>>,
     origin: String,
+    signed_by: Option<String>,
+    signature: Option<String>,
+    #[sqlx(flatten)]
+    conflict: ConflictRow,
     accepted_at: i64,
     /// The state as it is stored.
     state: String,
@@ -94,6 +105,9 @@ impl From<EntryRow> for Entry {
             job: row.job,
             stored: row.payload.map(StoredEvent::new),
             origin: Origin::read(Some(&row.origin)),
+            signed_by: row.signed_by,
+            signature: row.signature.and_then(|signature| Signature::parse(signature).ok()),
+            conflict: row.conflict.read(),
             state,
             since: time_of_millis(row.since),
             accepted_at: time_of_millis(row.accepted_at),
@@ -102,6 +116,26 @@ impl From<EntryRow> for Entry {
             runs: number(row.runs),
             history: History::read(Some(&row.errors)),
         }
+    }
+}
+
+/// What was signed for an event later, if there is any. The time is milliseconds since the epoch.
+#[derive(FromRow)]
+struct ConflictRow {
+    later_payload: Option<Vec<u8>>,
+    later_signed_by: Option<String>,
+    later_signature: Option<String>,
+    later_at: Option<i64>,
+}
+
+impl ConflictRow {
+    fn read(self) -> Option<Conflict> {
+        Some(Conflict {
+            stored: StoredEvent::new(self.later_payload?),
+            signed_by: self.later_signed_by?,
+            signature: self.later_signature.and_then(|signature| Signature::parse(signature).ok()),
+            accepted_at: time_of_millis(self.later_at?),
+        })
     }
 }
 
@@ -213,9 +247,9 @@ impl StatsRow {
     }
 }
 
-/// An insert of a known key adds no row, so it is a duplicate.
-pub(super) fn acceptance(is_new: bool) -> Acceptance {
-    if is_new { Acceptance::New } else { Acceptance::Duplicate }
+/// What an event of a known key is, if so many rows were written for it.
+pub(super) fn acceptance_of_known(conflicts: u64) -> Acceptance {
+    if conflicts > 0 { Acceptance::Conflict } else { Acceptance::Duplicate }
 }
 
 /// A number of rows.

@@ -42,7 +42,7 @@ use self::{
     inboxes::{Inbox, Inboxes},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Store, in_time,
+    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Signer, Store, in_time,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
@@ -94,7 +94,8 @@ macro_rules! claim_statement {
                 ORDER BY since, id LIMIT ",
             $most,
             ")
-            RETURNING id, attempt, uncounted, runs, key, payload, errors, origin, accepted_at, '",
+            RETURNING id, attempt, uncounted, runs, key, payload, errors, origin, signed_by, traceparent, tracestate,
+                accepted_at, '",
             $state,
             "' = 'quarantined' AS is_quarantined;\n"
         )
@@ -120,13 +121,22 @@ const EXCHANGE: &str = concat!(
 
 const INSERT: &str = concat!(statement!("insert"), "COMMIT");
 
-const SHOW: &str = concat!(statement!("entries"), "WHERE inbox = ?2 AND key = ?3");
+/// What was signed for them later.
+macro_rules! with_conflicts {
+    () => {
+        "LEFT JOIN number7_conflicts ON event_id = id\n"
+    };
+}
+
+const SHOW: &str =
+    concat!(statement!("entries"), with_conflicts!(), "WHERE inbox = ?2 AND key = ?3");
 
 /// The events of a state from after a place up to a time.
 const LIST: &str = concat!(
     statement!("entries"),
-    "INDEXED BY number7_events_state
-    WHERE inbox = ?2 AND state = ?3 AND since <= ?4 AND (since, id) > (?5, ?6)
+    "INDEXED BY number7_events_state ",
+    with_conflicts!(),
+    "WHERE inbox = ?2 AND state = ?3 AND since <= ?4 AND (since, id) > (?5, ?6)
     ORDER BY since, id LIMIT ?7"
 );
 
@@ -248,18 +258,35 @@ impl Sqlite {
         }
     }
 
-    /// Stores a group by one commit, and says which keys were new.
-    async fn store(&self, group: &Group) -> Result<HashSet<String>, InboxError> {
-        let row = |event: &NewEvent| {
-            let NewEvent { key, event, job, json, origin } = event;
-            // It is UTF-8: a body of other bytes has no key.
-            json!([key, event, job, origin.name(), String::from_utf8_lossy(json)])
-        };
+    /// Stores a group by one commit, and says what became of each event. Of those with one new key the first is new.
+    async fn store(&self, group: &Group) -> Result<Vec<Acceptance>, InboxError> {
         let rows: serde_json::Value = group.events().map(row).collect();
         let writing = self.file.begin().await?;
         let insert = query(INSERT).bind(self.name()).bind(rows.to_string()).bind(writing.now);
         let keys = writing.end(insert).await?;
-        Ok(keys.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+        let mut new_keys: HashSet<String> =
+            keys.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let mut stored = Vec::with_capacity(group.events().count());
+        for event in group.events() {
+            stored.push(match new_keys.remove(&event.key) {
+                true => Acceptance::New,
+                false => self.keep_conflict(event).await?,
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Compares an event of a known key with the one that is stored.
+    async fn keep_conflict(&self, event: &NewEvent) -> Result<Acceptance, InboxError> {
+        let Some(Signer { name, signature }) = &event.signer else {
+            return Ok(Acceptance::Duplicate);
+        };
+        let mut writing = self.file.begin().await?;
+        let keep = query(statement!("keep_conflict")).bind(&*self.inbox.name).bind(&event.key);
+        let keep = keep.bind(&*event.json).bind(name).bind(signature.to_string());
+        let keep = keep.bind(writing.now).execute(&mut *writing).await?;
+        writing.commit().await?;
+        Ok(sql::acceptance_of_known(keep.rows_affected()))
     }
 
     /// Records ends, and claims.
@@ -318,6 +345,17 @@ impl Sqlite {
     }
 }
 
+async fn forget_conflicts(
+    events: &[i64],
+    connection: &mut SqliteConnection,
+) -> Result<(), InboxError> {
+    if !events.is_empty() {
+        let forget = query(statement!("forget_conflicts")).bind(json!(events).to_string());
+        forget.execute(connection).await?;
+    }
+    Ok(())
+}
+
 /// What an [`Exchange`] says, for another thread.
 struct Wanted {
     worker: String,
@@ -359,6 +397,23 @@ fn millis(duration: Duration) -> i64 {
     const CENTURY: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
     let millis = duration.as_nanos().div_ceil(1_000_000);
     millis.try_into().unwrap_or(CENTURY).min(CENTURY)
+}
+
+/// An event in the parameter of `insert.sql`.
+fn row(event: &NewEvent) -> serde_json::Value {
+    let (signer, trace) = (event.signer.as_ref(), event.trace.as_ref());
+    json!([
+        event.key,
+        event.event,
+        event.job,
+        event.origin().name(),
+        // It is UTF-8: a body of other bytes has no key.
+        String::from_utf8_lossy(&event.json),
+        signer.map(|signer| &signer.name),
+        signer.map(|signer| signer.signature.to_string()),
+        trace.map(|trace| &trace.parent),
+        trace.map(|trace| &trace.state),
+    ])
 }
 
 /// The parameter of `finish.sql`.
@@ -535,9 +590,12 @@ impl Store for Sqlite {
             let mut swept = 0;
             for (state, retention) in [(State::Done, Some(retention)), (State::Dead, of_dead)] {
                 let Some(retention) = retention else { continue };
-                let sweep = query(statement!("sweep")).bind(&*this.inbox.name).bind(state.name());
+                let sweep =
+                    query_scalar(statement!("sweep")).bind(&*this.inbox.name).bind(state.name());
                 let sweep = sweep.bind(now).bind(millis(retention)).bind(STEP);
-                swept += sweep.execute(&mut *writing).await?.rows_affected();
+                let ids: Vec<i64> = sweep.fetch_all(&mut *writing).await?;
+                swept += ids.len() as u64;
+                forget_conflicts(&ids, &mut writing).await?;
             }
             let forget = query(statement!("forget_workers")).bind(&*this.inbox.name).bind(now);
             forget.execute(&mut *writing).await?;
@@ -564,6 +622,7 @@ impl Store for Sqlite {
                 let mut writing = this.file.begin().await?;
                 let forget = query(statement!("forget_payloads")).bind(json!(ids).to_string());
                 forget.execute(&mut *writing).await?;
+                forget_conflicts(&ids, &mut writing).await?;
                 writing.commit().await?;
             }
             let last = old.last().filter(|_| old.len() == STEP as usize);

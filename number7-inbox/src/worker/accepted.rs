@@ -43,6 +43,12 @@ impl AcceptedEvent {
         self.origin
     }
 
+    /// The name of the secret that signed it, such as to tell two accounts apart. `None` if it was fetched.
+    #[must_use]
+    pub fn signed_by(&self) -> Option<&str> {
+        self.claim.signed_by.as_deref()
+    }
+
     /// The bytes that were signed, or the JSON of the event that was fetched.
     #[must_use]
     pub fn json(&self) -> &[u8] {

@@ -22,6 +22,7 @@ use crate::{
         failure::{Failure, Kind, MIN_SNOOZE},
         settings::{LONGEST_REST, Settings},
     },
+    telemetry,
     worker::{accepted::AcceptedEvent, held_claim::HeldClaim},
 };
 
@@ -38,11 +39,12 @@ pub(crate) type Handler =
 pub(crate) async fn attempt(
     handler: &Handler,
     settings: &Settings,
+    inbox: &str,
     claim: Claim,
     shared: Arc<HeldClaim>,
     stop: &CancellationToken,
 ) -> End {
-    let Claim { event: id, number, key, stored, origin, history, accepted_at, .. } = claim;
+    let Claim { event: id, number, key, stored, origin, history, trace, accepted_at, .. } = claim;
     let (attempt, attempts) = (number.counted(), settings.attempts);
     let (outcome, note) = if attempt > attempts {
         // The claim is beyond the last attempt, so no attempt is made.
@@ -52,11 +54,13 @@ pub(crate) async fn attempt(
         tracing::error!(target: "number7", key, "an event is a dead letter: {error}");
         (Outcome::Exhausted { error: error.clone() }, Some(error))
     } else {
-        if attempt == 1 && history.errors().is_empty() {
+        let is_first = attempt == 1 && history.errors().is_empty();
+        if is_first {
             measure::first_attempt(accepted_at);
         }
         let begun = Instant::now();
         let span = span(&stored, &key, attempt);
+        telemetry::describe(&span, inbox, &key, trace.as_ref(), is_first);
         let claim = Arc::clone(&shared);
         let event = AcceptedEvent { stored, key: key.clone(), origin, attempts, claim };
         let handled = handle(handler, event, settings.timeout).instrument(span.clone());
@@ -101,7 +105,8 @@ pub(crate) async fn attempt(
 /// The tracing span of an attempt.
 fn span(stored: &StoredEvent, key: &str, attempt: u32) -> Span {
     let span = tracing::info_span!(
-        target: "number7", "attempt", key, event = field::Empty, job = field::Empty, attempt
+        target: "number7", "attempt", key, event = field::Empty, job = field::Empty, attempt,
+        otel.kind = field::Empty
     );
     if !span.is_disabled()
         && let Ok(subject) = Subject::of_json(stored.json())
@@ -276,7 +281,8 @@ mod tests {
         let claim = Claim::of_test(EventId(7), number);
         let of_claim = Arc::new(HeldClaim::new("worker".into(), "".into(), &claim));
         let handler = |_| -> BoxFuture<'static, _> { panic!("it is called") };
-        let end = attempt(&handler, &settings, claim, of_claim, &CancellationToken::new()).await;
+        let end =
+            attempt(&handler, &settings, "", claim, of_claim, &CancellationToken::new()).await;
         assert!(matches!(end.outcome, Outcome::Exhausted { .. }));
         // The error is that of the attempt before it.
         let history = end.history.unwrap();

@@ -35,6 +35,7 @@ pub(crate) struct HeldClaim {
     pub(crate) number: Number,
     pub(crate) runs: u32,
     pub(crate) accepted_at: SystemTime,
+    pub(crate) signed_by: Option<String>,
     /// The lease was lost.
     pub(crate) lost: CancellationToken,
     /// The handler has written the end itself, in a transaction that it commits or not.
@@ -45,10 +46,18 @@ pub(crate) struct HeldClaim {
 
 impl HeldClaim {
     pub(crate) fn new(worker: Arc<str>, schema: Arc<str>, claim: &Claim) -> Self {
-        let &Claim { event, number, runs, accepted_at, .. } = claim;
-        let (lost, is_in_transaction) = (CancellationToken::new(), AtomicBool::new(false));
-        let polled = Mutex::default();
-        Self { worker, schema, event, number, runs, accepted_at, lost, is_in_transaction, polled }
+        Self {
+            worker,
+            schema,
+            event: claim.event,
+            number: claim.number,
+            runs: claim.runs,
+            accepted_at: claim.accepted_at,
+            signed_by: claim.signed_by.clone(),
+            lost: CancellationToken::new(),
+            is_in_transaction: AtomicBool::new(false),
+            polled: Mutex::default(),
+        }
     }
 
     /// Runs the handler, and notes when it is in its code.

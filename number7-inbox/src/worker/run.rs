@@ -683,8 +683,8 @@ impl Worker {
         }
         let (shared, sender) = (Arc::clone(&self.shared), self.sender.clone());
         tokio::spawn(async move {
-            let Job { handler, settings, .. } = &shared.job;
-            let end = attempt(&**handler, settings, claim, of_claim, &shared.give_up).await;
+            let Job { inbox, handler, settings, .. } = &shared.job;
+            let end = attempt(&**handler, settings, inbox, claim, of_claim, &shared.give_up).await;
             shared.running.has_returned(id);
             // The worker itself was dropped, so this task has to record the end.
             if let Err(SendError(end)) = sender.send(end) {
@@ -732,6 +732,9 @@ impl Worker {
             job,
             stored: Some(stored),
             origin,
+            signed_by: claim.signed_by.clone(),
+            signature: None,
+            conflict: None,
             state: State::Dead,
             since: SystemTime::now(),
             accepted_at: claim.accepted_at,

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use number7_inbox::{AttemptError, Changed, Entry, Origin, OverdueJob, Page, Paused, State, Stats};
+use number7_inbox::{
+    AttemptError, Changed, Conflict, Entry, Origin, OverdueJob, Page, Paused, SecretUse, State,
+    Stats,
+};
 use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
@@ -27,6 +30,20 @@ pub(crate) fn stats(stats: &Stats, paused: Option<&Paused>) -> String {
     let paused =
         paused.map(|paused| format!("\n{}", styled(BAD, pause(paused)))).unwrap_or_default();
     format!("{}\n{workers}\n{overdue}{paused}", lines.join("\n"))
+}
+
+pub(crate) fn with_secrets(stats: String, secrets: Option<&[SecretUse]>) -> String {
+    let line = |secret: &SecretUse| {
+        let ago = SystemTime::now().duration_since(secret.last).unwrap_or_default();
+        let (name, bodies) = (one_line(&secret.name), secret.bodies);
+        format!("\nsecret       {name}: {bodies}, the last {} ago", length(ago))
+    };
+    secrets.unwrap_or_default().iter().fold(stats, |lines, secret| lines + &line(secret))
+}
+
+pub(crate) fn secret_json(secret: &SecretUse) -> Value {
+    let SecretUse { name, bodies, first, last, .. } = secret;
+    json!({ "name": name, "bodies": bodies, "first": time(*first), "last": time(*last) })
 }
 
 /// Since when nobody works on it.
@@ -159,9 +176,11 @@ pub(crate) fn show(entry: &Entry) -> String {
     if entry.runs() > 1 {
         lines.push(format!("runs      {}", entry.runs()));
     }
-    if entry.origin() == Origin::Fetched {
-        lines.push("origin    fetched: no webhook came, and nobody signed it".into());
-    }
+    lines.push(match (entry.origin(), entry.signed_by()) {
+        (Origin::Fetched, _) => "origin    fetched: no webhook came, and nobody signed it".into(),
+        (Origin::Signed, Some(secret)) => format!("signed by {}", one_line(secret)),
+        (Origin::Signed, None) => "signed by a secret whose name is lost".into(),
+    });
     lines.extend(entry.errors().iter().map(|error| {
         let text = styled(BAD, printable(error.text()));
         match (time(error.at()), error.attempt()) {
@@ -176,6 +195,11 @@ pub(crate) fn show(entry: &Entry) -> String {
         Some(event) => format!("event     {}", printable(&String::from_utf8_lossy(event.json()))),
         None => "event     its payload is forgotten".into(),
     });
+    if let Some(later) = entry.conflict() {
+        let (at, secret) = (time(later.accepted_at()), one_line(later.signed_by()));
+        let json = printable(&String::from_utf8_lossy(later.stored().json()));
+        lines.push(format!("conflict  {at} signed again with other bytes, by {secret}: {json}"));
+    }
     lines.join("\n")
 }
 
@@ -190,12 +214,24 @@ pub(crate) fn json(entry: &Entry) -> Value {
         "worker_seen": entry.worker_seen().map(time),
         "accepted_at": time(entry.accepted_at()),
         "origin": entry.origin().name(),
+        "signed_by": entry.signed_by(),
+        "signature": entry.signature().map(ToString::to_string),
         "attempts": entry.attempts(),
         "runs": entry.runs(),
         "errors": entry.errors().iter().map(error).collect::<Value>(),
         "event": event,
         // Byte for byte, so that its hash can be computed again.
         "payload": payload,
+        "conflict": entry.conflict().map(conflict_json),
+    })
+}
+
+fn conflict_json(later: &Conflict) -> Value {
+    json!({
+        "payload": String::from_utf8_lossy(later.stored().json()),
+        "signed_by": later.signed_by(),
+        "signature": later.signature().map(ToString::to_string),
+        "accepted_at": time(later.accepted_at()),
     })
 }
 

@@ -41,6 +41,7 @@ statements!(
     heartbeat,
     insert,
     is_new,
+    keep_conflict,
     lead,
     look_up,
     now,

@@ -1,4 +1,5 @@
--- What is shown of an event: record, payload, errors, and when its worker was last heard of. Returns its record as well.
+-- What is shown of an event: record, payload, errors, when its worker was last heard of, and what was signed later. Returns
+-- its record as well.
 local function entry(id)
     local text = redis.call('HGET', events, id)
     local record, payload = parse(id, text), redis.call('HGET', payloads, id)
@@ -6,6 +7,6 @@ local function entry(id)
     if not record or not payload and record.state ~= 'done' then return end
     local worker = string.match(record.member, ':.-:(.+)$')
     local seen = worker and redis.call('ZSCORE', workers, worker) or false
-    return { text, payload, redis.call('HGET', errors, id), seen }, record
+    return { text, payload, redis.call('HGET', errors, id), seen, redis.call('HGET', conflicts, id) }, record
 end
 

@@ -84,6 +84,7 @@ local function forget(id, record)
     redis.call('HDEL', events, id)
     redis.call('HDEL', payloads, id)
     redis.call('HDEL', errors, id)
+    redis.call('HDEL', conflicts, id)
     return key
 end
 

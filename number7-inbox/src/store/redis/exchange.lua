@@ -64,7 +64,7 @@ local function claim(state, limit)
             record.attempt = record.attempt + 1
             record.claimed_as = #claims >= most and 'ahead' or state
             local text = move(id, record, 'running', worker)
-            table.insert(claims, { id, { text, payload, histories[i], false }, state == 'quarantined' and 1 or 0 })
+            table.insert(claims, { id, { text, payload, histories[i], false, false }, state == 'quarantined' and 1 or 0 })
         end
     end
 end

@@ -1,5 +1,5 @@
--- Stores an event unless its key is known. Returns 1 if it was new, else 0. It may run again for one whose
--- answer was lost: then it finds its own receipt.
+-- Stores an event unless its key is known. Returns 1 if it was new, 0 if it has the payload of the known one, else 2. It may
+-- run again for one whose answer was lost: then it finds its own receipt.
 -- ARGV: key, payload, receipt, what does not change of the record, whether replicas are waited for
 local key, payload, receipt, rest, waits = unpack(ARGV)
 local known = redis.call('HGET', keys, key)
@@ -7,7 +7,8 @@ if known then
     -- A write again, because Redis waits for replicas only until they have what this connection has written:
     -- they may not have the first one yet.
     if waits == '1' then redis.call('HSET', keys, key, known) end
-    return string.find(redis.call('HGET', events, known) or '', receipt, 1, true) and 1 or 0
+    if string.find(redis.call('HGET', events, known) or '', receipt, 1, true) then return 1 end
+    return redis.call('HGET', payloads, known) == payload and 0 or 2
 end
 local at = string.format('%.0f', now)
 -- As events.lua reads it.

@@ -1,30 +1,34 @@
 //! What the scripts return of an event.
 
-use std::mem;
+use std::{borrow::Cow, mem};
 
+use number7_core::Signature;
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 use serde::{Deserialize, Serialize};
 
-use super::super::{NewEvent, time_of_millis};
+use super::super::{NewEvent, Signer, time_of_millis};
 use crate::model::{
     claim::{Claim, EventId, Number},
+    conflict::Conflict,
     entry::{Entry, State},
     event::{Origin, StoredEvent},
     history::History,
+    trace::Trace,
 };
 
-/// An event: its record, its payload, its errors, and when its worker was last heard of.
+/// An event: its record, its payload, its errors, when its worker was last heard of, and what was signed for it later.
 pub(super) struct Row {
     record: String,
     payload: Option<Vec<u8>>,
     errors: Option<String>,
     seen: Option<i64>,
+    conflict: Option<String>,
 }
 
 impl FromRedisValue for Row {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (record, payload, errors, seen) = from_redis_value(value)?;
-        Ok(Self { record, payload, errors, seen })
+        let (record, payload, errors, seen, conflict) = from_redis_value(value)?;
+        Ok(Self { record, payload, errors, seen, conflict })
     }
 }
 
@@ -44,6 +48,8 @@ impl Row {
             stored: StoredEvent::new(mem::take(&mut self.payload).unwrap_or_default()),
             history: History::read(self.errors.as_deref()),
             origin: Origin::read(record.origin.as_deref()),
+            signed_by: record.signed_by,
+            trace: Trace::read(record.traceparent, record.tracestate),
             accepted_at: time_of_millis(record.accepted_at),
             is_quarantined,
         })
@@ -66,6 +72,9 @@ impl Row {
             job: record.job,
             stored: self.payload.map(StoredEvent::new),
             origin: Origin::read(record.origin.as_deref()),
+            signed_by: record.signed_by,
+            signature: record.signature.and_then(|signature| Signature::parse(signature).ok()),
+            conflict: self.conflict.as_deref().and_then(read_conflict),
             state,
             since: time_of_millis(since.unwrap_or_default()),
             accepted_at: time_of_millis(record.accepted_at),
@@ -93,6 +102,10 @@ struct Record {
     event: String,
     job: Option<String>,
     origin: Option<String>,
+    signed_by: Option<String>,
+    signature: Option<String>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
     #[serde(default)]
     accepted_at: i64,
 }
@@ -112,10 +125,59 @@ pub(super) fn fixed_part(event: &NewEvent, receipt: Option<&str>) -> String {
         event: &'a str,
         job: Option<&'a str>,
         origin: &'a str,
+        signed_by: Option<&'a str>,
+        signature: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        traceparent: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tracestate: Option<&'a str>,
         receipt: Option<&'a str>,
     }
-    let NewEvent { key, event: name, job, origin, .. } = event;
-    let (job, origin) = (job.as_deref(), origin.name());
+    let (signer, trace) = (event.signer.as_ref(), event.trace.as_ref());
+    let fixed = Fixed {
+        key: &event.key,
+        event: &event.event,
+        job: event.job.as_deref(),
+        origin: event.origin().name(),
+        signed_by: signer.map(|signer| &*signer.name),
+        signature: signer.map(|signer| signer.signature.to_string()),
+        traceparent: trace.map(|trace| &*trace.parent),
+        tracestate: trace.map(|trace| &*trace.state),
+        receipt,
+    };
     // Texts can always be written.
-    serde_json::to_string(&Fixed { key, event: name, job, origin, receipt }).unwrap_or_default()
+    serde_json::to_string(&fixed).unwrap_or_default()
+}
+
+/// A body that was signed for an event later, as Redis has it.
+#[derive(Serialize, Deserialize)]
+struct Later<'a> {
+    payload: Cow<'a, str>,
+    signed_by: Cow<'a, str>,
+    signature: Cow<'a, str>,
+    /// A script writes it.
+    #[serde(skip_serializing)]
+    accepted_at: i64,
+}
+
+/// What is kept of a conflict, but for its time.
+pub(super) fn later(json: &[u8], signer: &Signer) -> String {
+    let later = Later {
+        // It is UTF-8: a body of other bytes has no key.
+        payload: String::from_utf8_lossy(json),
+        signed_by: Cow::from(&signer.name),
+        signature: Cow::from(signer.signature.to_string()),
+        accepted_at: 0,
+    };
+    serde_json::to_string(&later).unwrap_or_default()
+}
+
+fn read_conflict(later: &str) -> Option<Conflict> {
+    let later: Later<'_> = serde_json::from_str(later).ok()?;
+    Some(Conflict {
+        stored: StoredEvent::new(later.payload.into_owned().into_bytes()),
+        signed_by: later.signed_by.into_owned(),
+        signature: Signature::parse(&*later.signature).ok(),
+        accepted_at: time_of_millis(later.accepted_at),
+    })
 }

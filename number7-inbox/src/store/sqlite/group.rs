@@ -1,7 +1,6 @@
 //! Events that wait together, to be committed together.
 
 use std::{
-    collections::HashSet,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -9,10 +8,7 @@ use std::{
 use number7_core::Acceptance;
 use tokio::sync::oneshot;
 
-use crate::{
-    model::error::InboxError,
-    store::{NewEvent, sql},
-};
+use crate::{model::error::InboxError, store::NewEvent};
 
 /// How many events a group has at most, and after how many bytes it is full: so many that the
 /// commit itself is the smaller part of its time, and no more, because others wait for the file.
@@ -107,15 +103,13 @@ impl Group {
         self.0.len() == 1
     }
 
-    /// Answers the callers. Of those with one new key the first has stored it.
-    pub(super) fn answer(self, new_keys: Result<HashSet<String>, InboxError>) {
-        let mut new_keys = new_keys;
-        for Caller { event, answer } in self.0 {
-            let stored = match &mut new_keys {
-                Ok(new_keys) => Ok(sql::acceptance(new_keys.remove(&event.key))),
+    /// Answers the callers: each with what became of its event.
+    pub(super) fn answer(self, stored: Result<Vec<Acceptance>, InboxError>) {
+        for (place, Caller { answer, .. }) in self.0.into_iter().enumerate() {
+            _ = answer.send(match &stored {
+                Ok(stored) => Ok(stored[place]),
                 Err(error) => Err(error.copy()),
-            };
-            _ = answer.send(stored);
+            });
         }
     }
 }
@@ -125,12 +119,11 @@ mod tests {
     use std::iter;
 
     use super::*;
-    use crate::model::event::Origin;
 
     /// An event of so many bytes waits.
     fn join(waiting: &Waiting, bytes: usize) -> (oneshot::Receiver<Stored>, Option<Leader>) {
         let json = vec![b' '; bytes].into();
-        waiting.join(NewEvent::new("key".into(), json, Origin::Signed))
+        waiting.join(NewEvent::new("key".into(), json, None))
     }
 
     #[test]

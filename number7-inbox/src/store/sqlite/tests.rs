@@ -39,7 +39,7 @@ async fn at(folder: &TempDir, fake: &Fake) -> Sqlite {
 }
 
 async fn insert(sqlite: &Sqlite, key: &str) -> Acceptance {
-    sqlite.insert(NewEvent::new(key.into(), "{}".into(), crate::Origin::Signed)).await.unwrap()
+    sqlite.insert(NewEvent::new(key.into(), "{}".into(), None)).await.unwrap()
 }
 
 /// Runs a statement of somebody else's.

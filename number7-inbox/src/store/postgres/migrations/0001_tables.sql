@@ -18,6 +18,12 @@ CREATE TABLE number7.events (
     -- The JSON, byte for byte.
     payload bytea,
     origin text NOT NULL CHECK (origin IN ('signed', 'fetched')),
+    -- The name of the secret that signed it, and the signature in hex.
+    signed_by text,
+    signature text,
+    -- The headers of the same names that came with it, if they are kept.
+    traceparent text,
+    tracestate text,
     accepted_at timestamptz NOT NULL DEFAULT now(),
     state text NOT NULL DEFAULT 'ready',
     -- Grows with each claim and each requeue; and how much of it does not count as attempts.
@@ -57,6 +63,15 @@ CREATE INDEX events_running ON number7.events (inbox, claimed_at, id) WHERE stat
 -- Serves `sweep`, and `list` and `stats` of events that are done or dead.
 CREATE INDEX events_finished ON number7.events (inbox, state, finished_at, id)
     WHERE state IN ('done', 'dead');
+
+-- Bodies that were signed for an event later, and are not its payload: the last one of each event.
+CREATE TABLE number7.conflicts (
+    event_id bigint PRIMARY KEY,
+    later_payload bytea NOT NULL,
+    later_signed_by text NOT NULL,
+    later_signature text NOT NULL,
+    later_at timestamptz NOT NULL DEFAULT now()
+);
 
 -- A worker is live as long as `last_seen` is not older than its lease.
 CREATE TABLE number7.workers (

@@ -65,33 +65,34 @@ WITH live AS MATERIALIZED (
     WHERE event.id = ANY (ARRAY[free.id])
     RETURNING event.id, event.attempt::bigint, event.uncounted::bigint, event.runs::bigint,
         event.key, event.payload, event.errors::text, event.origin,
+        event.signed_by, event.traceparent, event.tracestate,
         floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, event.claimed_as,
         (extract(epoch FROM event.due_at) * 1000000)::bigint AS due_at
 )
 -- First the ends: an event that was rescued may have one, and be claimed as well. The first of the two counts.
 SELECT 'ended' AS part, id, NULL::bigint AS attempt, NULL::bigint AS uncounted, NULL::bigint AS runs, NULL AS key, NULL::bytea AS payload,
-    NULL AS errors, NULL AS origin, NULL::bigint AS accepted_at, NULL::boolean AS is_quarantined,
+    NULL AS errors, NULL AS origin, NULL AS signed_by, NULL AS traceparent, NULL AS tracestate, NULL::bigint AS accepted_at, NULL::boolean AS is_quarantined,
     NULL::bigint AS due_at
 FROM ended
 UNION ALL
 -- Those that are begun at once before those that are claimed ahead.
-(SELECT 'claimed', id, attempt, uncounted, runs, key, payload, errors, origin, accepted_at,
+(SELECT 'claimed', id, attempt, uncounted, runs, key, payload, errors, origin, signed_by, traceparent, tracestate, accepted_at,
     claimed_as = 'quarantined', due_at
 FROM claimed ORDER BY claimed_as = 'ahead', due_at, id)
 UNION ALL
-SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number7.events
+SELECT 'locked', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number7.events
 WHERE id = ANY (ARRAY(SELECT unnest($4) EXCEPT SELECT id FROM ends))
 UNION ALL
-SELECT 'lapsed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'lapsed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 WHERE $11 + $15 > 0 AND NOT EXISTS (SELECT FROM live)
 UNION ALL
 -- In how long the pause ends by itself.
-SELECT 'paused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+SELECT 'paused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     (extract(epoch FROM until - now()) * 1000000)::bigint
 FROM paused WHERE $11 + $15 > 0
 UNION ALL
 -- Only if all that is ready was claimed, so that what is found first is scheduled.
-(SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+(SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     (extract(epoch FROM greatest(due_at - now(), '0')) * 1000000)::bigint
 FROM number7.events
 WHERE inbox = $2 AND state = 'ready' AND due_at > now() AND (SELECT count(*) FROM claimed) < $11 + $15

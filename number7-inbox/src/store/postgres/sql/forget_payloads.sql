@@ -12,6 +12,8 @@ WITH old AS MATERIALIZED (
     UPDATE number7.events AS event SET payload = NULL
     FROM old
     WHERE event.id = ANY (ARRAY[old.id]) AND event.state || '' = 'done' AND old.has_payload
+), forgotten_conflicts AS (
+    DELETE FROM number7.conflicts WHERE event_id = ANY (ARRAY(SELECT id FROM old))
 )
 SELECT (extract(epoch FROM finished_at) * 1000000)::bigint AS time, id
 FROM old

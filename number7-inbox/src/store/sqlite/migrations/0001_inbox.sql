@@ -11,6 +11,12 @@ CREATE TABLE number7_events (
     event TEXT NOT NULL,
     job TEXT,
     origin TEXT NOT NULL DEFAULT 'signed' CHECK (origin IN ('signed', 'fetched')),
+    -- The name of the secret that signed it, and the signature in hex.
+    signed_by TEXT,
+    signature TEXT,
+    -- The headers of the same names that came with it, if they are kept.
+    traceparent TEXT,
+    tracestate TEXT,
     accepted_at INTEGER NOT NULL,
     -- An event is scheduled if it is ready and its due_at is in the future.
     state TEXT NOT NULL DEFAULT 'ready'
@@ -40,6 +46,15 @@ CREATE UNIQUE INDEX number7_events_key ON number7_events (inbox, key);
 
 -- Events of one state in the order of its time: claim, heartbeat, rescue, sweep, list and stats.
 CREATE INDEX number7_events_state ON number7_events (inbox, state, since);
+
+-- Bodies that were signed for an event later, and are not its payload: the last one of each event.
+CREATE TABLE number7_conflicts (
+    event_id INTEGER PRIMARY KEY,
+    later_payload BLOB NOT NULL,
+    later_signed_by TEXT NOT NULL,
+    later_signature TEXT NOT NULL,
+    later_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE number7_workers (
     name TEXT NOT NULL PRIMARY KEY,

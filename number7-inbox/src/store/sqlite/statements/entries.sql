@@ -1,5 +1,7 @@
--- Events for an operator. ?1 now
-SELECT id, key, event, job, payload, origin, accepted_at, state, state = 'ready' AND since > ?1 AS is_scheduled,
+-- Events for an operator. What follows may name an index. ?1 now
+SELECT id, key, event, job, payload, origin, signed_by, signature, accepted_at, state,
+    state = 'ready' AND since > ?1 AS is_scheduled,
     since AS place, since, max(attempt - uncounted, 0) AS attempts, runs, errors,
-    (SELECT last_seen FROM number7_workers WHERE name = claimed_by) AS worker_seen
+    (SELECT last_seen FROM number7_workers WHERE name = claimed_by) AS worker_seen,
+    later_payload, later_signed_by, later_signature, later_at
 FROM number7_events
