@@ -6,7 +6,7 @@ use std::time::Duration;
 use number7_inbox::{AcceptedEvent, BoxError, Fetched, Filter, Inbox, JobId, MIN_LEASE, State};
 use number7_tests::{
     engine::{Engine, Server},
-    running::{Handled, Running, accept, dead_letters, until},
+    running::{Handled, Running, accept, accept_again, dead_letters, until},
     store::{Store, fill},
 };
 use tokio::task::block_in_place;
@@ -33,8 +33,9 @@ const FINISHED: u32 = 20_000;
 const FEW: u64 = 1_000;
 
 /// What has to be among the statements whose plans were seen.
-const STATEMENTS: [&str; 11] = [
+const STATEMENTS: [&str; 12] = [
     "INSERT INTO number7.events",
+    "INSERT INTO number7.conflicts",
     "claimed AS (",
     "claimed_at < now() - $2",
     "DELETE FROM number7.events",
@@ -110,6 +111,7 @@ async fn few_rows_are_gone_through(fill: impl AsyncFnOnce(&Store, &Inbox)) {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
         accept(&inbox, "job.completed", &format!("job_dead_{number}")).await;
     }
+    accept_again(&inbox).await;
     until(async || handled.events() == 200).await;
     until(async || dead_letters(&inbox).await.len() == 100).await;
     assert_eq!(inbox.requeue("job.completed:job_dead_1").await.unwrap().events, 1);
@@ -120,7 +122,7 @@ async fn few_rows_are_gone_through(fill: impl AsyncFnOnce(&Store, &Inbox)) {
     .await;
     inbox.list(State::Running, &Filter::new(), None, 10).await.unwrap();
     // It looks for what the dead have left after it has seen the store for a lease.
-    until(async || server.log()[from..].contains(STATEMENTS[2])).await;
+    until(async || server.log()[from..].contains(STATEMENTS[3])).await;
     worker.stop().await;
 
     let log = server.log().split_off(from);

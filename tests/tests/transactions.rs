@@ -11,12 +11,16 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use number7_core::{Accept, Acceptance};
 use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, STORE_TIMEOUT, State};
 use number7_tests::{
+    body,
     engine::{Engine, Server},
     proxy::{Network, Proxy},
     running::{PATIENCE, Running, accept, until},
+    sign,
     store::Store,
+    verifier,
 };
 use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, query, query_scalar};
 use tokio::{task::block_in_place, time::sleep};
@@ -223,6 +227,10 @@ async fn a_handler_that_is_cut_while_it_begins_loses_no_effect() {
     assert_eq!(effects(&store).await.len(), EVENTS as usize);
 }
 
+/// How many transactions are open in which nothing is going on.
+const LOCKS: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE state = 'idle in transaction' AND datname = current_database()";
+
 /// Its handler never ends the transaction in which it finishes an event, if that is named so.
 fn leaves_locked(inbox: &Inbox, pool: PgPool) -> number7_inbox::Worker {
     inbox.worker(move |event: AcceptedEvent| {
@@ -247,13 +255,27 @@ async fn an_event_that_is_locked_holds_up_no_stop_beyond_its_limit() {
     accept(&inbox, "job.completed", "locked").await;
     let limit = Duration::from_secs(1);
     let worker = Running::start(leaves_locked(&inbox, pool.clone()).shutdown_limit(limit));
-    let locks = "SELECT count(*) FROM pg_stat_activity
-        WHERE state = 'idle in transaction' AND datname = current_database()";
-    until(async || query_scalar::<_, i64>(locks).fetch_one(&pool).await.unwrap() == 1).await;
+    until(async || query_scalar::<_, i64>(LOCKS).fetch_one(&pool).await.unwrap() == 1).await;
     let begun = Instant::now();
     worker.stop().await;
     // Three seconds more, and some for a busy machine.
     assert!(begun.elapsed() < limit * 10, "{:?}", begun.elapsed());
+}
+
+/// The event is locked, and stays so. Another body is signed for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_event_that_is_locked_holds_up_no_conflict() {
+    let store = Store::postgres().await;
+    let inbox = store.open().await;
+    let pool = PgPool::connect(&store.url()).await.unwrap();
+    accept(&inbox, "job.completed", "locked").await;
+    let worker = Running::start(leaves_locked(&inbox, pool.clone()).shutdown_limit(Duration::ZERO));
+    until(async || query_scalar::<_, i64>(LOCKS).fetch_one(&pool).await.unwrap() == 1).await;
+    let body = body("job.completed", "locked").replace("invoice", "grn");
+    let again = verifier().verify(sign(&body), body).unwrap();
+    assert_eq!(inbox.accept(&again).await.unwrap(), Acceptance::Conflict);
+    worker.stop().await;
 }
 
 /// A handler's session is dead, and PostgreSQL does not know yet: its transaction still locks the event.
