@@ -433,7 +433,6 @@ fn a_store_that_cannot_be_one_is_refused_without_its_password() {
     }
 }
 
-/// It is watched because something is wrong with it.
 /// Of one event, and of all that a filter takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_run_again_requeued_and_given_up() {
@@ -513,6 +512,55 @@ async fn events_are_run_again_requeued_and_given_up() {
     assert_eq!(paused(&["stats"]).1["paused"], Value::Null);
 }
 
+#[tokio::test]
+async fn what_a_secret_signed_is_found_and_so_is_another_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
+    let inbox = Inbox::open(&store).await.unwrap();
+    let first = r#"{"event":"job.completed","jobId":"job_1"}"#;
+    let later = r#"{"event":"job.completed","jobId":"job_1","documentType":"grn"}"#;
+    for (name, body) in [("old", first), ("new", later)] {
+        let verifier = Verifier::named(name, Secret::new(SECRET).unwrap());
+        inbox.accept(&verifier.verify(sign(body), body).unwrap()).await.unwrap();
+    }
+    let printed = |args: &[&str]| {
+        let (code, printed, error) = run(&mut number7(&[args, &["--store", &store]].concat()));
+        assert_eq!(code, 0, "{error}");
+        printed
+    };
+    let json = |args: &[&str]| -> Value {
+        serde_json::from_str(&printed(&[&["--json", "inbox"], args].concat())).unwrap()
+    };
+    let shown = json(&["show", "job.completed:job_1"]);
+    assert_eq!(
+        (&shown["payload"], &shown["signed_by"], &shown["signature"]),
+        (&json!(first), &json!("old"), &json!(sign(first)))
+    );
+    let conflict = &shown["conflict"];
+    assert_eq!(
+        (&conflict["payload"], &conflict["signed_by"], &conflict["signature"]),
+        (&json!(later), &json!("new"), &json!(sign(later)))
+    );
+    for (filter, found) in [("old", 1), ("new", 1), ("other", 0)] {
+        let listed = json(&["list", "--state", "ready", "--signed-by", filter]);
+        assert_eq!(listed["entries"].as_array().unwrap().len(), found, "{filter}");
+    }
+    assert_eq!(
+        json(&["list", "--state", "ready", "--conflict"])["entries"][0]["key"],
+        shown["key"]
+    );
+    let secrets = json(&["stats", "--by-secret"])["secrets"].clone();
+    let secrets: Vec<_> =
+        secrets.as_array().unwrap().iter().map(|used| (&used["name"], &used["bodies"])).collect();
+    assert_eq!(secrets, [(&json!("new"), &json!(1)), (&json!("old"), &json!(1))]);
+    let text = printed(&["inbox", "show", "job.completed:job_1"]);
+    assert!(text.contains("signed by old\n"), "{text}");
+    assert!(text.contains("signed again with other bytes, by new: {"), "{text}");
+    let text = printed(&["inbox", "stats", "--by-secret"]);
+    assert!(text.contains("secret       old: 1, the last "), "{text}");
+}
+
+/// It is watched because something is wrong with it.
 #[test]
 fn watching_an_inbox_goes_on_when_its_store_fails() {
     let folder = tempfile::tempdir().unwrap();
