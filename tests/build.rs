@@ -11,6 +11,7 @@ fn main() {
         ("no_postgres", "INITDB", "initdb"),
         ("no_redis", "REDIS_SERVER", "redis-server"),
         ("no_pgbouncer", "PGBOUNCER", "pgbouncer"),
+        ("no_promtool", "PROMTOOL", "promtool"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
         match find(program) {

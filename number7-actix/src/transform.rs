@@ -5,7 +5,7 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
 };
-use number7_core::Verifier;
+use number7_core::{Verifier, metrics};
 
 use crate::VerifyNumber7Middleware;
 
@@ -27,6 +27,7 @@ impl VerifyNumber7 {
     /// or the limits differ.
     #[must_use]
     pub fn new(verifier: impl Into<Verifier>) -> Self {
+        metrics::describe();
         Self { verifier: verifier.into() }
     }
 }

@@ -10,7 +10,26 @@
 //! The values of the labels come from this crate and from the names of your secrets, never from a
 //! request, so that no sender can make them many.
 
+use metrics::{Unit, describe_counter};
+
 use crate::{Delivery, Rejection, RejectionKind};
+
+/// Tells the recorder what the metrics mean, such as for the `# HELP` of Prometheus. The adapters call it when a middleware is
+/// made, so install the recorder before that.
+pub fn describe() {
+    for (name, help) in [
+        (
+            "number7_deliveries_total",
+            "Requests, by whether they were verified or why they were refused",
+        ),
+        (
+            "number7_answers_refused_total",
+            "Verified deliveries that the handler refused: no event, or not stored",
+        ),
+    ] {
+        describe_counter!(name, Unit::Count, help);
+    }
+}
 
 /// Counts a verified delivery.
 pub fn verified(delivery: &Delivery) {

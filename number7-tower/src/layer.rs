@@ -1,4 +1,4 @@
-use number7_core::Verifier;
+use number7_core::{Verifier, metrics};
 use tower_layer::Layer;
 
 use crate::VerifyNumber7Service;
@@ -18,6 +18,7 @@ impl VerifyNumber7 {
     /// or the limits differ.
     #[must_use]
     pub fn new(verifier: impl Into<Verifier>) -> Self {
+        metrics::describe();
         Self { verifier: verifier.into() }
     }
 }

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -208,4 +209,84 @@ async fn a_conflict_is_counted() {
     let rendered = recorder.handle().render();
     let line = r#"number7_acceptance_duration_seconds_count{outcome="conflict"} 1"#;
     assert!(rendered.lines().any(|rendered| rendered == line), "{rendered}");
+}
+
+/// The names in double quotes of a source, or in back quotes of a page.
+fn names(text: &str, quote: char) -> BTreeSet<&str> {
+    let is_name = |part: &&str| {
+        let is_part = |char: char| char.is_ascii_lowercase() || matches!(char, '0'..='9' | '_');
+        // Crates have names of two words.
+        part.chars().all(is_part) && part.starts_with("number7_") && part.matches('_').count() > 1
+    };
+    text.split(quote).filter(is_name).collect()
+}
+
+/// All that is counted.
+fn counted() -> BTreeSet<&'static str> {
+    let deliveries = include_str!("../../number7-core/src/metrics.rs");
+    let inbox = include_str!("../../number7-inbox/src/measure.rs");
+    [deliveries, inbox].into_iter().flat_map(|source| names(source, '"')).collect()
+}
+
+#[test]
+fn the_pages_have_all_metrics_and_no_other() {
+    let deliveries = include_str!("../../number7-core/src/metrics.rs");
+    let inbox = include_str!("../../number7-inbox/README.md");
+    let pages = [deliveries, inbox].into_iter().flat_map(|page| names(page, '`'));
+    assert_eq!(pages.collect::<BTreeSet<_>>(), counted());
+}
+
+#[tokio::test]
+async fn every_metric_has_a_help() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    _ = number7_tower::VerifyNumber7::new(verifier());
+    number7_core::metrics::verified(&number7_tests::delivery("job.completed", "job_1"));
+    let inbox = Inbox::memory();
+    accept_again(&inbox).await;
+    inbox.stats().await.unwrap();
+    let rendered = recorder.handle().render();
+    let typed: BTreeSet<_> = words(&rendered, "# TYPE ").collect();
+    let helped: BTreeSet<_> = words(&rendered, "# HELP ").collect();
+    assert!(typed.len() > 5 && typed.is_subset(&helped), "{rendered}");
+    assert!(typed.iter().all(|name| counted().contains(name)), "{rendered}");
+}
+
+/// The word after each beginning of a line.
+fn words<'a>(text: &'a str, beginning: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter_map(move |line| line.strip_prefix(beginning)?.split(' ').next())
+}
+
+/// An alert, or a drawing, of a metric that is not there never says anything.
+#[test]
+fn the_alerts_and_the_dashboard_name_metrics_that_there_are() {
+    let counted = counted();
+    for (file, least) in [
+        (include_str!("../../docs/prometheus-alerts.yml"), 6),
+        (include_str!("../../docs/grafana-dashboard.json"), 8),
+    ] {
+        let is_end = |char: char| !char.is_ascii_alphanumeric() && char != '_';
+        let named = file.split(is_end).filter(|word| word.starts_with("number7_"));
+        let named: BTreeSet<_> = named
+            .map(|name| {
+                let of_histogram =
+                    ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
+                of_histogram.filter(|name| counted.contains(name)).unwrap_or(name)
+            })
+            .collect();
+        assert!(named.len() >= least, "{named:?}");
+        let unknown: Vec<_> = named.difference(&counted).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(no_promtool, ignore = "promtool is not installed: see CONTRIBUTING.md")]
+fn prometheus_takes_the_alerts() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/prometheus-alerts.yml");
+    let checked = Command::new(option_env!("PROMTOOL").unwrap())
+        .args(["check", "rules", file])
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
