@@ -2,14 +2,12 @@
 
 use std::{
     collections::HashSet,
-    fs,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
 use number7_core::{DEFAULT_SECRET_NAME, Secret, SecretErrorKind, Verifier};
-use zeroize::Zeroizing;
 
 use crate::{BoxError, output::warn};
 
@@ -44,11 +42,7 @@ impl SecretArgs {
                 _ => error.into(),
             });
         };
-        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        let text = Zeroizing::new(fs::read(file).map_err(|error| named(&error))?);
-        let line = text.strip_suffix(b"\n").unwrap_or(&text);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        Ok(Secret::new(line).map_err(|error| named(&error))?)
+        Ok(Secret::from_file(file)?)
     }
 }
 

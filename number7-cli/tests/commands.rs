@@ -123,6 +123,12 @@ fn the_secret_comes_from_a_variable_a_file_or_with_a_warning_from_an_argument() 
     let mut of_variable = number7(&["sign", &body, "--secret-env", "OTHER"]);
     let of_variable = run(of_variable.env("OTHER", "a third"));
     assert_eq!(of_variable, (0, signed("a third"), String::new()));
+    let mut named = number7(&["sign", &body, "--secret-env", "OTHER"]);
+    let named = named.env_remove("OTHER").env("OTHER_FILE", &secret);
+    assert_eq!(run(named), (0, signed("another"), String::new()));
+    let (code, _, both) = run(named.env("OTHER", "a third"));
+    assert_eq!(code, 3);
+    assert!(both.contains("OTHER: the secret and a file for it are both set"), "{both}");
     let (code, printed, warning) = run(&mut number7(&["sign", &body, "--secret", "seen"]));
     assert_eq!((code, printed), (0, signed("seen")));
     assert!(warning.starts_with("warning: a secret among the arguments"), "{warning}");

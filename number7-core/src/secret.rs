@@ -1,6 +1,6 @@
 //! The webhook secret.
 
-use std::{env, error::Error, fmt, str, sync::Arc};
+use std::{fmt, str, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -9,6 +9,10 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::{DiagnosisKind, Signature};
 
 mod candidates;
+mod error;
+mod source;
+
+pub use self::error::{SecretError, SecretErrorKind};
 
 /// HMAC-SHA256, the only algorithm of Number7 AI's signatures.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
@@ -59,28 +63,8 @@ impl Secret {
     /// which is nearly always a copying accident that makes every delivery fail.
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = secret.as_ref();
-        refuse_malformed(secret).map_err(|kind| SecretError { kind, variable: None })?;
+        refuse_malformed(secret)?;
         Ok(Self { keyed: keyed(secret), text: Arc::new(Zeroizing::new(secret.to_vec())) })
-    }
-
-    /// Reads the secret from an environment variable, `WEBHOOK_SECRET` by the vendor's convention.
-    ///
-    /// Call it at start-up and let its error end the process.
-    ///
-    /// # Errors
-    ///
-    /// A variable that is not set or not Unicode, and all that [`Secret::new`] refuses. The text
-    /// of the error names the variable.
-    pub fn from_env(name: &str) -> Result<Self, SecretError> {
-        let in_variable = |kind| SecretError { kind, variable: Some(name.into()) };
-        let value = env::var(name).map_err(|error| match error {
-            env::VarError::NotPresent => in_variable(SecretErrorKind::NotSet),
-            env::VarError::NotUnicode(value) => {
-                drop(Zeroizing::new(value.into_encoded_bytes()));
-                in_variable(SecretErrorKind::NotUnicode)
-            }
-        })?;
-        Self::new(Zeroizing::new(value).as_bytes()).map_err(|error| in_variable(error.kind))
     }
 
     /// Signs a body as Number7 AI does: for tests of your own handler, and for senders.
@@ -119,63 +103,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a string is not a [`Secret`].
-///
-/// [`Debug`] prints the same as [`Display`](fmt::Display), because `main` prints a returned error with
-/// [`Debug`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretError {
-    kind: SecretErrorKind,
-    variable: Option<Box<str>>,
-}
-
-impl SecretError {
-    /// The kind of this error.
-    #[must_use]
-    pub fn kind(&self) -> SecretErrorKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for SecretError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(variable) = &self.variable {
-            write!(f, "environment variable {variable}: ")?;
-        }
-        f.write_str(match self.kind {
-            SecretErrorKind::Empty => "the secret is empty",
-            SecretErrorKind::LeadingWhiteSpace => "the secret begins with white space",
-            SecretErrorKind::TrailingWhiteSpace => "the secret ends with white space",
-            SecretErrorKind::NotSet => "no secret is set",
-            SecretErrorKind::NotUnicode => "the secret is not Unicode",
-        })
-    }
-}
-
-impl fmt::Debug for SecretError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Error for SecretError {}
-
-/// The kinds of [`SecretError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SecretErrorKind {
-    /// The secret is empty.
-    Empty,
-    /// The text begins with white space.
-    LeadingWhiteSpace,
-    /// The text ends with white space, most often a newline.
-    TrailingWhiteSpace,
-    /// The environment variable is not set.
-    NotSet,
-    /// The environment variable does not hold Unicode.
-    NotUnicode,
-}
-
 pub(crate) fn keyed(key: &[u8]) -> HmacSha256 {
     match HmacSha256::new_from_slice(key) {
         Ok(keyed) => keyed,
@@ -183,20 +110,21 @@ pub(crate) fn keyed(key: &[u8]) -> HmacSha256 {
     }
 }
 
-fn refuse_malformed(secret: &[u8]) -> Result<(), SecretErrorKind> {
-    let (leading, trailing) = match str::from_utf8(secret) {
-        Ok(text) => (text.starts_with(is_white_space), text.ends_with(is_white_space)),
-        Err(_) => (
-            secret.first().is_some_and(u8::is_ascii_whitespace),
-            secret.last().is_some_and(u8::is_ascii_whitespace),
-        ),
+fn refuse_malformed(secret: &[u8]) -> Result<(), SecretError> {
+    let (first, last) = match str::from_utf8(secret) {
+        Ok(text) => (text.chars().next(), text.chars().next_back()),
+        Err(_) => {
+            let ascii = |byte: &u8| char::from(if byte.is_ascii() { *byte } else { b'x' });
+            (secret.first().map(ascii), secret.last().map(ascii))
+        }
     };
-    if secret.is_empty() {
-        Err(SecretErrorKind::Empty)
-    } else if leading {
-        Err(SecretErrorKind::LeadingWhiteSpace)
-    } else if trailing {
-        Err(SecretErrorKind::TrailingWhiteSpace)
+    let (Some(first), Some(last)) = (first, last) else {
+        return Err(SecretErrorKind::Empty.into());
+    };
+    if is_white_space(first) || first == '\u{feff}' {
+        Err(SecretError::white_space(SecretErrorKind::LeadingWhiteSpace, first))
+    } else if is_white_space(last) {
+        Err(SecretError::white_space(SecretErrorKind::TrailingWhiteSpace, last))
     } else {
         Ok(())
     }
@@ -225,6 +153,7 @@ mod tests {
         assert_eq!(refused(""), SecretErrorKind::Empty);
         assert_eq!(refused(" secret"), SecretErrorKind::LeadingWhiteSpace);
         assert_eq!(refused("\u{a0}secret"), SecretErrorKind::LeadingWhiteSpace);
+        assert_eq!(refused("\u{feff}secret"), SecretErrorKind::LeadingWhiteSpace);
         assert_eq!(refused("secret\n"), SecretErrorKind::TrailingWhiteSpace);
         assert_eq!(refused(b"\xff\n"), SecretErrorKind::TrailingWhiteSpace);
         assert!(Secret::new("inner white space stands").is_ok());

@@ -2,11 +2,15 @@
 //! process's.
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use number7_client::{ApiKey, Client};
 use number7_core::{DiagnosisKind, Refusal, SIGNATURE_HEADER, Secret, SecretErrorKind, Verifier};
 use number7_tests_allocator::Watch;
+use tempfile::NamedTempFile;
 
 const SECRET: &str = "whsec_bnVtYmVyNy1rZXktb2YtdGhlLXRlc3Q";
 
@@ -51,6 +55,9 @@ fn nothing_of_a_secret_is_in_memory_that_is_freed() {
     assert_eq!(freed(secret), 0, "a secret");
     assert_eq!(freed(|| secret().clone()), 0, "a clone");
     assert_eq!(freed(|| Secret::from_env(VARIABLE).unwrap()), 0, "a variable");
+    let file = NamedTempFile::new().unwrap();
+    fs::write(&file, [SECRET, "\n"].concat()).unwrap();
+    assert_eq!(freed(|| Secret::from_file(&file).unwrap()), 0, "a file");
     let client = || Client::new(ApiKey::new(SECRET).unwrap()).clone();
     assert_eq!(freed(client), 0, "an API key and its clients");
     assert_eq!(freed(|| ApiKey::from_env(VARIABLE).unwrap()), 0, "a variable with a key");
