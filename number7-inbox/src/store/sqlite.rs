@@ -317,25 +317,23 @@ impl Sqlite {
         Ok(exchanged)
     }
 
-    /// In how long the first event that waits is ready.
-    async fn next_in(
+    /// What an exchange finds that has nothing to record, if there is nothing to claim either. It only reads: a worker
+    /// that has nothing to do must not take the write lock.
+    async fn find_nothing(
         &self,
-        connection: &mut SqliteConnection,
         is_quarantined_wanted: bool,
-    ) -> Result<Option<Duration>, InboxError> {
+    ) -> Result<Option<Exchanged>, InboxError> {
         let first = query_as(statement!("first_due")).bind(&*self.inbox.name);
-        let first: (Option<i64>, Option<i64>) = first.fetch_one(connection).await?;
-        let (ready, quarantined) = first;
-        let quarantined = quarantined.filter(|_| is_quarantined_wanted);
-        Ok(ready.into_iter().chain(quarantined).min().map(|due| self.time_until(due)))
-    }
-
-    async fn pause_of(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Option<PausedRow>, InboxError> {
-        let paused = query_as(statement!("paused")).bind(&*self.inbox.name);
-        Ok(paused.bind(self.file.clock.millis()).fetch_optional(connection).await?)
+        let first = first.bind(self.file.clock.millis());
+        let first: FirstDueRow = first.fetch_one(&mut *self.file.reader().await?).await?;
+        let quarantined = first.quarantined.filter(|_| is_quarantined_wanted);
+        let next = match first.is_paused {
+            true => first.paused_until,
+            false => first.ready.into_iter().chain(quarantined).min(),
+        };
+        let (next_in, is_paused) = (next.map(|at| self.time_until(at)), first.is_paused);
+        let is_nothing = is_paused || next_in != Some(Duration::ZERO);
+        Ok(is_nothing.then(|| Exchanged { next_in, is_paused, ..Exchanged::default() }))
     }
 
     /// How long a time is ahead, as the columns have it.
@@ -354,6 +352,15 @@ async fn forget_conflicts(
         forget.execute(connection).await?;
     }
     Ok(())
+}
+
+/// When the first events that wait were or will be ready, and whether nobody may claim them.
+#[derive(FromRow)]
+struct FirstDueRow {
+    ready: Option<i64>,
+    quarantined: Option<i64>,
+    is_paused: bool,
+    paused_until: Option<i64>,
 }
 
 /// What an [`Exchange`] says, for another thread.
@@ -511,17 +518,10 @@ impl Store for Sqlite {
         let ends = (!exchange.ends.is_empty()).then(|| ends(exchange.ends));
         let wanted = Wanted { worker: worker.to_owned(), lease, ends, most, ahead, quarantined };
         self.run(move |this| async move {
-            if wanted.ends.is_none() {
-                // Reading first: a worker that has nothing to do must not take the write lock.
-                let mut reader = this.file.reader().await?;
-                if let Some(PausedRow { until, .. }) = this.pause_of(&mut reader).await? {
-                    let next_in = until.map(|at| this.time_until(at));
-                    return Ok(Exchanged { next_in, is_paused: true, ..Exchanged::default() });
-                }
-                let next_in = this.next_in(&mut reader, wanted.quarantined).await?;
-                if next_in != Some(Duration::ZERO) {
-                    return Ok(Exchanged { next_in, ..Exchanged::default() });
-                }
+            if wanted.ends.is_none()
+                && let Some(nothing) = this.find_nothing(wanted.quarantined).await?
+            {
+                return Ok(nothing);
             }
             this.record_and_claim(wanted).await
         })
@@ -657,7 +657,10 @@ impl Store for Sqlite {
 
     fn paused(&self) -> Answer<'_, Option<Paused>> {
         self.run(|this| async move {
-            let paused = this.pause_of(&mut *this.file.reader().await?).await?;
+            let paused = query_as(statement!("paused")).bind(&*this.inbox.name);
+            let paused = paused.bind(this.file.clock.millis());
+            let paused: Option<PausedRow> =
+                paused.fetch_optional(&mut *this.file.reader().await?).await?;
             Ok(paused.map(Paused::from))
         })
     }

@@ -710,6 +710,8 @@ async fn nothing_goes_through_all_events() {
                 "number7_events_state (inbox=? AND state=? AND since>? AND since<?)",
             ),
             (statement!("forget_payloads"), ID),
+            (statement!("keep_conflict"), KEY),
+            (statement!("forget_conflicts"), ID),
             (statement!("expect_job"), KEY),
             (statement!("cancel_expectation"), JOB),
             (statement!("next_look_up"), "number7_expected_jobs_look_up (inbox=?)"),
