@@ -46,7 +46,7 @@ const LONGEST_NAME: usize = 64;
 /// `Inbox::sqlite`, `Inbox::postgres` or `Inbox::redis`.
 #[derive(Clone)]
 pub struct Inbox {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     name: Arc<str>,
     polling: Polling,
 }

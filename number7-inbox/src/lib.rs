@@ -21,6 +21,8 @@ mod simulation;
 mod store;
 #[cfg_attr(not(feature = "opentelemetry"), path = "telemetry_off.rs")]
 mod telemetry;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod worker;
 
 #[doc(inline)]

@@ -134,6 +134,12 @@ pub(crate) trait Store: Expectations {
     /// Fails if the store cannot be reached, or takes no writes.
     fn ping(&self) -> Answer<'_, ()>;
 
+    /// Moves the store's clock forward. False if it is not the store's own.
+    #[cfg(feature = "test-util")]
+    fn advance(&self, _by: Duration) -> bool {
+        false
+    }
+
     /// The time by the store's clock.
     fn now(&self) -> Answer<'_, SystemTime>;
 

@@ -6,6 +6,7 @@ pub(crate) mod held_claim;
 mod moment;
 pub(crate) mod pause;
 pub(crate) mod run;
+pub(crate) mod run_summary;
 pub(crate) mod running;
 mod upkeep;
 
@@ -20,6 +21,7 @@ use self::{
     accepted::AcceptedEvent,
     pause::Pause,
     run::{Job, work},
+    run_summary::RunSummary,
 };
 use crate::{
     expectations::reconcile::Reconcile,
@@ -45,7 +47,7 @@ use crate::{
 /// records what ended meanwhile.
 #[must_use = "a worker does nothing unless it is run"]
 pub struct Worker {
-    job: Job,
+    pub(crate) job: Job,
     pause: Pause,
 }
 
@@ -68,8 +70,16 @@ impl Worker {
         let (pause, paused) = Pause::new();
         let handler = Box::new(handler);
         let settings = Settings { polling, ..Settings::default() };
-        let job =
-            Job { inbox, store, handler, on_dead_letter: None, reconcile: None, settings, paused };
+        let job = Job {
+            inbox,
+            store,
+            handler,
+            on_dead_letter: None,
+            reconcile: None,
+            settings,
+            paused,
+            stops_when_idle: false,
+        };
         Self { job, pause }
     }
 
@@ -307,6 +317,10 @@ impl Worker {
     /// whose future is dropped claims nothing more. Its handlers go on without a lease, and their
     /// ends are recorded unless another worker has begun their events by then.
     pub async fn run_until(self, signal: impl Future<Output = ()>) {
+        self.run(signal).await;
+    }
+
+    pub(crate) async fn run(self, signal: impl Future<Output = ()>) -> RunSummary {
         let stop = CancellationToken::new();
         let work = work(self.job, stop.clone());
         // A task, so that it does not wait for whatever else its caller polls.
@@ -319,8 +333,11 @@ impl Worker {
                 work.await
             }
         };
-        if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
-            resume_unwind(panic);
+        match ended.map_err(JoinError::try_into_panic) {
+            Ok(summary) => summary,
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The runtime ends.
+            Err(Err(_)) => RunSummary::default(),
         }
     }
 }

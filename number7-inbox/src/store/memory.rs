@@ -82,7 +82,7 @@ type Place = (Duration, EventId);
 pub(crate) struct Clock {
     epoch: Duration,
     begun: Instant,
-    /// How fast it is, and how far it was set: for the simulation.
+    /// How fast it is, for the simulation, and how far it was set.
     pub(crate) speed: f64,
     pub(crate) set: Duration,
 }
@@ -613,6 +613,12 @@ impl Store for Memory {
 
     fn ping(&self) -> Answer<'_, ()> {
         self.at_once(|_| ())
+    }
+
+    #[cfg(feature = "test-util")]
+    fn advance(&self, by: Duration) -> bool {
+        self.apply(|tables| tables.clock.set += by);
+        true
     }
 
     fn now(&self) -> Answer<'_, SystemTime> {

@@ -46,6 +46,7 @@ use crate::{
         attempt::{Handler, NOT_COMMITTED, attempt, log_failure},
         held_claim::HeldClaim,
         moment::Moment,
+        run_summary::RunSummary,
         running::{Attempt, Running},
         upkeep::{Upkeep, shortest_wake},
     },
@@ -96,6 +97,8 @@ pub(crate) struct Job {
     pub(crate) reconcile: Option<Reconcile>,
     pub(crate) settings: Settings,
     pub(crate) paused: watch::Receiver<bool>,
+    /// It stops by itself as soon as it has nothing to do.
+    pub(crate) stops_when_idle: bool,
 }
 
 /// What all attempts of a worker share.
@@ -110,8 +113,8 @@ struct Shared {
     give_up: CancellationToken,
 }
 
-/// Works until it is to stop, and then until nothing is running.
-pub(crate) async fn work(job: Job, stop: CancellationToken) {
+/// Works until it is to stop, and then until nothing is running. Says what it did.
+pub(crate) async fn work(job: Job, stop: CancellationToken) -> RunSummary {
     // Each worker has a new name, so nothing that the store keeps of earlier ones gets in its way.
     let worker = Arc::from(format!("{WORKER_PREFIX}{}", Ulid::generate()));
     let (running, give_up) = (Arc::new(Running::default()), CancellationToken::new());
@@ -125,7 +128,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
     select! {
         biased;
         () = upkeep.register() => {}
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => return RunSummary::default(),
     }
     let Settings { concurrency, lease, .. } = job.settings;
     tracing::info!(
@@ -146,15 +149,15 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
             _ => pending().await,
         }
     };
-    select! {
+    let summary = select! {
         biased;
-        () = Worker::new(Arc::clone(&shared), stop.clone()).run() => {}
-        () = reconcile => return,
+        summary = Worker::new(Arc::clone(&shared), stop.clone()).run() => summary,
+        () = reconcile => return RunSummary::default(),
         ended = upkeep => match ended.map_err(JoinError::try_into_panic) {
             Err(Ok(panic)) => resume_unwind(panic),
-            _ => return,
+            _ => return RunSummary::default(),
         },
-    }
+    };
     // What was claimed and not begun is ready at once.
     shared.running.stop_waiting();
     let store = &job.store;
@@ -176,6 +179,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) {
             "what the worker has claimed is free only when its lease ends: {error}"
         );
     }
+    summary
 }
 
 struct Worker {
@@ -207,7 +211,7 @@ struct Worker {
     rest: Duration,
     /// Since when there was nothing to do.
     idle_since: Option<Instant>,
-    ended: Ended,
+    summary: RunSummary,
     outage: Outage,
     /// How long it waits after the next failure of the store.
     pause: Duration,
@@ -238,27 +242,6 @@ enum Recorded {
     Never,
 }
 
-/// How many attempts ended in which way.
-#[derive(Clone, Copy, Default)]
-struct Ended {
-    done: u64,
-    failed: u64,
-    snoozed: u64,
-    dead: u64,
-}
-
-impl Ended {
-    fn count(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Done => self.done += 1,
-            Outcome::Retry { .. } => self.failed += 1,
-            Outcome::Snoozed { .. } => self.snoozed += 1,
-            Outcome::Dead { .. } | Outcome::Exhausted { .. } => self.dead += 1,
-            Outcome::Interrupted => {}
-        }
-    }
-}
-
 impl Worker {
     fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -280,7 +263,7 @@ impl Worker {
             may_have_more: false,
             rest: Duration::ZERO,
             idle_since: None,
-            ended: Ended::default(),
+            summary: RunSummary::default(),
             outage: Outage::default(),
             pause: FIRST_PAUSE,
             stops_since: Arc::default(),
@@ -288,7 +271,7 @@ impl Worker {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self) -> RunSummary {
         let shared = Arc::clone(&self.shared);
         let limit = shared.job.settings.shutdown_limit;
         // An exchange may take long when the stop is asked for.
@@ -373,6 +356,10 @@ impl Worker {
                     if self.outage.ends() {
                         tracing::info!(target: "number7", "the store works again");
                     }
+                    // If the store fails now, the next exchange says so.
+                    if is_idle && self.is_finished().await.unwrap_or_default() {
+                        self.stop.cancel();
+                    }
                 }
                 Err(error) => {
                     is_idle = false;
@@ -384,11 +371,24 @@ impl Worker {
         let hooks = async { while self.hooks.join_next().await.is_some() {} };
         // Hooks that take longer are dropped.
         _ = timeout(left.unwrap_or(Duration::MAX), hooks).await;
-        let Ended { done, failed, snoozed, dead } = self.ended;
+        let RunSummary { done, retried: failed, snoozed, dead } = self.summary;
         tracing::info!(
             target: "number7", inbox = shared.job.inbox, worker = &*shared.worker,
             done, failed, snoozed, dead, "a worker has stopped"
         );
+        self.summary
+    }
+
+    /// Whether it stops when it is idle, and is: it runs nothing, and there is nothing that it could begin now.
+    async fn is_finished(&self) -> Result<bool, InboxError> {
+        let Shared { job, running, .. } = &*self.shared;
+        if !job.stops_when_idle || running.len() > 0 {
+            return Ok(false);
+        }
+        let stats = job.store.stats().await?;
+        let could_begin = self.may_begin() && stats.ready + stats.quarantined > 0;
+        // Another worker may run some, and fail.
+        Ok(stats.running == 0 && !could_begin)
     }
 
     /// When its time to stop is over, if it is to stop and has a limit.
@@ -701,7 +701,7 @@ impl Worker {
         let key = &ended.key;
         match recorded {
             Recorded::Counts => {
-                self.ended.count(&end.outcome);
+                self.summary.count(&end.outcome);
                 if end.outcome.error() == Some(NOT_COMMITTED) {
                     log_failure(key, attempt, &end.outcome);
                 }
@@ -710,7 +710,7 @@ impl Worker {
                 }
             }
             // It is done, by the handler's own transaction.
-            Recorded::Lost if ended.claim.is_in_transaction() => self.ended.done += 1,
+            Recorded::Lost if ended.claim.is_in_transaction() => self.summary.done += 1,
             Recorded::Lost => tracing::warn!(
                 target: "number7", key, attempt,
                 "the lease of an attempt was lost, and its end does not count"
