@@ -67,7 +67,7 @@ impl Claim {
         ClaimId { event: self.event, attempt: self.number.of_all }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn of_test(event: EventId, number: Number) -> Self {
         Self {
             event,

@@ -75,6 +75,12 @@ impl AcceptedEvent {
         &self,
         transaction: &mut Transaction<'_, DB>,
     ) -> Result<(), InboxError> {
+        if self.claim.has_no_store() {
+            return match self.claim.lost.is_cancelled() {
+                true => Err(InboxErrorKind::LeaseLost.into()),
+                false => Ok(()),
+            };
+        }
         // From now on the store knows better than this process how the attempt ends.
         self.claim.set_in_transaction();
         let HeldClaim { worker, schema, event, number, .. } = &*self.claim;

@@ -60,6 +60,18 @@ impl HeldClaim {
         }
     }
 
+    /// Of an event that only a test has.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn of_no_store(claim: &Claim) -> Self {
+        Self::new("".into(), "".into(), claim)
+    }
+
+    /// Whether there is no store to end it in. Every worker has a name.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn has_no_store(&self) -> bool {
+        self.worker.is_empty()
+    }
+
     /// Runs the handler, and notes when it is in its code.
     pub(crate) async fn watch<T>(
         &self,
