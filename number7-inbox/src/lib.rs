@@ -56,5 +56,9 @@ pub use self::{
     worker::{Worker, accepted::AcceptedEvent, pause::Pause},
 };
 
+#[cfg(feature = "test-util")]
+#[doc(no_inline)]
+pub use self::testing::assert_worker;
+
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::store::transaction::TransactionalStore;

@@ -1,0 +1,222 @@
+//! One event on its way through a worker, with one fault.
+
+use std::{fmt, ops::ControlFlow, pin::pin, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use number7_core::{Accept, Record, Secret, Verifier};
+use tokio::{
+    join, select,
+    sync::{mpsc, oneshot},
+};
+
+use super::call::{Called, Ended, call};
+use crate::{AcceptedEvent, BoxError, Failure, Inbox, State, Worker};
+
+/// How often an event is tried: after the attempt with the fault, and one more that fails, the last one has to end.
+const ATTEMPTS: u32 = 3;
+
+/// How often the handler may snooze an event until that counts as its end.
+const MOST_SNOOZES: usize = 10;
+
+/// What happens to the first attempt at an event. Those after it are left alone.
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    None,
+    /// The process dies at an await point: after it was polled so often.
+    Dies(usize),
+    /// The process dies when the handler has returned, before the end is recorded.
+    DiesAtEnd,
+    /// Another attempt runs at the same time.
+    Twice,
+    /// The lease is lost when it was polled so often.
+    LosesLease(usize),
+}
+
+/// What became of an event.
+pub(super) struct Trial {
+    pub(super) state: State,
+    /// How often its effect has happened.
+    pub(super) effects: usize,
+    /// How often it had happened when the handler first returned `Ok`.
+    pub(super) effects_at_ok: Option<usize>,
+    /// Whether the fault happened, or the handler returned before that.
+    pub(super) has_fault: bool,
+    /// Whether the last attempt failed for good.
+    pub(super) is_permanent: bool,
+    pub(super) panic: Option<String>,
+    /// A call of the handler did not return.
+    pub(super) hangs: bool,
+    /// The error of the last attempt.
+    pub(super) error: Option<String>,
+    pub(super) longest_poll: Duration,
+}
+
+/// A handler under test.
+pub(super) struct Bench<'a> {
+    pub(super) inbox: &'a Inbox,
+    pub(super) handler: Box<Handler<'a>>,
+    pub(super) effects: Box<Effects<'a>>,
+}
+
+type Handler<'a> = dyn Fn(AcceptedEvent) -> LocalBoxFuture<'a, Result<(), Failure>> + 'a;
+type Effects<'a> = dyn Fn(AcceptedEvent) -> LocalBoxFuture<'a, usize> + 'a;
+
+/// An attempt that a worker makes, and where it gets the result from.
+type Attempt = (AcceptedEvent, oneshot::Sender<Result<(), Failure>>);
+
+impl Bench<'_> {
+    /// Accepts an event, and works on it until nothing is left to do.
+    pub(super) async fn trial(&self, json: String, fault: Fault) -> Result<Trial, BoxError> {
+        let key = Record::key_of(json.as_bytes())?;
+        self.accept(json.clone()).await?;
+        let (sender, mut attempts) = mpsc::unbounded_channel();
+        let mut trial = Trial::new();
+        let (mut fault, mut snoozes) = (Some(fault), 0);
+        loop {
+            let mut worker = pin!(self.worker(sender.clone()).run_until_idle());
+            loop {
+                select! {
+                    biased;
+                    Some((accepted, answer)) = attempts.recv() => {
+                        let fault = fault.take().unwrap_or(Fault::None);
+                        // If the worker is gone, the end of the attempt is lost.
+                        _ = answer.send(self.attempt(&mut trial, accepted, fault).await);
+                    }
+                    _ = &mut worker => break,
+                }
+            }
+            if snoozes == MOST_SNOOZES || self.inbox.run_now(&*key).await?.events == 0 {
+                break;
+            }
+            snoozes += 1;
+        }
+        let entry = self.inbox.show(&key).await?.ok_or("the inbox has lost an event")?;
+        trial.state = entry.state();
+        trial.effects = (self.effects)(AcceptedEvent::for_test(json)).await;
+        Ok(trial)
+    }
+
+    async fn accept(&self, json: String) -> Result<(), BoxError> {
+        let secret = Secret::new("a secret for the trials")?;
+        let delivery =
+            Verifier::new(secret.clone()).verify(secret.sign(&json).to_string(), json)?;
+        self.inbox.accept(&delivery).await?;
+        Ok(())
+    }
+
+    /// A worker that lets the trial make its attempts.
+    fn worker(&self, attempts: mpsc::UnboundedSender<Attempt>) -> Worker {
+        let handler = move |accepted| {
+            let (answer, answered) = oneshot::channel();
+            let is_sent = attempts.send((accepted, answer)).is_ok();
+            async move {
+                match answered.await {
+                    Ok(handled) if is_sent => handled,
+                    _ => Err("the trial is over".into()),
+                }
+            }
+        };
+        let worker = self.inbox.worker(handler).attempts(ATTEMPTS).concurrency(1);
+        worker.backoff(Duration::ZERO, Duration::ZERO)
+    }
+
+    /// Makes an attempt, and says what its worker is told.
+    async fn attempt(
+        &self,
+        trial: &mut Trial,
+        accepted: AcceptedEvent,
+        fault: Fault,
+    ) -> Result<(), Failure> {
+        let lease_lost = accepted.lease_lost().clone();
+        let at = |polls| match fault {
+            Fault::Dies(point) if point == polls => ControlFlow::Break(()),
+            Fault::LosesLease(point) if point == polls => {
+                lease_lost.cancel();
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        };
+        let called = call((self.handler)(accepted.clone()), at);
+        let called = match fault {
+            Fault::Twice => {
+                let other = call((self.handler)(accepted.clone()), |_| ControlFlow::Continue(()));
+                let (one, other) = join!(called, other);
+                vec![one, other]
+            }
+            _ => vec![called.await],
+        };
+        trial.has_fault |= match fault {
+            Fault::LosesLease(_) => lease_lost.is_cancelled(),
+            Fault::Dies(_) => called.iter().any(|called| matches!(called.end, Ended::Dropped)),
+            _ => true,
+        };
+        let handled = trial.note(called);
+        if handled.is_ok() && trial.effects_at_ok.is_none() {
+            trial.effects_at_ok = Some((self.effects)(accepted).await);
+        }
+        match fault {
+            Fault::DiesAtEnd => Err("the process died before the end was recorded".into()),
+            _ => handled,
+        }
+    }
+}
+
+impl Trial {
+    fn new() -> Self {
+        Self {
+            state: State::Ready,
+            effects: 0,
+            effects_at_ok: None,
+            has_fault: false,
+            is_permanent: false,
+            panic: None,
+            hangs: false,
+            error: None,
+            longest_poll: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Notes what became of the calls of one attempt. It has succeeded if one of them has.
+    fn note(&mut self, calls: Vec<Called>) -> Result<(), Failure> {
+        let mut handled = Err("the process died".into());
+        for Called { end, longest_poll } in calls {
+            self.longest_poll = self.longest_poll.max(longest_poll);
+            match end {
+                Ended::Returned(returned) if handled.is_err() => handled = returned,
+                Ended::Panicked(panic) => self.panic = Some(panic),
+                Ended::TooSlow => self.hangs = true,
+                Ended::Returned(_) | Ended::Dropped => {}
+            }
+        }
+        self.is_permanent = handled.as_ref().is_err_and(Failure::is_permanent);
+        self.error = handled.as_ref().err().map(ToString::to_string);
+        handled
+    }
+}
+
+/// What was observed.
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { state, effects, panic, hangs, error, .. } = self;
+        match effects {
+            0 => f.write_str("no effect")?,
+            1 => f.write_str("one effect")?,
+            _ => write!(f, "{effects} effects")?,
+        }
+        write!(f, ", {state}")?;
+        if let Some(panic) = panic {
+            return write!(f, ", {panic}");
+        }
+        if *hangs {
+            return f.write_str(", a call that did not return");
+        }
+        match error {
+            Some(error) if !self.is_done() => write!(f, ", {error}"),
+            _ => Ok(()),
+        }
+    }
+}
