@@ -36,6 +36,9 @@ pub(super) const TWICE_AT_ONCE: &str = "the effect happens twice if two attempts
 pub(super) const FAILS_AGAIN: &str = "the handler fails when it is called again: end with `Ok` if the effect has happened before, \
                            and release what an attempt holds when its future is dropped";
 
+pub(super) const FAILS_RERUN: &str = "the handler fails when an operator has a done event rerun: update what is there, or let \
+                           `AcceptedEvent::runs` be a part of the key";
+
 pub(super) const LOST_BY_LEASE: &str = "the handler returns `Ok` when its lease is lost, and the effect has not happened: return \
                              an error";
 
@@ -78,10 +81,27 @@ pub(super) fn effect(rule: &'static str, fault: Fault, trial: &Trial) -> Finding
     Finding { rule, expected: "one effect, done", observed, fix }
 }
 
-/// Two attempts at once have the effect twice for the same reason as two in turn, if those have it twice.
-pub(super) fn at_once(in_turn: &Finding, at_once: &mut Finding) {
-    if at_once.fix == Some(TWICE_AT_ONCE) && in_turn.fix == Some(TWICE_BY_DEATH) {
-        at_once.fix = in_turn.fix;
+/// An event that was done, and is done again. Whether that repeats its effect is up to the handler.
+pub(super) fn rerun(trial: &Trial) -> Finding {
+    let fix = stopped(trial).or_else(|| match (trial.effects, trial.is_done()) {
+        (3.., _) => Some(REPEATED),
+        (_, true) => None,
+        (_, false) => Some(FAILS_RERUN),
+    });
+    Finding {
+        rule: "an event that is done can be rerun",
+        expected: "one effect or two, done",
+        observed: trial.to_string(),
+        fix,
+    }
+}
+
+/// If two attempts in turn break a rule, two at once, or a rerun, may break theirs for the same reason.
+pub(super) fn common(in_turn: &Finding, other: &mut Finding) {
+    if let (Some(TWICE_BY_DEATH), Some(TWICE_AT_ONCE)) | (Some(FAILS_AGAIN), Some(FAILS_RERUN)) =
+        (in_turn.fix, other.fix)
+    {
+        other.fix = in_turn.fix;
     }
 }
 

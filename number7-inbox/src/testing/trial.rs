@@ -30,6 +30,8 @@ pub(super) enum Fault {
     Twice,
     /// The lease is lost when it was polled so often.
     LosesLease(usize),
+    /// An operator has the event rerun when it is done.
+    Rerun,
 }
 
 /// What became of an event.
@@ -71,7 +73,8 @@ impl Bench<'_> {
         self.accept(json.clone()).await?;
         let (sender, mut attempts) = mpsc::unbounded_channel();
         let mut trial = Trial::new();
-        let (mut fault, mut snoozes) = (Some(fault), 0);
+        let (mut is_rerun, mut snoozes) = (!matches!(fault, Fault::Rerun), 0);
+        let mut fault = Some(fault);
         loop {
             let mut worker = pin!(self.worker(sender.clone()).run_until_idle());
             loop {
@@ -85,10 +88,13 @@ impl Bench<'_> {
                     _ = &mut worker => break,
                 }
             }
-            if snoozes == MOST_SNOOZES || self.inbox.run_now(&*key).await?.events == 0 {
+            if snoozes < MOST_SNOOZES && self.inbox.run_now(&*key).await?.events > 0 {
+                snoozes += 1;
+            } else if is_rerun || self.inbox.rerun(&*key).await?.events == 0 {
                 break;
+            } else {
+                is_rerun = true;
             }
-            snoozes += 1;
         }
         let entry = self.inbox.show(&key).await?.ok_or("the inbox has lost an event")?;
         trial.state = entry.state();

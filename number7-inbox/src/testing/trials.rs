@@ -22,12 +22,13 @@ const MOST_POINTS: usize = 100;
 /// - the process dies at each await point of the handler in turn, or when it has returned, and the event is handled again;
 /// - two attempts run at once;
 /// - the lease is lost at each await point in turn;
+/// - an operator has the event rerun when it is done, which may repeat the effect;
 /// - an event cannot be typed, has another name, or a name that nobody knows.
 ///
 /// `effects` says how often the effect of an event has happened. Each trial has a job of its own, so count by
 /// [`AcceptedEvent::key`] or [`AcceptedEvent::job_id`]. A fake of another service that your handler calls must know any job.
 ///
-/// The handler is called about ten times, and twice for each of its await points. If it waits only for timers and channels
+/// The handler is called about 15 times, and three times for each of its await points. If it waits only for timers and channels
 /// of tokio, `#[tokio::test(start_paused = true)]` skips its waits. With a database, use the real clock.
 ///
 /// # Panics
@@ -140,8 +141,10 @@ impl Trials {
             let in_turn = trials.effect(rule, Fault::DiesAtEnd).await?;
             let rule = "the effect happens once if two attempts run at once";
             let mut at_once = trials.effect(rule, Fault::Twice).await?;
-            rules::at_once(&in_turn, &mut at_once);
-            findings.extend([in_turn, at_once]);
+            let mut rerun = rules::rerun(&trials.trial(&self.sample, Fault::Rerun).await?);
+            rules::common(&in_turn, &mut at_once);
+            rules::common(&in_turn, &mut rerun);
+            findings.extend([in_turn, at_once, rerun]);
             let rule = "the effect happens once if the lease is lost";
             findings.push(trials.at_each_point(rule, 0, Fault::LosesLease).await?);
         }
