@@ -9,6 +9,9 @@ use crate::{
     worker::held_claim::HeldClaim,
 };
 
+/// No store has it.
+const NO_EVENT: EventId = EventId(0);
+
 /// For tests: made-up events, to call a handler with.
 impl AcceptedEvent {
     /// An event that no inbox has: in its first attempt of [`DEFAULT_ATTEMPTS`], in its first run, signed, and accepted now.
@@ -56,7 +59,7 @@ impl AcceptedEvent {
         let key = Record::key_of(stored.json()).unwrap_or_else(|error| {
             panic!("no handler gets this, because no inbox accepts it: {error}")
         });
-        let claim = Claim::of_test(EventId(0), Number { of_all: 1, uncounted: 0 });
+        let claim = Claim::of_test(NO_EVENT, Number { of_all: 1, uncounted: 0 });
         let held = Arc::new(HeldClaim::of_no_store(&claim));
         Self { stored, key, origin: claim.origin, attempts: DEFAULT_ATTEMPTS, claim: held }
     }
@@ -98,8 +101,8 @@ impl AcceptedEvent {
     }
 
     fn with_claim(mut self, change: impl FnOnce(&mut Claim)) -> Self {
-        let &HeldClaim { event, number, runs, accepted_at, ref lost, .. } = &*self.claim;
-        let mut claim = Claim { runs, accepted_at, ..Claim::of_test(event, number) };
+        let &HeldClaim { number, runs, accepted_at, ref lost, .. } = &*self.claim;
+        let mut claim = Claim { runs, accepted_at, ..Claim::of_test(NO_EVENT, number) };
         change(&mut claim);
         let mut held = HeldClaim::of_no_store(&claim);
         held.lost = lost.clone();

@@ -123,7 +123,7 @@ pub(super) fn untypable(trial: &Trial) -> Finding {
 /// An event that the handler may leave alone.
 pub(super) fn other(rule: &'static str, trial: &Trial) -> Finding {
     let is_settled = trial.is_done() || trial.is_permanent;
-    let fix = stopped(trial).or_else(|| match trial.effects {
+    let fix = stopped(trial).or(match trial.effects {
         2.. => Some(REPEATED),
         _ if is_settled => None,
         _ => Some(RETRIES),

@@ -8,11 +8,7 @@ use std::{
 };
 
 use number7_core::{Event, probe::Sample};
-use tokio::{
-    sync::Semaphore,
-    task::yield_now,
-    time::{Instant, sleep},
-};
+use tokio::{sync::Semaphore, task::yield_now, time::sleep};
 
 use super::{Report, Trials, assert_worker, rules};
 use crate::{AcceptedEvent, BoxError, Failure};
@@ -44,8 +40,9 @@ impl Place {
         self.0.lock().unwrap().effects.insert(event.key().to_owned(), 1).is_none()
     }
 
-    fn upsert(&self, event: &AcceptedEvent) {
+    fn upsert(&self, event: &AcceptedEvent) -> Result<(), Failure> {
         self.insert_unique(event);
+        Ok(())
     }
 
     /// False if it is marked already.
@@ -129,7 +126,7 @@ async fn a_handler_that_skips_second_attempts_is_told_that_a_death_loses_its_eff
     let report = report(async |event, place| {
         if is_completed(&event)? && event.attempt() == 1 {
             sleep(SECOND).await;
-            place.upsert(&event);
+            place.upsert(&event)?;
         }
         Ok(())
     });
@@ -146,7 +143,7 @@ async fn a_handler_that_keeps_a_mark_when_it_is_dropped_is_told_that_it_fails_ag
             return Err("it is being handled".into());
         }
         sleep(SECOND).await;
-        place.upsert(&event);
+        place.upsert(&event)?;
         place.unmark(&event);
         Ok(())
     });
@@ -172,7 +169,7 @@ async fn a_handler_that_waits_for_what_a_dropped_one_took_is_told_that_it_hangs(
         if is_completed(&event)? {
             permits.acquire().await.map_err(BoxError::from)?.forget();
             sleep(SECOND).await;
-            place.upsert(&event);
+            place.upsert(&event)?;
             permits.add_permits(1);
         }
         Ok(())
@@ -188,7 +185,7 @@ async fn a_handler_that_says_ok_when_its_lease_is_lost_is_told_so() {
                 () = event.lease_lost().cancelled() => return Ok(()),
                 () = sleep(SECOND) => {}
             }
-            place.upsert(&event);
+            place.upsert(&event)?;
         }
         Ok(())
     });
@@ -248,7 +245,7 @@ async fn a_handler_that_repeats_its_effect_is_told_so() {
 async fn a_handler_that_panics_is_told_which_event_it_cannot_take() {
     let untypable = report(async |event, place| {
         if let Event::JobCompleted(_) = event.event().unwrap() {
-            place.upsert(&event);
+            place.upsert(&event)?;
         }
         Ok(())
     });
@@ -257,7 +254,7 @@ async fn a_handler_that_panics_is_told_which_event_it_cannot_take() {
     assert!(untypable.to_string().contains("- an event that cannot be typed is kept"));
 
     let unknown = report(async |event, place| match event.event()? {
-        Event::JobCompleted(_) => Ok(place.upsert(&event)),
+        Event::JobCompleted(_) => place.upsert(&event),
         Event::JobFailed(_) => Ok(()),
         _ => unreachable!("no such event"),
     });
@@ -282,7 +279,7 @@ async fn a_handler_that_panics_when_it_is_dropped_is_told_so() {
             guard.0 = false;
             sleep(SECOND).await;
             guard.0 = true;
-            place.upsert(&event);
+            place.upsert(&event)?;
         }
         Ok(())
     });
@@ -293,7 +290,7 @@ async fn a_handler_that_panics_when_it_is_dropped_is_told_so() {
 async fn a_handler_that_ignores_what_it_cannot_type_is_told_that_nobody_will_notice() {
     let report = report(async |event, place| {
         if let Ok(Event::JobCompleted(_)) = event.event() {
-            place.upsert(&event);
+            place.upsert(&event)?;
         }
         Ok(())
     });
@@ -303,7 +300,7 @@ async fn a_handler_that_ignores_what_it_cannot_type_is_told_that_nobody_will_not
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_snoozes_what_it_cannot_type_is_told_that_it_never_ends() {
     let report = report(async |event, place| match event.event() {
-        Ok(Event::JobCompleted(_)) => Ok(place.upsert(&event)),
+        Ok(Event::JobCompleted(_)) => place.upsert(&event),
         Ok(_) => Ok(()),
         Err(error) => Err(Failure::snooze(SECOND, error)),
     });
@@ -317,7 +314,7 @@ async fn a_handler_that_retries_what_needs_no_work_is_told_so() {
     {
         let report = report(move |event, place| async move {
             match event.event()? {
-                Event::JobCompleted(_) => Ok(place.upsert(&event)),
+                Event::JobCompleted(_) => place.upsert(&event),
                 other if other.name() == of => Err("no such event".into()),
                 _ => Ok(()),
             }
@@ -333,7 +330,7 @@ async fn a_handler_that_blocks_its_thread_is_told_so() {
     let report = report(async |event, place| {
         if is_completed(&event)? {
             thread::sleep(SECOND * 6 / 10);
-            place.upsert(&event);
+            place.upsert(&event)?;
         }
         Ok(())
     });
@@ -344,7 +341,10 @@ async fn a_handler_that_blocks_its_thread_is_told_so() {
 #[should_panic(expected = "use `finish_in`, or a unique key on `AcceptedEvent::key`")]
 async fn assert_worker_panics_with_the_report() {
     let place = Place::default();
-    let handler = async |event: AcceptedEvent| Ok::<_, Failure>(place.insert(&event));
+    let handler = async |event: AcceptedEvent| {
+        place.insert(&event);
+        Ok::<_, Failure>(())
+    };
     assert_worker(handler, async |event| place.count(event), &Trials::default()).await;
 }
 
@@ -355,7 +355,7 @@ async fn good_handlers_keep_all_rules_without_a_wait() {
     let unique = report(async |event, place| {
         if is_completed(&event)? {
             sleep(10 * SECOND).await;
-            place.upsert(&event);
+            place.upsert(&event)?;
             sleep(SECOND).await;
         }
         Ok(())
@@ -367,23 +367,23 @@ async fn good_handlers_keep_all_rules_without_a_wait() {
             () = sleep(SECOND) => {}
         }
         match event.event()? {
-            Event::JobCompleted(_) => Ok(place.upsert(&event)),
+            Event::JobCompleted(_) => place.upsert(&event),
             Event::JobFailed(job) => Err(Failure::permanent(job.error)),
             other => Err(Failure::permanent(other.name())),
         }
     });
-    // One that fails at first, and snoozes once.
-    let begun_at = Instant::now();
-    let shy = report(move |event, place| async move {
-        if begun_at.elapsed() < SECOND {
-            sleep(SECOND).await;
+    // One that snoozes at first, and then fails once.
+    let shy = report(async |event, place| {
+        if place.mark(&event) {
             return Err(Failure::snooze(SECOND, "not yet"));
         }
-        match place.mark(&event) {
-            true => Err("at first".into()),
-            false if is_completed(&event)? => Ok(place.upsert(&event)),
-            false => Ok(()),
+        if event.attempt() == 1 {
+            return Err("at first".into());
         }
+        if is_completed(&event)? {
+            place.upsert(&event)?;
+        }
+        Ok(())
     });
     for report in [unique.await, careful.await, shy.await] {
         assert!(report.is_good(), "{report}");
@@ -398,7 +398,7 @@ async fn the_event_that_has_an_effect_is_the_users() {
     let place = Place::default();
     let handler = async |event: AcceptedEvent| match event.event()? {
         Event::JobFailed(job) if job.error == "blank" => {
-            place.upsert(&event);
+            place.upsert(&event)?;
             Ok::<_, Failure>(())
         }
         _ => Ok(()),
@@ -416,7 +416,7 @@ async fn it_works_on_the_runtime_of_actix() {
     let handler = async |event: AcceptedEvent| {
         yield_now().await;
         if is_completed(&event)? {
-            place.upsert(&event);
+            place.upsert(&event)?;
         }
         Ok::<_, Failure>(())
     };
