@@ -98,6 +98,26 @@ async fn a_handler_without_a_key_is_told_that_a_death_repeats_its_effect() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_fails_at_first_is_tried_all_the_same() {
+    let report = report(async |event, place| {
+        if place.mark(&event) {
+            return Err(Failure::snooze(SECOND, "not yet"));
+        }
+        if event.attempt() == 1 {
+            return Err("at first".into());
+        }
+        if is_completed(&event)? {
+            place.insert(&event);
+            sleep(SECOND).await;
+        }
+        Ok(())
+    });
+    let report = report.await;
+    names(&report, rules::TWICE_BY_DEATH);
+    assert!(report.to_string().contains("(at await point 1)"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_looks_first_is_told_that_two_attempts_may_run_at_once() {
     let report = report(async |event, place| {
         if is_completed(&event)? && place.count(&event) == 0 {

@@ -18,13 +18,13 @@ const ATTEMPTS: u32 = 3;
 /// How often the handler may snooze an event until that counts as its end.
 const MOST_SNOOZES: usize = 10;
 
-/// What happens to the first attempt at an event. Those after it are left alone.
+/// What happens to an attempt at an event, the first one that it can happen to. Those after it are left alone.
 #[derive(Clone, Copy)]
 pub(super) enum Fault {
     None,
     /// The process dies at an await point: after it was polled so often.
     Dies(usize),
-    /// The process dies when the handler has returned, before the end is recorded.
+    /// The process dies when the handler has returned `Ok`, before the end is recorded.
     DiesAtEnd,
     /// Another attempt runs at the same time.
     Twice,
@@ -41,7 +41,7 @@ pub(super) struct Trial {
     pub(super) effects: usize,
     /// How often it had happened when the handler first returned `Ok`.
     pub(super) effects_at_ok: Option<usize>,
-    /// Whether the fault happened, or the handler returned before that.
+    /// Whether the fault has happened.
     pub(super) has_fault: bool,
     /// Whether the last attempt failed for good.
     pub(super) is_permanent: bool,
@@ -71,23 +71,10 @@ impl Bench<'_> {
     pub(super) async fn trial(&self, json: String, fault: Fault) -> Result<Trial, BoxError> {
         let key = Record::key_of(json.as_bytes())?;
         self.accept(json.clone()).await?;
-        let (sender, mut attempts) = mpsc::unbounded_channel();
         let mut trial = Trial::new();
         let (mut is_rerun, mut snoozes) = (!matches!(fault, Fault::Rerun), 0);
-        let mut fault = Some(fault);
         loop {
-            let mut worker = pin!(self.worker(sender.clone()).run_until_idle());
-            loop {
-                select! {
-                    biased;
-                    Some((accepted, answer)) = attempts.recv() => {
-                        let fault = fault.take().unwrap_or(Fault::None);
-                        // If the worker is gone, the end of the attempt is lost.
-                        _ = answer.send(self.attempt(&mut trial, accepted, fault).await);
-                    }
-                    _ = &mut worker => break,
-                }
-            }
+            self.work(&mut trial, fault).await;
             if snoozes < MOST_SNOOZES && self.inbox.run_now(&*key).await?.events > 0 {
                 snoozes += 1;
             } else if is_rerun || self.inbox.rerun(&*key).await?.events == 0 {
@@ -102,6 +89,23 @@ impl Bench<'_> {
         Ok(trial)
     }
 
+    /// Runs a worker, and makes its attempts, until it is idle.
+    async fn work(&self, trial: &mut Trial, fault: Fault) {
+        let (sender, mut attempts) = mpsc::unbounded_channel();
+        let mut worker = pin!(self.worker(sender).run_until_idle());
+        loop {
+            select! {
+                biased;
+                Some((accepted, answer)) = attempts.recv() => {
+                    let fault = if trial.has_fault { Fault::None } else { fault };
+                    // If the worker is gone, the end of the attempt is lost.
+                    _ = answer.send(self.attempt(trial, accepted, fault).await);
+                }
+                _ = &mut worker => return,
+            }
+        }
+    }
+
     async fn accept(&self, json: String) -> Result<(), BoxError> {
         let secret = Secret::new("a secret for the trials")?;
         let delivery =
@@ -114,13 +118,8 @@ impl Bench<'_> {
     fn worker(&self, attempts: mpsc::UnboundedSender<Attempt>) -> Worker {
         let handler = move |accepted| {
             let (answer, answered) = oneshot::channel();
-            let is_sent = attempts.send((accepted, answer)).is_ok();
-            async move {
-                match answered.await {
-                    Ok(handled) if is_sent => handled,
-                    _ => Err("the trial is over".into()),
-                }
-            }
+            _ = attempts.send((accepted, answer));
+            async { answered.await.unwrap_or_else(|_| Err("the trial is over".into())) }
         };
         let worker = self.inbox.worker(handler).attempts(ATTEMPTS).concurrency(1);
         worker.backoff(Duration::ZERO, Duration::ZERO)
@@ -151,17 +150,21 @@ impl Bench<'_> {
             }
             _ => vec![called.await],
         };
-        trial.has_fault |= match fault {
-            Fault::LosesLease(_) => lease_lost.is_cancelled(),
-            Fault::Dies(_) => called.iter().any(|called| matches!(called.end, Ended::Dropped)),
-            _ => true,
-        };
+        let is_dropped = called.iter().any(|called| matches!(called.end, Ended::Dropped));
         let handled = trial.note(called);
+        trial.has_fault |= match fault {
+            Fault::None | Fault::Rerun => false,
+            Fault::Dies(_) => is_dropped,
+            Fault::LosesLease(_) => lease_lost.is_cancelled(),
+            Fault::DiesAtEnd | Fault::Twice => handled.is_ok(),
+        };
         if handled.is_ok() && trial.effects_at_ok.is_none() {
             trial.effects_at_ok = Some((self.effects)(accepted).await);
         }
         match fault {
-            Fault::DiesAtEnd => Err("the process died before the end was recorded".into()),
+            Fault::DiesAtEnd if handled.is_ok() => {
+                Err("the process died before the end was recorded".into())
+            }
             _ => handled,
         }
     }
