@@ -2,6 +2,8 @@
 
 use std::{fmt, time::SystemTime};
 
+use number7_core::DEFAULT_SECRET_NAME;
+
 use crate::model::{
     event::{Origin, StoredEvent},
     history::History,
@@ -77,7 +79,7 @@ impl Claim {
             stored: StoredEvent::new("{}".into()),
             history: History::default(),
             origin: Origin::Signed,
-            signed_by: None,
+            signed_by: Some(DEFAULT_SECRET_NAME.into()),
             trace: None,
             accepted_at: SystemTime::now(),
             is_quarantined: false,

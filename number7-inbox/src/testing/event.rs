@@ -88,10 +88,23 @@ impl AcceptedEvent {
         self.with_claim(|claim| claim.runs = runs)
     }
 
-    /// The same event of another [origin](Self::origin).
+    /// The same event of another [origin](Self::origin). Nobody [signed](Self::signed_by) what was fetched.
     #[must_use]
     pub fn with_origin(self, origin: Origin) -> Self {
-        Self { origin, ..self }
+        let event = Self { origin, ..self };
+        match origin {
+            Origin::Signed => event,
+            Origin::Fetched => event.with_claim(|claim| claim.signed_by = None),
+        }
+    }
+
+    /// The same event, signed by the secret of this [name](Self::signed_by), which is
+    /// [`DEFAULT_SECRET_NAME`](number7_core::DEFAULT_SECRET_NAME) unless it is set.
+    #[must_use]
+    pub fn with_signed_by(self, secret: impl Into<String>) -> Self {
+        let secret = secret.into();
+        let event = self.with_claim(|claim| claim.signed_by = Some(secret));
+        Self { origin: Origin::Signed, ..event }
     }
 
     /// The same event, [accepted](Self::accepted_at) at this time.
@@ -101,8 +114,9 @@ impl AcceptedEvent {
     }
 
     fn with_claim(mut self, change: impl FnOnce(&mut Claim)) -> Self {
-        let &HeldClaim { number, runs, accepted_at, ref lost, .. } = &*self.claim;
-        let mut claim = Claim { runs, accepted_at, ..Claim::of_test(NO_EVENT, number) };
+        let &HeldClaim { number, runs, accepted_at, ref signed_by, ref lost, .. } = &*self.claim;
+        let signed_by = signed_by.clone();
+        let mut claim = Claim { runs, accepted_at, signed_by, ..Claim::of_test(NO_EVENT, number) };
         change(&mut claim);
         let mut held = HeldClaim::of_no_store(&claim);
         held.lost = lost.clone();
@@ -162,6 +176,7 @@ mod tests {
         assert_eq!((accepted.attempt(), accepted.runs()), (1, 1));
         assert_eq!(accepted.key(), "job.completed:job_1");
         assert_eq!((accepted.origin(), accepted.is_last_attempt()), (Origin::Signed, false));
+        assert_eq!(accepted.signed_by(), Some("primary"));
         assert!(accepted.with_attempt(DEFAULT_ATTEMPTS).is_last_attempt());
 
         let (event, hour) = (Sample::completed("job_1").json(), Duration::from_secs(3_600));
@@ -174,8 +189,11 @@ mod tests {
             .with_attempt(2);
         assert_eq!((accepted.attempt(), accepted.runs()), (2, 2));
         assert_eq!((accepted.origin(), accepted.accepted_at()), (Origin::Fetched, before));
+        assert_eq!(accepted.signed_by(), None);
         assert!(!accepted.is_last_attempt());
-        assert!(accepted.with_attempt(3).is_last_attempt());
+        let accepted = accepted.with_signed_by("old").with_attempt(3);
+        assert!(accepted.is_last_attempt());
+        assert_eq!((accepted.origin(), accepted.signed_by()), (Origin::Signed, Some("old")));
     }
 
     #[test]
