@@ -6,6 +6,7 @@
 //! prints its schedule.
 
 mod alone;
+mod overdue;
 mod rules;
 mod store;
 

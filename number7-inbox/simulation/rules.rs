@@ -100,6 +100,8 @@ pub(super) struct Seen {
     pub(super) lives: Vec<Life>,
     /// How long a call takes, if that is not by chance.
     pub(super) call_takes: Option<Duration>,
+    /// The call whose next answer is lost.
+    pub(super) loses: Option<&'static str>,
     /// How often the store was asked.
     pub(super) calls: u32,
     pub(super) exchanges: u32,
@@ -146,6 +148,7 @@ impl Seen {
             away_until: now,
             lives: vec![Life::new(0, true); processes],
             call_takes: None,
+            loses: None,
             calls: 0,
             exchanges: 0,
             refused: None,

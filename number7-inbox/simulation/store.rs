@@ -158,6 +158,9 @@ impl Node {
             let is_silent = seen.is_faulty && seen.random.is(50);
             return if is_silent { Fate::Swallowed } else { Fate::Refused };
         }
+        if seen.loses.take_if(|lost| *lost == call).is_some() {
+            return Fate::Unanswered(LONGEST_CALL);
+        }
         let is_ill = seen.is_faulty && seen.random.is(6);
         if !is_ill {
             let longest = LONGEST_CALL.as_millis() as u64;
@@ -394,16 +397,17 @@ impl Store for Node {
 
 impl Expectations for Node {
     fn expect_job(&self, job: ExpectedJob, within: Duration) -> Answer<'_, ()> {
-        self.world.memory.expect_job(job, within)
+        Box::pin(self.call("expect_job", move |tables| tables.expect_job(job, within)))
     }
 
     fn cancel_expectation<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
-        self.world.memory.cancel_expectation(job)
+        let job = job.to_owned();
+        let cancel = move |tables: &mut Tables| tables.cancel_expectation(&job);
+        Box::pin(self.call("cancel_expectation", cancel))
     }
 
     fn look_up(&self) -> Answer<'_, LookUp> {
-        self.world.seen().calls += 1;
-        self.world.memory.look_up()
+        Box::pin(self.call("look_up", Tables::look_up))
     }
 
     fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>> {
@@ -411,14 +415,16 @@ impl Expectations for Node {
     }
 
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool> {
-        self.world.memory.lead(worker, lease)
+        let worker = worker.to_owned();
+        Box::pin(self.call("lead", move |tables| tables.lead(&worker, lease)))
     }
 
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
-        self.world.memory.give_up(job)
+        let job = job.to_owned();
+        Box::pin(self.call("give_up", move |tables| tables.give_up(&job)))
     }
 
     fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
-        self.world.memory.take(most, rest)
+        Box::pin(self.call("take", move |tables| tables.take(most, rest)))
     }
 }

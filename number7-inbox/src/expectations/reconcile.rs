@@ -57,6 +57,8 @@ impl Reconcile {
     pub(crate) async fn run(&self, worker: &str, settings: &Settings, awake: &Awake) {
         let (mut running, mut asked) = (JoinSet::new(), HashSet::new());
         let (mut leads_until, mut outage) = (Instant::now(), Outage::default());
+        // Whether it was woken up for an overdue job while another one led.
+        let mut is_woken = false;
         // Whether the vendor may be asked now, and since when it must not be.
         let (mut may_fetch, mut rests_until) = (false, Instant::now());
         // When a job that was asked about is to be asked about again.
@@ -67,15 +69,21 @@ impl Reconcile {
         loop {
             if leads_until <= Instant::now() {
                 let until = Instant::now() + settings.heartbeat();
-                let leads = self.leads(worker, settings.lease, &mut outage).await;
-                if leads != Some(true) {
-                    sleep(settings.lease.min(POLL_INTERVAL)).await;
-                    if leads == Some(false) {
-                        awake.wait().await;
+                match self.leads(worker, settings.lease, &mut outage).await {
+                    Some(true) => leads_until = until,
+                    Some(false) => {
+                        if is_woken {
+                            // It is for whoever leads next, and for the one that leads now if it is here.
+                            self.store.wake().jobs_are_overdue();
+                        }
+                        is_woken = self.stand_by(settings.lease, awake).await;
+                        continue;
                     }
-                    continue;
+                    None => {
+                        sleep(settings.heartbeat()).await;
+                        continue;
+                    }
                 }
-                leads_until = until;
             }
             let room = settings.fetches_at_once - running.len();
             let ended = match room {
@@ -154,6 +162,18 @@ impl Reconcile {
             if !is_new {
                 self.rest(&mut again, Some(leads_until), awake).await;
             }
+        }
+    }
+
+    /// While another worker leads: until the lead may have ended. While this one is asleep, it waits for a job that
+    /// it finds overdue: the one that led may be asleep as well, and know nothing of that job. Says whether there is
+    /// one.
+    async fn stand_by(&self, lease: Duration, awake: &Awake) -> bool {
+        sleep(lease.min(POLL_INTERVAL)).await;
+        select! {
+            biased;
+            () = awake.wait() => false,
+            () = self.store.wake().by_overdue_jobs() => true,
         }
     }
 

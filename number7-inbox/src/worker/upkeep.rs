@@ -202,7 +202,10 @@ impl Upkeep {
     /// line of each that is overdue, at most.
     async fn settle(&self) -> Result<Option<Duration>, InboxError> {
         loop {
-            let LookUp { newly_overdue, is_more, next_in } = self.store.look_up().await?;
+            let looked_up = self.store.look_up().await;
+            // If the answer is lost, jobs may be noted as overdue that nobody will hear of again.
+            let looked_up = looked_up.inspect_err(|_| self.store.wake().jobs_are_overdue());
+            let LookUp { newly_overdue, is_more, next_in } = looked_up?;
             if !newly_overdue.is_empty() {
                 self.store.wake().jobs_are_overdue();
             }

@@ -23,7 +23,7 @@ pub(super) struct Expected {
 }
 
 impl Tables {
-    fn expect_job(&mut self, job: ExpectedJob, within: Duration) {
+    pub(crate) fn expect_job(&mut self, job: ExpectedJob, within: Duration) {
         let (now, ExpectedJob { job, keys }) = (self.clock.now(), job);
         if keys.iter().any(|key| self.keys.contains_key(key)) {
             return;
@@ -39,11 +39,15 @@ impl Tables {
         });
     }
 
+    pub(crate) fn cancel_expectation(&mut self, job: &str) -> bool {
+        self.expected.remove(job).is_some()
+    }
+
     fn is_settled(&self, expected: &Expected) -> bool {
         expected.keys.iter().any(|key| self.keys.contains_key(key))
     }
 
-    fn look_up(&mut self) -> LookUp {
+    pub(crate) fn look_up(&mut self) -> LookUp {
         let now = self.clock.now();
         let due = self.expected.iter().filter(|(_, expected)| expected.look_up_at <= now);
         let due = due.take(MOST_LOOKED_UP as usize);
@@ -90,7 +94,7 @@ impl Tables {
         rows
     }
 
-    fn lead(&mut self, worker: &str, lease: Duration) -> bool {
+    pub(crate) fn lead(&mut self, worker: &str, lease: Duration) -> bool {
         let now = self.clock.now();
         let is_others = |(leader, until): &(String, Duration)| leader != worker && *until >= now;
         let leads = !self.leader.as_ref().is_some_and(is_others);
@@ -100,13 +104,13 @@ impl Tables {
         leads
     }
 
-    fn give_up(&mut self, job: &str) {
+    pub(crate) fn give_up(&mut self, job: &str) {
         if let Some(expected) = self.expected.get_mut(job).filter(|job| job.is_overdue) {
             (expected.is_given_up, expected.fetch_at) = (true, None);
         }
     }
 
-    fn take(&mut self, most: u32, rest: Rest) -> Vec<JobToFetch> {
+    pub(crate) fn take(&mut self, most: u32, rest: Rest) -> Vec<JobToFetch> {
         let now = self.clock.now();
         let mut due: Vec<_> = self
             .expected
@@ -140,7 +144,7 @@ impl Expectations for Memory {
     }
 
     fn cancel_expectation<'a>(&'a self, job: &'a str) -> Answer<'a, bool> {
-        self.at_once(|tables| tables.expected.remove(job).is_some())
+        self.at_once(|tables| tables.cancel_expectation(job))
     }
 
     fn look_up(&self) -> Answer<'_, LookUp> {
