@@ -14,9 +14,9 @@ pub struct Stats {
     pub quarantined: u64,
     /// Events that workers have claimed. Those of a dead worker count until others rescue them.
     pub running: u64,
-    /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, a count that took longer than
-    /// 25 ms is reused for 100 times as long as it took. A count that takes longer than a second (some ten million
-    /// events) is abandoned, and the last known number is returned: 0 if there is none yet.
+    /// Events that are finished and whose keys are known. On SQLite and PostgreSQL, a count of 10,000 or more that
+    /// took longer than 25 ms is reused for 100 times as long as it took. A count that takes longer than a second
+    /// (some ten million events) is abandoned, and the last known number is returned: 0 if there is none yet.
     pub done: u64,
     /// Dead letters.
     pub dead: u64,

@@ -178,7 +178,7 @@ pub(super) struct Counted(Mutex<Known>);
 
 #[derive(Clone, Copy, Default)]
 struct Known {
-    count: u64,
+    count: Option<u64>,
     until: Option<Instant>,
 }
 
@@ -191,21 +191,25 @@ impl Counted {
     ) -> Result<u64, InboxError> {
         /// More than this costs much.
         const CHEAP: Duration = Duration::from_millis(25);
+        /// Fewer than this do not: if a count of them takes long, it waited for something else.
+        const MANY: u64 = 10_000;
         /// More than this is too long: the other numbers do not wait for it.
         const TOO_LONG: Duration = Duration::from_secs(1);
         let known = *self.lock();
         let begun = Instant::now();
         if known.until.is_some_and(|until| begun < until) {
-            return Ok(known.count);
+            return Ok(known.count.unwrap_or_default());
         }
         let count = match timeout(TOO_LONG, count).await {
-            Ok(count) => count.map_err(Into::into)?.try_into().unwrap_or_default(),
+            Ok(count) => Some(count.map_err(Into::into)?.try_into().unwrap_or_default()),
             Err(_) => known.count,
         };
         let took = begun.elapsed();
-        let until = (took > CHEAP).then(|| Instant::now() + took * 100);
+        // If they were never counted, they may be many.
+        let costs_much = took > CHEAP && count.is_none_or(|count| count >= MANY);
+        let until = costs_much.then(|| Instant::now() + took * 100);
         *self.lock() = Known { count, until };
-        Ok(count)
+        Ok(count.unwrap_or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -337,16 +341,19 @@ mod tests {
             };
             counted.get(count).await.unwrap()
         };
-        assert_eq!([count(25, 1).await, count(25, 2).await, count(26, 3).await], [1, 2, 3]);
+        let counts = [count(25, 10_000).await, count(25, 10_001).await, count(26, 10_000).await];
+        assert_eq!(counts, [10_000, 10_001, 10_000]);
         advance(millis(2_599)).await;
-        assert_eq!(count(0, 4).await, 3);
+        assert_eq!(count(0, 4).await, 10_000);
         advance(millis(1)).await;
-        assert_eq!(count(0, 5).await, 5);
-        assert_eq!(count(60_000, 6).await, 5, "it took too long");
+        assert_eq!(count(0, 20_000).await, 20_000);
+        assert_eq!(count(60_000, 5).await, 20_000, "it took too long");
         advance(millis(99_999)).await;
-        assert_eq!(count(0, 7).await, 5);
+        assert_eq!(count(0, 6).await, 20_000);
         advance(millis(1)).await;
-        assert_eq!(count(0, 8).await, 8);
+        assert_eq!(count(999, 9_999).await, 9_999);
+        // They are few.
+        assert_eq!([count(60_000, 7).await, count(0, 8).await], [9_999, 8]);
     }
 
     /// SQLSTATE by PostgreSQL's names, and result codes by SQLite's.
