@@ -5,29 +5,29 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
+use crate::patience::PATIENCE;
+
 /// What the build found.
 const INITDB: Option<&str> = option_env!("INITDB");
 const REDIS_SERVER: Option<&str> = option_env!("REDIS_SERVER");
 const PGBOUNCER: Option<&str> = option_env!("PGBOUNCER");
 
-/// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Runs a server, says its process id, and ends it when the test does, in whatever way that is:
-/// then the standard input ends.
+/// then the standard input ends. It deletes the folder of the server as well, unless it was told to
+/// [keep](KEEP) it: a server that all tests of a program share is never dropped.
 const KEEPER: &str = r#"
-log=$1; shift
+log=$1; folder=$2; shift 2
 "$@" </dev/null >>"$log" 2>&1 &
 pid=$!
 echo $pid
-cat >/dev/null
+keeps=$(cat)
 # PostgreSQL at once, and Redis, to which the shell has forbidden QUIT.
 kill -QUIT $pid 2>/dev/null
 kill -TERM $pid 2>/dev/null
@@ -35,7 +35,11 @@ kill -TERM $pid 2>/dev/null
 (sleep 5; kill -KILL $pid) >/dev/null 2>&1 &
 wait $pid
 kill $! 2>/dev/null
+[ -n "$keeps" ] || rm -rf "$folder"
 "#;
+
+/// What tells the keeper to leave the folder where it is.
+const KEEP: &[u8] = b"keep";
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +81,7 @@ impl Server {
             own(folder.path());
             let mut init = unprivileged(&postgres("initdb"));
             init.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]);
-            let done = init.arg("-D").arg(folder.path().join("data")).output().unwrap();
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            finish(init.arg("-D").arg(folder.path().join("data")), folder.path());
         }
         Self::run(engine, folder, args)
     }
@@ -92,8 +95,7 @@ impl Server {
         let mut copy = unprivileged(&postgres("pg_basebackup"));
         copy.args(["-h", "127.0.0.1", "-p", &primary.port.to_string(), "-U", "postgres"]);
         copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
-        let done = copy.arg("-D").arg(folder.path().join("data")).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        finish(copy.arg("-D").arg(folder.path().join("data")), folder.path());
         Self::run(Engine::Postgres, folder, &[])
     }
 
@@ -184,8 +186,10 @@ impl Server {
     #[track_caller]
     pub fn kill(&mut self) {
         self.signal("KILL");
-        drop(self.keeper.stdin.take());
-        self.keeper.wait().unwrap();
+        if let Some(mut keeper) = self.keeper.stdin.take() {
+            keeper.write_all(KEEP).unwrap();
+        }
+        assert!(ended(&mut self.keeper).is_some(), "it does not end: {}", self.log());
     }
 
     /// Starts it again on the same port and data.
@@ -199,7 +203,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.signal("CONT");
         drop(self.keeper.stdin.take());
-        _ = self.keeper.wait();
+        if ended(&mut self.keeper).is_none() {
+            eprintln!("the {:?} at port {} does not end", self.engine, self.port);
+        }
     }
 }
 
@@ -245,7 +251,7 @@ fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, 
     command.args(args);
     File::options().create(true).append(true).open(&log).unwrap();
     let mut keeper = Command::new("sh")
-        .args(["-c", KEEPER, "keeper", log.to_str().unwrap()])
+        .args(["-c", KEEPER, "keeper", log.to_str().unwrap(), folder.path().to_str().unwrap()])
         .arg(command.get_program())
         .args(command.get_args())
         .stdin(Stdio::piped())
@@ -257,11 +263,37 @@ fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, 
     BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut pid).unwrap();
     let begun = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        let ended = keeper.try_wait().unwrap().is_some() || begun.elapsed() > PATIENCE;
-        assert!(!ended, "no start: {}", std::fs::read_to_string(&log).unwrap());
+        let is_over = keeper.try_wait().unwrap().is_some() || begun.elapsed() > PATIENCE;
+        assert!(!is_over, "no start: {}", std::fs::read_to_string(&log).unwrap());
         sleep(Duration::from_millis(20));
     }
     (keeper, pid.trim().parse().unwrap())
+}
+
+/// Runs a program that ends by itself, and is to succeed.
+#[track_caller]
+fn finish(command: &mut Command, folder: &Path) {
+    let log = folder.join("log");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+    let mut process = command.spawn().unwrap();
+    let status = ended(&mut process);
+    if status.is_none() {
+        _ = process.kill();
+    }
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(status.is_some_and(|status| status.success()), "{command:?}: {status:?}: {said}");
+}
+
+/// Waits for the end of a process, and not for long. `None` if it does not end.
+fn ended(process: &mut Child) -> Option<ExitStatus> {
+    let begun = Instant::now();
+    loop {
+        let status = process.try_wait().unwrap();
+        if status.is_some() || begun.elapsed() > PATIENCE {
+            return status;
+        }
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// A program of PostgreSQL's, beside the one that the build found.

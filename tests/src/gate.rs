@@ -5,6 +5,8 @@ use std::sync::Arc;
 use number7_inbox::{AcceptedEvent, BoxError, Inbox, Worker};
 use tokio::sync::Notify;
 
+use crate::patience::in_time;
+
 /// One gate, in the handler and in the test.
 #[derive(Clone, Default)]
 pub struct Gate {
@@ -32,8 +34,12 @@ impl Gate {
     }
 
     /// In the test: waits for a handler at the gate.
+    ///
+    /// # Panics
+    ///
+    /// If none comes.
     pub async fn begun(&self) {
-        self.begun.notified().await;
+        in_time("a handler at the gate", self.begun.notified()).await;
     }
 
     /// In the test: lets one handler through.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 pub mod engine;
 pub mod gate;
 pub mod in_process;
+pub mod patience;
 pub mod proxy;
 pub mod receiver;
 pub mod running;

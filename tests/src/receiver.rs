@@ -6,14 +6,14 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
 
 use number7_core::SIGNATURE_HEADER;
 
-use crate::{sign, store::Store};
+use crate::{patience::PATIENCE, sign, store::Store};
 
 /// The frameworks that the receiver can be served by.
 pub const FRAMEWORKS: [&str; 2] = ["axum", "actix-web"];
@@ -103,10 +103,19 @@ impl Receiver {
                 lines.lock().unwrap().extend([&line, "\n"]);
             }
         });
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim().parse();
-        Self { addr: addr.unwrap_or_else(|_| panic!("no address: {line:?}")), process, log }
+        let stdout = process.stdout.take().unwrap();
+        let (says, said) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            _ = BufReader::new(stdout).read_line(&mut line);
+            _ = says.send(line);
+        });
+        let line = said.recv_timeout(PATIENCE).unwrap_or_default();
+        let Ok(addr) = line.trim().parse() else {
+            _ = process.kill();
+            panic!("no address: {line:?}");
+        };
+        Self { addr, process, log }
     }
 
     /// What it has logged.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::Location,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -15,10 +16,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{body, delivery, sign, store::Store, verifier};
-
-/// How long anything may take on a machine that is busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use crate::patience::PATIENCE;
+use crate::{body, delivery, patience::in_time, sign, store::Store, verifier};
 
 /// Waits until a job is accepted, and says how long that took.
 ///
@@ -49,13 +48,13 @@ impl Running {
     /// Stops it, and waits for its running attempts.
     pub async fn stop(self) {
         self.0.send(()).unwrap();
-        self.1.await.unwrap();
+        in_time("the stop of a worker", self.1).await.unwrap();
     }
 
     /// As good as a crash: its lease is not renewed any more.
     pub async fn crash(self) {
         self.1.abort();
-        _ = self.1.await;
+        _ = in_time("the end of a worker that was aborted", self.1).await;
     }
 }
 
@@ -122,10 +121,17 @@ pub async fn dead_letters(inbox: &Inbox) -> Vec<Entry> {
 }
 
 /// Waits for what must happen.
-pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition().await {
-        assert!(begun.elapsed() < PATIENCE, "it did not happen");
-        sleep(Duration::from_millis(10)).await;
-    }
+///
+/// # Panics
+///
+/// If it does not, or if it cannot be found out.
+#[track_caller]
+pub fn until(mut condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let what = format!("what has to happen at {}", Location::caller());
+    let happens = async move {
+        while !condition().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    async move { in_time(&what, happens).await }
 }

@@ -14,9 +14,12 @@ use sqlx::{
     ConnectOptions, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions,
 };
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::engine::{Engine, Server};
+use crate::{
+    engine::{Engine, Server},
+    patience::{LONG_PATIENCE, PATIENCE, in_time, within},
+};
 
 // They end with the process: what keeps them does so when its standard input ends.
 static POSTGRES: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Postgres));
@@ -57,7 +60,8 @@ impl Store {
         let name = format!("inbox{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let mut connection = postgres(&server.url(server.port(), "postgres")).await;
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+        let created = sqlx::raw_sql(create).execute(&mut connection);
+        in_time("a new database", created).await.unwrap();
         Self::Postgres(server.url(port, &name))
     }
 
@@ -142,17 +146,17 @@ impl Store {
                 let sql = sqlx::AssertSqlSafe(format!(
                     "SELECT count(*) FROM number7_events WHERE {condition}"
                 ));
-                sqlx::query_scalar(sql)
-                    .fetch_one(&mut self.sqlite_connection().await)
-                    .await
-                    .unwrap()
+                let mut connection = self.sqlite_connection().await;
+                let counted = sqlx::query_scalar(sql).fetch_one(&mut connection);
+                within(LONG_PATIENCE, "a count of rows", counted).await.unwrap()
             }
             Self::Postgres(url) => {
                 let mut connection = postgres(url).await;
                 let table = "number7.events";
                 let sql =
                     sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}"));
-                sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+                let counted = sqlx::query_scalar(sql).fetch_one(&mut connection);
+                within(LONG_PATIENCE, "a count of rows", counted).await.unwrap()
             }
             Self::Redis(url) => redis_script(url, script).await,
             Self::Memory(_) => panic!("nothing but its inbox knows what is in it"),
@@ -223,8 +227,16 @@ impl Store {
     pub async fn sql(&self, sql: &str) {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
         match self {
-            Self::Sqlite(_) => _ = sql.execute(&mut self.sqlite_connection().await).await.unwrap(),
-            Self::Postgres(url) => _ = sql.execute(&mut postgres(url).await).await.unwrap(),
+            Self::Sqlite(_) => {
+                let mut connection = self.sqlite_connection().await;
+                let executed = sql.execute(&mut connection);
+                _ = within(LONG_PATIENCE, "statements", executed).await.unwrap();
+            }
+            Self::Postgres(url) => {
+                let mut connection = postgres(url).await;
+                let executed = sql.execute(&mut connection);
+                _ = within(LONG_PATIENCE, "statements", executed).await.unwrap();
+            }
             Self::Redis(_) => panic!("Redis knows no SQL"),
             Self::Memory(_) => panic!("nothing but its inbox knows what is in it"),
         }
@@ -235,7 +247,8 @@ impl Store {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
         let options = options.create_if_missing(true);
         let options = options.busy_timeout(Duration::from_secs(30)).disable_statement_logging();
-        SqliteConnection::connect_with(&options).await.unwrap()
+        let connects = SqliteConnection::connect_with(&options);
+        in_time("a connection to SQLite", connects).await.unwrap()
     }
 
     /// Waits until nothing is left to do.
@@ -339,17 +352,24 @@ pub async fn fill(store: &Store, events: u32) {
 }
 
 /// A connection to a server that may have been started just now: it listens before it is ready.
+///
+/// # Panics
+///
+/// If there is none in time: also if what listens there does not answer.
 pub async fn postgres(url: &str) -> PgConnection {
-    let mut tries = 0;
-    loop {
-        let options: PgConnectOptions = url.parse().unwrap();
-        match options.disable_statement_logging().connect().await {
-            Ok(connection) => return connection,
-            Err(error) => assert!(tries < 600, "{error}"),
+    let options: PgConnectOptions = url.parse().unwrap();
+    let (options, mut last) = (options.disable_statement_logging(), None);
+    let connects = async {
+        loop {
+            match options.connect().await {
+                Ok(connection) => return connection,
+                Err(error) => last = Some(error),
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        tries += 1;
-        sleep(Duration::from_millis(50)).await;
-    }
+    };
+    let connected = timeout(PATIENCE, connects).await;
+    connected.unwrap_or_else(|_| panic!("no connection to {url} within {PATIENCE:?}: {last:?}"))
 }
 
 /// Runs a command on a Redis that no script may run.
@@ -377,16 +397,17 @@ pub async fn redis_script<T: redis::FromRedisValue>(url: &str, script: &str) -> 
     let mut connection =
         client.get_multiplexed_async_connection_with_config(&settings).await.unwrap();
     let script = redis::Script::new(&format!("{FUNCTIONS}{script}"));
-    let mut tries = 0;
-    loop {
-        // It answers before it has loaded what it wrote.
-        match script.invoke_async(&mut connection).await {
-            Err(error) if tries < 600 && error.to_string().contains("loading") => {}
-            answer => return answer.unwrap(),
+    let answers = async {
+        loop {
+            // It answers before it has loaded what it wrote.
+            match script.invoke_async(&mut connection).await {
+                Err(error) if error.to_string().contains("loading") => {}
+                answer => return answer.unwrap(),
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        tries += 1;
-        sleep(Duration::from_millis(50)).await;
-    }
+    };
+    in_time("the answer of a script of Redis", answers).await
 }
 
 /// Makes a test of an async function for every store: `on_every_store!(name, …)` in a test file.
