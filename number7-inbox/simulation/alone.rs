@@ -12,7 +12,7 @@ use std::{
 
 use number7_core::Accept;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot},
     task::yield_now,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -584,4 +584,26 @@ async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
     let (earliest, latest) = (LEASE - heartbeat, LEASE + heartbeat);
     assert!((earliest..latest).contains(&away.elapsed()), "{:?}", away.elapsed());
     worker.abort();
+}
+
+/// Also between two steps of its loop, on another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_stops_whenever_it_is_told_to() {
+    for round in 0..5_000 {
+        let inbox = Inbox::memory();
+        let (stop, stopped) = oneshot::channel();
+        let signal = async { _ = stopped.await };
+        let worker = inbox.worker(async |_| Ok::<_, Failure>(())).run_until(signal);
+        let worker = tokio::spawn(worker);
+        let (begun, mut stop) = (Instant::now(), Some(stop));
+        while !worker.is_finished() {
+            // It goes round its loop all the time.
+            inbox.wake().events_are_ready();
+            let running = begun.elapsed();
+            if running > Duration::from_micros(200 + round % 100) {
+                _ = stop.take().map(|stop| stop.send(()));
+            }
+            assert!(running < Duration::from_secs(20), "it did not stop in round {round}");
+        }
+    }
 }

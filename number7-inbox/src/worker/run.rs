@@ -282,10 +282,14 @@ impl Worker {
         }));
         let mut is_stop_logged = false;
         let mut is_idle = false;
-        while !(self.stop.is_cancelled() && shared.running.len() == 0) {
+        loop {
+            // Asked once: it may be told to stop at any moment, and then must not wait for that, or for attempts.
+            let is_stopping = self.stop.is_cancelled();
+            if is_stopping && shared.running.len() == 0 {
+                break;
+            }
             // Of an exchange that was not waited for.
             self.take_back();
-            let is_stopping = self.stop.is_cancelled();
             if is_stopping && !mem::replace(&mut is_stop_logged, true) {
                 self.stops_since.get_or_init(Instant::now);
                 tracing::info!(
