@@ -284,7 +284,8 @@ fn the_alerts_and_the_dashboard_name_metrics_that_there_are() {
 #[cfg_attr(no_promtool, ignore = "promtool is not installed: see CONTRIBUTING.md")]
 fn prometheus_takes_the_alerts() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/prometheus-alerts.yml");
-    let checked = Command::new(option_env!("PROMTOOL").unwrap())
+    const PROMTOOL: Option<&str> = option_env!("PROMTOOL");
+    let checked = Command::new(PROMTOOL.expect("promtool is not installed"))
         .args(["check", "rules", file])
         .output()
         .unwrap();
