@@ -11,11 +11,12 @@ use actix_web::{
     dev::{Payload, Service, ServiceRequest, ServiceResponse},
     error::PayloadError,
     http::Version,
-    rt::time::{Sleep, sleep},
+    rt::time::{Sleep, sleep, timeout},
 };
 use futures_core::Stream;
 use number7_core::{
-    Delivery, Diagnosing, Drain, Intake, Refusal, Rejection, RejectionKind, Wait, metrics,
+    Accounts, Delivery, Diagnosing, Drain, Found, Intake, Lookup, Refusal, Rejection,
+    RejectionKind, Verifier, Wait, metrics,
 };
 use pin_project_lite::pin_project;
 
@@ -43,6 +44,10 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, F> {
+        LookingUp {
+            lookup: TimedLookup,
+            then: Option<(ServiceRequest, Rc<S>)>,
+        },
         Reading {
             #[pin]
             body: Reading,
@@ -79,6 +84,9 @@ pin_project! {
     }
 }
 
+/// A lookup of an account that ends in time.
+type TimedLookup = Pin<Box<dyn Future<Output = Result<Verifier, (Rejection, Verifier)>>>>;
+
 /// What reading a body comes to.
 enum Read {
     Verified(Delivery),
@@ -93,39 +101,42 @@ struct Refused {
 }
 
 impl<S: Service<ServiceRequest>> ResponseFuture<S> {
-    pub(crate) fn reading(
-        intake: Intake,
-        mut request: ServiceRequest,
-        service: Rc<S>,
-        log: Refusals,
-    ) -> Self {
-        // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
-        // what was sent.
-        let payload = request.take_payload();
-        let body = Reading::new(payload, Some(intake), None, request.version());
-        Self { state: State::Reading { body, then: Some((request, service)) }, log }
+    pub(crate) fn begin(verifier: &Verifier, request: ServiceRequest, service: Rc<S>) -> Self {
+        let log = Refusals::of(verifier);
+        Self { state: State::begin(verifier, request, service, &log), log }
     }
 
-    pub(crate) fn refused(
-        rejection: Rejection,
-        drain: Option<Drain>,
-        mut request: ServiceRequest,
+    pub(crate) fn find(
+        accounts: &Accounts,
+        name: Option<&str>,
+        request: ServiceRequest,
         service: Rc<S>,
-        log: Refusals,
     ) -> Self {
-        note(&rejection, &log);
-        let (version, payload) = (request.version(), request.take_payload());
-        let state = match drain {
-            Some(drain) if ends_by_reading(version) => {
-                let body = Reading::new(payload, None, Some((drain, rejection)), version);
-                State::Reading { body, then: Some((request, service)) }
+        match accounts.find(name, headers(&request)) {
+            Ok(Found::Verifier(verifier)) => Self::begin(&verifier, request, service),
+            Ok(Found::Lookup(lookup)) => {
+                let then = Some((request, service));
+                let state = State::LookingUp { lookup: in_time(lookup, accounts), then };
+                Self { state, log: Refusals::of(accounts.unknown()) }
             }
-            _ => {
-                State::Refused { refused: Some((request, Refused { rejection, unread: payload })) }
+            Err(rejection) => {
+                let (unknown, log) = (accounts.unknown(), Refusals::of(accounts.unknown()));
+                Self { state: State::refuse(rejection, unknown, request, service, &log), log }
             }
-        };
-        Self { state, log }
+        }
     }
+}
+
+fn headers(request: &ServiceRequest) -> impl Iterator<Item = (&str, &[u8])> {
+    request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+fn in_time(mut lookup: Lookup, accounts: &Accounts) -> TimedLookup {
+    let unknown = accounts.unknown().clone();
+    Box::pin(async move {
+        let found = timeout(lookup.deadline(), &mut lookup).await;
+        found.unwrap_or_else(|_| Err(lookup.too_slow())).map_err(|rejection| (rejection, unknown))
+    })
 }
 
 impl<S, B> Future for ResponseFuture<S>
@@ -139,6 +150,16 @@ where
         let ResponseFutureProj { mut state, log } = self.project();
         loop {
             let next = match state.as_mut().project() {
+                StateProj::LookingUp { lookup, then } => {
+                    let found = ready!(lookup.as_mut().poll(cx));
+                    let (request, service) = then.take().expect(POLLED_AFTER_END);
+                    match found {
+                        Ok(verifier) => State::begin(&verifier, request, service, log),
+                        Err((rejection, unknown)) => {
+                            State::refuse(rejection, &unknown, request, service, log)
+                        }
+                    }
+                }
                 StateProj::Reading { mut body, then } => {
                     let read = ready!(body.as_mut().poll(cx, log));
                     let (request, service) = then.take().expect(POLLED_AFTER_END);
@@ -183,6 +204,44 @@ struct Unread(#[expect(dead_code, reason = "it has to live, and that is all")] P
 const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
 
 impl<S: Service<ServiceRequest>> State<S, S::Future> {
+    fn begin(
+        verifier: &Verifier,
+        mut request: ServiceRequest,
+        service: Rc<S>,
+        log: &Refusals,
+    ) -> Self {
+        match verifier.begin(headers(&request)) {
+            Ok(intake) => {
+                // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
+                // what was sent.
+                let payload = request.take_payload();
+                let body = Reading::new(payload, Some(intake), None, request.version());
+                Self::Reading { body, then: Some((request, service)) }
+            }
+            Err(rejection) => Self::refuse(rejection, verifier, request, service, log),
+        }
+    }
+
+    /// By the head alone.
+    fn refuse(
+        rejection: Rejection,
+        verifier: &Verifier,
+        mut request: ServiceRequest,
+        service: Rc<S>,
+        log: &Refusals,
+    ) -> Self {
+        note(&rejection, log);
+        let drain = verifier.drain(headers(&request));
+        let (version, payload) = (request.version(), request.take_payload());
+        match drain {
+            Some(drain) if ends_by_reading(version) => {
+                let body = Reading::new(payload, None, Some((drain, rejection)), version);
+                Self::Reading { body, then: Some((request, service)) }
+            }
+            _ => Self::Refused { refused: Some((request, Refused { rejection, unread: payload })) },
+        }
+    }
+
     fn serve(mut request: ServiceRequest, delivery: Delivery, service: &S) -> Self {
         metrics::verified(&delivery);
         let span = log::verified(&delivery);

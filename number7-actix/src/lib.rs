@@ -13,6 +13,7 @@ mod middleware;
 mod receiver;
 mod search;
 mod transform;
+mod verifiers;
 
 #[cfg(feature = "probe")]
 pub use self::receiver::{assert_receiver, probe_request};

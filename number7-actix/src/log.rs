@@ -31,6 +31,7 @@ impl Refusals {
                 after.iter().for_each(summary);
                 tracing::warn!(
                     target: "number7", kind = ?rejection.kind(),
+                    account = rejection.account().map(tracing::field::display),
                     diagnosis = rejection.diagnosis().map(tracing::field::display),
                     "refused a request: {}", rejection.log_text()
                 );
@@ -100,5 +101,8 @@ pub(crate) fn accepted(acceptance: Acceptance) {
 }
 
 pub(crate) fn verified(delivery: &Delivery) -> Span {
-    tracing::info_span!(target: "number7", "delivery", signed_by = delivery.signed_by())
+    tracing::info_span!(
+        target: "number7", "delivery", signed_by = delivery.signed_by(),
+        account = delivery.account().map(tracing::field::display)
+    )
 }

@@ -5,20 +5,19 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, forward_ready},
 };
-use number7_core::Verifier;
 
-use crate::{future::ResponseFuture, log::Refusals};
+use crate::{future::ResponseFuture, verifiers::Verifiers};
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
 #[derive(Debug)]
 pub struct VerifyNumber7Middleware<S> {
     service: Rc<S>,
-    verifier: Verifier,
+    verifiers: Verifiers,
 }
 
 impl<S> VerifyNumber7Middleware<S> {
-    pub(crate) fn new(service: S, verifier: Verifier) -> Self {
-        Self { service: Rc::new(service), verifier }
+    pub(crate) fn new(service: S, verifiers: Verifiers) -> Self {
+        Self { service: Rc::new(service), verifiers }
     }
 }
 
@@ -34,15 +33,13 @@ where
     forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let log = Refusals::of(&self.verifier);
         let service = Rc::clone(&self.service);
-        let headers =
-            || request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        match self.verifier.begin(headers()) {
-            Ok(intake) => ResponseFuture::reading(intake, request, service, log),
-            Err(rejection) => {
-                let drain = self.verifier.drain(headers());
-                ResponseFuture::refused(rejection, drain, request, service, log)
+        match &self.verifiers {
+            Verifiers::Fixed(verifier) => ResponseFuture::begin(verifier, request, service),
+            Verifiers::Live(live) => ResponseFuture::begin(&live.current(), request, service),
+            Verifiers::Accounts(accounts, name) => {
+                let name = name(request.request());
+                ResponseFuture::find(accounts, name.as_deref(), request, service)
             }
         }
     }

@@ -1,13 +1,18 @@
-use std::future::{Ready, ready};
+use std::{
+    future::{Future, Ready, ready},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use actix_web::{
-    Error,
+    Error, FromRequest, HttpRequest,
     body::{EitherBody, MessageBody},
-    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
 };
-use number7_core::{Verifier, metrics};
+use number7_core::{Accounts, LiveVerifier, Verifier, metrics};
 
-use crate::VerifyNumber7Middleware;
+use crate::{VerifyNumber7Middleware, verifiers::Verifiers};
 
 /// Lets through what Number7 AI signed, and answers everything else itself.
 ///
@@ -19,7 +24,7 @@ use crate::VerifyNumber7Middleware;
 /// it there: the clones share the count of bodies that are waited for.
 #[derive(Clone, Debug)]
 pub struct VerifyNumber7 {
-    verifier: Verifier,
+    verifiers: Verifiers,
 }
 
 impl VerifyNumber7 {
@@ -27,8 +32,65 @@ impl VerifyNumber7 {
     /// or the limits differ.
     #[must_use]
     pub fn new(verifier: impl Into<Verifier>) -> Self {
+        Self::by(Verifiers::Fixed(verifier.into()))
+    }
+
+    /// Takes a verifier whose secret can be replaced while it serves.
+    #[must_use]
+    pub fn live(verifier: LiveVerifier) -> Self {
+        Self::by(Verifiers::Live(verifier))
+    }
+
+    /// Looks up the verifier of the account that a request names, for a receiver with a secret for each of its accounts.
+    /// `name` gets an extractor of actix-web, and returns the name of the account.
+    ///
+    /// The extractor runs before the body is read and gets an empty one, so it has to be one for the head of a request, such as
+    /// `web::Path` or `HttpRequest`, and must not wait. If it fails or waits, the answer is 401, as for an unknown account. For
+    /// `web::Path`, wrap the resource: middleware of the whole app runs before the path is matched.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use actix_web::{HttpResponse, web};
+    /// use number7_actix::{Account, Accounts, Delivery, Secret, SecretError, Verified, Verifier, VerifyNumber7};
+    ///
+    /// async fn find(account: Account) -> Result<Option<Verifier>, SecretError> {
+    ///     // In an app: SELECT secret FROM accounts WHERE name = $1
+    ///     match account.as_str() {
+    ///         "acme" => Ok(Some(Secret::new("the secret of acme")?.into())),
+    ///         _ => Ok(None),
+    ///     }
+    /// }
+    ///
+    /// async fn webhook(Verified(delivery): Verified<Delivery>) -> HttpResponse {
+    ///     println!("an event of {:?}", delivery.account());
+    ///     HttpResponse::Ok().finish()
+    /// }
+    ///
+    /// let verify = VerifyNumber7::accounts(Accounts::new(find, SystemTime::now), web::Path::<String>::into_inner);
+    /// let resource = web::resource("/hooks/{account}").wrap(verify).route(web::post().to(webhook));
+    /// # _ = resource;
+    /// ```
+    #[must_use]
+    pub fn accounts<E: FromRequest + 'static>(
+        accounts: Accounts,
+        name: impl Fn(E) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let name = move |request: &HttpRequest| {
+            let extracted = pin!(E::from_request(request, &mut Payload::None));
+            match extracted.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(extracted)) => Some(name(extracted)),
+                _ => None,
+            }
+        };
+        Self::by(Verifiers::Accounts(accounts, Arc::new(name)))
+    }
+
+    fn by(verifiers: Verifiers) -> Self {
         metrics::describe();
-        Self { verifier: verifier.into() }
+        Self { verifiers }
     }
 }
 
@@ -44,6 +106,6 @@ where
     type Future = Ready<Result<Self::Transform, Self::InitError>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(VerifyNumber7Middleware::new(service, self.verifier.clone())))
+        ready(Ok(VerifyNumber7Middleware::new(service, self.verifiers.clone())))
     }
 }

@@ -5,9 +5,10 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    Event, EventError, IdempotencyKey, JobId, Signature, Timestamp,
+    Account, Event, EventError, IdempotencyKey, JobId, Signature, Timestamp,
     byte_order_mark::without_mark,
     event::{Fields, Outline, text},
+    named_secret::Signer,
     trace_context::Traced,
 };
 
@@ -43,7 +44,7 @@ use crate::TraceContext;
 #[derive(Clone)]
 pub struct Delivery {
     body: Bytes,
-    signed_by: Arc<str>,
+    signer: Arc<Signer>,
     signature: Signature,
     trace: Traced,
 }
@@ -51,11 +52,11 @@ pub struct Delivery {
 impl Delivery {
     pub(crate) fn new(
         body: Bytes,
-        signed_by: Arc<str>,
+        signer: Arc<Signer>,
         signature: Signature,
         trace: Traced,
     ) -> Self {
-        Self { body, signed_by, signature, trace }
+        Self { body, signer, signature, trace }
     }
 
     /// The bytes that were signed, exactly as they came.
@@ -82,15 +83,21 @@ impl Delivery {
         self.trace.as_deref()
     }
 
-    pub(crate) fn shared_signed_by(&self) -> Arc<str> {
-        Arc::clone(&self.signed_by)
+    pub(crate) fn signer(&self) -> &Arc<Signer> {
+        &self.signer
     }
 
     /// The name of the secret that signed, as it was given to the
     /// [`Verifier`](crate::Verifier#rotation).
     #[must_use]
     pub fn signed_by(&self) -> &str {
-        &self.signed_by
+        &self.signer.name
+    }
+
+    /// The account that its verifier was [looked up](crate::Accounts) for. `None` if the receiver has a single account.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.signer.account.as_ref()
     }
 
     /// The signature that the sender sent.
@@ -125,7 +132,8 @@ impl Delivery {
         Event::from_json(&self.body)
     }
 
-    /// The key that all deliveries of one event share: the event's name and its job.
+    /// The key that all deliveries of one event share: the event's name and its job, and the [account](Self::account) if
+    /// there is one.
     ///
     /// # Errors
     ///
@@ -137,7 +145,7 @@ impl Delivery {
     pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
         let outline = Outline::read(&self.body)?;
         let job_id = JobId::from(outline.job_id?);
-        Ok(IdempotencyKey::new(outline.event.into(), job_id))
+        Ok(IdempotencyKey::new(self.account().cloned(), outline.event.into(), job_id))
     }
 
     /// The signed timestamp, of whichever event.
@@ -150,7 +158,7 @@ impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
             .field("bytes", &self.body.len())
-            .field("signed_by", &self.signed_by)
+            .field("signed_by", &self.signed_by())
             .finish_non_exhaustive()
     }
 }

@@ -46,7 +46,7 @@ const NO_SECRET: [&str; 9] = [
 pub(crate) async fn of_body(
     signature: &Signature,
     accepted: Vec<&NamedSecret>,
-    recognized: &[NamedSecret],
+    recognized: Vec<&NamedSecret>,
     body: &[u8],
     is_encoded: bool,
 ) -> Result<Diagnosis, Undiagnosed> {

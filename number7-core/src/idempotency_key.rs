@@ -2,15 +2,16 @@
 
 use std::fmt::{self, Write};
 
-use crate::JobId;
+use crate::{Account, JobId};
 
-/// The pair of event name and job id.
+/// The event's name and the job id, and the account if there are several.
 ///
 /// The vendor asks receivers to deduplicate by `jobId`, and sends no id of the delivery. The name
 /// is part of the key because a job can fail first and be completed later: those are two events.
 ///
 /// [`Display`](fmt::Display) writes `job.completed:job_abc123`, and no two keys write the same: a
-/// `:` or `%` in the name, which no published one has, is percent-encoded.
+/// `:`, `%` or `/` in the name, which no published one has, is percent-encoded. The account is in front, as in
+/// `acme/job.completed:job_abc123`.
 ///
 /// # Example
 ///
@@ -33,13 +34,20 @@ use crate::JobId;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey {
+    account: Option<Account>,
     event: Box<str>,
     job_id: JobId,
 }
 
 impl IdempotencyKey {
-    pub(crate) fn new(event: Box<str>, job_id: JobId) -> Self {
-        Self { event, job_id }
+    pub(crate) fn new(account: Option<Account>, event: Box<str>, job_id: JobId) -> Self {
+        Self { account, event, job_id }
+    }
+
+    /// The account of the delivery; see [`Delivery::account`](crate::Delivery::account).
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
     }
 
     /// The name of the event, such as `job.completed`.
@@ -57,20 +65,29 @@ impl IdempotencyKey {
 
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write(f, &self.event, self.job_id.as_str())
+        write(f, self.account(), &self.event, self.job_id.as_str())
     }
 }
 
-pub(crate) fn write(to: &mut impl Write, event: &str, job_id: &str) -> fmt::Result {
+pub(crate) fn write(
+    to: &mut impl Write,
+    account: Option<&Account>,
+    event: &str,
+    job_id: &str,
+) -> fmt::Result {
+    if let Some(account) = account {
+        write!(to, "{account}/")?;
+    }
     write_name(to, event)?;
     write!(to, ":{job_id}")
 }
 
-/// Writes the name of an event without any `:`, so that what follows can be told from it.
+/// Writes the name of an event without any `:` and `/`, so that what follows and an account in front can be told from it.
 pub(crate) fn write_name(to: &mut impl Write, event: &str) -> fmt::Result {
     event.chars().try_for_each(|character| match character {
         ':' => to.write_str("%3A"),
         '%' => to.write_str("%25"),
+        '/' => to.write_str("%2F"),
         other => to.write_char(other),
     })
 }
@@ -82,8 +99,12 @@ mod tests {
     #[test]
     fn keys_that_differ_are_written_differently() {
         let key = |event: &str, job: &str| {
-            IdempotencyKey::new(event.into(), JobId::from(job)).to_string()
+            IdempotencyKey::new(None, event.into(), JobId::from(job)).to_string()
         };
+        let account = Some(Account::new("a").unwrap());
+        let of_account = IdempotencyKey::new(account, "b".into(), JobId::from("c")).to_string();
+        assert_eq!(of_account, "a/b:c");
+        assert_ne!(of_account, key("a/b", "c"));
         assert_eq!(key("job.completed", "job_1"), "job.completed:job_1");
         assert_ne!(key("a:b", "c"), key("a", "b:c"));
         assert_ne!(key("a:", "c"), key("a%3A", "c"));

@@ -7,7 +7,7 @@ use hmac::Mac;
 
 use crate::{
     Delivery, Drain, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
-    held::HeldBody, secret::HmacSha256, trace_context::Traced,
+    held::HeldBody, named_secret::Signer, secret::HmacSha256, trace_context::Traced,
 };
 
 /// An unverified body that is being read: it is hashed and kept in one pass.
@@ -136,17 +136,18 @@ impl Intake {
     pub fn conclude(self) -> Result<Delivery, Refusal> {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, trace, .. } = self;
-        let Some(signed_by) = signer(&verifier, &signature, mac, &chunks) else {
+        let Some(signer) = signer(&verifier, &signature, mac, &chunks) else {
             return Err(match verifier.diagnoses() {
-                None => Rejection::from(RejectionKind::SignatureMismatch).into(),
+                None => Rejection::from(verifier.mismatch_kind()).of_any(verifier.account()).into(),
                 Some(limit) => verifier.mismatch(limit, signature, chunks, encoded),
             });
         };
         if encoded {
-            return Err(Rejection::from(RejectionKind::BodyEncoded).into());
+            let rejection = Rejection::from(RejectionKind::BodyEncoded);
+            return Err(rejection.of_any(verifier.account()).into());
         }
-        let delivery = Delivery::new(chunks.join(), signed_by, signature, trace);
-        verifier.refuse_old(&delivery)?;
+        let delivery = Delivery::new(chunks.join(), signer, signature, trace);
+        verifier.refuse_authentic(&delivery)?;
         Ok(delivery)
     }
 
@@ -174,26 +175,26 @@ impl fmt::Debug for Intake {
     }
 }
 
-/// The name of the secret that made the signature. The first one's HMAC came with the chunks; the
-/// further ones are tried only if it does not match.
+/// Whose secret made the signature. The first one's HMAC came with the chunks; the further ones are tried only if it does
+/// not match.
 fn signer(
     verifier: &Verifier,
     signature: &Signature,
     first: HmacSha256,
     chunks: &Chunks,
-) -> Option<Arc<str>> {
+) -> Option<Arc<Signer>> {
     let signed = |mac: HmacSha256| mac.verify_slice(signature.as_bytes()).is_ok();
     let (known, mut further) = verifier.secrets();
     if signed(first) {
-        return Some(Arc::clone(&known.name));
+        return Some(Arc::clone(&known.signer));
     }
-    further
-        .find(|known| {
-            let mut mac = known.secret.keyed();
-            chunks.iter().for_each(|chunk| mac.update(chunk));
-            signed(mac)
-        })
-        .map(|known| Arc::clone(&known.name))
+    let known = further.find(|known| {
+        let mut mac = known.secret.keyed();
+        chunks.iter().for_each(|chunk| mac.update(chunk));
+        signed(mac) && !known.is_over()
+    })?;
+    known.note_signed();
+    Some(Arc::clone(&known.signer))
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
+mod account;
+mod accounts;
 mod byte_order_mark;
 mod chunks;
+mod clock;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod delivery;
@@ -17,6 +20,7 @@ mod head;
 mod held;
 mod idempotency_key;
 mod intake;
+mod live;
 #[cfg_attr(not(feature = "metrics"), path = "metrics_off.rs")]
 pub mod metrics;
 mod named_secret;
@@ -36,6 +40,11 @@ mod verifier;
 
 pub use self::{
     accept::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE},
+    account::{Account, AccountError, MAX_ACCOUNT_LENGTH},
+    accounts::{
+        Accounts, DEFAULT_ACCOUNT_TTL, DEFAULT_CACHED_ACCOUNTS, DEFAULT_LOOKUP_DEADLINE,
+        DEFAULT_MAX_LOOKUPS, DEFAULT_UNKNOWN_TTL, Found, Lookup,
+    },
     delivery::Delivery,
     diagnosis::{DIAGNOSES_PER_SECOND, Diagnosis, DiagnosisKind},
     drain::{DRAIN_DEADLINE, DRAIN_LIMIT, Drain},
@@ -47,6 +56,7 @@ pub use self::{
     from_delivery::FromDelivery,
     idempotency_key::IdempotencyKey,
     intake::{Intake, Wait},
+    live::{AcceptedSecret, DEFAULT_OVERLAP, LOOK_INTERVAL, LiveVerifier, MAX_LOOK_INTERVAL},
     record::{MAX_KEY_LENGTH, Record},
     refusal::{Diagnosing, Refusal},
     refusal_log::{Noted, REFUSAL_LOG_INTERVAL, RefusalLog, RefusalSummary},

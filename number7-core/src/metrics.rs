@@ -6,11 +6,15 @@
 //! | --- | --- | --- | --- |
 //! | `number7_deliveries_total` | counter | `outcome`: `verified` or `refused`; `kind`: of what is refused, the [name](crate::RejectionKind::name) of the reason; `secret`: of what is verified, the name of the secret | every request once |
 //! | `number7_answers_refused_total` | counter | `kind` | verified deliveries that the handler refused all the same: no event (400), or not stored (503) |
+//! | `number7_replaced_secret_signed_timestamp_seconds` | gauge | `secret` | when a [replaced](crate::LiveVerifier::replace) secret signed last |
+//! | `number7_secret_stale_since_timestamp_seconds` | gauge | | since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read; 0 if it can |
 //!
 //! The values of the labels come from this crate and from the names of your secrets, never from a
 //! request, so that no sender can make them many.
 
-use metrics::{Unit, describe_counter};
+use std::{sync::Arc, time::Duration};
+
+use metrics::{Unit, describe_counter, describe_gauge};
 
 use crate::{Delivery, Rejection, RejectionKind};
 
@@ -29,11 +33,35 @@ pub fn describe() {
     ] {
         describe_counter!(name, Unit::Count, help);
     }
+    for (name, help) in [
+        (
+            "number7_replaced_secret_signed_timestamp_seconds",
+            "When a replaced secret signed last, in seconds since 1970",
+        ),
+        (
+            "number7_secret_stale_since_timestamp_seconds",
+            "Since when a followed secret cannot be read, in seconds since 1970: 0 if it can",
+        ),
+    ] {
+        describe_gauge!(name, Unit::Seconds, help);
+    }
+}
+
+/// Notes that a secret signed which is [replaced](crate::LiveVerifier::replace).
+pub(crate) fn signed_by_replaced(name: &Arc<str>, since_1970: Duration) {
+    let secret = metrics::SharedString::from_shared(Arc::clone(name));
+    metrics::gauge!("number7_replaced_secret_signed_timestamp_seconds", "secret" => secret)
+        .set(since_1970.as_secs_f64());
+}
+
+/// Notes since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read: zero if it can.
+pub(crate) fn stale_since(since_1970: Duration) {
+    metrics::gauge!("number7_secret_stale_since_timestamp_seconds").set(since_1970.as_secs_f64());
 }
 
 /// Counts a verified delivery.
 pub fn verified(delivery: &Delivery) {
-    let secret = metrics::SharedString::from_shared(delivery.shared_signed_by());
+    let secret = metrics::SharedString::from_shared(Arc::clone(&delivery.signer().name));
     metrics::counter!(
         "number7_deliveries_total", "outcome" => "verified", "kind" => "", "secret" => secret
     )

@@ -1,5 +1,7 @@
 //! What adapters count, with the feature `metrics`. Without it these functions do nothing.
 
+use std::{sync::Arc, time::Duration};
+
 use crate::{Delivery, Rejection};
 
 /// Tells the recorder what the metrics mean.
@@ -13,3 +15,9 @@ pub fn verified(_: &Delivery) {}
 /// Counts a refused request, whether the middleware refused it or something after it.
 #[inline(always)]
 pub fn refused(_: &Rejection) {}
+
+#[inline(always)]
+pub(crate) fn signed_by_replaced(_: &Arc<str>, _: Duration) {}
+
+#[inline(always)]
+pub(crate) fn stale_since(_: Duration) {}

@@ -1,10 +1,87 @@
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
-use crate::Secret;
+use crate::{
+    Account, Secret,
+    clock::{Clock, since_1970},
+    metrics,
+};
 
 /// A secret, and what the user calls it.
 #[derive(Clone)]
 pub(crate) struct NamedSecret {
-    pub(crate) name: Arc<str>,
+    pub(crate) signer: Arc<Signer>,
     pub(crate) secret: Secret,
+    /// Set when it was replaced.
+    pub(crate) overlap: Option<Overlap>,
+}
+
+/// Who signs with a secret: what a delivery keeps of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Signer {
+    pub(crate) name: Arc<str>,
+    pub(crate) account: Option<Account>,
+}
+
+/// For how long a replaced secret is still accepted.
+#[derive(Clone)]
+pub(crate) struct Overlap {
+    clock: Clock,
+    until: SystemTime,
+    /// In milliseconds since 1970, and 0 if it has not signed since it was replaced.
+    last_signed: Arc<AtomicU64>,
+}
+
+impl NamedSecret {
+    pub(crate) fn new(name: Arc<str>, secret: Secret) -> Self {
+        Self { signer: Arc::new(Signer { name, account: None }), secret, overlap: None }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.signer.name
+    }
+
+    pub(crate) fn of_account(&self, account: &Account) -> Self {
+        let signer = Signer { name: Arc::clone(&self.signer.name), account: Some(account.clone()) };
+        Self { signer: Arc::new(signer), ..self.clone() }
+    }
+
+    /// Whether it was replaced, and its time is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.overlap.as_ref().is_some_and(|overlap| overlap.remaining().is_zero())
+    }
+
+    /// Notes that it signed, if it was replaced.
+    pub(crate) fn note_signed(&self) {
+        if let Some(overlap) = &self.overlap {
+            let now = since_1970((overlap.clock)());
+            overlap.last_signed.store(now.as_millis().try_into().unwrap_or(0), Ordering::Relaxed);
+            metrics::signed_by_replaced(&self.signer.name, now);
+        }
+    }
+}
+
+impl Overlap {
+    pub(crate) fn new(clock: Clock, length: Duration) -> Self {
+        // The end of a time that no clock can tell is not far behind a century.
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        let until = clock() + length.min(CENTURY);
+        Self { clock, until, last_signed: Arc::default() }
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        self.until.duration_since((self.clock)()).unwrap_or_default()
+    }
+
+    pub(crate) fn last_signed(&self) -> Option<SystemTime> {
+        match self.last_signed.load(Ordering::Relaxed) {
+            0 => None,
+            millis => SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)),
+        }
+    }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Delivery, EventError, Signature, byte_order_mark::without_mark, event::Outline,
-    idempotency_key, trace_context::Traced,
+    Account, Delivery, EventError, Signature, byte_order_mark::without_mark, event::Outline,
+    idempotency_key, named_secret::Signer, trace_context::Traced,
 };
 
 #[cfg(feature = "trace-context")]
@@ -53,7 +53,7 @@ pub const MAX_KEY_LENGTH: usize = 255;
 pub struct Record {
     key: String,
     json: Bytes,
-    signed_by: Arc<str>,
+    signer: Arc<Signer>,
     signature: Signature,
     trace: Traced,
 }
@@ -66,7 +66,7 @@ impl Record {
     /// The body is not a JSON object, or has no `event` that is a string. All else is for the worker to
     /// judge, so that a strict reading never loses an event.
     pub fn of(delivery: &Delivery) -> Result<Self, EventError> {
-        Ok(Self::keyed(Self::key_of(delivery.body())?, delivery))
+        Ok(Self::keyed(Self::key_of_account(delivery.account(), delivery.body())?, delivery))
     }
 
     /// A record of this delivery alone: its key is the event's name and the SHA-256 of the body, even if it is about a job.
@@ -78,14 +78,15 @@ impl Record {
     ///
     /// Those of [`of`](Self::of).
     pub fn keyed_by_bytes(delivery: &Delivery) -> Result<Self, EventError> {
-        let json = delivery.body();
-        Ok(Self::keyed(storable(key_of_bytes(&Outline::read(json)?.event, json)), delivery))
+        let (account, json) = (delivery.account(), delivery.body());
+        let key = key_of_bytes(&Outline::read(json)?.event, json);
+        Ok(Self::keyed(storable(account, key), delivery))
     }
 
     fn keyed(key: String, delivery: &Delivery) -> Self {
         let (json, signature) = (delivery.body().clone(), *delivery.signature());
-        let (signed_by, trace) = (delivery.shared_signed_by(), delivery.traced());
-        Self { key, json, signed_by, signature, trace }
+        let (signer, trace) = (Arc::clone(delivery.signer()), delivery.traced());
+        Self { key, json, signer, signature, trace }
     }
 
     /// The [key](Self::key) that a record of this JSON would have. It is not evidence that the JSON was
@@ -95,15 +96,32 @@ impl Record {
     ///
     /// Those of [`of`](Self::of).
     pub fn key_of(json: &[u8]) -> Result<String, EventError> {
+        Self::key_of_account(None, json)
+    }
+
+    /// [`key_of`](Self::key_of) for an event of an account.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`of`](Self::of).
+    pub fn key_of_account(account: Option<&Account>, json: &[u8]) -> Result<String, EventError> {
         let Outline { event, job_id, .. } = Outline::read(json)?;
-        Ok(storable(match job_id {
+        let key = match job_id {
             Ok(job_id) => {
                 let mut key = String::new();
-                _ = idempotency_key::write(&mut key, &event, &job_id);
+                _ = idempotency_key::write(&mut key, None, &event, &job_id);
                 key
             }
             Err(_) => key_of_bytes(&event, json),
-        }))
+        };
+        Ok(storable(account, key))
+    }
+
+    /// The account that a [key](Self::key) belongs to, and the rest of the key.
+    #[must_use]
+    pub fn account_of(key: &str) -> Option<(&str, &str)> {
+        let (account, rest) = key.split_once('/')?;
+        Account::is_name(account).then_some((account, rest))
     }
 
     /// The key that all deliveries of one event share.
@@ -112,6 +130,9 @@ impl Record {
     /// If there is no [`Subject::job_id`](crate::Subject::job_id), it is the event's name and the SHA-256
     /// of the body (without a byte order mark in front) instead. A key that is longer than [`MAX_KEY_LENGTH`] or has control characters is
     /// replaced by its SHA-256. Keys of those three forms never coincide.
+    ///
+    /// The key of an event of an [account](Delivery::account) has its name in front, `acme/job.completed:job_abc123`, so two
+    /// accounts never share a key.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -126,7 +147,13 @@ impl Record {
     /// The name of the secret that signed them; see [`Delivery::signed_by`].
     #[must_use]
     pub fn signed_by(&self) -> &str {
-        &self.signed_by
+        &self.signer.name
+    }
+
+    /// The account that it was verified for; see [`Delivery::account`].
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.signer.account.as_ref()
     }
 
     /// The signature of these bytes; see [`Delivery::signature`].
@@ -151,11 +178,16 @@ fn key_of_bytes(event: &str, json: &[u8]) -> String {
     key
 }
 
-/// A key that fits into every index: itself or its hash.
-fn storable(key: String) -> String {
-    match key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
+/// A key that fits into every index: itself or its hash, behind its account.
+fn storable(account: Option<&Account>, key: String) -> String {
+    let before = account.map_or(0, |account| account.as_str().len() + 1);
+    let key = match before + key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
         true => format!("%sha256:{:x}", Hex(key.as_bytes())),
         false => key,
+    };
+    match account {
+        Some(account) => format!("{account}/{key}"),
+        None => key,
     }
 }
 
@@ -181,7 +213,8 @@ mod tests {
 
     fn delivery(json: &str) -> Delivery {
         let body = Bytes::copy_from_slice(json.as_bytes());
-        Delivery::new(body, Arc::from("test"), Signature::from_bytes([7; 32]), Traced::default())
+        let signer = Arc::new(Signer { name: "test".into(), account: None });
+        Delivery::new(body, signer, Signature::from_bytes([7; 32]), Traced::default())
     }
 
     fn key(json: &str) -> String {

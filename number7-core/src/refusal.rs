@@ -81,6 +81,7 @@ impl From<Rejection> for Refusal {
 /// # Ok::<(), number7_core::SecretError>(())
 /// ```
 pub struct Diagnosing {
+    kind: RejectionKind,
     search: Search,
     steps: u32,
 }
@@ -89,8 +90,11 @@ pub struct Diagnosing {
 type Search = Pin<Box<dyn Future<Output = Rejection> + Send + Sync>>;
 
 impl Diagnosing {
-    pub(crate) fn new(search: impl Future<Output = Rejection> + Send + Sync + 'static) -> Self {
-        Self { search: Box::pin(search), steps: 0 }
+    pub(crate) fn new(
+        kind: RejectionKind,
+        search: impl Future<Output = Rejection> + Send + Sync + 'static,
+    ) -> Self {
+        Self { kind, search: Box::pin(search), steps: 0 }
     }
 
     /// Goes on for about ten microseconds. `None` says that there is more to do: let others have the
@@ -113,7 +117,7 @@ impl Diagnosing {
     /// The rejection without its cause, to log and count if nobody waits for the end of the search.
     #[must_use]
     pub fn abandoned(&self) -> Rejection {
-        Rejection::because(RejectionKind::SignatureMismatch, Undiagnosed::Abandoned.into())
+        Rejection::because(self.kind, Undiagnosed::Abandoned.into())
     }
 
     /// How long to wait before the next step, if it is time for a rest. To yield is enough otherwise, and

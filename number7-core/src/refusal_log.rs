@@ -186,6 +186,10 @@ fn is_anybodys(kind: RejectionKind) -> bool {
         RejectionKind::MissingSignature
         | RejectionKind::RepeatedSignature
         | RejectionKind::MalformedSignature
+        | RejectionKind::TooManyLookups
+        | RejectionKind::LookupFailed
+        | RejectionKind::LookupTooSlow
+        | RejectionKind::UnknownAccount
         | RejectionKind::BodyTooLarge
         | RejectionKind::TooManyBodies
         | RejectionKind::BodyTooSlow

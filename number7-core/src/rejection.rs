@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
-use crate::{Diagnosis, EventError, diagnosis::Undiagnosed};
+use crate::{Account, Diagnosis, EventError, diagnosis::Undiagnosed};
 
 /// How long a sender that was answered 503 is asked to wait: 1 second.
 ///
@@ -33,6 +33,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Rejection {
     kind: RejectionKind,
+    account: Option<Account>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -43,13 +44,27 @@ impl Rejection {
     }
 
     pub(crate) fn because(kind: RejectionKind, error: Box<dyn Error + Send + Sync>) -> Self {
-        Self { kind, source: Some(error.into()) }
+        Self { kind, account: None, source: Some(error.into()) }
+    }
+
+    pub(crate) fn of(self, account: &Account) -> Self {
+        self.of_any(Some(account))
+    }
+
+    pub(crate) fn of_any(self, account: Option<&Account>) -> Self {
+        Self { account: account.cloned(), ..self }
     }
 
     /// The kind of this rejection.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.kind
+    }
+
+    /// The account that the request was for, if it is known.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
     }
 
     /// Why the signature is malformed or does not match, if that was [asked for](crate::Verifier::diagnose)
@@ -68,12 +83,16 @@ impl Rejection {
             | RejectionKind::RepeatedSignature
             | RejectionKind::MalformedSignature
             | RejectionKind::SignatureMismatch
+            | RejectionKind::UnknownAccount
             | RejectionKind::TooOld => 401,
             RejectionKind::BodyTooSlow => 408,
             RejectionKind::BodyTooLarge => 413,
             RejectionKind::BodyEncoded => 415,
             RejectionKind::MissingMiddleware => 500,
-            RejectionKind::TooManyBodies
+            RejectionKind::TooManyLookups
+            | RejectionKind::LookupFailed
+            | RejectionKind::LookupTooSlow
+            | RejectionKind::TooManyBodies
             | RejectionKind::NotStored
             | RejectionKind::StoredTooSlowly => 503,
         }
@@ -96,8 +115,8 @@ impl Rejection {
     }
 
     /// The text for a log: what [`Display`](fmt::Display) writes, and behind it the cause, with its own
-    /// causes, if it comes from this crate or from an [inbox](crate::Accept). An error of your own type may
-    /// quote the body, and is left out.
+    /// causes, if it comes from this crate, from an [inbox](crate::Accept) or from a [lookup](crate::Accounts). Another error
+    /// of your own type may quote the body, and is left out.
     #[must_use]
     pub fn log_text(&self) -> String {
         let mut text = self.to_string();
@@ -116,7 +135,8 @@ impl Rejection {
     /// The source if it is ours or an inbox's.
     fn loggable(&self) -> Option<&(dyn Error + 'static)> {
         let source = self.source()?;
-        (self.kind == RejectionKind::NotStored || source.is::<EventError>()).then_some(source)
+        let is_ours = matches!(self.kind, RejectionKind::NotStored | RejectionKind::LookupFailed);
+        (is_ours || source.is::<EventError>()).then_some(source)
     }
 
     /// Why no cause of a mismatch was found. It did not cause the rejection, so it is part of its text.
@@ -127,7 +147,7 @@ impl Rejection {
 
 impl From<RejectionKind> for Rejection {
     fn from(kind: RejectionKind) -> Self {
-        Self { kind, source: None }
+        Self { kind, account: None, source: None }
     }
 }
 
@@ -173,6 +193,12 @@ pub enum RejectionKind {
     RepeatedSignature,
     /// The signature header is not exactly 64 hex digits.
     MalformedSignature,
+    /// All [`Accounts::max_lookups`](crate::Accounts::max_lookups) places are taken.
+    TooManyLookups,
+    /// The account could not be [looked up](crate::Accounts); the source says why.
+    LookupFailed,
+    /// The lookup of the account took longer than its [deadline](crate::Accounts::lookup_deadline).
+    LookupTooSlow,
     /// The body is larger than [`Verifier::body_limit`](crate::Verifier::body_limit), by its
     /// declared length or as it arrived.
     BodyTooLarge,
@@ -185,6 +211,8 @@ pub enum RejectionKind {
     BodyBrokenOff,
     /// No accepted secret made the signature, or the body was changed on its way.
     SignatureMismatch,
+    /// There is no [account](crate::Accounts) of that name, or the request names none.
+    UnknownAccount,
     /// The body is authentic but has a `Content-Encoding`, which is never undone.
     BodyEncoded,
     /// The body is authentic but older than [`Verifier::max_age`](crate::Verifier::max_age), or
@@ -209,11 +237,15 @@ impl RejectionKind {
             Self::MissingSignature => "missing_signature",
             Self::RepeatedSignature => "repeated_signature",
             Self::MalformedSignature => "malformed_signature",
+            Self::TooManyLookups => "too_many_lookups",
+            Self::LookupFailed => "lookup_failed",
+            Self::LookupTooSlow => "lookup_too_slow",
             Self::BodyTooLarge => "body_too_large",
             Self::TooManyBodies => "too_many_bodies",
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyBrokenOff => "body_broken_off",
             Self::SignatureMismatch => "signature_mismatch",
+            Self::UnknownAccount => "unknown_account",
             Self::BodyEncoded => "body_encoded",
             Self::TooOld => "too_old",
             Self::Untypable => "untypable",
@@ -244,6 +276,9 @@ impl RejectionKind {
             Self::MissingSignature => "there is no x-number7ai-signature header",
             Self::RepeatedSignature => "there is more than one x-number7ai-signature header",
             Self::MalformedSignature => "the x-number7ai-signature header is not 64 hex digits",
+            Self::TooManyLookups => "too many requests wait for the lookup of an account",
+            Self::LookupFailed => "the account could not be looked up",
+            Self::LookupTooSlow => "the account was not looked up within the deadline",
             Self::BodyTooLarge => "the body is larger than the limit",
             Self::TooManyBodies => "too many unverified bodies are being waited for",
             Self::BodyTooSlow => "the body did not arrive in time",
@@ -252,6 +287,7 @@ impl RejectionKind {
                 "the signature matches no accepted secret: another secret signed the body, or the \
                  body was changed on its way"
             }
+            Self::UnknownAccount => "there is no account of that name",
             Self::BodyEncoded => "the body has a content-encoding, which is never undone",
             Self::TooOld => "the event is too old, or has no readable timestamp",
             Self::Untypable => "the body is authentic but not what the handler asks for",

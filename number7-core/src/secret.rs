@@ -4,6 +4,7 @@ use std::{fmt, str, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::{DiagnosisKind, Signature};
@@ -64,7 +65,11 @@ impl Secret {
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = secret.as_ref();
         refuse_malformed(secret)?;
-        Ok(Self { keyed: keyed(secret), text: Arc::new(Zeroizing::new(secret.to_vec())) })
+        Ok(Self::of_bytes(secret))
+    }
+
+    pub(crate) fn of_bytes(secret: &[u8]) -> Self {
+        Self { keyed: keyed(secret), text: Arc::new(Zeroizing::new(secret.to_vec())) }
     }
 
     /// Signs a body as Number7 AI does: for tests of your own handler, and for senders.
@@ -84,6 +89,19 @@ impl Secret {
         let mut mac = self.keyed();
         mac.update(body.as_ref());
         Signature::from_bytes(mac.finalize().into_bytes().into())
+    }
+
+    /// A name for this secret: 8 hex digits that are the same in every process, such as `3f1c09ab`.
+    ///
+    /// It is the beginning of an HMAC under the secret. Whoever sees it can test guesses of the secret with it, as with every
+    /// signed delivery, so it is no worse in a log than a body with its signature.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.sign("the name of a webhook secret").to_string()[..8].to_owned()
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.text.ct_eq(&other.text).into()
     }
 
     /// A fresh HMAC state under this secret.

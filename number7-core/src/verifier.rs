@@ -9,13 +9,14 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    DRAIN_LIMIT, Delivery, Drain, Intake, RefusalLog, Rejection, RejectionKind, SIGNATURE_HEADER,
-    Secret, Signature,
+    Account, DRAIN_LIMIT, Delivery, Drain, Intake, RefusalLog, Rejection, RejectionKind,
+    SIGNATURE_HEADER, Secret, Signature,
     chunks::Chunks,
+    clock::Clock,
     diagnosis::{self, Limit, Undiagnosed},
     head::Head,
     held::HeldBody,
-    named_secret::NamedSecret,
+    named_secret::{NamedSecret, Overlap},
     refusal::{Diagnosing, Refusal},
 };
 
@@ -85,23 +86,28 @@ pub const DEFAULT_MAX_HELD_BODIES: usize = 1024;
 pub struct Verifier(Arc<Policy>);
 
 #[derive(Clone)]
-struct Policy {
+pub(crate) struct Policy {
     first: NamedSecret,
     further: Vec<NamedSecret>,
     body_limit: usize,
     body_deadline: Duration,
     max_held_bodies: usize,
     held_bodies: Arc<AtomicUsize>,
-    max_age: Option<MaxAge>,
+    refuses: Option<Refuses>,
     recognized: Vec<NamedSecret>,
     diagnoses: Option<Limit>,
     refusal_log: RefusalLog,
 }
 
+/// What is refused although it is authentic.
 #[derive(Clone)]
-struct MaxAge {
-    limit: Duration,
-    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+enum Refuses {
+    Older {
+        limit: Duration,
+        clock: Clock,
+    },
+    /// The account is unknown.
+    All,
 }
 
 impl Verifier {
@@ -115,13 +121,13 @@ impl Verifier {
     #[must_use]
     pub fn named(name: impl Into<Arc<str>>, secret: Secret) -> Self {
         Self(Arc::new(Policy {
-            first: NamedSecret { name: name.into(), secret },
+            first: NamedSecret::new(name.into(), secret),
             further: Vec::new(),
             body_limit: DEFAULT_BODY_LIMIT,
             body_deadline: DEFAULT_BODY_DEADLINE,
             max_held_bodies: DEFAULT_MAX_HELD_BODIES,
             held_bodies: Arc::default(),
-            max_age: None,
+            refuses: None,
             recognized: Vec::new(),
             diagnoses: None,
             refusal_log: RefusalLog::new(),
@@ -137,7 +143,7 @@ impl Verifier {
     #[must_use]
     #[track_caller]
     pub fn also_accept(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
-        let named = NamedSecret { name: self.new_name(name.into()), secret };
+        let named = NamedSecret::new(self.new_name(name.into()), secret);
         self.with(|policy| push(&mut policy.further, named))
     }
 
@@ -217,7 +223,7 @@ impl Verifier {
     ) -> Self {
         assert!(!limit.is_zero(), "a maximum age of 0 refuses every event");
         let clock = Arc::new(clock);
-        self.with(|policy| policy.max_age = Some(MaxAge { limit, clock }))
+        self.with(|policy| policy.refuses = Some(Refuses::Older { limit, clock }))
     }
 
     /// Looks for the cause if a signature does not match, for the receiver's own log:
@@ -285,7 +291,7 @@ impl Verifier {
     #[must_use]
     #[track_caller]
     pub fn recognize(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
-        let named = NamedSecret { name: self.new_name(name.into()), secret };
+        let named = NamedSecret::new(self.new_name(name.into()), secret);
         self.with(|policy| push(&mut policy.recognized, named))
     }
 
@@ -319,15 +325,26 @@ impl Verifier {
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     ) -> Result<Intake, Rejection> {
         let head = Head::read(headers);
-        let signature = match head.signature() {
-            Ok(signature) => signature,
-            Err(rejection) if self.0.diagnoses.is_none() => return Err(rejection),
-            Err(rejection) => return Err(bad_header(&head, rejection)),
-        };
+        let signature = self.signature(&head)?;
         if head.declared_length > self.0.body_limit as u64 {
             return Err(RejectionKind::BodyTooLarge.into());
         }
         Ok(Intake::new(self.clone(), signature, head.encoded, head.trace.context()))
+    }
+
+    /// Checks the signature header alone.
+    pub(crate) fn check<'h>(
+        &self,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    ) -> Result<(), Rejection> {
+        self.signature(&Head::read(headers)).map(drop)
+    }
+
+    fn signature(&self, head: &Head<'_>) -> Result<Signature, Rejection> {
+        head.signature().map_err(|rejection| match self.0.diagnoses {
+            None => rejection,
+            Some(_) => bad_header(head, rejection),
+        })
     }
 
     /// What may be read of the body of a request that [`begin`](Self::begin) has refused, by its headers. `None`
@@ -353,21 +370,82 @@ impl Verifier {
         (&self.0.first, self.0.further.iter())
     }
 
-    fn accepted(&self) -> impl Iterator<Item = &NamedSecret> {
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = &NamedSecret> {
         let (first, further) = self.secrets();
         iter::once(first).chain(further)
+    }
+
+    pub(crate) fn by(policy: Arc<Policy>) -> Self {
+        Self(policy)
+    }
+
+    pub(crate) fn into_policy(self) -> Arc<Policy> {
+        self.0
+    }
+
+    pub(crate) fn is_first(&self, secret: &Secret) -> bool {
+        self.0.first.secret.is_same(secret)
+    }
+
+    /// The same with another first secret, and the first until now behind it for the overlap. `None` if it is the
+    /// same one.
+    pub(crate) fn replaced(self, secret: &Secret, overlap: Overlap) -> Option<Self> {
+        let is_new = |known: &NamedSecret| !known.secret.is_same(secret);
+        if !is_new(&self.0.first) {
+            return None;
+        }
+        let old = NamedSecret { overlap: Some(overlap), ..self.0.first.clone() };
+        let others = self.0.further.iter().filter(|known| !known.is_over()).cloned();
+        let further = iter::once(old).chain(others).filter(is_new).collect();
+        let first = NamedSecret::new(secret.fingerprint().into(), secret.clone());
+        Some(self.with(|policy| (policy.first, policy.further) = (first, further)))
     }
 
     #[track_caller]
     fn new_name(&self, name: Arc<str>) -> Arc<str> {
         let mut known = self.accepted().chain(&self.0.recognized);
-        assert!(known.all(|known| known.name != name), "there is a secret named {name:?} already");
+        assert!(
+            known.all(|known| known.name() != &*name),
+            "there is a secret named {name:?} already"
+        );
         name
+    }
+
+    /// For an account: with what all accounts of a process share.
+    pub(crate) fn of_account(self, account: &Account, shared: &Self) -> Self {
+        let shared = &shared.0;
+        self.with(|policy| {
+            policy.first = policy.first.of_account(account);
+            policy.further = policy.further.iter().map(|known| known.of_account(account)).collect();
+            policy.held_bodies = Arc::clone(&shared.held_bodies);
+            policy.refusal_log = shared.refusal_log.clone();
+            if policy.diagnoses.is_some() && shared.diagnoses.is_some() {
+                policy.diagnoses = shared.diagnoses.clone();
+            }
+        })
+    }
+
+    /// For accounts that do not exist.
+    pub(crate) fn refuse_all(self) -> Self {
+        self.with(|policy| policy.refuses = Some(Refuses::All))
     }
 
     /// Whether mismatches are diagnosed, and how many.
     pub(crate) fn diagnoses(&self) -> Option<&Limit> {
         self.0.diagnoses.as_ref()
+    }
+
+    /// Why a body is refused that no accepted secret signed.
+    pub(crate) fn mismatch_kind(&self) -> RejectionKind {
+        match self.0.refuses {
+            Some(Refuses::All) => RejectionKind::UnknownAccount,
+            _ => RejectionKind::SignatureMismatch,
+        }
+    }
+
+    /// The account that it was looked up for.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.0.first.signer.account.as_ref()
     }
 
     /// The refusal of a body that no accepted secret signed.
@@ -379,7 +457,7 @@ impl Verifier {
         chunks: Chunks,
         is_encoded: bool,
     ) -> Refusal {
-        let kind = RejectionKind::SignatureMismatch;
+        let kind = self.mismatch_kind();
         if chunks.counted() > diagnosis::LARGEST_BODY {
             return Rejection::because(kind, Undiagnosed::TooLarge.into()).into();
         }
@@ -387,8 +465,10 @@ impl Verifier {
             return Rejection::because(kind, Undiagnosed::TooMany.into()).into();
         }
         let (verifier, body) = (self.clone(), chunks.join());
-        Refusal::Diagnosing(Diagnosing::new(async move {
-            let (accepted, recognized) = (verifier.accepted().collect(), &verifier.0.recognized);
+        Refusal::Diagnosing(Diagnosing::new(kind, async move {
+            let (over, accepted): (Vec<_>, Vec<_>) =
+                verifier.accepted().partition(|known| known.is_over());
+            let recognized = verifier.0.recognized.iter().chain(over).collect();
             match diagnosis::of_body(&signature, accepted, recognized, &body, is_encoded).await {
                 Ok(diagnosis) => Rejection::because(kind, diagnosis.into()),
                 Err(undiagnosed) => Rejection::because(kind, undiagnosed.into()),
@@ -409,9 +489,11 @@ impl Verifier {
             .ok_or_else(|| RejectionKind::TooManyBodies.into())
     }
 
-    pub(crate) fn refuse_old(&self, delivery: &Delivery) -> Result<(), Rejection> {
-        let Some(MaxAge { limit, clock }) = &self.0.max_age else {
-            return Ok(());
+    pub(crate) fn refuse_authentic(&self, delivery: &Delivery) -> Result<(), Rejection> {
+        let (limit, clock) = match &self.0.refuses {
+            None => return Ok(()),
+            Some(Refuses::All) => return Err(self.mismatch_kind().into()),
+            Some(Refuses::Older { limit, clock }) => (limit, clock),
         };
         let oldest = clock().checked_sub(*limit);
         match delivery.timestamp() {
@@ -419,6 +501,13 @@ impl Verifier {
                 Ok(())
             }
             _ => Err(RejectionKind::TooOld.into()),
+        }
+    }
+
+    fn max_age_limit(&self) -> Option<Duration> {
+        match self.0.refuses {
+            Some(Refuses::Older { limit, .. }) => Some(limit),
+            _ => None,
         }
     }
 
@@ -441,7 +530,7 @@ impl fmt::Debug for Verifier {
             .field("body_limit", &self.0.body_limit)
             .field("body_deadline", &self.0.body_deadline)
             .field("max_held_bodies", &self.0.max_held_bodies)
-            .field("max_age", &self.0.max_age.as_ref().map(|max_age| max_age.limit))
+            .field("max_age", &self.max_age_limit())
             .field("recognized", &names(&mut self.0.recognized.iter()))
             .field("diagnoses", &self.0.diagnoses.is_some())
             .finish()
@@ -469,5 +558,5 @@ fn push(secrets: &mut Vec<NamedSecret>, named: NamedSecret) {
 }
 
 fn names<'a>(known: &mut dyn Iterator<Item = &'a NamedSecret>) -> Vec<&'a str> {
-    known.map(|known| &*known.name).collect()
+    known.map(NamedSecret::name).collect()
 }

@@ -9,12 +9,13 @@ use bytes::{Buf, Bytes};
 use http::{Request, Response, Version, request::Parts};
 use http_body::Body;
 use number7_core::{
-    Delivery, Diagnosing, Drain, Intake, Refusal, Rejection, RejectionKind, Wait, metrics,
+    Accounts, Delivery, Diagnosing, Drain, Found, Intake, Lookup, Refusal, Rejection,
+    RejectionKind, Verifier, Wait, metrics,
 };
 use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
 use tower_service::Service;
 
@@ -42,6 +43,10 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, B, F> {
+        LookingUp {
+            lookup: TimedLookup,
+            then: Option<(Request<B>, S)>,
+        },
         Reading {
             #[pin]
             body: Reading<B>,
@@ -81,6 +86,9 @@ pin_project! {
     }
 }
 
+/// A lookup of an account that ends in time.
+type TimedLookup = Pin<Box<dyn Future<Output = Result<Verifier, (Rejection, Verifier)>> + Send>>;
+
 /// What reading a body comes to.
 enum Read {
     Verified(Delivery),
@@ -106,29 +114,89 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S, log: Refusals) -> Self {
-        let (parts, body) = request.into_parts();
-        let body = Reading::new(body, Some(intake), None, parts.version);
-        let then = Some(Then { parts, service: ready, ready: true });
-        Self { state: State::Reading { body, then }, log }
+    pub(crate) fn begin(verifier: &Verifier, request: Request<B>, ready: S) -> Self {
+        let log = Refusals::of(verifier);
+        Self { state: State::begin(verifier, request, ready, true, &log), log }
     }
 
-    pub(crate) fn refused(
-        rejection: Rejection,
-        drain: Option<Drain>,
+    pub(crate) fn find(
+        accounts: &Accounts,
+        name: &(dyn Fn(&mut Parts) -> Option<String> + Send + Sync),
         request: Request<B>,
-        log: Refusals,
+        ready: S,
+    ) -> Self
+    where
+        S: Clone,
+    {
+        let (mut parts, body) = request.into_parts();
+        let name = name(&mut parts);
+        let request = Request::from_parts(parts, body);
+        match accounts.find(name.as_deref(), headers(&request)) {
+            Ok(Found::Verifier(verifier)) => Self::begin(&verifier, request, ready),
+            Ok(Found::Lookup(lookup)) => {
+                // The clone holds no place of the service while the lookup keeps us waiting.
+                let then = Some((request, ready.clone()));
+                let state = State::LookingUp { lookup: in_time(lookup, accounts), then };
+                Self { state, log: Refusals::of(accounts.unknown()) }
+            }
+            Err(rejection) => {
+                let log = Refusals::of(accounts.unknown());
+                Self { state: State::refuse(rejection, accounts.unknown(), request, &log), log }
+            }
+        }
+    }
+}
+
+fn headers<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &[u8])> {
+    request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+fn in_time(mut lookup: Lookup, accounts: &Accounts) -> TimedLookup {
+    let unknown = accounts.unknown().clone();
+    Box::pin(async move {
+        let found = timeout(lookup.deadline(), &mut lookup).await;
+        found.unwrap_or_else(|_| Err(lookup.too_slow())).map_err(|rejection| (rejection, unknown))
+    })
+}
+
+impl<S, B> State<S, B, S::Future>
+where
+    S: Service<Request<B>>,
+{
+    fn begin(
+        verifier: &Verifier,
+        request: Request<B>,
+        service: S,
+        ready: bool,
+        log: &Refusals,
     ) -> Self {
-        note(&rejection, &log);
+        match verifier.begin(headers(&request)) {
+            Ok(intake) => {
+                let (parts, body) = request.into_parts();
+                let body = Reading::new(body, Some(intake), None, parts.version);
+                Self::Reading { body, then: Some(Then { parts, service, ready }) }
+            }
+            Err(rejection) => Self::refuse(rejection, verifier, request, log),
+        }
+    }
+
+    /// By the head alone.
+    fn refuse(
+        rejection: Rejection,
+        verifier: &Verifier,
+        request: Request<B>,
+        log: &Refusals,
+    ) -> Self {
+        note(&rejection, log);
+        let drain = verifier.drain(headers(&request));
         let (version, body) = (request.version(), request.into_body());
-        let state = match drain {
+        match drain {
             Some(drain) if ends_by_reading(version) => {
                 let body = Reading::new(body, None, Some((drain, rejection)), version);
-                State::Reading { body, then: None }
+                Self::Reading { body, then: None }
             }
-            _ => State::Refused { refused: Some(Refused::unread(rejection, version)) },
-        };
-        Self { state, log }
+            _ => Self::Refused { refused: Some(Refused::unread(rejection, version)) },
+        }
     }
 }
 
@@ -145,6 +213,16 @@ where
         let ResponseFutureProj { mut state, log } = self.project();
         loop {
             let next = match state.as_mut().project() {
+                StateProj::LookingUp { lookup, then } => {
+                    let found = ready!(lookup.as_mut().poll(cx));
+                    let (request, service) = then.take().expect(POLLED_AFTER_END);
+                    match found {
+                        Ok(verifier) => State::begin(&verifier, request, service, false, log),
+                        Err((rejection, unknown)) => {
+                            State::refuse(rejection, &unknown, request, log)
+                        }
+                    }
+                }
                 StateProj::Reading { mut body, then } => match body.as_mut().poll(cx, log) {
                     Poll::Ready(Read::Verified(delivery)) => {
                         // Counted here, whatever the inner service does with it.

@@ -5,6 +5,8 @@ mod accept;
 mod body_error;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(feature = "axum")]
+mod extract_account;
 #[cfg_attr(not(feature = "axum"), path = "extractor_limit_off.rs")]
 mod extractor_limit;
 mod future;
@@ -16,6 +18,7 @@ mod receiver;
 mod response;
 mod search;
 mod service;
+mod verifiers;
 
 #[cfg(feature = "axum")]
 pub use self::extract::{Verified, VerifiedRejection};

@@ -10,19 +10,23 @@ use http_body::Body;
 use number7_core::Verifier;
 use tower_service::Service;
 
-use crate::{ResponseFuture, log::Refusals};
+use crate::{ResponseFuture, verifiers::Verifiers};
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
 #[derive(Clone, Debug)]
 pub struct VerifyNumber7Service<S> {
     inner: S,
-    verifier: Verifier,
+    verifiers: Verifiers,
 }
 
 impl<S> VerifyNumber7Service<S> {
     /// Wraps a service; see [`VerifyNumber7::new`](crate::VerifyNumber7::new).
     pub fn new(inner: S, verifier: impl Into<Verifier>) -> Self {
-        Self { inner, verifier: verifier.into() }
+        Self::by(inner, Verifiers::Fixed(verifier.into()))
+    }
+
+    pub(crate) fn by(inner: S, verifiers: Verifiers) -> Self {
+        Self { inner, verifiers }
     }
 }
 
@@ -46,14 +50,11 @@ where
         // was polled ready, and leaves a clone that was not. A refusal gives its place back.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
-        let log = Refusals::of(&self.verifier);
-        let headers =
-            || request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        match self.verifier.begin(headers()) {
-            Ok(intake) => ResponseFuture::reading(intake, request, ready, log),
-            Err(rejection) => {
-                let drain = self.verifier.drain(headers());
-                ResponseFuture::refused(rejection, drain, request, log)
+        match &self.verifiers {
+            Verifiers::Fixed(verifier) => ResponseFuture::begin(verifier, request, ready),
+            Verifiers::Live(live) => ResponseFuture::begin(&live.current(), request, ready),
+            Verifiers::Accounts(accounts, name) => {
+                ResponseFuture::find(accounts, &**name, request, ready)
             }
         }
     }

@@ -62,12 +62,18 @@ pub fn saw(event: &str) -> String {
 fn observed(event: &Event, delivery: &Delivery, body: &Bytes) -> String {
     assert_eq!(body, delivery.body());
     assert_eq!(*event, delivery.event().unwrap());
-    format!("saw {}, signed by {}", event.name(), delivery.signed_by())
+    let account = delivery.account().map(|account| format!(" for {account}")).unwrap_or_default();
+    format!("saw {}, signed by {}{account}", event.name(), delivery.signed_by())
 }
 
 /// The receiver of the tests, for axum.
 pub fn axum_app(verifier: Verifier) -> Router {
-    use number7_tower::{Verified, VerifyNumber7};
+    axum_app_behind(number7_tower::VerifyNumber7::new(verifier))
+}
+
+/// The same behind another layer, and at `/hooks/{account}` too.
+pub fn axum_app_behind(verify: number7_tower::VerifyNumber7) -> Router {
+    use number7_tower::Verified;
     async fn webhook(
         Verified(event): Verified<Event>,
         Verified(delivery): Verified<Delivery>,
@@ -75,12 +81,20 @@ pub fn axum_app(verifier: Verifier) -> Router {
     ) -> String {
         observed(&event, &delivery, &body)
     }
-    Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier))
+    let app = Router::new().route("/webhook", post(webhook));
+    app.route("/hooks/{account}", post(webhook)).layer(verify)
 }
 
 /// The receiver of the tests, for actix-web.
 pub fn actix_app(verifier: Verifier) -> impl FnOnce(&mut web::ServiceConfig) {
-    use number7_actix::{Verified, VerifyNumber7};
+    actix_app_behind(number7_actix::VerifyNumber7::new(verifier))
+}
+
+/// The same behind another middleware, and at `/hooks/{account}` too.
+pub fn actix_app_behind(
+    verify: number7_actix::VerifyNumber7,
+) -> impl FnOnce(&mut web::ServiceConfig) {
+    use number7_actix::Verified;
     async fn webhook(
         Verified(event): Verified<Event>,
         Verified(delivery): Verified<Delivery>,
@@ -88,9 +102,11 @@ pub fn actix_app(verifier: Verifier) -> impl FnOnce(&mut web::ServiceConfig) {
     ) -> HttpResponse {
         HttpResponse::Ok().body(observed(&event, &delivery, &body))
     }
-    let resource = web::resource("/webhook").wrap(VerifyNumber7::new(verifier));
     move |config| {
-        config.service(resource.route(web::post().to(webhook)));
+        for path in ["/webhook", "/hooks/{account}"] {
+            let resource = web::resource(path).wrap(verify.clone());
+            config.service(resource.route(web::post().to(webhook)));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use actix_web::{App, HttpServer, dev::ServerHandle, rt::System};
 use number7_core::Verifier;
 use tokio::{runtime, sync::oneshot};
 
-use crate::in_process::{actix_app, axum_app};
+use crate::in_process::{actix_app_behind, axum_app_behind};
 
 /// A receiver on a free port, which ends when it is dropped.
 pub struct Server {
@@ -30,17 +30,27 @@ impl Server {
     /// One receiver of each framework, which share the verifier's limits but not its count.
     #[must_use]
     pub fn both(verifier: impl Fn() -> Verifier) -> [Self; 2] {
-        [Self::axum(verifier()), Self::actix(verifier())]
+        let layer = number7_tower::VerifyNumber7::new(verifier());
+        Self::both_behind(layer, number7_actix::VerifyNumber7::new(verifier()))
     }
 
-    fn axum(verifier: Verifier) -> Self {
+    /// One receiver of each framework, behind these.
+    #[must_use]
+    pub fn both_behind(
+        layer: number7_tower::VerifyNumber7,
+        middleware: number7_actix::VerifyNumber7,
+    ) -> [Self; 2] {
+        [Self::axum(layer), Self::actix(middleware)]
+    }
+
+    fn axum(verify: number7_tower::VerifyNumber7) -> Self {
         let (listener, addr) = listener();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let server = async { axum::serve(listener, axum_app(verifier)).await };
+                let server = async { axum::serve(listener, axum_app_behind(verify)).await };
                 tokio::select! {
                     served = server => served.unwrap(),
                     _ = stopped => {}
@@ -50,12 +60,12 @@ impl Server {
         Self { framework: "axum", addr, stop: Some(Stop::Axum(stop)), thread: Some(thread) }
     }
 
-    fn actix(verifier: Verifier) -> Self {
+    fn actix(verify: number7_actix::VerifyNumber7) -> Self {
         let (listener, addr) = listener();
         let (handle, started) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async {
-                let app = move || App::new().configure(actix_app(verifier.clone()));
+                let app = move || App::new().configure(actix_app_behind(verify.clone()));
                 let server = HttpServer::new(app).workers(1).disable_signals();
                 let server = server.listen(listener).unwrap().run();
                 handle.send(server.handle()).unwrap();

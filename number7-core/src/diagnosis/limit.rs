@@ -6,6 +6,8 @@ use std::{
     time::SystemTime,
 };
 
+use crate::clock::Clock;
+
 /// How many mismatches are diagnosed in a second: 5.
 ///
 /// A misconfigured sender repeats its fault with every delivery, so a few are enough to see it.
@@ -15,7 +17,7 @@ pub const DIAGNOSES_PER_SECOND: u8 = 5;
 /// Counts diagnoses, and refuses those that are too many.
 #[derive(Clone)]
 pub(crate) struct Limit {
-    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    clock: Clock,
     /// The current second, and in the lowest byte how many it had.
     taken: Arc<AtomicU64>,
 }

@@ -38,7 +38,7 @@ impl<'a> Search<'a> {
     pub(super) fn new(
         signature: &'a Signature,
         accepted: Vec<&'a NamedSecret>,
-        recognized: &'a [NamedSecret],
+        recognized: Vec<&'a NamedSecret>,
     ) -> Self {
         let (accepted, mut known) = (accepted.len(), accepted);
         known.extend(recognized);
@@ -130,7 +130,7 @@ impl<'a> Search<'a> {
             let finding = Diagnosis::certain(kind, form.map(|form| form.to_owned().into()));
             self.found = Some(match number {
                 Some(number) => {
-                    let name = self.known[number].name.clone();
+                    let name = self.known[number].signer.name.clone();
                     finding.with_secret(name, number < self.accepted)
                 }
                 None => finding,
@@ -166,9 +166,9 @@ mod tests {
         let secret = Secret::new("secret").unwrap();
         let signed = vec![b'x'; MOST_BYTES / 2];
         let signature = secret.sign(&signed);
-        let known = NamedSecret { name: "primary".into(), secret };
+        let known = NamedSecret::new("primary".into(), secret);
         let search = async |others: usize| {
-            let mut search = Search::new(&signature, vec![&known], &[]);
+            let mut search = Search::new(&signature, vec![&known], Vec::new());
             for _ in 0..others {
                 search.text(&vec![b'y'; MOST_BYTES / 2], DiagnosisKind::CutOff).await;
             }

@@ -24,7 +24,7 @@ impl SecretError {
         Self { detail: Some(described(character)), ..kind.into() }
     }
 
-    pub(super) fn not_readable(error: &io::Error) -> Self {
+    pub(crate) fn not_readable(error: &io::Error) -> Self {
         Self { detail: Some(error.to_string()), ..SecretErrorKind::NotReadable.into() }
     }
 
@@ -32,7 +32,7 @@ impl SecretError {
         Self { source: Some(Source::Variable(name.into())), ..self }
     }
 
-    pub(super) fn in_file(self, path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn in_file(self, path: impl Into<PathBuf>) -> Self {
         Self { source: Some(Source::File(path.into())), ..self }
     }
 

@@ -1,0 +1,139 @@
+//! A secret that changes while the process serves.
+
+mod follow;
+#[cfg_attr(not(feature = "tracing"), path = "live/log_off.rs")]
+mod log;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+
+pub use self::follow::{LOOK_INTERVAL, MAX_LOOK_INTERVAL};
+use crate::{Secret, Verifier, clock::Clock, named_secret::Overlap, verifier::Policy};
+
+/// How long a secret is still accepted after it was replaced: 24 hours.
+///
+/// The vendor publishes neither how a secret is rotated nor when it retries. A day is enough for retries that are
+/// signed with the old secret, and for a change of the secret at the vendor by hand.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A [`Verifier`] whose secret can be replaced while it serves.
+///
+/// Give the middleware a clone: `VerifyNumber7::live(live.clone())`. Each request is verified from beginning to end by the
+/// secrets that were accepted when it began; no request waits for a change. The old secret is still accepted for the
+/// [overlap](Self::overlap).
+///
+/// The overlap ends with the process. A process that starts during it knows only the new secret, so give it the old one too,
+/// by [`Verifier::also_accept`], if the vendor may still sign with that.
+///
+/// # Example
+///
+/// ```
+/// use std::time::SystemTime;
+///
+/// use number7_core::{LiveVerifier, Secret};
+///
+/// let (old, new) = (Secret::new("the secret until now")?, Secret::new("the new secret")?);
+/// let (by_old, by_new) = (old.sign("{}").to_string(), new.sign("{}").to_string());
+///
+/// let live = LiveVerifier::new(old, SystemTime::now);
+/// assert!(live.current().verify(&by_new, "{}").is_err());
+///
+/// assert!(live.replace(new.clone()));
+/// assert_eq!(live.current().verify(&by_new, "{}").unwrap().signed_by(), new.fingerprint());
+/// assert_eq!(live.current().verify(&by_old, "{}").unwrap().signed_by(), "primary");
+/// # Ok::<(), number7_core::SecretError>(())
+/// ```
+#[derive(Clone)]
+pub struct LiveVerifier(Arc<Live>);
+
+struct Live {
+    current: ArcSwap<Policy>,
+    clock: Clock,
+    overlap: Duration,
+}
+
+/// A secret that a [`LiveVerifier`] accepts: what [`LiveVerifier::accepted`] returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AcceptedSecret {
+    /// What [`Delivery::signed_by`](crate::Delivery::signed_by) calls it.
+    pub name: String,
+    /// How long it is still accepted, if it was replaced.
+    pub remaining: Option<Duration>,
+    /// When it signed last since it was replaced.
+    pub last_signed: Option<SystemTime>,
+}
+
+impl LiveVerifier {
+    /// Begins with a [`Secret`], or with a [`Verifier`] if other limits or further secrets are wanted. All settings of
+    /// the verifier stay when the secret is replaced. `clock` ends the overlap; pass [`SystemTime::now`] outside of tests.
+    #[must_use]
+    pub fn new(
+        verifier: impl Into<Verifier>,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
+        let current = ArcSwap::new(verifier.into().into_policy());
+        Self(Arc::new(Live { current, clock: Arc::new(clock), overlap: DEFAULT_OVERLAP }))
+    }
+
+    /// How long a replaced secret is still accepted. Default: [`DEFAULT_OVERLAP`]. Zero ends it at once, as after a leak.
+    /// Set it before you clone.
+    #[must_use]
+    pub fn overlap(self, length: Duration) -> Self {
+        let current = ArcSwap::new(self.0.current.load_full());
+        let clock = Arc::clone(&self.0.clock);
+        Self(Arc::new(Live { current, clock, overlap: length }))
+    }
+
+    /// The verifier as it is now.
+    #[must_use]
+    pub fn current(&self) -> Verifier {
+        Verifier::by(self.0.current.load_full())
+    }
+
+    /// Verifies by this secret from now on, and by the one until now for the [overlap](Self::overlap). The name of the new
+    /// secret is its [fingerprint](Secret::fingerprint). False if it is the current one: nothing changes then.
+    ///
+    /// Further secrets that were given by [`Verifier::also_accept`] are still accepted.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn replace(&self, secret: Secret) -> bool {
+        let mut is_new = false;
+        self.0.current.rcu(|policy| {
+            let overlap = Overlap::new(Arc::clone(&self.0.clock), self.0.overlap);
+            let replaced = Verifier::by(Arc::clone(policy)).replaced(&secret, overlap);
+            is_new = replaced.is_some();
+            replaced.map_or_else(|| Arc::clone(policy), Verifier::into_policy)
+        });
+        if is_new {
+            log::replaced(&secret);
+        }
+        is_new
+    }
+
+    /// The secrets that are accepted now, the current one first: to see when an old one is no longer needed.
+    #[must_use]
+    pub fn accepted(&self) -> Vec<AcceptedSecret> {
+        let verifier = self.current();
+        let accepted = verifier.accepted().filter(|known| !known.is_over());
+        let shown = accepted.map(|known| AcceptedSecret {
+            name: known.name().to_owned(),
+            remaining: known.overlap.as_ref().map(Overlap::remaining),
+            last_signed: known.overlap.as_ref().and_then(Overlap::last_signed),
+        });
+        shown.collect()
+    }
+}
+
+impl fmt::Debug for LiveVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveVerifier")
+            .field("current", &self.current())
+            .field("overlap", &self.0.overlap)
+            .finish()
+    }
+}
