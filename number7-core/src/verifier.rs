@@ -110,6 +110,22 @@ enum Refuses {
     All,
 }
 
+impl Refuses {
+    fn judge(&self, delivery: &Delivery) -> Result<(), RejectionKind> {
+        let (limit, clock) = match self {
+            Self::All => return Err(RejectionKind::UnknownAccount),
+            Self::Older { limit, clock } => (limit, clock),
+        };
+        let oldest = clock().checked_sub(*limit);
+        match delivery.timestamp() {
+            Ok(timestamp) if oldest.is_none_or(|oldest| timestamp.to_system_time() >= oldest) => {
+                Ok(())
+            }
+            _ => Err(RejectionKind::TooOld),
+        }
+    }
+}
+
 impl Verifier {
     /// Accepts what one secret signed, under the name [`DEFAULT_SECRET_NAME`].
     #[must_use]
@@ -340,11 +356,21 @@ impl Verifier {
         self.signature(&Head::read(headers)).map(drop)
     }
 
+    #[inline]
     fn signature(&self, head: &Head<'_>) -> Result<Signature, Rejection> {
-        head.signature().map_err(|rejection| match self.0.diagnoses {
+        head.signature().map_err(|rejection| self.bad_header(head, rejection))
+    }
+
+    /// The refusal of a header that is not a signature. Heuristics need no search, so no limit is needed.
+    #[cold]
+    fn bad_header(&self, head: &Head<'_>, rejection: Rejection) -> Rejection {
+        let is_diagnosed =
+            self.0.diagnoses.is_some() && rejection.kind() == RejectionKind::MalformedSignature;
+        let value = head.signature_value().filter(|_| is_diagnosed);
+        match value.and_then(diagnosis::of_header) {
+            Some(diagnosis) => Rejection::because(rejection.kind(), diagnosis.into()),
             None => rejection,
-            Some(_) => bad_header(head, rejection),
-        })
+        }
     }
 
     /// What may be read of the body of a request that [`begin`](Self::begin) has refused, by its headers. `None`
@@ -489,18 +515,13 @@ impl Verifier {
             .ok_or_else(|| RejectionKind::TooManyBodies.into())
     }
 
+    #[inline]
     pub(crate) fn refuse_authentic(&self, delivery: &Delivery) -> Result<(), Rejection> {
-        let (limit, clock) = match &self.0.refuses {
-            None => return Ok(()),
-            Some(Refuses::All) => return Err(self.mismatch_kind().into()),
-            Some(Refuses::Older { limit, clock }) => (limit, clock),
-        };
-        let oldest = clock().checked_sub(*limit);
-        match delivery.timestamp() {
-            Ok(timestamp) if oldest.is_none_or(|oldest| timestamp.to_system_time() >= oldest) => {
-                Ok(())
+        match &self.0.refuses {
+            None => Ok(()),
+            Some(refuses) => {
+                refuses.judge(delivery).map_err(|kind| Rejection::from(kind).of_any(self.account()))
             }
-            _ => Err(RejectionKind::TooOld.into()),
         }
     }
 
@@ -534,18 +555,6 @@ impl fmt::Debug for Verifier {
             .field("recognized", &names(&mut self.0.recognized.iter()))
             .field("diagnoses", &self.0.diagnoses.is_some())
             .finish()
-    }
-}
-
-/// The refusal of a header that is not a signature. Heuristics need no search, so no limit
-/// is needed.
-#[cold]
-fn bad_header(head: &Head<'_>, rejection: Rejection) -> Rejection {
-    match (rejection.kind(), head.signature_value().and_then(diagnosis::of_header)) {
-        (kind @ RejectionKind::MalformedSignature, Some(diagnosis)) => {
-            Rejection::because(kind, diagnosis.into())
-        }
-        _ => rejection,
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use http::{Request, Response, Version, request::Parts};
 use http_body::Body;
 use number7_core::{
-    Accounts, Delivery, Diagnosing, Drain, Found, Intake, Lookup, Refusal, Rejection,
-    RejectionKind, Verifier, Wait, metrics,
+    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionKind,
+    Verifier, Wait, metrics,
 };
 use pin_project_lite::pin_project;
 use tokio::{
@@ -43,10 +43,6 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, B, F> {
-        LookingUp {
-            lookup: TimedLookup,
-            then: Option<(Request<B>, S)>,
-        },
         Reading {
             #[pin]
             body: Reading<B>,
@@ -63,6 +59,10 @@ pin_project! {
         Diagnosing {
             #[pin]
             search: Search,
+        },
+        LookingUp {
+            // In a box, so that a receiver with one secret makes no room for it.
+            looking_up: Option<Box<LookingUp<S, B>>>,
         },
         // It is logged and counted.
         Refused {
@@ -86,7 +86,14 @@ pin_project! {
     }
 }
 
-/// A lookup of an account that ends in time.
+/// A request whose account is looked up.
+struct LookingUp<S, B> {
+    lookup: TimedLookup,
+    request: Request<B>,
+    service: S,
+}
+
+/// A lookup of an account that ends in time, and with the verifier of unknown accounts if it fails.
 type TimedLookup = Pin<Box<dyn Future<Output = Result<Verifier, (Rejection, Verifier)>> + Send>>;
 
 /// What reading a body comes to.
@@ -114,40 +121,34 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(crate) fn begin(verifier: &Verifier, request: Request<B>, ready: S) -> Self {
-        let log = Refusals::of(verifier);
-        Self { state: State::begin(verifier, request, ready, true, &log), log }
+    pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S, log: Refusals) -> Self {
+        Self { state: State::reading(intake, request, ready, true), log }
     }
 
-    pub(crate) fn find(
-        accounts: &Accounts,
-        name: &(dyn Fn(&mut Parts) -> Option<String> + Send + Sync),
+    pub(crate) fn refused(
+        rejection: Rejection,
+        verifier: &Verifier,
         request: Request<B>,
-        ready: S,
-    ) -> Self
-    where
-        S: Clone,
-    {
-        let (mut parts, body) = request.into_parts();
-        let name = name(&mut parts);
-        let request = Request::from_parts(parts, body);
-        match accounts.find(name.as_deref(), headers(&request)) {
-            Ok(Found::Verifier(verifier)) => Self::begin(&verifier, request, ready),
-            Ok(Found::Lookup(lookup)) => {
-                // The clone holds no place of the service while the lookup keeps us waiting.
-                let then = Some((request, ready.clone()));
-                let state = State::LookingUp { lookup: in_time(lookup, accounts), then };
-                Self { state, log: Refusals::of(accounts.unknown()) }
-            }
-            Err(rejection) => {
-                let log = Refusals::of(accounts.unknown());
-                Self { state: State::refuse(rejection, accounts.unknown(), request, &log), log }
-            }
-        }
+        log: Refusals,
+    ) -> Self {
+        Self { state: State::refused(rejection, verifier, request, &log), log }
+    }
+
+    /// The service was not polled ready.
+    pub(crate) fn looking_up(
+        lookup: Lookup,
+        accounts: &Accounts,
+        request: Request<B>,
+        service: S,
+    ) -> Self {
+        let log = Refusals::of(accounts.unknown());
+        let lookup = in_time(lookup, accounts);
+        let looking_up = Some(Box::new(LookingUp { lookup, request, service }));
+        Self { state: State::LookingUp { looking_up }, log }
     }
 }
 
-fn headers<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &[u8])> {
+pub(crate) fn headers<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &[u8])> {
     request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
@@ -163,25 +164,14 @@ impl<S, B> State<S, B, S::Future>
 where
     S: Service<Request<B>>,
 {
-    fn begin(
-        verifier: &Verifier,
-        request: Request<B>,
-        service: S,
-        ready: bool,
-        log: &Refusals,
-    ) -> Self {
-        match verifier.begin(headers(&request)) {
-            Ok(intake) => {
-                let (parts, body) = request.into_parts();
-                let body = Reading::new(body, Some(intake), None, parts.version);
-                Self::Reading { body, then: Some(Then { parts, service, ready }) }
-            }
-            Err(rejection) => Self::refuse(rejection, verifier, request, log),
-        }
+    fn reading(intake: Intake, request: Request<B>, service: S, ready: bool) -> Self {
+        let (parts, body) = request.into_parts();
+        let body = Reading::new(body, Some(intake), None, parts.version);
+        Self::Reading { body, then: Some(Then { parts, service, ready }) }
     }
 
     /// By the head alone.
-    fn refuse(
+    fn refused(
         rejection: Rejection,
         verifier: &Verifier,
         request: Request<B>,
@@ -200,6 +190,28 @@ where
     }
 }
 
+impl<S, B> LookingUp<S, B>
+where
+    S: Service<Request<B>>,
+{
+    /// What follows the lookup.
+    fn end(
+        self,
+        found: Result<Verifier, (Rejection, Verifier)>,
+        log: &Refusals,
+    ) -> State<S, B, S::Future> {
+        let Self { request, service, .. } = self;
+        let (rejection, verifier) = match found {
+            Err(refused) => refused,
+            Ok(verifier) => match verifier.begin(headers(&request)) {
+                Ok(intake) => return State::reading(intake, request, service, false),
+                Err(rejection) => (rejection, verifier),
+            },
+        };
+        State::refused(rejection, &verifier, request, log)
+    }
+}
+
 impl<S, B, ResBody> Future for ResponseFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<ResBody>> + Clone,
@@ -213,16 +225,6 @@ where
         let ResponseFutureProj { mut state, log } = self.project();
         loop {
             let next = match state.as_mut().project() {
-                StateProj::LookingUp { lookup, then } => {
-                    let found = ready!(lookup.as_mut().poll(cx));
-                    let (request, service) = then.take().expect(POLLED_AFTER_END);
-                    match found {
-                        Ok(verifier) => State::begin(&verifier, request, service, false, log),
-                        Err((rejection, unknown)) => {
-                            State::refuse(rejection, &unknown, request, log)
-                        }
-                    }
-                }
                 StateProj::Reading { mut body, then } => match body.as_mut().poll(cx, log) {
                     Poll::Ready(Read::Verified(delivery)) => {
                         // Counted here, whatever the inner service does with it.
@@ -259,6 +261,11 @@ where
                 StateProj::Diagnosing { search } => {
                     let rejection = ready!(search.poll(cx));
                     State::Refused { refused: Some(Refused { rejection, closes: false }) }
+                }
+                StateProj::LookingUp { looking_up } => {
+                    let lookup = &mut looking_up.as_mut().expect(POLLED_AFTER_END).lookup;
+                    let found = ready!(lookup.as_mut().poll(cx));
+                    looking_up.take().expect(POLLED_AFTER_END).end(found, log)
                 }
                 StateProj::Refused { refused } => {
                     let Refused { rejection, closes } = refused.take().expect(POLLED_AFTER_END);

@@ -7,10 +7,15 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use number7_core::Verifier;
+use number7_core::{Found, Verifier};
 use tower_service::Service;
 
-use crate::{ResponseFuture, verifiers::Verifiers};
+use crate::{
+    ResponseFuture,
+    future::headers,
+    log::Refusals,
+    verifiers::{NameOf, Verifiers},
+};
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
 #[derive(Clone, Debug)]
@@ -45,17 +50,49 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         // The body is read before the inner service is called, so the future takes the service that
         // was polled ready, and leaves a clone that was not. A refusal gives its place back.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
-        match &self.verifiers {
-            Verifiers::Fixed(verifier) => ResponseFuture::begin(verifier, request, ready),
-            Verifiers::Live(live) => ResponseFuture::begin(&live.current(), request, ready),
-            Verifiers::Accounts(accounts, name) => {
-                ResponseFuture::find(accounts, &**name, request, ready)
+        let current;
+        let verifier = match &self.verifiers {
+            Verifiers::Fixed(verifier) => verifier,
+            Verifiers::Live(live) => {
+                current = live.current();
+                &current
             }
+            Verifiers::Accounts(accounts, names) => {
+                let name;
+                (name, request) = named(request, names);
+                match accounts.find(name.as_deref(), headers(&request)) {
+                    Ok(Found::Verifier(verifier)) => {
+                        current = verifier;
+                        &current
+                    }
+                    Ok(Found::Lookup(lookup)) => {
+                        // The clone holds no place of the service while the lookup keeps us waiting.
+                        let clone = ready.clone();
+                        return ResponseFuture::looking_up(lookup, accounts, request, clone);
+                    }
+                    Err(rejection) => {
+                        let unknown = accounts.unknown();
+                        let log = Refusals::of(unknown);
+                        return ResponseFuture::refused(rejection, unknown, request, log);
+                    }
+                }
+            }
+        };
+        let log = Refusals::of(verifier);
+        match verifier.begin(headers(&request)) {
+            Ok(intake) => ResponseFuture::reading(intake, request, ready, log),
+            Err(rejection) => ResponseFuture::refused(rejection, verifier, request, log),
         }
     }
+}
+
+/// What a request says its account is.
+fn named<B>(request: Request<B>, name: &NameOf) -> (Option<String>, Request<B>) {
+    let (mut parts, body) = request.into_parts();
+    (name(&mut parts), Request::from_parts(parts, body))
 }
