@@ -15,8 +15,8 @@ use actix_web::{
 };
 use futures_core::Stream;
 use number7_core::{
-    Accounts, Delivery, Diagnosing, Drain, Found, Intake, Lookup, Refusal, Rejection,
-    RejectionKind, Verifier, Wait, metrics,
+    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionKind,
+    Verifier, Wait, metrics,
 };
 use pin_project_lite::pin_project;
 
@@ -44,10 +44,6 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, F> {
-        LookingUp {
-            lookup: TimedLookup,
-            then: Option<(ServiceRequest, Rc<S>)>,
-        },
         Reading {
             #[pin]
             body: Reading,
@@ -62,6 +58,10 @@ pin_project! {
             request: Option<ServiceRequest>,
             #[pin]
             search: Search,
+        },
+        // In a box, so that a receiver with one secret makes no room for it.
+        LookingUp {
+            looking_up: Option<Box<LookingUp<S>>>,
         },
         // It is logged and counted.
         Refused {
@@ -84,7 +84,14 @@ pin_project! {
     }
 }
 
-/// A lookup of an account that ends in time.
+/// A request whose account is looked up.
+struct LookingUp<S> {
+    lookup: TimedLookup,
+    request: ServiceRequest,
+    service: Rc<S>,
+}
+
+/// A lookup of an account that ends in time, and with the verifier of unknown accounts if it fails.
 type TimedLookup = Pin<Box<dyn Future<Output = Result<Verifier, (Rejection, Verifier)>>>>;
 
 /// What reading a body comes to.
@@ -101,33 +108,39 @@ struct Refused {
 }
 
 impl<S: Service<ServiceRequest>> ResponseFuture<S> {
-    pub(crate) fn begin(verifier: &Verifier, request: ServiceRequest, service: Rc<S>) -> Self {
-        let log = Refusals::of(verifier);
-        Self { state: State::begin(verifier, request, service, &log), log }
+    pub(crate) fn reading(
+        intake: Intake,
+        request: ServiceRequest,
+        service: Rc<S>,
+        log: Refusals,
+    ) -> Self {
+        Self { state: State::reading(intake, request, service), log }
     }
 
-    pub(crate) fn find(
+    pub(crate) fn refused(
+        rejection: Rejection,
+        verifier: &Verifier,
+        request: ServiceRequest,
+        service: Rc<S>,
+        log: Refusals,
+    ) -> Self {
+        Self { state: State::refused(rejection, verifier, request, service, &log), log }
+    }
+
+    pub(crate) fn looking_up(
+        lookup: Lookup,
         accounts: &Accounts,
-        name: Option<&str>,
         request: ServiceRequest,
         service: Rc<S>,
     ) -> Self {
-        match accounts.find(name, headers(&request)) {
-            Ok(Found::Verifier(verifier)) => Self::begin(&verifier, request, service),
-            Ok(Found::Lookup(lookup)) => {
-                let then = Some((request, service));
-                let state = State::LookingUp { lookup: in_time(lookup, accounts), then };
-                Self { state, log: Refusals::of(accounts.unknown()) }
-            }
-            Err(rejection) => {
-                let (unknown, log) = (accounts.unknown(), Refusals::of(accounts.unknown()));
-                Self { state: State::refuse(rejection, unknown, request, service, &log), log }
-            }
-        }
+        let log = Refusals::of(accounts.unknown());
+        let lookup = in_time(lookup, accounts);
+        let looking_up = Some(Box::new(LookingUp { lookup, request, service }));
+        Self { state: State::LookingUp { looking_up }, log }
     }
 }
 
-fn headers(request: &ServiceRequest) -> impl Iterator<Item = (&str, &[u8])> {
+pub(crate) fn headers(request: &ServiceRequest) -> impl Iterator<Item = (&str, &[u8])> {
     request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
@@ -150,16 +163,6 @@ where
         let ResponseFutureProj { mut state, log } = self.project();
         loop {
             let next = match state.as_mut().project() {
-                StateProj::LookingUp { lookup, then } => {
-                    let found = ready!(lookup.as_mut().poll(cx));
-                    let (request, service) = then.take().expect(POLLED_AFTER_END);
-                    match found {
-                        Ok(verifier) => State::begin(&verifier, request, service, log),
-                        Err((rejection, unknown)) => {
-                            State::refuse(rejection, &unknown, request, service, log)
-                        }
-                    }
-                }
                 StateProj::Reading { mut body, then } => {
                     let read = ready!(body.as_mut().poll(cx, log));
                     let (request, service) = then.take().expect(POLLED_AFTER_END);
@@ -184,6 +187,11 @@ where
                     let request = request.take().expect(POLLED_AFTER_END);
                     State::Refused { refused: Some((request, refused)) }
                 }
+                StateProj::LookingUp { looking_up } => {
+                    let lookup = &mut looking_up.as_mut().expect(POLLED_AFTER_END).lookup;
+                    let found = ready!(lookup.as_mut().poll(cx));
+                    looking_up.take().expect(POLLED_AFTER_END).end(found, log)
+                }
                 StateProj::Refused { refused } => {
                     let (request, refused) = refused.take().expect(POLLED_AFTER_END);
                     let error = VerifiedError::noted(refused.rejection);
@@ -203,27 +211,36 @@ struct Unread(#[expect(dead_code, reason = "it has to live, and that is all")] P
 
 const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
 
-impl<S: Service<ServiceRequest>> State<S, S::Future> {
-    fn begin(
-        verifier: &Verifier,
-        mut request: ServiceRequest,
-        service: Rc<S>,
+impl<S: Service<ServiceRequest>> LookingUp<S> {
+    /// What follows the lookup.
+    fn end(
+        self,
+        found: Result<Verifier, (Rejection, Verifier)>,
         log: &Refusals,
-    ) -> Self {
-        match verifier.begin(headers(&request)) {
-            Ok(intake) => {
-                // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
-                // what was sent.
-                let payload = request.take_payload();
-                let body = Reading::new(payload, Some(intake), None, request.version());
-                Self::Reading { body, then: Some((request, service)) }
-            }
-            Err(rejection) => Self::refuse(rejection, verifier, request, service, log),
-        }
+    ) -> State<S, S::Future> {
+        let Self { request, service, .. } = self;
+        let (rejection, verifier) = match found {
+            Err(refused) => refused,
+            Ok(verifier) => match verifier.begin(headers(&request)) {
+                Ok(intake) => return State::reading(intake, request, service),
+                Err(rejection) => (rejection, verifier),
+            },
+        };
+        State::refused(rejection, &verifier, request, service, log)
+    }
+}
+
+impl<S: Service<ServiceRequest>> State<S, S::Future> {
+    fn reading(intake: Intake, mut request: ServiceRequest, service: Rc<S>) -> Self {
+        // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
+        // what was sent.
+        let payload = request.take_payload();
+        let body = Reading::new(payload, Some(intake), None, request.version());
+        Self::Reading { body, then: Some((request, service)) }
     }
 
     /// By the head alone.
-    fn refuse(
+    fn refused(
         rejection: Rejection,
         verifier: &Verifier,
         mut request: ServiceRequest,

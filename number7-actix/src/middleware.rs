@@ -6,7 +6,13 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, forward_ready},
 };
 
-use crate::{future::ResponseFuture, verifiers::Verifiers};
+use number7_core::Found;
+
+use crate::{
+    future::{ResponseFuture, headers},
+    log::Refusals,
+    verifiers::Verifiers,
+};
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
 #[derive(Debug)]
@@ -34,13 +40,35 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let service = Rc::clone(&self.service);
-        match &self.verifiers {
-            Verifiers::Fixed(verifier) => ResponseFuture::begin(verifier, request, service),
-            Verifiers::Live(live) => ResponseFuture::begin(&live.current(), request, service),
+        let current;
+        let verifier = match &self.verifiers {
+            Verifiers::Fixed(verifier) => verifier,
+            Verifiers::Live(live) => {
+                current = live.current();
+                &current
+            }
             Verifiers::Accounts(accounts, name) => {
                 let name = name(request.request());
-                ResponseFuture::find(accounts, name.as_deref(), request, service)
+                match accounts.find(name.as_deref(), headers(&request)) {
+                    Ok(Found::Verifier(verifier)) => {
+                        current = verifier;
+                        &current
+                    }
+                    Ok(Found::Lookup(lookup)) => {
+                        return ResponseFuture::looking_up(lookup, accounts, request, service);
+                    }
+                    Err(rejection) => {
+                        let unknown = accounts.unknown();
+                        let log = Refusals::of(unknown);
+                        return ResponseFuture::refused(rejection, unknown, request, service, log);
+                    }
+                }
             }
+        };
+        let log = Refusals::of(verifier);
+        match verifier.begin(headers(&request)) {
+            Ok(intake) => ResponseFuture::reading(intake, request, service, log),
+            Err(rejection) => ResponseFuture::refused(rejection, verifier, request, service, log),
         }
     }
 }
