@@ -25,6 +25,7 @@ use crate::{
         expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
         paused::{NewPause, Paused},
         wake::Wake,
+        worker_status::WorkerStatus,
     },
     store::{
         Answer, Exchange, Exchanged, Listed, NewEvent, Store,
@@ -380,6 +381,10 @@ impl Store for Node {
 
     fn stats(&self) -> Answer<'_, Stats> {
         self.world.memory.stats()
+    }
+
+    fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {
+        self.world.memory.workers()
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

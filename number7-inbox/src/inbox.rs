@@ -4,6 +4,7 @@ mod secrets;
 mod upload;
 
 use std::{
+    cmp::Reverse,
     fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -29,6 +30,7 @@ use crate::{
         page::{Cursor, Filter, Page},
         paused::{NewPause, Paused},
         stats::Stats,
+        worker_status::WorkerStatus,
     },
     store::{self, Store},
     worker::{Worker, accepted::AcceptedEvent},
@@ -141,6 +143,38 @@ impl Inbox {
         let stats = self.store.stats().await?;
         measure::stats(&self.name, &stats);
         Ok(stats)
+    }
+
+    /// The workers of this inbox that renewed their lease in the last 30 seconds, in every process, and what they run:
+    /// those that [`Stats::workers`] counts, the oldest heartbeat last.
+    ///
+    /// A worker that has just died is still there, and what it runs is not rescued before its lease is over. A store does
+    /// not know how long that lease is. It is cheap: by an index, it reads only the events that are running.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use number7_inbox::{Inbox, InboxError};
+    ///
+    /// async fn print_workers(inbox: &Inbox) -> Result<(), InboxError> {
+    ///     for worker in inbox.workers().await? {
+    ///         println!("{} runs {} events: {:?}", worker.name(), worker.claimed(), worker.running());
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # _ = print_workers;
+    /// ```
+    pub async fn workers(&self) -> Result<Vec<WorkerStatus>, InboxError> {
+        let mut workers = self.store.workers().await?;
+        workers.sort_by(|one, other| {
+            (Reverse(one.last_heartbeat), &one.name)
+                .cmp(&(Reverse(other.last_heartbeat), &other.name))
+        });
+        Ok(workers)
     }
 
     /// Whether the inbox can accept events, for a health check: the store can be reached, and takes

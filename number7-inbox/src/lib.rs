@@ -51,6 +51,7 @@ pub use self::{
             MIN_LEASE,
         },
         stats::Stats,
+        worker_status::WorkerStatus,
     },
     store::STORE_TIMEOUT,
     worker::{Worker, accepted::AcceptedEvent, pause::Pause},

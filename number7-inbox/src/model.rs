@@ -22,3 +22,4 @@ pub(crate) mod settings;
 pub(crate) mod stats;
 pub(crate) mod trace;
 pub(crate) mod wake;
+pub(crate) mod worker_status;

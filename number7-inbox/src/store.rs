@@ -23,6 +23,7 @@ use crate::{
         stats::Stats,
         trace::Trace,
         wake::Wake,
+        worker_status::WorkerStatus,
     },
     telemetry,
 };
@@ -154,6 +155,9 @@ pub(crate) trait Store: Expectations {
 
     /// Counts the events.
     fn stats(&self) -> Answer<'_, Stats>;
+
+    /// The workers that were heard of in the last 30 seconds, in any order, with what they have claimed.
+    fn workers(&self) -> Answer<'_, Vec<WorkerStatus>>;
 
     /// The events in a state after a place, the oldest first and at most so many, and the place
     /// where to go on.

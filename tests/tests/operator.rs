@@ -211,6 +211,69 @@ async fn only_the_last_page_has_no_next(store: Store) {
     }
 }
 
+/// Those that `stats` counts, in every process, with what they run.
+async fn workers_are_listed_with_what_they_run(store: Store) {
+    let (inbox, gate) = (store.open().await, Gate::default());
+    let other = inbox.named("other").unwrap();
+    let begun = inbox.now().await.unwrap();
+    assert_eq!(inbox.workers().await.unwrap(), []);
+    let start = |concurrency| Running::start(gate.worker(&inbox).concurrency(concurrency));
+    let running = async || {
+        let workers = inbox.workers().await.unwrap();
+        assert!(
+            workers.windows(2).all(|pair| pair[0].last_heartbeat() >= pair[1].last_heartbeat())
+        );
+        let mut running: Vec<_> = workers.iter().map(|worker| worker.running().to_vec()).collect();
+        assert!(workers.iter().all(|worker| worker.claimed() == worker.running().len() as u64));
+        running.sort();
+        running
+    };
+    let keys = |jobs: &[&str]| -> Vec<_> {
+        jobs.iter().map(|job| format!("job.completed:{job}")).collect()
+    };
+
+    let first = start(2);
+    until(async || inbox.stats().await.unwrap().workers == 1).await;
+    for job in ["a", "b"] {
+        accept(&inbox, "job.completed", job).await;
+        until(async || inbox.stats().await.unwrap().ready == 0).await;
+    }
+    until(async || running().await == [keys(&["a", "b"])]).await;
+    let second = start(1);
+    until(async || inbox.stats().await.unwrap().workers == 2).await;
+    accept(&inbox, "job.completed", "c").await;
+    until(async || running().await == [keys(&["a", "b"]), keys(&["c"])]).await;
+    assert_eq!(other.workers().await.unwrap(), []);
+    for worker in inbox.workers().await.unwrap() {
+        // Some have whole seconds or milliseconds.
+        assert!(worker.last_heartbeat() + Duration::from_secs(1) > begun, "{worker:?} {begun:?}");
+        let key = &worker.running()[0];
+        let seen = inbox.show(key).await.unwrap().unwrap().worker_seen().unwrap();
+        assert!(seen >= worker.last_heartbeat(), "{key}: {worker:?} {seen:?}");
+    }
+
+    second.crash().await;
+    assert_eq!(running().await.len(), 2, "it may be live");
+    until(async || running().await.len() == 1).await;
+    assert_eq!(inbox.stats().await.unwrap().workers, 1);
+    first.crash().await;
+}
+
+async fn at_most_a_hundred_events_of_a_worker_are_named(store: Store) {
+    const EVENTS: usize = 130;
+    let (inbox, gate) = (store.open().await, Gate::default());
+    for number in 0..EVENTS {
+        accept(&inbox, "job.completed", &format!("job_{number}")).await;
+    }
+    let worker = Running::start(gate.worker(&inbox).concurrency(EVENTS));
+    until(async || inbox.stats().await.unwrap().running == EVENTS as u64).await;
+    let workers = inbox.workers().await.unwrap();
+    let [listed] = &*workers else { panic!("{workers:?}") };
+    assert_eq!((listed.claimed(), listed.running().len()), (EVENTS as u64, 100));
+    assert_eq!(listed.running().iter().collect::<HashSet<_>>().len(), 100);
+    worker.crash().await;
+}
+
 /// What is due the whole time is listed, although what was listed before it comes back.
 async fn what_comes_back_hides_nothing_of_a_list(store: Store) {
     let inbox = store.open().await;
@@ -522,6 +585,8 @@ on_every_store!(
     what_is_due_has_an_age,
     many_dead_letters_are_paged_through_once_each,
     only_the_last_page_has_no_next,
+    workers_are_listed_with_what_they_run,
+    at_most_a_hundred_events_of_a_worker_are_named,
     what_comes_back_hides_nothing_of_a_list,
     a_cursor_that_is_none_is_refused,
     the_last_errors_are_kept,

@@ -29,6 +29,7 @@ use crate::model::{
     stats::Stats,
     trace::Trace,
     wake::Wake,
+    worker_status::{WorkerStatus, with_claims},
 };
 
 /// A worker that was heard of within this time counts in [`Stats`].
@@ -481,6 +482,17 @@ impl Tables {
         }
     }
 
+    fn workers(&self) -> Vec<WorkerStatus> {
+        let now = self.clock.now();
+        let live = self.workers.iter().filter(|(_, seen)| now.saturating_sub(**seen) <= LIVE);
+        let claim = |(_, id)| {
+            let row: &Row = &self.events[&id];
+            Some((row.worker.clone()?, row.key.clone()))
+        };
+        let claims = self.of(State::Running).filter_map(claim);
+        with_claims(live.map(|(name, seen)| (name.clone(), time(*seen))), claims)
+    }
+
     /// The events of a state after a place, and at most so many.
     fn list(&self, state: State, after: Option<Place>, most: u32) -> Listed {
         let now = self.clock.now();
@@ -639,6 +651,10 @@ impl Store for Memory {
 
     fn stats(&self) -> Answer<'_, Stats> {
         self.at_once(|tables| tables.stats())
+    }
+
+    fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {
+        self.at_once(|tables| tables.workers())
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

@@ -54,6 +54,7 @@ use crate::model::{
     paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
+    worker_status::{MOST_NAMED, WorkerStatus},
 };
 
 /// How many connections workers have to claim and record events: one for each of the two, and one that meanwhile releases
@@ -383,6 +384,12 @@ impl Store for Postgres {
         })
     }
 
+    fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {
+        let workers = query(self.statements.workers.clone()).bind(&*self.inbox);
+        let workers = self.accepting.fetch_all::<WorkerRow>(workers.bind(sql::rows(MOST_NAMED)));
+        Box::pin(workers.map(|rows| Ok(rows?.into_iter().map(WorkerStatus::from).collect())))
+    }
+
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
         Box::pin(async move {
             let (after, most) = (after.map(Place::read).transpose()?, most.min(STEP));
@@ -507,6 +514,23 @@ struct HeldRow {
 impl From<HeldRow> for ClaimId {
     fn from(row: HeldRow) -> Self {
         Self { event: EventId(row.id), attempt: row.attempt.try_into().unwrap_or_default() }
+    }
+}
+
+/// A worker, and what it has claimed.
+#[derive(FromRow)]
+struct WorkerRow {
+    name: String,
+    last_seen: i64,
+    claimed: i64,
+    keys: Vec<String>,
+}
+
+impl From<WorkerRow> for WorkerStatus {
+    fn from(WorkerRow { name, last_seen, claimed, keys: running }: WorkerRow) -> Self {
+        let (last_heartbeat, claimed) =
+            (time_of_millis(last_seen), claimed.try_into().unwrap_or_default());
+        Self { name, last_heartbeat, claimed, running }
     }
 }
 

@@ -29,7 +29,7 @@ use self::{
     link::{Link, Target},
     publish::Messages,
     replicas::{Replicas, Replicated},
-    row::{Row, fixed_part, later},
+    row::{Row, fixed_part, key_of, later},
     script::{Call, Script, script},
 };
 use super::{
@@ -46,6 +46,7 @@ use crate::model::{
     paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
+    worker_status::{WorkerStatus, with_claims},
 };
 
 /// The schemes of its URLs.
@@ -91,6 +92,9 @@ const KEYS: [&str; 18] = [
     // A hash: the bodies that were signed for events later, and are not their payloads, as JSON.
     "conflicts",
 ];
+
+/// Which of them is the hash of the records.
+const EVENTS: usize = 3;
 
 /// How many of the keys acceptance needs.
 const KEYS_TO_ACCEPT: usize = 5;
@@ -180,6 +184,24 @@ impl Redis {
             0 => Ok(Acceptance::Duplicate),
             _ => Ok(Acceptance::Conflict),
         }
+    }
+
+    /// Puts the keys of running events in the place of their ids. What is lost or damaged has none.
+    async fn name_events(&self, workers: &mut [WorkerStatus]) -> Result<(), InboxError> {
+        let ids: Vec<String> = workers.iter().flat_map(|worker| worker.running.clone()).collect();
+        let mut keys = HashMap::new();
+        for ids in ids.chunks(STEP as usize) {
+            let mut get = redis::cmd("HMGET");
+            get.arg(&self.keys[EVENTS]).arg(ids);
+            let records: Vec<Option<Vec<u8>>> = self.server.command(get).await?;
+            let key =
+                |(id, record): (&String, Option<Vec<u8>>)| Some((id.clone(), key_of(&record?)?));
+            keys.extend(ids.iter().zip(records).filter_map(key));
+        }
+        for worker in workers {
+            worker.running = worker.running.iter().filter_map(|id| keys.remove(id)).collect();
+        }
+        Ok(())
     }
 
     /// Logs that an event is lost or damaged. What has a payload becomes a dead letter.
@@ -517,6 +539,23 @@ impl Store for Redis {
                 oldest_overdue: age(job),
                 is_paused: is_paused > 0,
             })
+        })
+    }
+
+    fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {
+        Box::pin(async move {
+            let mut call = self.call(script!("workers"));
+            let (workers, claims): (Vec<(String, i64)>, Vec<String>) =
+                self.server.call(call.arg(millis(HEARD))).await?;
+            let claim = |member: String| {
+                let (event, claim) = member.split_once(':')?;
+                let (_, worker) = claim.split_once(':')?;
+                Some((worker.to_owned(), event.to_owned()))
+            };
+            let workers = workers.into_iter().map(|(name, seen)| (name, time_of_millis(seen)));
+            let mut workers = with_claims(workers, claims.into_iter().filter_map(claim));
+            self.name_events(&mut workers).await?;
+            Ok(workers)
         })
     }
 

@@ -58,6 +58,7 @@ use crate::model::{
     paused::{NewPause, Paused},
     stats::Stats,
     wake::Wake,
+    worker_status::{WorkerStatus, with_claims},
 };
 
 /// One of the statements of this store.
@@ -673,6 +674,19 @@ impl Store for Sqlite {
             let stats: StatsRow = stats.fetch_one(&mut *reader).await?;
             let done = query_scalar(statement!("count_done")).bind(inbox).fetch_one(&mut *reader);
             Ok(stats.stats(this.inbox.done.get(done).await?))
+        })
+    }
+
+    fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {
+        self.run(|this| async move {
+            let (inbox, now) = (&*this.inbox.name, this.file.clock.millis());
+            let mut reader = this.file.reader().await?;
+            let workers = query_as(statement!("workers")).bind(inbox).bind(now);
+            let workers: Vec<(String, i64)> = workers.fetch_all(&mut *reader).await?;
+            let claims = query_as(statement!("claims")).bind(inbox);
+            let claims: Vec<(String, String)> = claims.fetch_all(&mut *reader).await?;
+            let workers = workers.into_iter().map(|(name, seen)| (name, time_of_millis(seen)));
+            Ok(with_claims(workers, claims))
         })
     }
 

@@ -57,6 +57,7 @@ statements!(
     stats,
     sweep,
     take,
+    workers,
 );
 
 const ENTRIES: &str = include_str!("sql/entries.sql");

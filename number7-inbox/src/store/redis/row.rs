@@ -116,6 +116,11 @@ impl Record {
     }
 }
 
+/// The key of an event, by its record. Nothing if that is damaged.
+pub(super) fn key_of(record: &[u8]) -> Option<String> {
+    serde_json::from_slice(record).ok().map(|record: Record| record.key)
+}
+
 /// What does not change of a record, but for the time of acceptance. The receipt is that of the call which stores it.
 pub(super) fn fixed_part(event: &NewEvent, receipt: Option<&str>) -> String {
     /// In this order, which events.lua expects.

@@ -693,6 +693,7 @@ async fn nothing_goes_through_all_events() {
             (statement!("finish"), ID),
             (statement!("finish_in"), ID),
             (statement!("claims_of_worker"), STATE),
+            (statement!("claims"), STATE),
             (statement!("release"), ID),
             (statement!("rescue"), STATE_UNTIL),
             (statement!("sweep"), STATE_UNTIL),
