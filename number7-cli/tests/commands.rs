@@ -439,6 +439,43 @@ fn a_store_that_cannot_be_one_is_refused_without_its_password() {
     }
 }
 
+/// However many others there are, of which a page goes through only some.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_as_long_as_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inbox.db");
+    let store = format!("sqlite:{}", path.display());
+    Inbox::open(&store).await.unwrap();
+    let file = sqlx::SqlitePool::connect(&store).await.unwrap();
+    let fill = "INSERT INTO number7_events (inbox, key, event, state, accepted_at, due_at, finished_at, payload)
+        SELECT '', name || ':' || n, name, 'done', n, n, n, CAST('{}' AS BLOB)
+        FROM (SELECT n, iif(n % 11000, 'job.completed', 'job.failed') AS name FROM (
+            WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 33000)
+            SELECT n FROM numbers))";
+    sqlx::query(fill).execute(&file).await.unwrap();
+    file.close().await;
+    let list = |args: &[&str]| -> Value {
+        let args = [
+            &["--json", "inbox", "list", "--state", "done", "--event", "job.failed"],
+            args,
+            &["--store", &store],
+        ];
+        let (code, printed, error) = run(&mut number7(&args.concat()));
+        assert_eq!(code, 0, "{error}");
+        serde_json::from_str(&printed).unwrap()
+    };
+    let keys = |list: &Value| -> Vec<Value> {
+        list["entries"].as_array().unwrap().iter().map(|entry| entry["key"].clone()).collect()
+    };
+    let all = list(&[]);
+    assert_eq!(keys(&all), ["job.failed:11000", "job.failed:22000", "job.failed:33000"]);
+    assert_eq!(all["next"], Value::Null);
+    let first = list(&["--limit", "2"]);
+    assert_eq!(keys(&first), ["job.failed:11000", "job.failed:22000"]);
+    let rest = list(&["--limit", "2", "--after", first["next"].as_str().unwrap()]);
+    assert_eq!(keys(&rest), ["job.failed:33000"]);
+}
+
 /// Of one event, and of all that a filter takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_run_again_requeued_and_given_up() {

@@ -387,6 +387,10 @@ impl Store for Node {
         self.world.memory.workers()
     }
 
+    fn place_of(&self, time: SystemTime) -> String {
+        self.world.memory.place_of(time)
+    }
+
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
         self.world.memory.list(state, after, most)
     }

@@ -39,6 +39,10 @@ use crate::{
 /// How long a job can be expected, and an inbox paused: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// How many events a page of a list passes over that its filter does not take: so many take a moment, and there may be
+/// millions.
+const MOST_PASSED_OVER: u32 = 10_000;
+
 /// How long the name of an inbox can be, in bytes.
 const LONGEST_NAME: usize = 64;
 
@@ -189,7 +193,9 @@ impl Inbox {
 
     /// Lists the events in a state, the oldest first: at most `limit`, after the place of a cursor.
     ///
-    /// An event that stays in the state is never left out.
+    /// An event that stays in the state is never left out. A page passes over some 10,000 events at most that the filter
+    /// does not take: then it ends, even if it has fewer entries than the limit, and the next page goes on there. So
+    /// the end of the list is where [`Page::next`] is `None`.
     ///
     /// # Errors
     ///
@@ -224,9 +230,11 @@ impl Inbox {
     ) -> Result<Page, InboxError> {
         refuse_zero(limit)?;
         let store = &self.store;
-        let after = after.map(|cursor| cursor.place(state.name())).transpose()?;
-        let mut after = after.map(str::to_owned);
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut after = match after {
+            Some(cursor) => Some(cursor.place(state.name())?.to_owned()),
+            None => filter.begins_at().map(|time| store.place_of(time)),
+        };
+        let (mut entries, mut examined) = (Vec::<Entry>::new(), 0);
         loop {
             // One more, to know whether there is a next page.
             let wanted = limit.saturating_add(1).saturating_sub(count(&entries));
@@ -240,9 +248,12 @@ impl Inbox {
                 }
                 entries.push(entry);
             }
-            after = next;
-            if after.is_none() || is_over {
-                return Ok(Page { entries, next: None });
+            after = next.filter(|_| !is_over);
+            let Some(place) = &after else { return Ok(Page { entries, next: None }) };
+            examined += at_once;
+            if examined - count(&entries) >= MOST_PASSED_OVER {
+                let next = Some(Cursor::new(state.name(), place));
+                return Ok(Page { entries, next });
             }
         }
     }

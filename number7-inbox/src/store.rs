@@ -159,6 +159,9 @@ pub(crate) trait Store: Expectations {
     /// The workers that were heard of in the last 30 seconds, in any order, with what they have claimed.
     fn workers(&self) -> Answer<'_, Vec<WorkerStatus>>;
 
+    /// A place in the list of each state: before all events that have been in the state since this time or later.
+    fn place_of(&self, time: SystemTime) -> String;
+
     /// The events in a state after a place, the oldest first and at most so many, and the place
     /// where to go on.
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed>;
@@ -285,6 +288,14 @@ impl From<PausedRow> for Paused {
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn time_of_millis(millis: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
+}
+
+/// The milliseconds of a time since the epoch, but at most those of the year 2500: no event has a later time, and every
+/// store can count that far.
+pub(crate) fn millis_of(time: SystemTime) -> i64 {
+    const LAST: i64 = 16_725_225_600_000;
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_millis().try_into().unwrap_or(LAST).min(LAST)
 }
 
 /// Bounds an operation.

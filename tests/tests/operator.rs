@@ -24,7 +24,7 @@ use number7_tests::{
     gate::Gate,
     on_every_store,
     running::{Handled, PATIENCE, Running, accept, until},
-    store::Store,
+    store::{Store, fill},
 };
 use tokio::time::sleep;
 
@@ -208,6 +208,74 @@ async fn only_the_last_page_has_no_next(store: Store) {
         let first = inbox.list(State::Ready, &filter, None, 2).await.unwrap();
         let last = inbox.list(State::Ready, &filter, first.next.as_ref(), 2).await.unwrap();
         assert_eq!((first.entries.len(), last.entries.len(), last.next), (2, 2, None));
+    }
+}
+
+/// A caller gets an answer soon, whatever the filter looks for, and a list that begins late begins at once.
+async fn a_page_goes_through_a_limited_number_of_events(store: Store) {
+    const DONE: usize = 12_000;
+    let inbox = store.open().await;
+    let work = async |events: usize| {
+        let done = async || inbox.stats().await.unwrap().done >= events as u64;
+        Handled::default().worker(&inbox).run_until(until(done)).await;
+    };
+    if let Store::Memory(_) = store {
+        for number in 0..DONE {
+            accept(&inbox, "job.completed", &format!("job_{number}")).await;
+        }
+        work(DONE).await;
+    } else {
+        fill(&store, DONE as u32).await;
+    }
+    // Some have whole seconds.
+    sleep(Duration::from_secs(2)).await;
+    let from = inbox.now().await.unwrap();
+    accept(&inbox, "job.failed", "rare").await;
+    work(DONE + 1).await;
+
+    let rare = Filter::new().event("job.failed");
+    let page = inbox.list(State::Done, &rare, None, 5).await.unwrap();
+    assert_eq!(page.entries.len(), 0, "it went through all events for this page");
+    let page = inbox.list(State::Done, &rare, page.next.as_ref(), 5).await.unwrap();
+    assert_eq!((page.entries.len(), page.next), (1, None));
+    // What is taken counts for the limit of the page alone.
+    let common = Filter::new().event("job.completed");
+    let page = inbox.list(State::Done, &common, None, 11_000).await.unwrap();
+    assert_eq!((page.entries.len(), page.next.is_some()), (11_000, true));
+    assert_eq!(all(&inbox, State::Done, &common, 7_000).await.len(), DONE);
+    assert_eq!(all(&inbox, State::Done, &Filter::new(), 7_000).await.len(), DONE + 1);
+
+    let late = |time| Filter::new().since_after(time);
+    let page = inbox.list(State::Done, &late(from), None, 5).await.unwrap();
+    let keys: Vec<_> = page.entries.iter().map(Entry::key).collect();
+    assert_eq!((&*keys, page.next), (&["job.failed:rare"][..], None));
+    assert_eq!(inbox.rerun(late(from)).dry_run().await.unwrap().events, 1);
+    let since = page.entries[0].since();
+    assert_eq!(all(&inbox, State::Done, &late(since), 5).await.len(), 1, "it has this very time");
+    let (first, last) = (SystemTime::UNIX_EPOCH, Duration::from_secs(1 << 40));
+    for (time, events) in [
+        (since + Duration::from_millis(1), 0),
+        (first + last, 0),
+        (first, DONE + 1),
+        (first - last, DONE + 1),
+    ] {
+        assert_eq!(all(&inbox, State::Done, &late(time), 7_000).await.len(), events, "{time:?}");
+    }
+}
+
+/// An event that has become ready is not listed as scheduled, even if the list is to begin before that.
+async fn a_list_that_begins_early_has_only_events_of_its_state(store: Store) {
+    let (inbox, worker, gate) = one_in_each_state(&store).await;
+    gate.open();
+    worker.stop().await;
+    let early = Filter::new().since_after(SystemTime::UNIX_EPOCH);
+    accept(&inbox, "job.completed", "ready").await;
+    for (state, key) in
+        [(State::Ready, "ready"), (State::Scheduled, "later"), (State::Dead, "dead")]
+    {
+        let listed = all(&inbox, state, &early, 10).await;
+        let keys: Vec<_> = listed.iter().map(Entry::key).collect();
+        assert_eq!(keys, [format!("job.completed:{key}")], "{state}");
     }
 }
 
@@ -585,6 +653,8 @@ on_every_store!(
     what_is_due_has_an_age,
     many_dead_letters_are_paged_through_once_each,
     only_the_last_page_has_no_next,
+    a_page_goes_through_a_limited_number_of_events,
+    a_list_that_begins_early_has_only_events_of_its_state,
     workers_are_listed_with_what_they_run,
     at_most_a_hundred_events_of_a_worker_are_named,
     what_comes_back_hides_nothing_of_a_list,

@@ -7,7 +7,9 @@ mod watch;
 use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
-use number7_inbox::{ChangeEvents, Cursor, Entry, Filter, Inbox, Origin, Paused, State, Stats};
+use number7_inbox::{
+    ChangeEvents, Cursor, Entry, Filter, Inbox, Origin, Page, Paused, State, Stats,
+};
 use serde_json::{Value, json};
 
 use self::store::StoreArgs;
@@ -289,7 +291,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         Command::List(ListArgs { state, filter, limit, after, store }) => {
             let inbox = store.open().await?;
             let filter = filter.filter();
-            let page = inbox.list(state, &filter, after.as_ref(), limit).await?;
+            let page = list(&inbox, state, &filter, after.as_ref(), limit).await?;
             let next = page.next.as_ref().map(ToString::to_string);
             output.print(
                 || text::list(state, &page, after.is_some()),
@@ -355,6 +357,27 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             watch::run(store.open().await?, interval, output).await
         }
     }
+}
+
+/// A page that is full unless the list ends.
+async fn list(
+    inbox: &Inbox,
+    state: State,
+    filter: &Filter,
+    after: Option<&Cursor>,
+    limit: u32,
+) -> Result<Page, BoxError> {
+    let mut page = inbox.list(state, filter, after, limit).await?;
+    while let Some(next) = &page.next {
+        let left = limit.saturating_sub(page.entries.len().try_into()?);
+        if left == 0 {
+            break;
+        }
+        let more = inbox.list(state, filter, Some(next), left).await?;
+        page.entries.extend(more.entries);
+        page.next = more.next;
+    }
+    Ok(page)
 }
 
 /// Why nobody works on it, if so.

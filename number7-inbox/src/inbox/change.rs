@@ -150,7 +150,8 @@ impl<'a> ChangeEvents<'a> {
     async fn run(self) -> Result<Changed, InboxError> {
         let store = &self.inbox.store;
         let (state, begun) = (self.change.of(), store.now().await?);
-        let (mut changed, mut seen, mut after) = (Changed::default(), HashSet::new(), None);
+        let (mut changed, mut seen) = (Changed::default(), HashSet::new());
+        let mut after = self.filter.begins_at().map(|time| store.place_of(time));
         loop {
             let (entries, next) = match self.filter.one_key() {
                 Some(key) => (store.show(key).await?.into_iter().collect(), None),

@@ -10,8 +10,9 @@ use crate::model::{
 
 /// Which events to list or change: all of them, or only those that match everything that is set here.
 ///
-/// A string is the filter of one key. The names are those in the signed JSON. The store returns all entries of a state
-/// and the filter is applied afterwards, so finding a few matches takes as long as reading them all.
+/// A string is the filter of one key. The names are those in the signed JSON. [`since_after`](Self::since_after) and
+/// [`since_before`](Self::since_before) say where in the list of a state to begin and to end. All else is applied to
+/// the entries that the store returns in between, so finding a few matches takes as long as reading them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     key: Option<String>,
@@ -131,6 +132,11 @@ impl Filter {
         (*self == Self::from(key)).then_some(key)
     }
 
+    /// The time in the list of a state before which it takes nothing.
+    pub(crate) fn begins_at(&self) -> Option<SystemTime> {
+        self.since.first
+    }
+
     /// Whether it takes nothing after this entry of a list.
     pub(crate) fn ends_before(&self, entry: &Entry) -> bool {
         self.since.end.is_some_and(|end| entry.since() >= end)
@@ -189,7 +195,8 @@ impl From<&Filter> for Filter {
 pub struct Page<T = Entry> {
     /// The oldest first.
     pub entries: Vec<T>,
-    /// Where the next page begins. `None` at the end of the list.
+    /// Where the next page begins. `None` at the end of the list, and only there: a page of events may have fewer
+    /// entries than the limit, or none, although there are more. See [`Inbox::list`](crate::Inbox::list).
     pub next: Option<Cursor>,
 }
 

@@ -15,7 +15,7 @@ use number7_core::Acceptance;
 use tokio::{runtime::Handle, time::Instant};
 
 use self::expectations::Expected;
-use super::{Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Signer, Store};
+use super::{Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Signer, Store, millis_of};
 use crate::model::{
     change::Change,
     claim::{Claim, ClaimId, EventId, Number},
@@ -655,6 +655,11 @@ impl Store for Memory {
 
     fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {
         self.at_once(|tables| tables.workers())
+    }
+
+    fn place_of(&self, time: SystemTime) -> String {
+        let millis = millis_of(time).try_into().unwrap_or_default();
+        cursor((Duration::from_millis(millis), EventId(0)))
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

@@ -38,6 +38,7 @@ use self::{
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Store,
     driver::Driver,
+    millis_of,
     sql::{self, Place},
     time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
@@ -388,6 +389,10 @@ impl Store for Postgres {
         let workers = query(self.statements.workers.clone()).bind(&*self.inbox);
         let workers = self.accepting.fetch_all::<WorkerRow>(workers.bind(sql::rows(MOST_NAMED)));
         Box::pin(workers.map(|rows| Ok(rows?.into_iter().map(WorkerStatus::from).collect())))
+    }
+
+    fn place_of(&self, time: SystemTime) -> String {
+        Place { time: millis_of(time) * 1_000, id: 0 }.text()
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

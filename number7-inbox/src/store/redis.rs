@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, STORE_TIMEOUT, Signer, Store,
-    driver::Driver, in_time, time_of_millis, wakes::Wakes,
+    driver::Driver, in_time, millis_of, time_of_millis, wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -557,6 +557,10 @@ impl Store for Redis {
             self.name_events(&mut workers).await?;
             Ok(workers)
         })
+    }
+
+    fn place_of(&self, time: SystemTime) -> String {
+        cursor((millis_of(time).to_string(), String::new()))
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

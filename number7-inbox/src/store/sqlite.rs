@@ -43,6 +43,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Signer, Store, in_time,
+    millis_of,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
@@ -688,6 +689,10 @@ impl Store for Sqlite {
             let workers = workers.into_iter().map(|(name, seen)| (name, time_of_millis(seen)));
             Ok(with_claims(workers, claims))
         })
+    }
+
+    fn place_of(&self, time: SystemTime) -> String {
+        Place { time: millis_of(time), id: 0 }.text()
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

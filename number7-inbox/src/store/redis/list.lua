@@ -3,7 +3,8 @@
 -- ARGV: the state, how many at most, the score and the member after which to begin, or nothing
 local state, most, score, after = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local set, ready_now = sets[state] or ready, redis.call('ZCOUNT', ready, '-inf', now)
-local first = score ~= '' and before(set, score, after) or state == 'scheduled' and ready_now or 0
+local first = score ~= '' and before(set, score, after) or 0
+if state == 'scheduled' then first = math.max(first, ready_now) end
 local last = first + most
 if state == 'ready' then last = math.min(last, ready_now) end
 local rows = last > first and redis.call('ZRANGE', set, first, last - 1, 'WITHSCORES') or {}

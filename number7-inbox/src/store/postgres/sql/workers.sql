@@ -1,8 +1,9 @@
 -- The workers that were heard of in the last 30 seconds, and the first $2 keys of what each has claimed.
-SELECT name, floor(extract(epoch FROM last_seen) * 1000)::bigint AS last_seen, coalesce(claimed, 0) AS claimed,
-    coalesce(keys[:$2], '{}') AS keys
-FROM number7.workers LEFT JOIN (
+WITH claims AS MATERIALIZED (
     SELECT claimed_by, count(*) AS claimed, array_agg(key ORDER BY claimed_at, id) AS keys
     FROM number7.events WHERE inbox = $1 AND state = 'running' GROUP BY claimed_by
-) AS claims ON claimed_by = name
+)
+SELECT name, floor(extract(epoch FROM last_seen) * 1000)::bigint AS last_seen, coalesce(claimed, 0) AS claimed,
+    coalesce(keys[:$2], '{}') AS keys
+FROM number7.workers LEFT JOIN claims ON claimed_by = name
 WHERE inbox = $1 AND last_seen >= now() - interval '30 seconds'
