@@ -18,6 +18,9 @@ pub struct Stats {
     /// took longer than 25 ms is reused for 100 times as long as it took. A count that takes longer than a second
     /// (some ten million events) is abandoned, and the last known number is returned: 0 if there is none yet.
     pub done: u64,
+    /// How old this count of finished events is: zero if they were counted for this call, as always on Redis and in
+    /// memory, and [`Duration::MAX`] if they were never counted, because that takes too long.
+    pub done_age: Duration,
     /// Dead letters.
     pub dead: u64,
     /// How long the oldest ready or quarantined event has been ready: zero if there is none.

@@ -473,6 +473,7 @@ impl Tables {
             quarantined: count(State::Quarantined),
             running: count(State::Running),
             done: count(State::Done),
+            done_age: Duration::ZERO,
             dead: count(State::Dead),
             oldest_ready: age(first(State::Ready)).max(age(first(State::Quarantined))),
             workers: self.workers.values().filter(|seen| age(Some(**seen)) <= LIVE).count() as u64,

@@ -532,6 +532,7 @@ impl Store for Redis {
                 quarantined,
                 running,
                 done,
+                done_age: Duration::ZERO,
                 dead,
                 oldest_ready: age(due),
                 workers,

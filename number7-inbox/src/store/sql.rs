@@ -178,8 +178,16 @@ pub(super) struct Counted(Mutex<Known>);
 
 #[derive(Clone, Copy, Default)]
 struct Known {
-    count: Option<u64>,
+    /// And when it was counted.
+    count: Option<(u64, Instant)>,
     until: Option<Instant>,
+}
+
+/// A number, and how old it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    number: u64,
+    age: Duration,
 }
 
 impl Counted {
@@ -188,7 +196,7 @@ impl Counted {
     pub(super) async fn get<E: Into<InboxError>>(
         &self,
         count: impl Future<Output = Result<i64, E>>,
-    ) -> Result<u64, InboxError> {
+    ) -> Result<Count, InboxError> {
         /// More than this costs much.
         const CHEAP: Duration = Duration::from_millis(25);
         /// Fewer than this do not: if a count of them takes long, it waited for something else.
@@ -198,22 +206,29 @@ impl Counted {
         let known = *self.lock();
         let begun = Instant::now();
         if known.until.is_some_and(|until| begun < until) {
-            return Ok(known.count.unwrap_or_default());
+            return Ok(Count::of(known.count, begun));
         }
         let count = match timeout(TOO_LONG, count).await {
-            Ok(count) => Some(count.map_err(Into::into)?.try_into().unwrap_or_default()),
+            Ok(count) => Some((count.map_err(Into::into)?.try_into().unwrap_or_default(), begun)),
             Err(_) => known.count,
         };
         let took = begun.elapsed();
         // If they were never counted, they may be many.
-        let costs_much = took > CHEAP && count.is_none_or(|count| count >= MANY);
+        let costs_much = took > CHEAP && count.is_none_or(|(count, _)| count >= MANY);
         let until = costs_much.then(|| Instant::now() + took * 100);
         *self.lock() = Known { count, until };
-        Ok(count.unwrap_or_default())
+        Ok(Count::of(count, begun))
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Count {
+    fn of(count: Option<(u64, Instant)>, now: Instant) -> Self {
+        let never = Self { number: 0, age: Duration::MAX };
+        count.map_or(never, |(number, at)| Self { number, age: now.saturating_duration_since(at) })
     }
 }
 
@@ -233,14 +248,15 @@ pub(super) struct StatsRow {
 }
 
 impl StatsRow {
-    pub(super) fn stats(self, done: u64) -> Stats {
+    pub(super) fn stats(self, done: Count) -> Stats {
         let number = |number: i64| number.try_into().unwrap_or_default();
         Stats {
             ready: number(self.ready),
             scheduled: number(self.scheduled),
             quarantined: number(self.quarantined),
             running: number(self.running),
-            done,
+            done: done.number,
+            done_age: done.age,
             dead: number(self.dead),
             oldest_ready: Duration::from_millis(number(self.oldest_ready)),
             workers: number(self.workers),
@@ -339,7 +355,7 @@ mod tests {
                 sleep(millis(takes)).await;
                 Ok::<_, sqlx::Error>(number)
             };
-            counted.get(count).await.unwrap()
+            counted.get(count).await.unwrap().number
         };
         let counts = [count(25, 10_000).await, count(25, 10_001).await, count(26, 10_000).await];
         assert_eq!(counts, [10_000, 10_001, 10_000]);
@@ -354,6 +370,26 @@ mod tests {
         assert_eq!(count(999, 9_999).await, 9_999);
         // They are few.
         assert_eq!([count(60_000, 7).await, count(0, 8).await], [9_999, 8]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_says_how_old_it_is() {
+        let counted = Counted::default();
+        let age = async |takes, number| {
+            let count = async {
+                sleep(millis(takes)).await;
+                Ok::<_, sqlx::Error>(number)
+            };
+            counted.get(count).await.unwrap().age
+        };
+        assert_eq!(age(60_000, 10_000).await, Duration::MAX, "it was never counted");
+        advance(millis(100_000)).await;
+        assert_eq!(age(100, 10_000).await, Duration::ZERO);
+        advance(millis(5_000)).await;
+        assert_eq!(age(0, 10_000).await, millis(5_100));
+        advance(millis(5_000)).await;
+        assert_eq!(age(60_000, 10_000).await, millis(10_100), "it took too long");
+        assert_eq!(age(0, 10_000).await, millis(11_100));
     }
 
     /// SQLSTATE by PostgreSQL's names, and result codes by SQLite's.

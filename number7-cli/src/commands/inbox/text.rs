@@ -14,7 +14,10 @@ use crate::output::{BAD, styled};
 const SILENT: Duration = Duration::from_secs(30);
 
 pub(crate) fn stats(stats: &Stats, paused: Option<&Paused>) -> String {
-    let line = |state: State| format!("{state:12} {}", stats.of(state));
+    let line = |state: State| match state {
+        State::Done => format!("{state:12} {}{}", stats.done, counted(stats)),
+        _ => format!("{state:12} {}", stats.of(state)),
+    };
     let mut lines = State::ALL.map(line);
     if stats.ready > 0 {
         lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_ready)));
@@ -30,6 +33,15 @@ pub(crate) fn stats(stats: &Stats, paused: Option<&Paused>) -> String {
     let paused =
         paused.map(|paused| format!("\n{}", styled(BAD, pause(paused)))).unwrap_or_default();
     format!("{}\n{workers}\n{overdue}{paused}", lines.join("\n"))
+}
+
+/// How old the number of events is that are done, unless it is new.
+fn counted(stats: &Stats) -> String {
+    match stats.done_age {
+        Duration::ZERO => String::new(),
+        Duration::MAX => ": there are too many to count".to_owned(),
+        age => format!(", counted {} ago", length(age)),
+    }
 }
 
 pub(crate) fn with_secrets(stats: String, secrets: Option<&[SecretUse]>) -> String {
@@ -72,6 +84,8 @@ pub(crate) fn stats_json(stats: &Stats, paused: Option<&Paused>) -> Value {
     let mut json: serde_json::Map<String, Value> =
         State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
     json.insert("oldest_ready_seconds".into(), stats.oldest_ready.as_secs_f64().into());
+    let done_age = Some(stats.done_age).filter(|age| *age < Duration::MAX);
+    json.insert("done_age_seconds".into(), done_age.map(|age| age.as_secs_f64()).into());
     json.insert("workers".into(), stats.workers.into());
     json.insert("overdue".into(), stats.overdue.into());
     json.insert("oldest_overdue_seconds".into(), stats.oldest_overdue.as_secs_f64().into());
@@ -282,6 +296,22 @@ mod tests {
     fn a_terminal_gets_nothing_to_obey() {
         assert_eq!(printable("a\u{1b}[2J\u{9b}b\nc"), "a\u{fffd}[2J\u{fffd}b\nc");
         assert_eq!(one_line("a\r\nb"), "a  b");
+    }
+
+    #[test]
+    fn a_count_that_is_old_says_so() {
+        let shown = |age| {
+            let mut stats = Stats::default();
+            (stats.done, stats.done_age) = (12_345, age);
+            let text = super::stats(&stats, None);
+            let line = text.lines().find(|line| line.starts_with("done")).unwrap();
+            (line.to_owned(), stats_json(&stats, None)["done_age_seconds"].clone())
+        };
+        assert_eq!(shown(Duration::ZERO), ("done         12345".into(), json!(0.0)));
+        let old = "done         12345, counted 1m 5s ago".into();
+        assert_eq!(shown(Duration::from_secs(65)), (old, json!(65.0)));
+        let (never, age) = shown(Duration::MAX);
+        assert!(never.ends_with(": there are too many to count") && age.is_null(), "{never}");
     }
 
     #[test]
