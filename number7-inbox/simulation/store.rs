@@ -28,7 +28,7 @@ use crate::{
         worker_status::WorkerStatus,
     },
     store::{
-        Answer, Exchange, Exchanged, Listed, NewEvent, Store,
+        Answer, Exchange, Exchanged, Listed, NewEvent, PerMinute, Store,
         expectations::Expectations,
         memory::{Memory, Tables},
     },
@@ -381,6 +381,10 @@ impl Store for Node {
 
     fn stats(&self) -> Answer<'_, Stats> {
         self.world.memory.stats()
+    }
+
+    fn handled_per_minute(&self, first: i64) -> Answer<'_, PerMinute> {
+        self.world.memory.handled_per_minute(first)
     }
 
     fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {

@@ -68,6 +68,16 @@ const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// list may have 64 KiB.
 pub(crate) const STEP: u32 = 500;
 
+/// A minute, in milliseconds.
+pub(crate) const MINUTE: i64 = 60_000;
+
+/// How many finished events of a state a statement counts in a minute at most.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+const MOST_IN_A_MINUTE: i64 = 10_000;
+
+/// A number for each of some minutes, one after the other.
+pub(crate) type PerMinute = [u64; 15];
+
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, InboxError>>;
 
 /// One inbox in one store. Each statement or script is atomic, and limited by [`STORE_TIMEOUT`].
@@ -155,6 +165,10 @@ pub(crate) trait Store: Expectations {
 
     /// Counts the events.
     fn stats(&self) -> Answer<'_, Stats>;
+
+    /// How many events became done or dead in each of the minutes that follow a time, which is in milliseconds since the
+    /// epoch.
+    fn handled_per_minute(&self, first: i64) -> Answer<'_, PerMinute>;
 
     /// The workers that were heard of in the last 30 seconds, in any order, with what they have claimed.
     fn workers(&self) -> Answer<'_, Vec<WorkerStatus>>;

@@ -279,6 +279,78 @@ async fn a_list_that_begins_early_has_only_events_of_its_state(store: Store) {
     }
 }
 
+/// Lets all events that are done or dead be so since a time, in milliseconds since the epoch.
+async fn date_back(store: &Store, millis: u64) {
+    match store {
+        Store::Sqlite(_) => {
+            store.sql(&format!("UPDATE number7_events SET finished_at = {millis}")).await;
+        }
+        Store::Postgres(_) => {
+            let set =
+                format!("UPDATE number7.events SET finished_at = to_timestamp({millis} / 1000.0)");
+            store.sql(&set).await;
+        }
+        Store::Redis(_) => {
+            let set = format!(
+                "for _, set in ipairs({{ key('done'), key('dead') }}) do
+                    for _, event in ipairs(redis.call('ZRANGE', set, 0, -1)) do
+                        redis.call('ZADD', set, {millis}, event)
+                    end
+                end
+                return 0"
+            );
+            store.execute("", &set).await;
+        }
+        Store::Memory(_) => panic!("nothing but its inbox knows what is in it"),
+    }
+}
+
+/// By the minutes of the clock, and not in the one that is not over.
+async fn what_was_handled_is_counted_by_the_minute(store: Store) {
+    const MINUTE: u64 = 60_000;
+    let inbox = store.open().await;
+    assert_eq!(inbox.handled_per_minute().await.unwrap(), [0; 15]);
+    let now = async || {
+        let now = inbox.now().await.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_millis()).unwrap()
+    };
+    let is_in_memory = matches!(store, Store::Memory(_));
+    if is_in_memory {
+        // All that follows is in one minute.
+        inbox.advance(Duration::from_millis(MINUTE - now().await % MINUTE));
+    }
+    for job in ["a", "b", "dead"] {
+        accept(&inbox, "job.completed", job).await;
+    }
+    let worker = inbox.worker(async |event: AcceptedEvent| match event.key() {
+        "job.completed:dead" => Err(Failure::permanent("it will never work")),
+        _ => Ok(()),
+    });
+    worker.run_until(store.settled(PATIENCE)).await;
+    let expected =
+        |ago: u64| -> Vec<u64> { (1..=15).rev().map(|it| 3 * u64::from(it == ago)).collect() };
+    if is_in_memory {
+        for ago in 0..=16 {
+            assert_eq!(inbox.handled_per_minute().await.unwrap()[..], expected(ago), "{ago}");
+            inbox.advance(Duration::from_millis(MINUTE));
+        }
+        return;
+    }
+    for ago in [0, 1, 2, 15, 16] {
+        let (minute, mut counts) = (now().await / MINUTE, Vec::new());
+        for millis in [0, MINUTE - 1] {
+            date_back(&store, (minute - ago) * MINUTE + millis).await;
+            counts.push(inbox.handled_per_minute().await.unwrap());
+        }
+        // Another minute may begin meanwhile.
+        let passed = now().await / MINUTE - minute;
+        for counts in counts {
+            let is_right = |passed| counts[..] == expected(ago + passed);
+            assert!((0..=passed).any(is_right), "{ago} minutes ago: {counts:?}");
+        }
+    }
+}
+
 /// Those that `stats` counts, in every process, with what they run.
 async fn workers_are_listed_with_what_they_run(store: Store) {
     let (inbox, gate) = (store.open().await, Gate::default());
@@ -653,6 +725,7 @@ on_every_store!(
     what_is_due_has_an_age,
     many_dead_letters_are_paged_through_once_each,
     only_the_last_page_has_no_next,
+    what_was_handled_is_counted_by_the_minute,
     a_page_goes_through_a_limited_number_of_events,
     a_list_that_begins_early_has_only_events_of_its_state,
     workers_are_listed_with_what_they_run,

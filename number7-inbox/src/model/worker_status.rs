@@ -1,6 +1,8 @@
 //! The workers of an inbox, as a store knows them.
 
-use std::{collections::HashMap, time::SystemTime};
+#[cfg(any(test, feature = "sqlite", feature = "redis", feature = "memory"))]
+use std::collections::HashMap;
+use std::time::SystemTime;
 
 /// How many of the events that a worker has claimed are named at most.
 pub(crate) const MOST_NAMED: usize = 100;

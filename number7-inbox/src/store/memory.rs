@@ -15,7 +15,9 @@ use number7_core::Acceptance;
 use tokio::{runtime::Handle, time::Instant};
 
 use self::expectations::Expected;
-use super::{Answer, Exchange, Exchanged, Listed, NewEvent, STEP, Signer, Store, millis_of};
+use super::{
+    Answer, Exchange, Exchanged, Listed, NewEvent, PerMinute, STEP, Signer, Store, millis_of,
+};
 use crate::model::{
     change::Change,
     claim::{Claim, ClaimId, EventId, Number},
@@ -483,6 +485,19 @@ impl Tables {
         }
     }
 
+    fn handled_per_minute(&self, first: i64) -> PerMinute {
+        let (first, mut minutes) = (millis(first), PerMinute::default());
+        let finished = self.of(State::Done).chain(self.of(State::Dead));
+        for at in finished.filter_map(|(at, _)| at.checked_sub(first)) {
+            let minute = usize::try_from(at.as_secs() / 60).ok();
+            minute
+                .and_then(|minute| minutes.get_mut(minute))
+                .into_iter()
+                .for_each(|count| *count += 1);
+        }
+        minutes
+    }
+
     fn workers(&self) -> Vec<WorkerStatus> {
         let now = self.clock.now();
         let live = self.workers.iter().filter(|(_, seen)| now.saturating_sub(**seen) <= LIVE);
@@ -553,6 +568,10 @@ impl Tables {
             history: row.history.clone(),
         }
     }
+}
+
+fn millis(millis: i64) -> Duration {
+    Duration::from_millis(millis.try_into().unwrap_or_default())
 }
 
 fn time(since_epoch: Duration) -> SystemTime {
@@ -654,13 +673,16 @@ impl Store for Memory {
         self.at_once(|tables| tables.stats())
     }
 
+    fn handled_per_minute(&self, first: i64) -> Answer<'_, PerMinute> {
+        self.at_once(|tables| tables.handled_per_minute(first))
+    }
+
     fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {
         self.at_once(|tables| tables.workers())
     }
 
     fn place_of(&self, time: SystemTime) -> String {
-        let millis = millis_of(time).try_into().unwrap_or_default();
-        cursor((Duration::from_millis(millis), EventId(0)))
+        cursor((millis(millis_of(time)), EventId(0)))
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

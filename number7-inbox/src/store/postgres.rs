@@ -36,7 +36,8 @@ use self::{
     statements::{Statements, in_schema},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Store,
+    Answer, Exchange, Exchanged, Listed, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute, STEP,
+    Store,
     driver::Driver,
     millis_of,
     sql::{self, Place},
@@ -383,6 +384,18 @@ impl Store for Postgres {
             };
             Ok(stats.stats(self.done.get(done).await?))
         })
+    }
+
+    fn handled_per_minute(&self, first: i64) -> Answer<'_, PerMinute> {
+        let handled = query(self.statements.handled.clone()).bind(&*self.inbox).bind(first);
+        let handled = self.accepting.fetch_all::<(i64,)>(handled.bind(MOST_IN_A_MINUTE));
+        Box::pin(handled.map(|rows| {
+            let mut minutes = PerMinute::default();
+            for (minute, (count,)) in minutes.iter_mut().zip(rows?) {
+                *minute = count.try_into().unwrap_or_default();
+            }
+            Ok(minutes)
+        }))
     }
 
     fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {

@@ -33,8 +33,8 @@ use self::{
     script::{Call, Script, script},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, STORE_TIMEOUT, Signer, Store,
-    driver::Driver, in_time, millis_of, time_of_millis, wakes::Wakes,
+    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, PerMinute, STEP, STORE_TIMEOUT,
+    Signer, Store, driver::Driver, in_time, millis_of, time_of_millis, wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -541,6 +541,10 @@ impl Store for Redis {
                 is_paused: is_paused > 0,
             })
         })
+    }
+
+    fn handled_per_minute(&self, first: i64) -> Answer<'_, PerMinute> {
+        Box::pin(async move { self.server.call(self.call(script!("handled")).arg(first)).await })
     }
 
     fn workers(&self) -> Answer<'_, Vec<WorkerStatus>> {

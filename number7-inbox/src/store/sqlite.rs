@@ -42,8 +42,8 @@ use self::{
     inboxes::{Inbox, Inboxes},
 };
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, STEP, Signer, Store, in_time,
-    millis_of,
+    Answer, Exchange, Exchanged, Listed, MINUTE, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute,
+    STEP, Signer, Store, in_time, millis_of,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
@@ -675,6 +675,19 @@ impl Store for Sqlite {
             let stats: StatsRow = stats.fetch_one(&mut *reader).await?;
             let done = query_scalar(statement!("count_done")).bind(inbox).fetch_one(&mut *reader);
             Ok(stats.stats(this.inbox.done.get(done).await?))
+        })
+    }
+
+    fn handled_per_minute(&self, first: i64) -> Answer<'_, PerMinute> {
+        self.run(move |this| async move {
+            let (mut reader, mut minutes) = (this.file.reader().await?, PerMinute::default());
+            for (minute, start) in minutes.iter_mut().zip((first..).step_by(60_000)) {
+                let count = query_scalar(statement!("handled")).bind(&*this.inbox.name);
+                let count = count.bind(start).bind(start + MINUTE).bind(MOST_IN_A_MINUTE);
+                let count: i64 = count.fetch_one(&mut *reader).await?;
+                *minute = count.try_into().unwrap_or_default();
+            }
+            Ok(minutes)
         })
     }
 

@@ -38,6 +38,7 @@ statements!(
     forget_old,
     forget_payloads,
     give_up,
+    handled,
     heartbeat,
     insert,
     is_new,

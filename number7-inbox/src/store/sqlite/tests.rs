@@ -702,6 +702,10 @@ async fn nothing_goes_through_all_events() {
             (statement!("stats"), STATE_UNTIL),
             (statement!("count_done"), STATE),
             (LIST, "number7_events_state (inbox=? AND state=? AND since>? AND since<?)"),
+            (
+                statement!("handled"),
+                "COVERING INDEX number7_events_state (inbox=? AND state=? AND since>? AND since<?)",
+            ),
             (SHOW, KEY),
             (statement!("requeue"), KEY),
             (statement!("run_now"), KEY),
