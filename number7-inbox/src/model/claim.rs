@@ -2,8 +2,6 @@
 
 use std::{fmt, time::SystemTime};
 
-use number7_core::DEFAULT_SECRET_NAME;
-
 use crate::model::{
     event::{Origin, StoredEvent},
     history::History,
@@ -79,7 +77,7 @@ impl Claim {
             stored: StoredEvent::new("{}".into()),
             history: History::default(),
             origin: Origin::Signed,
-            signed_by: Some(DEFAULT_SECRET_NAME.into()),
+            signed_by: Some(number7_core::DEFAULT_SECRET_NAME.into()),
             trace: None,
             accepted_at: SystemTime::now(),
             is_quarantined: false,
