@@ -394,8 +394,8 @@ async fn workers_are_listed_with_what_they_run(store: Store) {
 
     second.crash().await;
     assert_eq!(running().await.len(), 2, "it may be live");
-    until(async || running().await.len() == 1).await;
-    assert_eq!(inbox.stats().await.unwrap().workers, 1);
+    until(async || inbox.stats().await.unwrap().workers == 1).await;
+    assert_eq!(running().await.len(), 1);
     first.crash().await;
 }
 
