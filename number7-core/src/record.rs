@@ -117,11 +117,10 @@ impl Record {
         Ok(storable(account, key))
     }
 
-    /// The account that a [key](Self::key) belongs to, and the rest of the key.
+    /// The name of the account that a [key](Self::key) has in front.
     #[must_use]
-    pub fn account_of(key: &str) -> Option<(&str, &str)> {
-        let (account, rest) = key.split_once('/')?;
-        Account::is_name(account).then_some((account, rest))
+    pub fn account_of(key: &str) -> Option<&str> {
+        key.split_once('/').map(|(account, _)| account).filter(|account| Account::is_name(account))
     }
 
     /// The key that all deliveries of one event share.

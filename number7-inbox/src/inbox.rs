@@ -1,3 +1,4 @@
+mod account;
 mod change;
 mod opening;
 mod secrets;
@@ -13,6 +14,7 @@ use std::{
 use number7_core::{Accept, Acceptance, JobId, Record};
 
 pub use self::{
+    account::AccountInbox,
     change::{ChangeEvents, Changed},
     opening::InboxOptions,
     secrets::SecretUse,
@@ -374,7 +376,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// The store failed, or the id is empty, has a NUL, or begins with `upload:`.
+    /// The store failed, or the id is empty, has a NUL, or begins with `upload:` or `account:`.
     ///
     /// # Example
     ///
@@ -393,8 +395,11 @@ impl Inbox {
         job_id: impl Into<JobId>,
         within: Duration,
     ) -> Result<(), InboxError> {
-        let within = within.min(LONGEST_EXPECTATION);
-        self.store.expect_job(ExpectedJob::new(&job_id.into())?, within).await?;
+        self.expect(ExpectedJob::new(None, &job_id.into())?, within).await
+    }
+
+    async fn expect(&self, job: ExpectedJob, within: Duration) -> Result<(), InboxError> {
+        self.store.expect_job(job, within.min(LONGEST_EXPECTATION)).await?;
         self.store.wake().expectations_changed();
         Ok(())
     }

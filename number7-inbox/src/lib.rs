@@ -30,7 +30,7 @@ pub use number7_core::*;
 
 pub use self::{
     expectations::reconcile::FETCH_TIMEOUT,
-    inbox::{ChangeEvents, Changed, ExpectedUpload, Inbox, InboxOptions, SecretUse},
+    inbox::{AccountInbox, ChangeEvents, Changed, ExpectedUpload, Inbox, InboxOptions, SecretUse},
     model::{
         conflict::Conflict,
         entry::{Entry, State},

@@ -13,7 +13,7 @@ mod upkeep;
 use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use number7_core::Fetch;
+use number7_core::{Account, Fetch};
 use tokio::{select, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -24,9 +24,10 @@ use self::{
     run_summary::RunSummary,
 };
 use crate::{
-    expectations::reconcile::Reconcile,
+    expectations::reconcile::{self, Reconcile},
     model::{
         entry::Entry,
+        error::BoxError,
         expectation::Rest,
         failure::Failure,
         options::Polling,
@@ -257,14 +258,75 @@ impl Worker {
     /// inbox.worker(handle).reconcile(fetch).run_until(std::future::pending()).await;
     /// # }
     /// ```
-    pub fn reconcile(mut self, fetch: impl Fetch) -> Self {
+    pub fn reconcile(self, fetch: impl Fetch) -> Self {
         let fetch = Arc::new(fetch);
-        let fetch = move |job| {
+        let fetch = move |account: Option<Account>, job| {
             let fetch = Arc::clone(&fetch);
-            async move { fetch.fetch(job).await }.boxed()
+            async move {
+                match account {
+                    None => fetch.fetch(job).await,
+                    Some(account) => {
+                        let text = "is of an account: use reconcile_accounts";
+                        Err(format!("the job {text}, to ask with the client of {account}").into())
+                    }
+                }
+            }
+            .boxed()
         };
+        self.reconcile_by(Arc::new(fetch))
+    }
+
+    /// [`reconcile`](Self::reconcile) for an inbox that several accounts share: the function returns what asks the vendor
+    /// about the jobs of an account, such as its `Client` of `number7-client`. `None` says that there is no such account any
+    /// more: the job is asked for again later, like after an error.
+    ///
+    /// The function is called for each fetch, so keep the clients: each knows the rate limit of its account.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use number7_client::Client;
+    /// use number7_inbox::{Account, AcceptedEvent, BoxError, Inbox};
+    ///
+    /// async fn work(inbox: &Inbox, clients: &'static HashMap<Account, Client>) {
+    ///     let client = async |account: Account| Ok::<_, BoxError>(clients.get(&account).cloned());
+    ///     let worker = inbox.worker(handle).reconcile_accounts(move |account| client(account));
+    ///     worker.run_until(std::future::pending()).await;
+    /// }
+    /// # async fn handle(_: AcceptedEvent) -> Result<(), BoxError> { Ok(()) }
+    /// # _ = work;
+    /// ```
+    pub fn reconcile_accounts<C, F, E>(
+        self,
+        client: impl Fn(Account) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Fetch,
+        F: Future<Output = Result<Option<C>, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let fetch = move |account: Option<Account>, job| {
+            let client = account.map(&client);
+            async move {
+                let client = match client {
+                    Some(client) => client.await.map_err(Into::into)?,
+                    None => return Err("the job is of no account: use Inbox::account".into()),
+                };
+                match client {
+                    Some(client) => client.fetch(job).await,
+                    None => Err("there is no client for the account of the job".into()),
+                }
+            }
+            .boxed()
+        };
+        self.reconcile_by(Arc::new(fetch))
+    }
+
+    fn reconcile_by(mut self, fetch: Arc<reconcile::Fetch>) -> Self {
         let store = Arc::clone(&self.job.store);
-        self.job.reconcile = Some(Reconcile { store, fetch: Arc::new(fetch) });
+        self.job.reconcile = Some(Reconcile { store, fetch });
         self
     }
 

@@ -159,6 +159,9 @@ pub(crate) struct FilterArgs {
     /// Only events of this name, such as job.failed
     #[arg(long, value_name = "NAME")]
     event: Option<String>,
+    /// Only events of this account
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
     /// Only events about this job
     #[arg(long, value_name = "ID")]
     job: Option<String>,
@@ -229,6 +232,7 @@ impl FilterArgs {
     fn filter(self) -> Filter {
         let filter = Filter::new();
         let filter = self.event.into_iter().fold(filter, Filter::event);
+        let filter = self.account.into_iter().fold(filter, Filter::account);
         let filter = self.job.into_iter().fold(filter, Filter::job);
         let filter = self.error.into_iter().fold(filter, Filter::error);
         let filter = self.origin.into_iter().fold(filter, Filter::origin);

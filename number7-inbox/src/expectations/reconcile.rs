@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use number7_core::{Acceptance, Event, Fetched, JobId, Record, RetryHint};
+use number7_core::{Acceptance, Account, Event, Fetched, JobId, Record, RetryHint};
 use tokio::{
     select,
     task::JoinSet,
@@ -22,7 +22,7 @@ use crate::{
         awake::Awake,
         error::BoxError,
         error_text::{text_of_error, text_of_panic},
-        expectation::{ExpectedJob, JobToFetch, Rest, upload},
+        expectation::{ExpectedJob, ExpectedName, JobToFetch, Rest},
         outage::Outage,
         settings::{LONGEST_REST, Settings},
     },
@@ -43,7 +43,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The function, without its types.
 pub(crate) type Fetch =
-    dyn Fn(JobId) -> BoxFuture<'static, Result<Fetched, BoxError>> + Send + Sync;
+    dyn Fn(Option<Account>, JobId) -> BoxFuture<'static, Result<Fetched, BoxError>> + Send + Sync;
 
 /// Fetches overdue jobs. Across all processes only one worker does so at a time.
 #[derive(Clone)]
@@ -139,7 +139,7 @@ impl Reconcile {
                     self.cancel(&taken.job).await;
                     continue;
                 }
-                if upload(&taken.job).is_some() {
+                if ExpectedName::parse(&taken.job).upload().is_some() {
                     // The vendor knows only jobs. If this fails, it is taken again.
                     _ = self.store.give_up(&taken.job).await;
                     continue;
@@ -222,11 +222,16 @@ impl Reconcile {
     /// fetches of theirs.
     async fn fetch(&self, taken: &JobToFetch, Rest { first, longest }: Rest) -> Duration {
         let job = &*taken.job;
+        let name = ExpectedName::parse(job);
+        let account = account_of(name);
+        // The limit of one account is not that of the others.
+        let is_for_all = account.is_none();
         let mut alone = Duration::ZERO;
         let fetched = async {
-            let fetched = (self.fetch)(JobId::from(job)).await;
+            let job = JobId::from(name.job().unwrap_or_default());
+            let fetched = (self.fetch)(account, job).await;
             fetched.map_err(|error| {
-                if let Some(RetryHint::After(time)) = RetryHint::of(&*error) {
+                if let (Some(RetryHint::After(time)), true) = (RetryHint::of(&*error), is_for_all) {
                     alone = time.min(LONGEST_REST);
                 }
                 text_of_error(&*error)
@@ -281,8 +286,11 @@ impl Reconcile {
     /// Stores the event under the key that its webhook would have.
     async fn store(&self, job: &str, event: &Event) -> Result<&'static str, String> {
         let json = serde_json::to_vec(event).map_err(|error| error.to_string())?;
-        let key = Record::key_of(&json).map_err(|error| error.to_string())?;
-        let expected = ExpectedJob::new(&JobId::from(job)).map_err(|error| error.to_string())?;
+        let name = ExpectedName::parse(job);
+        let (account, job) = (account_of(name), JobId::from(name.job().unwrap_or_default()));
+        let account = account.as_ref();
+        let key = Record::key_of_account(account, &json).map_err(|error| error.to_string())?;
+        let expected = ExpectedJob::new(account, &job).map_err(|error| error.to_string())?;
         if !expected.keys.contains(&key) {
             return Err("the function returned an event of another job or name".into());
         }
@@ -304,4 +312,8 @@ impl Reconcile {
             tracing::warn!(target: "number7", job, "a settled job stays expected until it is looked up: {error}");
         }
     }
+}
+
+fn account_of(name: ExpectedName<'_>) -> Option<Account> {
+    name.account.and_then(|account| Account::new(account).ok())
 }

@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use number7_core::JobId;
+use number7_core::{Account, JobId};
 
-use super::{Inbox, LONGEST_EXPECTATION};
+use super::Inbox;
 use crate::model::{error::InboxError, expectation::ExpectedJob};
 
 impl Inbox {
@@ -43,12 +43,19 @@ impl Inbox {
         reference: impl Into<String>,
         within: Duration,
     ) -> Result<ExpectedUpload, InboxError> {
-        let expected = ExpectedJob::of_upload(&reference.into())?;
-        let within = within.min(LONGEST_EXPECTATION);
+        self.expect_upload_of(None, reference.into(), within).await
+    }
+
+    pub(super) async fn expect_upload_of(
+        &self,
+        account: Option<&Account>,
+        reference: String,
+        within: Duration,
+    ) -> Result<ExpectedUpload, InboxError> {
+        let expected = ExpectedJob::of_upload(account, &reference)?;
         let name = expected.job.clone();
-        self.store.expect_job(expected, within).await?;
-        self.store.wake().expectations_changed();
-        Ok(ExpectedUpload { inbox: self.clone(), name, within })
+        self.expect(expected, within).await?;
+        Ok(ExpectedUpload { inbox: self.clone(), account: account.cloned(), name, within })
     }
 }
 
@@ -58,6 +65,7 @@ impl Inbox {
 #[must_use = "an upload that is not bound to its job becomes overdue"]
 pub struct ExpectedUpload {
     inbox: Inbox,
+    account: Option<Account>,
     /// As the store has it.
     name: String,
     within: Duration,
@@ -74,7 +82,8 @@ impl ExpectedUpload {
     ///
     /// Those of [`Inbox::expect_job`].
     pub async fn bind(self, job_id: impl Into<JobId>) -> Result<(), InboxError> {
-        self.inbox.expect_job(job_id, self.within).await?;
+        let job = ExpectedJob::new(self.account.as_ref(), &job_id.into())?;
+        self.inbox.expect(job, self.within).await?;
         self.cancel().await
     }
 
@@ -84,7 +93,7 @@ impl ExpectedUpload {
     ///
     /// The store failed.
     pub async fn cancel(self) -> Result<(), InboxError> {
-        self.inbox.cancel_expectation(self.name).await.map(drop)
+        self.inbox.store.cancel_expectation(&self.name).await.map(drop)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{fmt, time::SystemTime};
 
-use number7_core::Signature;
+use number7_core::{Record, Signature};
 
 use crate::model::{
     conflict::Conflict,
@@ -55,6 +55,12 @@ impl Entry {
     #[must_use]
     pub fn stored(&self) -> Option<&StoredEvent> {
         self.stored.as_ref()
+    }
+
+    /// The name of the account that it was verified for. `None` if the receiver has a single account.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        Record::account_of(&self.key)
     }
 
     /// Whether it was signed, or fetched because it was never delivered.

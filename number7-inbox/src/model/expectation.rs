@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use number7_core::{JobId, Record};
+use number7_core::{Account, JobId, Record};
 use serde_json::json;
 
 use crate::model::error::{InboxError, InboxErrorKind};
@@ -17,46 +17,86 @@ pub(crate) struct ExpectedJob {
 /// What the name of an upload begins with, instead of a job's id. No event settles it.
 const UPLOAD: &str = "upload:";
 
-/// The reference of an upload, if it is one and not a job.
-pub(crate) fn upload(job: &str) -> Option<&str> {
-    job.strip_prefix(UPLOAD)
+/// What a name begins with if it is of an account, in front of its name and a slash.
+const ACCOUNT: &str = "account:";
+
+/// What a store has a job or an upload under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExpectedName<'a> {
+    pub(crate) account: Option<&'a str>,
+    /// The job's id, or [`UPLOAD`] and the reference of an upload.
+    rest: &'a str,
+}
+
+impl<'a> ExpectedName<'a> {
+    pub(crate) fn parse(name: &'a str) -> Self {
+        match name.strip_prefix(ACCOUNT).and_then(|name| name.split_once('/')) {
+            Some((account, rest)) => Self { account: Some(account), rest },
+            None => Self { account: None, rest: name },
+        }
+    }
+
+    /// The reference of an upload, if it is one and not a job.
+    pub(crate) fn upload(self) -> Option<&'a str> {
+        self.rest.strip_prefix(UPLOAD)
+    }
+
+    pub(crate) fn job(self) -> Option<&'a str> {
+        self.upload().is_none().then_some(self.rest)
+    }
+
+    fn write(account: Option<&Account>, rest: &str) -> String {
+        match account {
+            Some(account) => format!("{ACCOUNT}{account}/{rest}"),
+            None => rest.to_owned(),
+        }
+    }
 }
 
 impl ExpectedJob {
     /// What a store has under this name: a job, or an upload.
     #[cfg(feature = "redis")]
-    pub(crate) fn of_name(name: String) -> Result<Self, InboxError> {
-        match upload(&name) {
-            Some(reference) => Self::of_upload(reference),
-            None => Self::new(&name.into()),
+    pub(crate) fn of_name(name: &str) -> Result<Self, InboxError> {
+        let parsed = ExpectedName::parse(name);
+        let account = parsed.account.and_then(|account| Account::new(account).ok());
+        match parsed.upload() {
+            Some(reference) => Self::of_upload(account.as_ref(), reference),
+            None => Self::new(account.as_ref(), &JobId::from(parsed.rest)),
         }
     }
 
     /// An upload whose job is not known yet.
-    pub(crate) fn of_upload(reference: &str) -> Result<Self, InboxError> {
+    pub(crate) fn of_upload(
+        account: Option<&Account>,
+        reference: &str,
+    ) -> Result<Self, InboxError> {
         const LONGEST: usize = 255;
         if reference.is_empty() || reference.len() > LONGEST || reference.contains('\0') {
             let text = format!("the reference of an upload has 1 to {LONGEST} bytes, and no NUL");
             return Err(InboxError::new(InboxErrorKind::Invalid, text));
         }
+        let job = ExpectedName::write(account, &format!("{UPLOAD}{reference}"));
         // Every event has a longer key.
-        Ok(Self { job: format!("{UPLOAD}{reference}"), keys: [String::new(), String::new()] })
+        Ok(Self { job, keys: [String::new(), String::new()] })
     }
 
-    pub(crate) fn new(job: &JobId) -> Result<Self, InboxError> {
+    pub(crate) fn new(account: Option<&Account>, job: &JobId) -> Result<Self, InboxError> {
         let refused = |text| InboxError::new(InboxErrorKind::Invalid, text);
         let job = job.as_str();
+        let is_reserved = [UPLOAD, ACCOUNT].iter().any(|reserved| job.starts_with(reserved));
         // PostgreSQL refuses strings with a NUL.
-        if job.is_empty() || job.contains('\0') || upload(job).is_some() {
+        if job.is_empty() || job.contains('\0') || is_reserved {
             return Err(refused(
-                "a job id must not be empty, contain a NUL, or begin with upload:",
+                "a job id must not be empty, contain a NUL, or begin with upload: or account:",
             ));
         }
         let key = |event| {
             let json = json!({ "event": event, "jobId": job }).to_string();
-            Record::key_of(json.as_bytes()).map_err(|_| refused("the job can have no event"))
+            Record::key_of_account(account, json.as_bytes())
+                .map_err(|_| refused("the job can have no event"))
         };
-        Ok(Self { job: job.to_owned(), keys: [key("job.completed")?, key("job.failed")?] })
+        let keys = [key("job.completed")?, key("job.failed")?];
+        Ok(Self { job: ExpectedName::write(account, job), keys })
     }
 }
 
@@ -113,4 +153,27 @@ pub(crate) struct JobPlace {
     /// Microseconds of the time when the job was due.
     pub(crate) due: i64,
     pub(crate) job: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_of_an_account_is_no_other_job() {
+        let acme = Account::new("acme").unwrap();
+        let of_account = ExpectedJob::new(Some(&acme), &"job_1".into()).unwrap();
+        assert_eq!(of_account.job, "account:acme/job_1");
+        assert_eq!(of_account.keys, ["acme/job.completed:job_1", "acme/job.failed:job_1"]);
+        let name = ExpectedName::parse(&of_account.job);
+        assert_eq!((name.account, name.job(), name.upload()), (Some("acme"), Some("job_1"), None));
+
+        let upload = ExpectedJob::of_upload(Some(&acme), "a/b").unwrap().job;
+        let name = ExpectedName::parse(&upload);
+        assert_eq!((name.account, name.job(), name.upload()), (Some("acme"), None, Some("a/b")));
+
+        let plain = ExpectedJob::new(None, &"acme/job_1".into()).unwrap();
+        assert_eq!(ExpectedName::parse(&plain.job).account, None);
+        assert!(ExpectedJob::new(None, &"account:acme/job_1".into()).is_err());
+    }
 }

@@ -1,10 +1,10 @@
 use std::time::{Duration, SystemTime};
 
-use number7_core::JobId;
+use number7_core::{Account, JobId};
 
 use crate::model::{
     error::InboxError,
-    expectation::{JobPlace, OverdueRow, upload},
+    expectation::{ExpectedName, JobPlace, OverdueRow},
     page::{Cursor, no_cursor},
 };
 
@@ -16,6 +16,7 @@ const LIST: &str = "overdue";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverdueJob {
     name: String,
+    account: Option<Account>,
     job_id: Option<JobId>,
     due_micros: i64,
     fetches: u32,
@@ -33,12 +34,20 @@ impl OverdueJob {
     pub(crate) fn new(row: OverdueRow) -> Self {
         let OverdueRow { job: name, due: due_micros, fetches, is_given_up } = row;
         let fetches = fetches.try_into().unwrap_or(u32::MAX);
-        let job_id = upload(&name).is_none().then(|| JobId::from(&*name));
-        Self { name, job_id, due_micros, fetches, is_given_up }
+        let parsed = ExpectedName::parse(&name);
+        let account = parsed.account.and_then(|account| Account::new(account).ok());
+        let job_id = parsed.job().map(JobId::from);
+        Self { name, account, job_id, due_micros, fetches, is_given_up }
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
         Cursor::new(LIST, &format!("{}.{}", self.due_micros, self.name))
+    }
+
+    /// The account that it was expected for; see [`Inbox::account`](crate::Inbox::account).
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
     }
 
     /// The job. `None` for an upload.
@@ -51,7 +60,7 @@ impl OverdueJob {
     /// has arrived, and [bind or cancel](crate::ExpectedUpload) the upload.
     #[must_use]
     pub fn upload(&self) -> Option<&str> {
-        upload(&self.name)
+        ExpectedName::parse(&self.name).upload()
     }
 
     /// When its event was due, by the store's clock.

@@ -16,6 +16,7 @@ use crate::model::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     key: Option<String>,
+    account: Option<String>,
     event: Option<String>,
     job: Option<String>,
     origin: Option<Origin>,
@@ -50,6 +51,12 @@ impl Filter {
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
+    }
+
+    /// Only events of the [account](Entry::account) of this name.
+    #[must_use]
+    pub fn account(self, name: impl Into<String>) -> Self {
+        Self { account: Some(name.into()), ..self }
     }
 
     /// Only events of this name, such as `job.failed`.
@@ -144,6 +151,7 @@ impl Filter {
 
     pub(crate) fn takes(&self, entry: &Entry) -> bool {
         self.key.as_ref().is_none_or(|key| key == entry.key())
+            && self.account.as_ref().is_none_or(|account| Some(&**account) == entry.account())
             && self.event.as_ref().is_none_or(|event| event == entry.event_name())
             && self.job.as_ref().is_none_or(|job| Some(&**job) == entry.job_id())
             && self.origin.is_none_or(|origin| origin == entry.origin())

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use number7_core::{Event, Record};
+use number7_core::{Account, Event, Record};
 
 use crate::{
     AcceptedEvent, DEFAULT_ATTEMPTS, Origin, StoredEvent,
@@ -62,6 +62,15 @@ impl AcceptedEvent {
         let claim = Claim::of_test(NO_EVENT, Number { of_all: 1, uncounted: 0 });
         let held = Arc::new(HeldClaim::of_no_store(&claim));
         Self { stored, key, origin: claim.origin, attempts: DEFAULT_ATTEMPTS, claim: held }
+    }
+
+    /// The same event of an [account](Self::account), which is a part of its [key](Self::key).
+    #[must_use]
+    pub fn with_account(mut self, account: &Account) -> Self {
+        if let Ok(key) = Record::key_of_account(Some(account), self.json()) {
+            self.key = key;
+        }
+        self
     }
 
     /// The same event in this [attempt](Self::attempt), counted from 1.

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::SystemTime};
 
-use number7_core::{Event, EventError, JobId, Subject};
+use number7_core::{Account, Event, EventError, JobId, Record, Subject};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,13 +37,19 @@ impl AcceptedEvent {
         Subject::of_json(self.json()).ok()?.job_id().cloned()
     }
 
+    /// The account that it was verified for. `None` if the receiver has a single account.
+    #[must_use]
+    pub fn account(&self) -> Option<Account> {
+        Record::account_of(&self.key).and_then(|account| Account::new(account).ok())
+    }
+
     /// Whether it was signed, or fetched because it was never delivered.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// The name of the secret that signed it, such as to tell two accounts apart. `None` if it was fetched.
+    /// The name of the secret that signed it. `None` if it was fetched.
     #[must_use]
     pub fn signed_by(&self) -> Option<&str> {
         self.claim.signed_by.as_deref()

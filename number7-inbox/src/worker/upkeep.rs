@@ -20,7 +20,7 @@ use crate::{
         awake::Awake,
         claim::ClaimId,
         error::InboxError,
-        expectation::{LookUp, upload},
+        expectation::{ExpectedName, LookUp},
         outage::Outage,
         settings::Settings,
     },
@@ -210,7 +210,7 @@ impl Upkeep {
                 self.store.wake().jobs_are_overdue();
             }
             for job in newly_overdue {
-                match upload(&job) {
+                match ExpectedName::parse(&job).upload() {
                     Some(upload) => tracing::warn!(
                         target: "number7", upload,
                         "an upload is overdue: it was not bound to a job in time, so whether the document has \

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use number7_inbox::{
-    AttemptError, Changed, Conflict, Entry, Origin, OverdueJob, Page, Paused, SecretUse, State,
-    Stats,
+    Account, AttemptError, Changed, Conflict, Entry, Origin, OverdueJob, Page, Paused, SecretUse,
+    State, Stats,
 };
 use serde_json::{Value, json};
 
@@ -105,12 +105,13 @@ pub(crate) fn overdue(page: &Page<OverdueJob>, is_later: bool) -> String {
     pages(page, is_later, jobs, |job| {
         let late = SystemTime::now().duration_since(job.due_at()).unwrap_or_default();
         let late = length(late);
+        let account = job.account().map(|account| format!("{account}/")).unwrap_or_default();
         if let Some(upload) = job.upload() {
-            return format!("upload {}  for {late}, no job known", one_line(upload));
+            return format!("{account}upload {}  for {late}, no job known", one_line(upload));
         }
         let id = job.job_id().map(|id| one_line(id.as_str())).unwrap_or_default();
         let end = if job.is_given_up() { ", given up: the vendor does not know it" } else { "" };
-        format!("{id}  for {late}, fetches: {}{end}", job.fetches())
+        format!("{account}{id}  for {late}, fetches: {}{end}", job.fetches())
     })
 }
 
@@ -128,7 +129,7 @@ fn pages<T>(page: &Page<T>, is_later: bool, what: &str, line: impl Fn(&T) -> Str
 }
 
 pub(crate) fn job_json(job: &OverdueJob) -> Value {
-    json!({ "job": job.job_id(), "upload": job.upload(), "due_at": time(job.due_at()), "fetches": job.fetches(), "given_up": job.is_given_up() })
+    json!({ "account": job.account().map(Account::as_str), "job": job.job_id(), "upload": job.upload(), "due_at": time(job.due_at()), "fetches": job.fetches(), "given_up": job.is_given_up() })
 }
 
 /// What a change did, or would do.
@@ -223,6 +224,7 @@ pub(crate) fn json(entry: &Entry) -> Value {
     let error = |error: &AttemptError| json!({ "at": time(error.at()), "attempt": error.attempt(), "text": error.text(), "snoozes": error.snoozes() });
     json!({
         "key": entry.key(),
+        "account": entry.account(),
         "state": entry.state().name(),
         (if entry.state() == State::Scheduled { "ready_at" } else { "since" }): time(entry.since()),
         "worker_seen": entry.worker_seen().map(time),

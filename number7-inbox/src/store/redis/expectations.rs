@@ -41,7 +41,7 @@ impl Expectations for Redis {
                     target: "number7", job,
                     "what is known of an expected job was evicted from Redis, or deleted; it is due now"
                 );
-                self.expect_job(ExpectedJob::of_name(job)?, Duration::ZERO).await?;
+                self.expect_job(ExpectedJob::of_name(&job)?, Duration::ZERO).await?;
             }
             let next_in = next.map(Duration::from_millis);
             Ok(LookUp { newly_overdue, is_more: next == Some(0), next_in })

@@ -1,0 +1,163 @@
+//! One inbox for several accounts, on every store: two accounts with the same job never meet.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use number7_core::{Accept, Acceptance, Account, Accounts, Delivery, Found, SIGNATURE_HEADER};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, JobId, Origin, State};
+use number7_tests::{
+    body, on_every_store,
+    running::{Handled, Running, accept, until},
+    secret, sign,
+    store::Store,
+};
+
+fn account(name: &str) -> Account {
+    Account::new(name).unwrap()
+}
+
+/// What a middleware hands over for a delivery to this account.
+async fn delivery(name: &str, body: String) -> Delivery {
+    let find = async |_| Ok::<_, Infallible>(Some(secret().into()));
+    let accounts = Accounts::new(move |account| find(account), SystemTime::now);
+    let signature = sign(&body);
+    let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
+    let Found::Lookup(lookup) = accounts.find(Some(name), headers).unwrap() else {
+        panic!("nothing is in the cache");
+    };
+    lookup.await.unwrap().verify(&signature, body).unwrap()
+}
+
+async fn accept_for(inbox: &Inbox, name: &str, job: &str) -> Acceptance {
+    inbox.accept(&delivery(name, body("job.completed", job)).await).await.unwrap()
+}
+
+async fn listed(inbox: &Inbox, filter: Filter) -> Vec<String> {
+    let page = inbox.list(State::Done, &filter, None, 10).await.unwrap();
+    let mut keys: Vec<_> = page.entries.iter().map(|entry| entry.key().to_owned()).collect();
+    keys.sort();
+    keys
+}
+
+async fn each_account_has_its_own_event_of_a_job(store: Store) {
+    let inbox = store.open().await;
+    for expected in [Acceptance::New, Acceptance::Duplicate] {
+        for name in ["acme", "globex"] {
+            assert_eq!(accept_for(&inbox, name, "job_1").await, expected, "{name}");
+        }
+    }
+    accept(&inbox, "job.completed", "job_1").await;
+    // What is a conflict for one is nothing to the other.
+    let again = body("job.completed", "job_1").replace("invoice", "grn");
+    let again = delivery("acme", again).await;
+    assert_eq!(inbox.accept(&again).await.unwrap(), Acceptance::Conflict);
+
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let saw = Arc::clone(&seen);
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        saw.lock().unwrap().push(event.account().map(|account| account.as_str().to_owned()));
+        async { Ok::<_, BoxError>(()) }
+    });
+    worker.run_until(until(async || inbox.stats().await.unwrap().done == 3)).await;
+    seen.lock().unwrap().sort();
+    assert_eq!(*seen.lock().unwrap(), [None, Some("acme".into()), Some("globex".into())]);
+
+    let [acme, globex] = ["acme/job.completed:job_1", "globex/job.completed:job_1"];
+    assert_eq!(listed(&inbox, Filter::new().account("acme")).await, [acme]);
+    assert_eq!(listed(&inbox, Filter::new().account("globex").job("job_1")).await, [globex]);
+    assert_eq!(listed(&inbox, Filter::new().account("acme").conflict()).await, [acme]);
+    assert_eq!(listed(&inbox, Filter::new().account("initech")).await, [""; 0]);
+    let entry = inbox.show(acme).await.unwrap().unwrap();
+    assert_eq!((entry.account(), entry.job_id()), (Some("acme"), Some("job_1")));
+    assert_eq!(inbox.rerun(Filter::new().account("acme")).await.unwrap().events, 1);
+    assert_eq!(inbox.stats().await.unwrap().ready, 1);
+}
+
+async fn a_job_of_one_account_is_not_settled_by_another(store: Store) {
+    let inbox = store.open().await;
+    for name in ["acme", "globex"] {
+        inbox.account(&account(name)).expect_job("job_1", Duration::ZERO).await.unwrap();
+    }
+    inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
+    accept_for(&inbox, "globex", "job_1").await;
+    let acme = inbox.account(&account("acme"));
+    let upload = acme.expect_upload("a.pdf", Duration::ZERO).await.unwrap();
+    let worker = Running::start(Handled::default().worker(&inbox));
+    until(async || inbox.stats().await.unwrap().overdue == 3).await;
+    let mut overdue: Vec<_> = inbox
+        .overdue(None, 10)
+        .await
+        .unwrap()
+        .entries
+        .iter()
+        .map(|job| {
+            let id = job.job_id().map(|id| id.to_string());
+            (job.account().map(ToString::to_string), id, job.upload().map(str::to_owned))
+        })
+        .collect();
+    overdue.sort();
+    let name = || Some("acme".to_owned());
+    let expected = [
+        (None, Some("job_1".to_owned()), None),
+        (name(), None, Some("a.pdf".to_owned())),
+        (name(), Some("job_1".to_owned()), None),
+    ];
+    assert_eq!(overdue, expected);
+
+    upload.bind("job_2").await.unwrap();
+    assert!(acme.cancel_expectation("job_2").await.unwrap());
+    assert!(acme.cancel_expectation("job_1").await.unwrap());
+    assert!(!inbox.account(&account("globex")).cancel_expectation("job_1").await.unwrap());
+    let left = inbox.overdue(None, 10).await.unwrap().entries;
+    assert_eq!(left.len(), 1, "{left:?}");
+    worker.stop().await;
+}
+
+async fn the_vendor_is_asked_with_the_client_of_the_account(store: Store) {
+    let inbox = store.open().await;
+    for name in ["acme", "globex", "closed"] {
+        inbox.account(&account(name)).expect_job("job_1", Duration::ZERO).await.unwrap();
+    }
+    inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asks = Arc::clone(&asked);
+    let client = move |account: Account| {
+        let asks = Arc::clone(&asks);
+        async move {
+            let is_open = account.as_str() != "closed";
+            let client = move |job: JobId| {
+                asks.lock().unwrap().push(format!("{account} asks for {job}"));
+                async move {
+                    let json = body("job.completed", job.as_str());
+                    Event::from_json(json).map(Fetched::Finished)
+                }
+            };
+            Ok::<_, BoxError>(is_open.then_some(client))
+        }
+    };
+    let handled = Handled::default();
+    let worker = handled.worker(&inbox).fetch_limits(4, 60_000).reconcile_accounts(client);
+    let worker = Running::start(worker);
+    until(async || inbox.stats().await.unwrap().done == 2).await;
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort();
+    assert_eq!(asked, ["acme asks for job_1", "globex asks for job_1"]);
+    for name in ["acme", "globex"] {
+        let key = format!("{name}/job.completed:job_1");
+        let entry = inbox.show(&key).await.unwrap().unwrap();
+        assert_eq!((entry.origin(), entry.account()), (Origin::Fetched, Some(name)));
+    }
+    // The others have no client, and stay overdue.
+    until(async || inbox.overdue(None, 10).await.unwrap().entries.len() == 2).await;
+    worker.stop().await;
+}
+
+on_every_store! {
+    each_account_has_its_own_event_of_a_job,
+    a_job_of_one_account_is_not_settled_by_another,
+    the_vendor_is_asked_with_the_client_of_the_account,
+}
