@@ -18,7 +18,9 @@ use tempfile::TempDir;
 fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("WEBHOOK_ADDR", "127.0.0.1:0");
-    command.env_remove("WEBHOOK_SECRET").env_remove("WEBHOOK_SECRET_OLD");
+    for variable in ["WEBHOOK_SECRET", "WEBHOOK_SECRET_OLD", "WEBHOOK_SECRET_FILE"] {
+        command.env_remove(variable);
+    }
     command.env_remove("NUMBER7_STORE");
     command
 }
@@ -303,6 +305,52 @@ fn rotate_tells_which_secret_signed() {
     assert_eq!(handled, "handled: job.completed, signed with the new secret");
     let handled = receiver.handles(&["--secret", "number7-demo-secret-old"]);
     assert_eq!(handled, "handled: job.completed, signed with the old secret");
+}
+
+#[test]
+fn reload_follows_the_secret_in_its_file() {
+    let mut receiver = Receiver::start(env!("CARGO_BIN_EXE_reload"));
+    let file = receiver.line().strip_prefix("the secret is in ").unwrap().to_owned();
+    let first = receiver.handles(&[]);
+    assert!(first.starts_with("handled: signed by "), "{first}");
+    let reload = |receiver: &mut Receiver| {
+        let id = receiver.process.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        receiver.line()
+    };
+
+    std::fs::write(&file, "number7-demo-secret \n").unwrap();
+    let said = reload(&mut receiver);
+    assert!(said.starts_with("not reloaded, the last secret stays in use: file "), "{said}");
+    assert_eq!(receiver.handles(&[]), first);
+    std::fs::write(&file, "another-secret\n").unwrap();
+    // It may have been faster by itself.
+    let said = reload(&mut receiver);
+    assert!(said.starts_with("reloaded: "), "{said}");
+    assert_ne!(receiver.handles(&["--secret", "another-secret"]), first);
+    assert_eq!(receiver.handles(&[]), first, "the old one is still accepted");
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn each_account_has_its_own_secret() {
+    let mut receiver = Receiver::start(env!("CARGO_BIN_EXE_accounts"));
+    receiver.line();
+    let base = receiver.url.strip_suffix("/webhook").unwrap().to_owned();
+    for account in ["acme", "globex"] {
+        receiver.url = format!("{base}/hooks/{account}");
+        let secret = format!("{DEMO_SECRET}-{account}");
+        let handled = receiver.handles(&["--secret", &secret, "--job", "job_1"]);
+        assert_eq!(handled, format!("handled: job.completed of {account}"));
+    }
+    // The secret of one account is none for another, and there is no third.
+    for (account, by) in [("acme", "globex"), ("initech", "acme")] {
+        receiver.url = format!("{base}/hooks/{account}");
+        let secret = format!("{DEMO_SECRET}-{by}");
+        let sent = receiver.send(&["--secret", &secret, "--retries", "0"]);
+        let printed = String::from_utf8(sent.stdout).unwrap();
+        assert!(printed.contains("401"), "{printed}");
+    }
 }
 
 #[test]

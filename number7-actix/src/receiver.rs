@@ -59,7 +59,7 @@ where
 {
     let patience = probes.patience();
     let send = async |probe: &Probe| {
-        let request = probe_request(probe, probes.path())?;
+        let request = probe_request(probe, probe.path().unwrap_or(probes.path()))?;
         let sent = Instant::now();
         Some(match timeout(patience, answer(&app, request)).await {
             Ok((status, headers, body)) => {

@@ -96,7 +96,7 @@ impl Target {
 
     async fn try_probe(&self, probe: &Probe) -> Result<Observed, BoxError> {
         let (mut reader, mut writer) = split(self.connect().await?);
-        let steps = probe.request().http1(&self.authority, &self.path);
+        let steps = probe.request().http1(&self.authority, probe.path().unwrap_or(&self.path));
         let mut answer = pin!(read_answer(&mut reader));
         let mut sent = Instant::now();
         for step in steps {

@@ -147,7 +147,9 @@ impl Accounts {
     /// instead, a sender can tell by them which accounts exist.
     #[must_use]
     pub fn limits(self, set: impl Fn(Verifier) -> Verifier + Send + Sync + 'static) -> Self {
-        Self::with(Settings { limits: Arc::new(set), ..self.0.settings.clone() })
+        let before = Arc::clone(&self.0.settings.limits);
+        let limits = Arc::new(move |verifier| set(before(verifier)));
+        Self::with(Settings { limits, ..self.0.settings.clone() })
     }
 
     /// How long a verifier is kept. Default: [`DEFAULT_ACCOUNT_TTL`].

@@ -69,7 +69,7 @@ impl Inbox {
         self.store.wake()
     }
 
-    /// The inbox of another name in the same store, such as one for each account or environment.
+    /// The inbox of another name in the same store, such as one for each environment.
     ///
     /// Inboxes of different names share connections and nothing else: each has its own keys, events,
     /// workers and dead letters. The same name is the same inbox in every process. The inbox that is

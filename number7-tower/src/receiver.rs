@@ -53,7 +53,7 @@ where
 {
     let patience = probes.patience();
     let send = async |probe: &Probe| {
-        let request = probe_request(probe, probes.path())?;
+        let request = probe_request(probe, probe.path().unwrap_or(probes.path()))?;
         let sent = Instant::now();
         let answer = timeout(patience, answer(service.clone(), request)).await;
         Some(match answer {

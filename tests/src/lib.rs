@@ -25,6 +25,7 @@ pub mod store;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../docs/operating.md")]
+#[doc = include_str!("../../docs/secrets.md")]
 #[doc = include_str!("../../docs/testing.md")]
 struct Readme;
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     io,
     sync::{
         Arc,
@@ -15,7 +16,8 @@ use actix_web::{App, test, web};
 use axum::extract::Path;
 use futures_util::future::join_all;
 use number7_core::{
-    Account, Accounts, RejectionKind, SIGNATURE_HEADER, Secret, Verifier, probe::Answer,
+    Account, Accounts, RejectionKind, SIGNATURE_HEADER, Secret, Verifier,
+    probe::{Answer, Probes},
 };
 use number7_tests::{
     COMPLETED, SECRET,
@@ -201,13 +203,61 @@ async fn so_many_requests_wait_for_a_lookup_and_no_more() {
     }
 }
 
+/// A receiver whose accounts have rules that a user's own test can check.
+fn apps(accounts: &Accounts) -> (axum::Router, number7_actix::VerifyNumber7) {
+    let [(_, Receiver::Axum(app)), (_, Receiver::Actix(middleware))] = receivers(accounts) else {
+        unreachable!("in this order")
+    };
+    (app, middleware)
+}
+
+fn probes_of_accounts() -> Probes {
+    Probes::new(secret_of("account-1"))
+        .at("/hooks/account-1")
+        .body_deadline(Duration::from_millis(300))
+        .unknown_account("/hooks/nobody")
+        .other_account(secret_of("account-2"))
+        .failing_lookup("/hooks/down")
+}
+
+fn with_deadline(accounts: Accounts) -> Accounts {
+    accounts.limits(|verifier| verifier.body_deadline(Duration::from_millis(300)))
+}
+
+#[actix_web::test]
+async fn a_receiver_with_accounts_keeps_the_rules() {
+    let (app, middleware) = apps(&with_deadline(accounts(&Arc::default())));
+    number7_tower::assert_receiver(app, &probes_of_accounts()).await;
+    let app = test::init_service(App::new().configure(actix_app_behind(middleware))).await;
+    number7_actix::assert_receiver(app, &probes_of_accounts()).await;
+}
+
+#[actix_web::test]
+#[should_panic(expected = "the secret of one account signs for another")]
+async fn an_account_that_another_signs_for_is_found_out() {
+    let all = |verifier: Verifier| verifier.also_accept("all", secret_of("account-2"));
+    let (app, _) = apps(&with_deadline(accounts(&Arc::default())).limits(all));
+    number7_tower::assert_receiver(app, &probes_of_accounts()).await;
+}
+
+#[actix_web::test]
+#[should_panic(expected = "a lookup that fails is not answered 503")]
+async fn a_lookup_whose_failure_is_hidden_is_found_out() {
+    let find = async |account: Account| {
+        let is_known = account.as_str() == "account-1";
+        Ok::<_, Infallible>(is_known.then(|| secret_of("account-1").into()))
+    };
+    let (app, _) = apps(&with_deadline(Accounts::new(find, SystemTime::now)));
+    number7_tower::assert_receiver(app, &probes_of_accounts()).await;
+}
+
 /// The same table as for one secret.
 #[actix_web::test]
 async fn all_other_answers_are_those_of_a_receiver_with_one_secret() {
     tokio::time::pause();
     let accounts = || {
         let find = async |_| Ok::<_, io::Error>(Some(Verifier::from(number7_tests::secret())));
-        Accounts::new(move |account| find(account), SystemTime::now)
+        Accounts::new(find, SystemTime::now)
     };
     let name = |_: http::HeaderMap| "account-1".to_owned();
     let app = axum_app_behind(number7_tower::VerifyNumber7::accounts(accounts(), name));

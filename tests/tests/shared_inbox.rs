@@ -23,7 +23,7 @@ fn account(name: &str) -> Account {
 /// What a middleware hands over for a delivery to this account.
 async fn delivery(name: &str, body: String) -> Delivery {
     let find = async |_| Ok::<_, Infallible>(Some(secret().into()));
-    let accounts = Accounts::new(move |account| find(account), SystemTime::now);
+    let accounts = Accounts::new(find, SystemTime::now);
     let signature = sign(&body);
     let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
     let Found::Lookup(lookup) = accounts.find(Some(name), headers).unwrap() else {

@@ -1,7 +1,7 @@
 use std::{cell::Cell, time::Duration};
 
 use number7_core::{
-    DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT,
+    DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, Secret,
     probe::{Finding, Leaves, Observed, Probe, Probes, Report},
 };
 use serde_json::json;
@@ -27,7 +27,8 @@ use crate::{
 #[command(after_long_help = "Examples:
   number7 doctor http://127.0.0.1:3000/webhook
   number7 doctor https://example.com/webhook --job job_of_the_doctor --secret-env LIVE_SECRET
-  number7 doctor http://127.0.0.1:3000/webhook --body-limit 131072 --deadline 30")]
+  number7 doctor http://127.0.0.1:3000/webhook --body-limit 131072 --deadline 30
+  number7 doctor http://127.0.0.1:3000/hooks/acme --unknown-account /hooks/nobody --other-secret-env GLOBEX_SECRET")]
 pub(crate) struct Args {
     /// The receiver
     #[arg(value_parser = url)]
@@ -42,6 +43,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_BODY_DEADLINE.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=600))]
     deadline: u64,
+    /// For a receiver with several accounts: the path of an account that does not exist
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    unknown_account: Option<String>,
+    /// For a receiver with several accounts: the environment variable that has the secret of another account
+    #[arg(long, value_name = "NAME")]
+    other_secret_env: Option<String>,
     /// Show the rules that are kept, too
     #[arg(long)]
     all: bool,
@@ -49,6 +56,11 @@ pub(crate) struct Args {
     secret: SecretArgs,
     #[command(flatten)]
     tls: TlsArgs,
+}
+
+fn path(path: &str) -> Result<String, &'static str> {
+    let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_path { Ok(path.to_owned()) } else { Err("use the path of a URL, such as /hooks/nobody") }
 }
 
 /// After how many silences in a row it gives up.
@@ -60,6 +72,11 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
         .sample(sample.clone())
         .body_limit(usize::try_from(args.body_limit)?)
         .body_deadline(Duration::from_secs(args.deadline));
+    let probes = args.unknown_account.into_iter().fold(probes, Probes::unknown_account);
+    let probes = match args.other_secret_env {
+        Some(name) => probes.other_account(Secret::from_env(&name)?),
+        None => probes,
+    };
     let mut target = Target::new(&args.url, args.tls.config()?);
     let measured = target.measure().await;
     measured.map_err(|error| format!("cannot connect to {}: {error}", args.url))?;

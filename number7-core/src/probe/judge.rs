@@ -107,7 +107,7 @@ impl Probe {
                 "the receiver waits for a body that its headers already refuse: look at them first"
             }
             (401, _) => "a bad signature is answered by another status: the vendor asks for 401",
-            (413, 408) => self.otherwise(),
+            (413, 408) | (503, _) => self.otherwise(),
             (413, 401) => {
                 "a body over the limit is cut, or read to its end, before it is refused: refuse it \
                  by its length"

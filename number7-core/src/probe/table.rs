@@ -14,6 +14,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Probe {
     name: &'static str,
+    /// Another path than that of the receiver.
+    path: Option<String>,
     request: Request,
     answer: Answer,
     leaves: Leaves,
@@ -50,6 +52,12 @@ impl Probe {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Where to send it, if not to the [path](Probes::path) of all others.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
     }
 
     /// What to send.
@@ -138,6 +146,9 @@ pub struct Probes {
     sample: Sample,
     body_limit: usize,
     body_deadline: Duration,
+    unknown_account: Option<String>,
+    other_secret: Option<Secret>,
+    failing_lookup: Option<String>,
 }
 
 impl Probes {
@@ -151,6 +162,9 @@ impl Probes {
             sample: Sample::completed("job_abc123"),
             body_limit: DEFAULT_BODY_LIMIT,
             body_deadline: DEFAULT_BODY_DEADLINE,
+            unknown_account: None,
+            other_secret: None,
+            failing_lookup: None,
         }
     }
 
@@ -163,10 +177,36 @@ impl Probes {
     #[must_use]
     #[track_caller]
     pub fn at(self, path: impl Into<String>) -> Self {
-        let path = path.into();
-        let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
-        assert!(is_path, "{path:?} is not a path of a URL");
-        Self { path, ..self }
+        Self { path: checked(path.into()), ..self }
+    }
+
+    /// For a receiver with several [accounts](crate::Accounts): the path of an account that does not exist. It has to
+    /// answer as if the signature were forged.
+    ///
+    /// # Panics
+    ///
+    /// It is not the path of a URL.
+    #[must_use]
+    #[track_caller]
+    pub fn unknown_account(self, path: impl Into<String>) -> Self {
+        Self { unknown_account: Some(checked(path.into())), ..self }
+    }
+
+    /// For a receiver with several accounts: the secret of another account than the one at the [path](Self::at).
+    #[must_use]
+    pub fn other_account(self, secret: Secret) -> Self {
+        Self { other_secret: Some(secret), ..self }
+    }
+
+    /// For a receiver with several accounts: the path of an account whose lookup fails, as in a test. It has to answer 503.
+    ///
+    /// # Panics
+    ///
+    /// It is not the path of a URL.
+    #[must_use]
+    #[track_caller]
+    pub fn failing_lookup(self, path: impl Into<String>) -> Self {
+        Self { failing_lookup: Some(checked(path.into())), ..self }
     }
 
     /// The event that should be accepted. If the receiver sets a
@@ -218,8 +258,31 @@ impl Probes {
             self.broken_off(),
             self.encoded(),
             self.untypable(),
+            self.accounts(),
         ];
         rows.concat()
+    }
+
+    fn accounts(&self) -> Vec<Probe> {
+        let json = self.sample.json();
+        let at = |path: &String, probe| Probe { path: Some(path.clone()), ..probe };
+        let unknown = self.unknown_account.iter().map(|path| {
+            let otherwise =
+                "an account that does not exist is not answered like a forged signature";
+            at(path, self.refused("an unknown account", &json, Kind::UnknownAccount, otherwise))
+        });
+        let other = self.other_secret.iter().map(|secret| {
+            let otherwise = "the secret of one account signs for another: look up the secret of the account that the \
+                             request names, and accept no other";
+            self.refused("the secret of another account", &json, Kind::SignatureMismatch, otherwise)
+                .signature(secret.sign(&json).to_string())
+        });
+        let failing = self.failing_lookup.iter().map(|path| {
+            let otherwise = "a lookup that fails is not answered 503: the event may be authentic, and the vendor \
+                             sends it again only if the answer says so";
+            at(path, self.refused("a lookup that fails", &json, Kind::LookupFailed, otherwise))
+        });
+        unknown.chain(other).chain(failing).collect()
     }
 
     fn accepted(&self) -> Vec<Probe> {
@@ -616,12 +679,19 @@ impl Probes {
             (SIGNATURE_HEADER, self.sign(body).into_bytes()),
         ];
         let request = Request::new(headers, body.as_bytes().to_vec());
-        Probe { name, request, answer, leaves, also: None, otherwise }
+        Probe { name, path: None, request, answer, leaves, also: None, otherwise }
     }
 
     fn sign(&self, body: &str) -> String {
         self.secret.sign(body).to_string()
     }
+}
+
+#[track_caller]
+fn checked(path: String) -> String {
+    let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    assert!(is_path, "{path:?} is not a path of a URL");
+    path
 }
 
 pub(super) const ACCEPTS_ALL: &str = "a forged event is accepted: the route is not behind VerifyNumber7, \
