@@ -5,12 +5,13 @@ use std::{
     alloc::System,
     convert::Infallible,
     task::{Context, Poll, Waker},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use number7_core::{Event, SIGNATURE_HEADER, Secret, Verifier, metrics};
+use number7_core::{Accounts, Event, Found, SIGNATURE_HEADER, Secret, Verifier, metrics};
 use number7_tests::{COMPLETED, secret, sign, verifier};
 use number7_tower::VerifyNumber7Service;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -103,4 +104,26 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
     });
     let the_tests_own_box = 1;
     assert_eq!(layer - the_tests_own_box, inserting + counting);
+
+    // An account that is kept takes nothing to find, and about a kilobyte to keep.
+    let find = async |_| Ok::<_, Infallible>(Some(Verifier::from(secret())));
+    let accounts = Accounts::new(find, SystemTime::now);
+    let find = |name: &str| accounts.find(Some(name), [(SIGNATURE_HEADER, signature.as_bytes())]);
+    let look_up = |name: &str| match find(name).unwrap() {
+        Found::Verifier(verifier) => verifier,
+        Found::Lookup(lookup) => {
+            match Box::pin(lookup).as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(found) => found.unwrap(),
+                Poll::Pending => panic!("nothing is waited for"),
+            }
+        }
+    };
+    assert_eq!(allocations(|| look_up("acme")), (0, 0), "the second run is measured");
+    const MANY: usize = 10_000;
+    let region = Region::new(ALLOCATOR);
+    (0..MANY).for_each(|number| drop(look_up(&format!("account-{number}"))));
+    let change = region.change();
+    let each = (change.bytes_allocated - change.bytes_deallocated) / MANY;
+    println!("{each} bytes an account");
+    assert!((500..1_500).contains(&each), "{each} bytes an account");
 }
