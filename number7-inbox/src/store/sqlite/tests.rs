@@ -291,7 +291,7 @@ async fn an_event_is_forgotten_after_its_retention_and_not_before() {
 async fn an_expected_job_is_overdue_when_it_is_due_and_not_before() {
     let (folder, fake) = (new_folder(), Fake::new());
     let sqlite = at(&folder, &fake).await;
-    let job = crate::model::expectation::ExpectedJob::new(&"job_1".into()).unwrap();
+    let job = crate::model::expectation::ExpectedJob::new(None, &"job_1".into()).unwrap();
     sqlite.expect_job(job, Duration::from_secs(90)).await.unwrap();
     fake.pass(90 * SECOND - 1);
     assert!(sqlite.look_up().await.unwrap().newly_overdue.is_empty());

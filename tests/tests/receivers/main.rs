@@ -1,0 +1,13 @@
+//! What the receivers do, in both frameworks. One program, because each takes as long to link.
+
+mod accounts;
+mod actix_middleware;
+mod diagnosis;
+mod lenient_reading;
+mod live_secrets;
+mod plain_hyper;
+mod properties;
+mod slow_bodies;
+mod table;
+mod tower_layer;
+mod vectors;
