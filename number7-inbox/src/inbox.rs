@@ -55,7 +55,7 @@ const LONGEST_NAME: usize = 64;
 #[derive(Clone)]
 pub struct Inbox {
     pub(crate) store: Arc<dyn Store>,
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
     polling: Polling,
 }
 
@@ -245,6 +245,18 @@ impl Inbox {
         after: Option<&Cursor>,
         limit: u32,
     ) -> Result<Page, InboxError> {
+        self.list_passing(state, filter, after, limit, MOST_PASSED_OVER).await
+    }
+
+    /// The same, and a page passes over at most so many events, in steps of 500.
+    pub(crate) async fn list_passing(
+        &self,
+        state: State,
+        filter: &Filter,
+        after: Option<&Cursor>,
+        limit: u32,
+        most: u32,
+    ) -> Result<Page, InboxError> {
         refuse_zero(limit)?;
         let store = &self.store;
         let mut after = match after {
@@ -268,7 +280,7 @@ impl Inbox {
             after = next.filter(|_| !is_over);
             let Some(place) = &after else { return Ok(Page { entries, next: None }) };
             examined += at_once;
-            if examined - count(&entries) >= MOST_PASSED_OVER {
+            if examined - count(&entries) >= most {
                 let next = Some(Cursor::new(state.name(), place));
                 return Ok(Page { entries, next });
             }

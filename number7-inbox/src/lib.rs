@@ -10,6 +10,8 @@
 )))]
 compile_error!("number7-inbox needs a store: enable the feature sqlite, postgres, redis or memory");
 
+#[cfg(feature = "board")]
+mod board;
 mod expectations;
 mod inbox;
 #[cfg_attr(not(feature = "metrics"), path = "measure_off.rs")]
@@ -56,6 +58,9 @@ pub use self::{
     store::STORE_TIMEOUT,
     worker::{Worker, accepted::AcceptedEvent, pause::Pause},
 };
+
+#[cfg(feature = "board")]
+pub use self::board::Board;
 
 #[cfg(feature = "test-util")]
 #[doc(no_inline)]

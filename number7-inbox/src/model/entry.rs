@@ -6,6 +6,7 @@ use crate::model::{
     conflict::Conflict,
     event::{Origin, StoredEvent},
     history::{AttemptError, History},
+    trace::Trace,
 };
 
 /// An event as it is in the inbox: what an operator gets to see of it.
@@ -20,6 +21,7 @@ pub struct Entry {
     pub(crate) origin: Origin,
     pub(crate) signed_by: Option<String>,
     pub(crate) signature: Option<Signature>,
+    pub(crate) trace: Option<Trace>,
     pub(crate) conflict: Option<Conflict>,
     pub(crate) state: State,
     pub(crate) since: SystemTime,
@@ -82,6 +84,12 @@ impl Entry {
     #[must_use]
     pub fn signature(&self) -> Option<&Signature> {
         self.signature.as_ref()
+    }
+
+    /// The header `traceparent` that the webhook came with, if the feature `opentelemetry` was on when it was accepted.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.trace.as_ref().map(|trace| &*trace.parent)
     }
 
     /// Another body that was signed for this event later, if there is one. What

@@ -7,7 +7,8 @@
         feature = "sqlite",
         feature = "postgres",
         feature = "redis",
-        feature = "opentelemetry"
+        feature = "opentelemetry",
+        feature = "board"
     )),
     expect(dead_code, reason = "nobody writes it down or goes on with it")
 )]

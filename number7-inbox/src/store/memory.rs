@@ -565,6 +565,7 @@ impl Tables {
             worker_seen: worker_seen.copied().map(time),
             attempts: row.number.counted(),
             runs: row.runs,
+            trace: row.trace.clone(),
             history: row.history.clone(),
         }
     }

@@ -70,6 +70,8 @@ pub(super) struct EntryRow {
     origin: String,
     signed_by: Option<String>,
     signature: Option<String>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
     #[sqlx(flatten)]
     conflict: ConflictRow,
     accepted_at: i64,
@@ -107,6 +109,7 @@ impl From<EntryRow> for Entry {
             origin: Origin::read(Some(&row.origin)),
             signed_by: row.signed_by,
             signature: row.signature.and_then(|signature| Signature::parse(signature).ok()),
+            trace: Trace::read(row.traceparent, row.tracestate),
             conflict: row.conflict.read(),
             state,
             since: time_of_millis(row.since),

@@ -738,6 +738,7 @@ impl Worker {
             origin,
             signed_by: claim.signed_by.clone(),
             signature: None,
+            trace: None,
             conflict: None,
             state: State::Dead,
             since: SystemTime::now(),

@@ -74,6 +74,7 @@ impl Row {
             origin: Origin::read(record.origin.as_deref()),
             signed_by: record.signed_by,
             signature: record.signature.and_then(|signature| Signature::parse(signature).ok()),
+            trace: Trace::read(record.traceparent, record.tracestate),
             conflict: self.conflict.as_deref().and_then(read_conflict),
             state,
             since: time_of_millis(since.unwrap_or_default()),

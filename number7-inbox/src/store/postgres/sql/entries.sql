@@ -1,5 +1,5 @@
 -- Events as operators see them. What follows says which.
-SELECT id, key, event, job, payload, origin, signed_by, signature,
+SELECT id, key, event, job, payload, origin, signed_by, signature, traceparent, tracestate,
     floor(extract(epoch FROM accepted_at) * 1000)::bigint AS accepted_at, state,
     due_at > now() AS is_scheduled, (extract(epoch FROM since) * 1000000)::bigint AS place,
     floor(extract(epoch FROM since) * 1000)::bigint AS since,

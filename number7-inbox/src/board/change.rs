@@ -1,0 +1,231 @@
+//! What an operator does to events, after a page that says what that will be.
+
+use std::time::Duration;
+
+use axum::extract::{Form, Query, State as Shown};
+use maud::{Markup, html};
+use tokio::time::timeout;
+
+use super::{
+    Shared,
+    failure::Failure,
+    list,
+    page::{label, page},
+    request::{Asked, FILTERS},
+    text::{number, visible},
+};
+use crate::{
+    inbox::{ChangeEvents, Changed, Inbox},
+    model::{
+        change::Change,
+        entry::State,
+        error::InboxError,
+        page::{Filter, Page},
+    },
+};
+
+/// How long a plan counts: then its page has an upper bound instead.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How many events one request changes unless another number is given, and how many at most.
+const LIMIT: (u64, u64) = (1_000, 10_000);
+
+/// How many events a plan shows.
+const FIRST: u32 = 10;
+
+/// A change, as it is called in URLs and on buttons, and what becomes of the events.
+struct Action {
+    name: &'static str,
+    title: &'static str,
+    change: Change,
+    becomes: &'static str,
+}
+
+const ACTIONS: [Action; 4] = [
+    Action {
+        name: "requeue",
+        title: "Requeue",
+        change: Change::Requeue,
+        becomes: "ready again. Attempts are counted from 0 again",
+    },
+    Action {
+        name: "discard",
+        title: "Discard",
+        change: Change::Discard,
+        becomes: "given up for good, and counted as done",
+    },
+    Action {
+        name: "rerun",
+        title: "Rerun",
+        change: Change::Rerun,
+        becomes: "ready again, although done. Handlers are called again, and attempts are counted from 0",
+    },
+    Action {
+        name: "run_now",
+        title: "Run now",
+        change: Change::RunNow,
+        becomes: "ready now, before the scheduled time",
+    },
+];
+
+impl Action {
+    fn find(asked: &Asked) -> Result<&'static Self, Failure> {
+        let found = ACTIONS.iter().find(|action| action.name == asked.get("change"));
+        found.ok_or_else(|| Failure::invalid("There is no such change."))
+    }
+
+    fn of<'a>(&self, inbox: &'a Inbox, filter: &Filter) -> ChangeEvents<'a> {
+        match self.change {
+            Change::Requeue => inbox.requeue(filter),
+            Change::Rerun => inbox.rerun(filter),
+            Change::RunNow => inbox.run_now(filter),
+            Change::Discard => inbox.discard(filter),
+        }
+    }
+}
+
+/// What will be changed.
+struct Plan {
+    planned: Changed,
+    /// Whether counting them took too long, so that their number is an upper bound.
+    is_bound: bool,
+}
+
+/// The changes of what is asked for, if it is in this state.
+pub(super) fn links(asked: &Asked, state: State, what: &str) -> Markup {
+    let asked = asked.clone().with("after", "").with("state", "");
+    html! {
+        p.actions {
+            @for action in ACTIONS.iter().filter(|action| action.change.of() == state) {
+                a href=(asked.clone().with("change", action.name).link("change")) { (action.title) " " (what) "…" }
+                " "
+            }
+        }
+    }
+}
+
+/// Says what will be changed, and changes nothing.
+pub(super) async fn plan(
+    Shown(board): Shown<Shared>,
+    Query(mut asked): Query<Asked>,
+) -> Result<Markup, Failure> {
+    let (inbox, action) = (asked.inbox(&board)?, Action::find(&asked)?);
+    let now = inbox.now().await?;
+    if action.change == Change::Rerun && asked.get("since_before").is_empty() {
+        // What is done again by the time of the second click is not rerun again.
+        asked = asked.with("since_before", "0s");
+    }
+    let filter = asked.filter(now)?;
+    let Plan { planned, is_bound } = look(inbox, action, &filter).await?;
+    let events = count(planned.events, is_bound);
+    let content = html! {
+        @if planned.events > 0 { p { (events) " of " (label(inbox)) " will be " (action.becomes) "." } }
+        (criteria(&asked))
+        @if planned.forgotten > 0 {
+            p { (number(planned.forgotten)) " others cannot be rerun, because their payload is forgotten." }
+        }
+        @if planned.events == 0 {
+            (why_none(inbox, asked.get("key"), action).await?)
+        } @else {
+            // The events are named in the URL, because a browser would change line ends in a field.
+            form method="post" action=(asked.link("change")) {
+                @if asked.get("key").is_empty() {
+                    label {
+                        "At most "
+                        input type="number" name="limit" min="1" max=(LIMIT.1) value=(LIMIT.0) required;
+                    }
+                }
+                p.actions {
+                    button { (action.title) " " (events) } " "
+                    a href=(back(&asked, action)) { "Cancel" }
+                }
+            }
+            @if asked.get("key").is_empty() { h2 { "The first" } }
+            @if planned.first.is_empty() { p { "None of the oldest matches. There are too many to look at all of them here." } }
+            (list::events(&planned.first, now, &asked))
+        }
+    };
+    Ok(page(action.title, content))
+}
+
+/// Changes the events.
+pub(super) async fn run(
+    Shown(board): Shown<Shared>,
+    Query(mut asked): Query<Asked>,
+    Form(form): Form<Asked>,
+) -> Result<Markup, Failure> {
+    let (inbox, action) = (asked.inbox(&board)?, Action::find(&asked)?);
+    let now = inbox.now().await?;
+    let filter = asked.filter(now)?;
+    let limit = match form.get("limit") {
+        "" => LIMIT.0,
+        limit => limit.parse().map_err(|_| Failure::invalid("A limit is a number."))?,
+    };
+    let limit = limit.min(LIMIT.1);
+    let changed = action.of(inbox, &filter).limit(limit).await?;
+    tracing::info!(
+        target: "number7", inbox = &*inbox.name, change = action.name, events = changed.events, ?filter,
+        "events were changed on the board"
+    );
+    let content = html! {
+        p role="status" { (count(changed.events, false)) " of " (label(inbox)) " are " (action.becomes) "." }
+        (criteria(&asked))
+        @if changed.events >= limit && asked.get("key").is_empty() {
+            p { "There may be more: " a href=(asked.link("change")) { (action.title) " the next" } "." }
+        }
+        (list::events(&changed.first, now, &asked))
+        p.actions { a href=(back(&asked, action)) { "Back" } }
+    };
+    Ok(page(&format!("{}: done", action.title), content))
+}
+
+/// A dry run. If that takes too long, the first events, and how many there are at most.
+async fn look(inbox: &Inbox, action: &Action, filter: &Filter) -> Result<Plan, InboxError> {
+    let dry_run = action.of(inbox, filter).dry_run();
+    if filter.one_key().is_some() {
+        return Ok(Plan { planned: dry_run.await?, is_bound: false });
+    }
+    if let Ok(planned) = timeout(PATIENCE, dry_run).await {
+        return Ok(Plan { planned: planned?, is_bound: false });
+    }
+    let state = action.change.of();
+    let Page { entries: first, .. } = inbox.list_passing(state, filter, None, FIRST, 500).await?;
+    let events = inbox.stats().await?.of(state);
+    Ok(Plan { planned: Changed { events, first, forgotten: 0 }, is_bound: true })
+}
+
+fn count(events: u64, is_bound: bool) -> String {
+    let bound = if is_bound { "at most about " } else { "" };
+    format!("{bound}{} event{}", number(events), if events == 1 { "" } else { "s" })
+}
+
+/// Which events they are.
+fn criteria(asked: &Asked) -> Markup {
+    let all = [("key", "Key")].into_iter().chain(FILTERS);
+    let given = all.filter(|(name, _)| !asked.get(name).is_empty());
+    html! { dl { @for (name, label) in given { dt { (label) } dd { (visible(asked.get(name))) } } } }
+}
+
+async fn why_none(inbox: &Inbox, key: &str, action: &Action) -> Result<Markup, InboxError> {
+    if key.is_empty() {
+        return Ok(html! { p { "Nothing matches." } });
+    }
+    let state = inbox.show(key).await?.map(|entry| entry.state());
+    Ok(html! {
+        p {
+            @match state {
+                Some(state) => { "The event is " (state) ". " (action.title) " is for events that are " (action.change.of()) "." }
+                None => "No event of this key is known.",
+            }
+        }
+    })
+}
+
+/// Where the change was asked for.
+fn back(asked: &Asked, action: &Action) -> String {
+    let asked = asked.clone().with("change", "");
+    match asked.get("key") {
+        "" => asked.with("state", action.change.of()).link("list"),
+        key => Asked::of(asked.get("inbox")).with("key", key).link("event"),
+    }
+}

@@ -1,0 +1,167 @@
+//! How each inbox is.
+
+use std::time::{Duration, SystemTime};
+
+use axum::{
+    extract::{OriginalUri, State as Shown},
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use futures_util::{future::join_all, try_join};
+use maud::{Markup, html};
+
+use super::{
+    Board, Shared,
+    chart::bars,
+    list::link,
+    page::{label, page},
+    request::Asked,
+    text::{length, number, relative, visible},
+};
+use crate::{
+    inbox::Inbox,
+    model::{
+        entry::State, error::InboxError, paused::Paused, stats::Stats, worker_status::WorkerStatus,
+    },
+};
+
+/// How many events of a worker are named.
+const NAMED: usize = 5;
+
+/// What is seen of an inbox at a moment.
+struct Look {
+    stats: Stats,
+    paused: Option<Paused>,
+    workers: Vec<WorkerStatus>,
+    minutes: [u64; 15],
+    now: SystemTime,
+}
+
+/// Goes on to the overview. The links of pages are relative, so that they work at any path and behind any proxy; only
+/// the path of the board itself may be without a slash at its end.
+pub(super) async fn enter(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
+    let (_, last) = uri.path().rsplit_once('/').unwrap_or_default();
+    let overview = match last {
+        "" => "./overview".to_owned(),
+        last => format!("./{last}/overview"),
+    };
+    (StatusCode::SEE_OTHER, [(header::LOCATION, overview)])
+}
+
+pub(super) async fn show(Shown(board): Shown<Shared>) -> impl IntoResponse {
+    let looks = join_all(board.inboxes.iter().map(look)).await;
+    let status = match looks.iter().all(Result::is_ok) {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let content = html! {
+        @for (inbox, look) in board.inboxes.iter().zip(&looks) {
+            section {
+                h2 { (label(inbox)) }
+                @match look {
+                    Ok(look) => (of_inbox(&board, inbox, look)),
+                    Err(error) => p.bad role="alert" { "The store does not answer: " (visible(&error.to_string())) },
+                }
+            }
+        }
+        @if !board.allows_actions { p.faint { "This board only shows. It was started without actions." } }
+    };
+    (status, page("Overview", content))
+}
+
+async fn look(inbox: &Inbox) -> Result<Look, InboxError> {
+    let (stats, paused) = (inbox.stats(), inbox.paused());
+    let (workers, minutes) = (inbox.workers(), inbox.handled_per_minute());
+    let (stats, paused, workers, minutes, now) =
+        try_join!(stats, paused, workers, minutes, inbox.now())?;
+    Ok(Look { stats, paused, workers, minutes, now })
+}
+
+fn of_inbox(board: &Board, inbox: &Inbox, look: &Look) -> Markup {
+    let Look { stats, paused, workers, minutes, now } = look;
+    let asked = Asked::of(&inbox.name);
+    html! {
+        @if let Some(paused) = paused { (pause(paused, *now)) }
+        ul.states {
+            @for state in State::ALL {
+                li {
+                    a href=(asked.clone().with("state", state).link("list")) {
+                        span.count { (count(stats, state)) } " " (state)
+                    }
+                }
+            }
+        }
+        dl {
+            dt { "Oldest ready" }
+            dd { @if stats.ready + stats.quarantined > 0 { (length(stats.oldest_ready)) " ago" } @else { "none" } }
+            dt { "Overdue jobs" }
+            dd {
+                a href=(asked.link("overdue")) { (number(stats.overdue)) }
+                @if stats.overdue > 0 { ", the oldest for " (length(stats.oldest_overdue)) }
+            }
+        }
+        h3 { "Handled in the last " (minutes.len()) " minutes: " (number(minutes.iter().sum())) }
+        @if minutes.iter().any(|events| *events > 0) { (bars(minutes)) }
+        (of_workers(workers, *now, &asked))
+        @if board.allows_actions {
+            p.actions {
+                @if paused.is_some() { a href=(asked.link("resume")) { "Resume…" } " " }
+                a href=(asked.link("pause")) { @if paused.is_some() { "Change the pause…" } @else { "Pause…" } }
+            }
+        }
+    }
+}
+
+fn count(stats: &Stats, state: State) -> String {
+    match (state, stats.done_age) {
+        (State::Done, Duration::MAX) => "many".to_owned(),
+        (State::Done, age) if !age.is_zero() => format!("about {}", number(stats.done)),
+        _ => number(stats.of(state)),
+    }
+}
+
+fn of_workers(workers: &[WorkerStatus], now: SystemTime, asked: &Asked) -> Markup {
+    html! {
+        h3 { "Workers" }
+        @if workers.is_empty() { p.bad { "None was seen in the last 30 seconds." } }
+        @else {
+            table {
+                thead { tr { th { "Worker" } th { "Last heartbeat" } th { "Running" } } }
+                tbody {
+                    @for worker in workers {
+                        tr {
+                            th.key scope="row" data-label="Worker" { (visible(worker.name())) }
+                            td data-label="Last heartbeat" { (relative(worker.last_heartbeat(), now)) }
+                            td data-label="Running" { (running(worker, asked)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn running(worker: &WorkerStatus, asked: &Asked) -> Markup {
+    let named = worker.running().len().min(NAMED);
+    let others = worker.claimed().saturating_sub(named as u64);
+    html! {
+        (number(worker.claimed()))
+        @for key in &worker.running()[..named] { " " (link(key, asked)) }
+        @if others > 0 { " and " (number(others)) " more" }
+    }
+}
+
+/// Why nobody works on it.
+pub(super) fn pause(paused: &Paused, now: SystemTime) -> Markup {
+    html! {
+        p.warn role="status" {
+            strong { "Paused" } " since " (relative(paused.since, now))
+            @if !paused.by.is_empty() { " by " (visible(&paused.by)) }
+            @match paused.until {
+                Some(until) => { ", ends " (relative(until, now)) }
+                None => ", until it is resumed",
+            }
+            @if !paused.why.is_empty() { ": " (visible(&paused.why)) }
+        }
+    }
+}
