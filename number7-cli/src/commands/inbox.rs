@@ -1,5 +1,6 @@
 //! What an operator asks of an inbox.
 
+mod board;
 mod store;
 mod text;
 mod watch;
@@ -12,7 +13,7 @@ use number7_inbox::{
 };
 use serde_json::{Value, json};
 
-use self::store::StoreArgs;
+use self::{board::BoardArgs, store::StoreArgs};
 use crate::{BoxError, Verdict, duration::duration, output::Output};
 
 /// See how much is in an inbox, list and show its events, requeue, rerun or discard them, pause its workers
@@ -115,6 +116,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Serve the board: pages for a browser, with all that these commands show and, if it is allowed, do
+    ///
+    /// It listens on the loopback, and only shows. Whoever can connect to it sees all events, so off the loopback
+    /// it needs a password, and should be behind a proxy that terminates TLS. Ctrl-C ends it.
+    Board(BoardArgs),
     /// Show the stats, and the oldest events of each state except done, once a second
     Watch {
         /// How many seconds from one look to the next
@@ -357,6 +363,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
             output.print(|| "the tables are up to date".into(), || json!({ "up_to_date": true }));
             Ok(Verdict::Yes)
         }
+        Command::Board(args) => board::run(args, output).await,
         Command::Watch { interval, store } => {
             watch::run(store.open().await?, interval, output).await
         }

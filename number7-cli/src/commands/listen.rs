@@ -1,4 +1,5 @@
 use std::{
+    io,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -80,6 +81,12 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     let bound = bound.map_err(|error| format!("cannot listen on {}: {error}", args.addr))?;
     let url = format!("http://{}/webhook", bound.local_addr()?);
     output.print(|| format!("listening on {url}"), || json!({ "listening": url }));
+    serve(bound, app).await?;
+    Ok(Verdict::Yes)
+}
+
+/// Serves until Ctrl-C.
+pub(crate) async fn serve(bound: TcpListener, app: Router) -> io::Result<()> {
     let ended = async { _ = signal::ctrl_c().await };
     let server = axum::serve(bound, app).with_graceful_shutdown(ended);
     // A connection that somebody keeps open must not delay the end for long.
@@ -88,10 +95,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
         sleep(PATIENCE).await;
     };
     select! {
-        served = server.into_future() => served?,
-        () = patience => {}
+        served = server.into_future() => served,
+        () = patience => Ok(()),
     }
-    Ok(Verdict::Yes)
 }
 
 fn app(listener: Listener, verifier: Verifier) -> Router {

@@ -18,7 +18,7 @@ pub(crate) struct StoreArgs {
     schema: Option<String>,
 }
 
-fn name(name: &str) -> Result<String, &'static str> {
+pub(super) fn name(name: &str) -> Result<String, &'static str> {
     match Inbox::is_name(name) {
         true => Ok(name.to_owned()),
         false => Err("use up to 64 letters, digits, -, _ or ."),
@@ -45,6 +45,11 @@ impl StoreArgs {
             Error::raw(ErrorKind::ValueValidation, text).exit();
         }
         &self.store
+    }
+
+    /// Its name, if it has one.
+    pub(crate) fn inbox(&self) -> Option<&String> {
+        self.inbox.as_ref()
     }
 
     pub(crate) fn options(&self) -> InboxOptions {
