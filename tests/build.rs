@@ -1,20 +1,29 @@
 //! Finds out which engines are here, so that tests of missing ones count as ignored. In CI none is
 //! ignored: there the absence of an engine fails.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// What drives the browser, where `.ci/recipes` installs it.
+const PLAYWRIGHT: &str = "../target/recipes/node_modules/playwright-core";
 
 fn main() {
     println!("cargo::rerun-if-env-changed=CI");
     println!("cargo::rerun-if-env-changed=PATH");
+    println!("cargo::rerun-if-changed={PLAYWRIGHT}");
     let ci = env::var_os("CI").is_some();
     for (cfg, variable, program) in [
         ("no_postgres", "INITDB", "initdb"),
         ("no_redis", "REDIS_SERVER", "redis-server"),
         ("no_pgbouncer", "PGBOUNCER", "pgbouncer"),
         ("no_promtool", "PROMTOOL", "promtool"),
+        ("no_chromium", "CHROMIUM", "chromium"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
-        match find(program) {
+        let is_driven = program != "chromium" || Path::new(PLAYWRIGHT).exists();
+        match find(program).filter(|_| ci || is_driven) {
             Some(path) => {
                 println!("cargo::rerun-if-changed={}", path.display());
                 println!("cargo::rustc-env={variable}={}", path.display());
