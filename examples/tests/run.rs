@@ -182,6 +182,19 @@ fn get(url: &str) -> String {
 }
 
 #[test]
+fn the_board_shows_what_the_receiver_handled() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--store", &store(&folder), "--board", "0"];
+    let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
+    let board = receiver.line();
+    let board = board.strip_prefix("the board is at ").unwrap();
+    receiver.handles(&["--job", "job_1"]);
+    let event = get(&format!("{board}event?key=job.completed:job_1"));
+    assert!(event.contains("<bdi>job_1</bdi>"), "{event}");
+    assert!(get(board).contains("This board only shows"));
+}
+
+#[test]
 fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["--store", &store(&folder), "--metrics", "127.0.0.1:0"];

@@ -10,7 +10,7 @@ use std::{
 use axum::{Router, routing::post_service};
 use clap::Parser;
 use number7_examples::{Failure, handle, listen, log, metrics, verifier, without_password};
-use number7_inbox::{AcceptedEvent, BoxError, Inbox};
+use number7_inbox::{AcceptedEvent, Board, BoxError, Inbox};
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{
     net::TcpListener,
@@ -43,6 +43,9 @@ struct Args {
     /// Serve metrics for Prometheus at the path /metrics of this address, or of this port of the loopback
     #[arg(long, value_name = "ADDR", value_parser = address)]
     metrics: Option<SocketAddr>,
+    /// Serve the board, which shows the inbox to a browser and changes nothing, at this port of the loopback
+    #[arg(long, value_name = "PORT")]
+    board: Option<u16>,
     /// How many seconds a worker that is silent keeps its events
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..=3600))]
     lease: u64,
@@ -80,6 +83,11 @@ async fn main() -> Result<(), Failure> {
         let beside = listen_beside(addr, "--metrics").await?;
         println!("metrics are at http://{}/metrics", beside.local_addr()?);
         tokio::spawn(serve(beside, metrics(inbox.clone())?));
+    }
+    if let Some(port) = args.board {
+        let beside = listen_beside((Ipv4Addr::LOCALHOST, port).into(), "--board").await?;
+        println!("the board is at http://{}/", beside.local_addr()?);
+        tokio::spawn(serve(beside, Board::new(inbox.clone()).router()));
     }
     // Server and worker both finish what is running.
     tokio::spawn(stop_at_once());
