@@ -5,14 +5,17 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     pin::Pin,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
 use quick_cache::sync::Cache;
 
-use crate::{Account, Rejection, RejectionKind, Secret, Verifier, clock::Clock, held::HeldBody};
+use crate::{
+    Account, Rejection, RejectionKind, Secret, Verifier, clock::Clock, diagnosis::Limit,
+    held::HeldBody,
+};
 
 /// How long the verifier of an account is kept before it is looked up again: 1 minute.
 ///
@@ -79,6 +82,7 @@ struct Registry {
     settings: Settings,
     cache: Cache<Account, Entry>,
     unknown: Verifier,
+    diagnoses: OnceLock<Limit>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -143,8 +147,8 @@ impl Accounts {
         })
     }
 
-    /// Sets the limits of all verifiers, those of unknown accounts included. If you set them in the lookup
-    /// instead, a sender can tell by them which accounts exist.
+    /// Sets the limits of all verifiers, those of unknown accounts included, and whether they [diagnose](Verifier::diagnose).
+    /// If you set them in the lookup instead, a sender can tell by them which accounts exist.
     #[must_use]
     pub fn limits(self, set: impl Fn(Verifier) -> Verifier + Send + Sync + 'static) -> Self {
         let before = Arc::clone(&self.0.settings.limits);
@@ -229,7 +233,8 @@ impl Accounts {
     fn with(settings: Settings) -> Self {
         let unknown = (settings.limits)(Verifier::new(nobodys_secret())).refuse_all();
         let cache = Cache::new(settings.max_cached);
-        Self(Arc::new(Registry { settings, cache, unknown, waiting: Arc::default() }))
+        let diagnoses = unknown.diagnoses().cloned().map(OnceLock::from).unwrap_or_default();
+        Self(Arc::new(Registry { settings, cache, unknown, diagnoses, waiting: Arc::default() }))
     }
 
     /// Waits for the lookup of another request for this account, or looks it up.
@@ -246,7 +251,8 @@ impl Accounts {
         let (verifier, ttl) = match found {
             Some(verifier) => {
                 let verifier = (registry.settings.limits)(verifier);
-                (verifier.of_account(account, &registry.unknown), registry.settings.ttl)
+                let Registry { unknown, diagnoses, settings, .. } = &**registry;
+                (verifier.of_account(account, unknown, diagnoses), settings.ttl)
             }
             None => (registry.unknown.clone(), registry.settings.unknown_ttl),
         };
@@ -365,6 +371,22 @@ mod tests {
         }
         assert!(matches!(one.wait(), Ok(Wait::Deadline(_))));
         assert_eq!(other.wait().unwrap_err().kind(), RejectionKind::TooManyBodies);
+    }
+
+    #[test]
+    fn all_accounts_share_one_limit_of_diagnoses() {
+        let find = |account: Account| async move {
+            let verifier = Verifier::from(Secret::new(account.as_str()).unwrap());
+            Ok::<_, Infallible>(Some(verifier.diagnose(|| SystemTime::UNIX_EPOCH)))
+        };
+        let accounts = Accounts::new(find, || SystemTime::UNIX_EPOCH);
+        let forged = Secret::new("nobody's").unwrap().sign("{}\n").to_string();
+        let diagnosed = (0..20).filter(|number| {
+            let verifier = verifier(&accounts, &format!("account-{number}"));
+            let refused = verifier.verify(&forged, "{}").unwrap_err();
+            !refused.to_string().contains("five others were diagnosed")
+        });
+        assert_eq!(diagnosed.count(), usize::from(crate::DIAGNOSES_PER_SECOND));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, iter, slice,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
     time::{Duration, SystemTime},
 };
 
@@ -422,7 +422,9 @@ impl Verifier {
         }
         let old = NamedSecret { overlap: Some(overlap), ..self.0.first.clone() };
         let others = self.0.further.iter().filter(|known| !known.is_over()).cloned();
-        let further = iter::once(old).chain(others).filter(is_new).collect();
+        // With room for all of them: what is moved leaves a copy of its key behind.
+        let mut further = Vec::with_capacity(self.0.further.len() + 1);
+        further.extend(iter::once(old).chain(others).filter(is_new));
         let first = NamedSecret::new(secret.fingerprint().into(), secret.clone());
         Some(self.with(|policy| (policy.first, policy.further) = (first, further)))
     }
@@ -438,16 +440,20 @@ impl Verifier {
     }
 
     /// For an account: with what all accounts of a process share.
-    pub(crate) fn of_account(self, account: &Account, shared: &Self) -> Self {
+    pub(crate) fn of_account(
+        self,
+        account: &Account,
+        shared: &Self,
+        diagnoses: &OnceLock<Limit>,
+    ) -> Self {
         let shared = &shared.0;
         self.with(|policy| {
             policy.first = policy.first.of_account(account);
             policy.further = policy.further.iter().map(|known| known.of_account(account)).collect();
             policy.held_bodies = Arc::clone(&shared.held_bodies);
             policy.refusal_log = shared.refusal_log.clone();
-            if policy.diagnoses.is_some() && shared.diagnoses.is_some() {
-                policy.diagnoses = shared.diagnoses.clone();
-            }
+            let own = policy.diagnoses.take();
+            policy.diagnoses = own.map(|own| diagnoses.get_or_init(|| own).clone());
         })
     }
 
