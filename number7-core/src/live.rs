@@ -6,7 +6,10 @@ mod log;
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -54,7 +57,8 @@ pub struct LiveVerifier(Arc<Live>);
 struct Live {
     current: ArcSwap<Policy>,
     clock: Clock,
-    overlap: Duration,
+    /// In milliseconds.
+    overlap: AtomicU64,
 }
 
 /// A secret that a [`LiveVerifier`] accepts: what [`LiveVerifier::accepted`] returns.
@@ -78,16 +82,24 @@ impl LiveVerifier {
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
         let current = ArcSwap::new(verifier.into().into_policy());
-        Self(Arc::new(Live { current, clock: Arc::new(clock), overlap: DEFAULT_OVERLAP }))
+        let live = Live { current, clock: Arc::new(clock), overlap: AtomicU64::default() };
+        Self(Arc::new(live)).overlap(DEFAULT_OVERLAP)
     }
 
-    /// How long a replaced secret is still accepted. Default: [`DEFAULT_OVERLAP`]. Zero ends it at once, as after a leak.
-    /// Set it before you clone.
+    /// How long a secret that is replaced from now on is still accepted. Default: [`DEFAULT_OVERLAP`]. Zero ends it at
+    /// once. It is for all clones.
     #[must_use]
     pub fn overlap(self, length: Duration) -> Self {
-        let current = ArcSwap::new(self.0.current.load_full());
-        let clock = Arc::clone(&self.0.clock);
-        Self(Arc::new(Live { current, clock, overlap: length }))
+        let millis = length.as_millis().try_into().unwrap_or(u64::MAX);
+        self.0.overlap.store(millis, Ordering::Relaxed);
+        self
+    }
+
+    /// Stops accepting all secrets that were replaced, as after a leak.
+    pub fn end_overlap(&self) {
+        self.0
+            .current
+            .rcu(|policy| Verifier::by(Arc::clone(policy)).without_replaced().into_policy());
     }
 
     /// The verifier as it is now.
@@ -104,7 +116,7 @@ impl LiveVerifier {
     pub fn replace(&self, secret: Secret) -> bool {
         let mut is_new = false;
         self.0.current.rcu(|policy| {
-            let overlap = Overlap::new(Arc::clone(&self.0.clock), self.0.overlap);
+            let overlap = Overlap::new(Arc::clone(&self.0.clock), self.0.overlap());
             let replaced = Verifier::by(Arc::clone(policy)).replaced(&secret, overlap);
             is_new = replaced.is_some();
             replaced.map_or_else(|| Arc::clone(policy), Verifier::into_policy)
@@ -129,11 +141,17 @@ impl LiveVerifier {
     }
 }
 
+impl Live {
+    fn overlap(&self) -> Duration {
+        Duration::from_millis(self.overlap.load(Ordering::Relaxed))
+    }
+}
+
 impl fmt::Debug for LiveVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LiveVerifier")
             .field("current", &self.current())
-            .field("overlap", &self.0.overlap)
+            .field("overlap", &self.0.overlap())
             .finish()
     }
 }

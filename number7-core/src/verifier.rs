@@ -429,6 +429,11 @@ impl Verifier {
         Some(self.with(|policy| (policy.first, policy.further) = (first, further)))
     }
 
+    /// The same without the secrets that were replaced.
+    pub(crate) fn without_replaced(self) -> Self {
+        self.with(|policy| policy.further.retain(|known| known.overlap.is_none()))
+    }
+
     #[track_caller]
     fn new_name(&self, name: Arc<str>) -> Arc<str> {
         let mut known = self.accepted().chain(&self.0.recognized);

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{
     Shared,
     failure::Failure,
-    list,
+    list, overview,
     page::{label, page},
     request::{Asked, FILTERS},
     text::{number, visible},
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How many events one request changes unless another number is given, and how many at most.
 const LIMIT: (u64, u64) = (1_000, 10_000);
+
+/// The bound if the events of the state are still being counted.
+const UNCOUNTED: u64 = u64::MAX;
 
 /// How many events a plan shows.
 const FIRST: u32 = 10;
@@ -190,11 +193,14 @@ async fn look(inbox: &Inbox, action: &Action, filter: &Filter) -> Result<Plan, I
     }
     let state = action.change.of();
     let Page { entries: first, .. } = inbox.list_passing(state, filter, None, FIRST, 500).await?;
-    let events = inbox.stats().await?.of(state);
+    let events = overview::stats(inbox).await?.map_or(UNCOUNTED, |stats| stats.of(state));
     Ok(Plan { planned: Changed { events, first, forgotten: 0 }, is_bound: true })
 }
 
 fn count(events: u64, is_bound: bool) -> String {
+    if events == UNCOUNTED {
+        return "uncounted events".to_owned();
+    }
     let bound = if is_bound { "at most about " } else { "" };
     format!("{bound}{} event{}", number(events), if events == 1 { "" } else { "s" })
 }

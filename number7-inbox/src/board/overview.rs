@@ -9,6 +9,7 @@ use axum::{
 };
 use futures_util::{future::join_all, try_join};
 use maud::{Markup, html};
+use tokio::time::timeout;
 
 use super::{
     Board, Shared,
@@ -28,9 +29,13 @@ use crate::{
 /// How many events of a worker are named.
 const NAMED: usize = 5;
 
+/// How long the page waits for the counts. The first count of a million finished events takes longer on some stores.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// What is seen of an inbox at a moment.
 struct Look {
-    stats: Stats,
+    /// Missing if they are still being counted.
+    stats: Option<Stats>,
     paused: Option<Paused>,
     workers: Vec<WorkerStatus>,
     minutes: [u64; 15],
@@ -70,11 +75,22 @@ pub(super) async fn show(Shown(board): Shown<Shared>) -> impl IntoResponse {
 }
 
 async fn look(inbox: &Inbox) -> Result<Look, InboxError> {
-    let (stats, paused) = (inbox.stats(), inbox.paused());
+    let (stats, paused) = (stats(inbox), inbox.paused());
     let (workers, minutes) = (inbox.workers(), inbox.handled_per_minute());
     let (stats, paused, workers, minutes, now) =
         try_join!(stats, paused, workers, minutes, inbox.now())?;
     Ok(Look { stats, paused, workers, minutes, now })
+}
+
+/// The counts, if they come soon. They are counted to the end all the same, so that they are there for the next page.
+pub(super) async fn stats(inbox: &Inbox) -> Result<Option<Stats>, InboxError> {
+    let inbox = inbox.clone();
+    let counting = tokio::spawn(async move { inbox.stats().await });
+    match timeout(PATIENCE, counting).await {
+        Ok(Ok(stats)) => stats.map(Some),
+        // A panic of the task says no more than a missing count.
+        Ok(Err(_)) | Err(_) => Ok(None),
+    }
 }
 
 fn of_inbox(board: &Board, inbox: &Inbox, look: &Look) -> Markup {
@@ -86,19 +102,14 @@ fn of_inbox(board: &Board, inbox: &Inbox, look: &Look) -> Markup {
             @for state in State::ALL {
                 li {
                     a href=(asked.clone().with("state", state).link("list")) {
-                        span.count { (count(stats, state)) } " " (state)
+                        span.count { (stats.map_or("…".to_owned(), |stats| count(&stats, state))) } " " (state)
                     }
                 }
             }
         }
-        dl {
-            dt { "Oldest ready" }
-            dd { @if stats.ready + stats.quarantined > 0 { (length(stats.oldest_ready)) " ago" } @else { "none" } }
-            dt { "Overdue jobs" }
-            dd {
-                a href=(asked.link("overdue")) { (number(stats.overdue)) }
-                @if stats.overdue > 0 { ", the oldest for " (length(stats.oldest_overdue)) }
-            }
+        @match stats {
+            Some(stats) => (ages(stats, &asked)),
+            None => p role="status" { "The events are being counted. " a href="overview" { "Look again" } " in a moment." },
         }
         h3 { "Handled in the last " (minutes.len()) " minutes: " (number(minutes.iter().sum())) }
         @if minutes.iter().any(|events| *events > 0) { (bars(minutes)) }
@@ -107,6 +118,20 @@ fn of_inbox(board: &Board, inbox: &Inbox, look: &Look) -> Markup {
             p.actions {
                 @if paused.is_some() { a href=(asked.link("resume")) { "Resume…" } " " }
                 a href=(asked.link("pause")) { @if paused.is_some() { "Change the pause…" } @else { "Pause…" } }
+            }
+        }
+    }
+}
+
+fn ages(stats: &Stats, asked: &Asked) -> Markup {
+    html! {
+        dl {
+            dt { "Oldest ready" }
+            dd { @if stats.ready + stats.quarantined > 0 { (length(stats.oldest_ready)) " ago" } @else { "none" } }
+            dt { "Overdue jobs" }
+            dd {
+                a href=(asked.link("overdue")) { (number(stats.overdue)) }
+                @if stats.overdue > 0 { ", the oldest for " (length(stats.oldest_overdue)) }
             }
         }
     }

@@ -23,7 +23,10 @@ use number7_tests::{
     store::Store,
     verifier,
 };
-use tokio::time::sleep;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 async fn failed_and_completed_of_one_job_are_two_events(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -466,7 +469,7 @@ async fn the_longest_settings_are_no_error(store: Store) {
     let worker = Running::start(worker.lease(MAX_LEASE));
     until(async || handled.of("job.completed:job_1") == 1).await;
     // If the rest could not be recorded, this would take as long as the lease.
-    tokio::time::timeout(PATIENCE, worker.stop()).await.unwrap();
+    timeout(PATIENCE, worker.stop()).await.unwrap();
     handled.worker(&inbox).run_until(sleep(Duration::from_secs(1))).await;
     assert_eq!((handled.of("job.completed:job_1"), store.unfinished().await), (1, 1));
 }
@@ -478,9 +481,13 @@ async fn what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt
     for job in 0..QUICK * 3 {
         accept(&inbox, "job.completed", &format!("job_{job}")).await;
     }
-    let count = Arc::clone(&begun);
+    let slow = Arc::new(Notify::new());
+    let (count, all_are_slow) = (Arc::clone(&begun), Arc::clone(&slow));
     let worker = inbox.worker(move |_: AcceptedEvent| {
         let number = count.fetch_add(1, Ordering::SeqCst);
+        if number == QUICK + 3 {
+            all_are_slow.notify_one();
+        }
         async move {
             if number >= QUICK {
                 pending::<()>().await;
@@ -489,8 +496,9 @@ async fn what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt
         }
     });
     let worker = Running::start(worker.concurrency(4).lease(MIN_LEASE));
-    // Handlers are slow all at once, and there is nothing to claim for.
-    until(async || begun.load(Ordering::SeqCst) == QUICK + 4).await;
+    // Handlers are slow all at once, and there is nothing to claim for. A second later it would release what it has
+    // claimed ahead, so this is not polled for.
+    timeout(PATIENCE, slow.notified()).await.unwrap();
     worker.crash().await;
     let handled = Handled::default();
     let rescuer = handled.worker(&inbox).lease(MIN_LEASE);

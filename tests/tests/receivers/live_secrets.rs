@@ -93,6 +93,25 @@ fn a_replaced_secret_is_accepted_until_its_time_is_over_and_says_when_it_signed(
     assert_eq!(names, [&*two, &*three, "first", "always"]);
 }
 
+#[test]
+fn an_overlap_can_be_ended_and_does_not_depend_on_when_it_was_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "one").unwrap();
+    let read = file.clone();
+    let live = LiveVerifier::from_file(&file, SystemTime::now).unwrap();
+    live.follow(SOON, move || Secret::from_file(&read)).unwrap();
+    // The threads that follow the file know the verifier before and after that.
+    let live = live.overlap(Duration::from_secs(60));
+    fs::write(&file, "two").unwrap();
+    wait_until("the secret is replaced", || current(&live) == secret("two").fingerprint());
+    assert!(live.accepted()[1].remaining.unwrap() <= Duration::from_secs(60));
+    assert!(live.current().verify(signed(&secret("one")), COMPLETED).is_ok());
+    live.end_overlap();
+    assert!(live.current().verify(signed(&secret("one")), COMPLETED).is_err());
+    assert!(live.current().verify(signed(&secret("two")), COMPLETED).is_ok());
+}
+
 /// The diagnosis tells the operator that the sender has the old secret.
 #[test]
 fn a_secret_whose_time_is_over_is_recognized() {
