@@ -145,10 +145,14 @@ pub(crate) fn headers(request: &ServiceRequest) -> impl Iterator<Item = (&str, &
 }
 
 fn in_time(mut lookup: Lookup, accounts: &Accounts) -> TimedLookup {
-    let unknown = accounts.unknown().clone();
-    Box::pin(async move {
+    let (unknown, account) = (accounts.unknown().clone(), lookup.failed());
+    // A task of its own: a sender that hangs up must not end what others wait for.
+    let found = tokio::spawn(async move {
         let found = timeout(lookup.deadline(), &mut lookup).await;
-        found.unwrap_or_else(|_| Err(lookup.too_slow())).map_err(|rejection| (rejection, unknown))
+        found.unwrap_or_else(|_| Err(lookup.too_slow()))
+    });
+    Box::pin(async move {
+        found.await.unwrap_or(Err(account)).map_err(|rejection| (rejection, unknown))
     })
 }
 

@@ -7,7 +7,8 @@ pub const MAX_ACCOUNT_LENGTH: usize = 64;
 
 /// The name of an account: one of several customers of yours, each with a webhook secret of its own.
 ///
-/// A name has 1 to 64 ASCII letters, digits, `-`, `_` and `.`, so it is safe in a URL, a log and a key.
+/// A name has 1 to 64 ASCII letters, digits, `-`, `_` and `.`, and begins with a letter or a digit, so it is safe in a URL, a path, a log and a
+/// key.
 ///
 /// # Example
 ///
@@ -15,7 +16,7 @@ pub const MAX_ACCOUNT_LENGTH: usize = 64;
 /// use number7_core::Account;
 ///
 /// assert_eq!(Account::new("acme-eu")?.as_str(), "acme-eu");
-/// assert!(Account::new("../acme").is_err());
+/// assert!(Account::new("..").is_err());
 /// # Ok::<(), number7_core::AccountError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +27,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// The name is empty, longer than [`MAX_ACCOUNT_LENGTH`], or has another character.
+    /// The name is empty, longer than [`MAX_ACCOUNT_LENGTH`], has another character, or does not begin with a letter or a digit.
     pub fn new(name: impl AsRef<str>) -> Result<Self, AccountError> {
         let name = name.as_ref();
         match Self::is_name(name) {
@@ -37,7 +38,10 @@ impl Account {
 
     pub(crate) fn is_name(name: &str) -> bool {
         let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        (1..=MAX_ACCOUNT_LENGTH).contains(&name.len()) && name.bytes().all(is_good)
+        // Not `..`: the name may become part of a path.
+        name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.len() <= MAX_ACCOUNT_LENGTH
+            && name.bytes().all(is_good)
     }
 
     /// The name.
@@ -80,7 +84,10 @@ pub struct AccountError(());
 
 impl fmt::Display for AccountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an account has 1 to {MAX_ACCOUNT_LENGTH} ASCII letters, digits, -, _ or .")
+        write!(
+            f,
+            "an account has 1 to {MAX_ACCOUNT_LENGTH} ASCII letters, digits, -, _ or ., and a letter or digit first"
+        )
     }
 }
 

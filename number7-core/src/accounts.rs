@@ -23,10 +23,10 @@ use crate::{
 /// busy makes 17 lookups a second.
 pub const DEFAULT_ACCOUNT_TTL: Duration = Duration::from_secs(60);
 
-/// How long it is kept that there is no such account: 10 seconds.
+/// How long it is kept that there is no such account: 1 second.
 ///
-/// The first webhook of a new account may come before its secret is there. Its retry finds it.
-pub const DEFAULT_UNKNOWN_TTL: Duration = Duration::from_secs(10);
+/// The first webhook of a new account may come before its secret is there, and the vendor does not publish how soon it retries.
+pub const DEFAULT_UNKNOWN_TTL: Duration = Duration::from_secs(1);
 
 /// How many accounts are kept, unknown ones included: 100,000.
 pub const DEFAULT_CACHED_ACCOUNTS: usize = 100_000;
@@ -49,14 +49,20 @@ pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// # What a sender without a secret can do
 ///
 /// - An account that does not exist is answered as a forged signature is: after the body is read and hashed, with the same 401.
-///   It is kept for [10 seconds](DEFAULT_UNKNOWN_TTL) that there is none.
+///   It is kept for [a second](DEFAULT_UNKNOWN_TTL) that there is none.
 /// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_DEADLINE). Several
 ///   requests for one account wait for the same lookup.
 /// - All accounts share one count of [unverified bodies](Verifier::max_held_bodies), one log of refusals and one limit of
 ///   [diagnoses](Verifier::diagnose), whatever verifiers the function returns.
 ///
 /// If a lookup fails, takes too long, or cannot begin because too many are running, the answer is 503 with `Retry-After`: the
-/// event may be authentic. Such a failure is not kept.
+/// event may be authentic. Such a failure is for all requests that wait for it, and is not kept.
+///
+/// # What the function has to keep to
+///
+/// Compare names exactly. If the function also finds `acme` by `ACME`, as databases with a collation that ignores case do, a captured
+/// delivery can be sent again under another spelling, and has another key there. For the same reason, no two accounts may have the same
+/// secret.
 ///
 /// # Example
 ///
@@ -106,7 +112,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 #[derive(Clone)]
 struct Entry {
-    verifier: Verifier,
+    /// A failure is only for those who wait for it.
+    found: Result<Verifier, Rejection>,
     until: SystemTime,
 }
 
@@ -213,7 +220,7 @@ impl Accounts {
         let registry = &self.0;
         let cached = name.and_then(|name| registry.cache.get(name));
         if let Some(entry) = cached.filter(|entry| registry.is_live(entry)) {
-            return Ok(Found::Verifier(entry.verifier));
+            return entry.found.map(Found::Verifier);
         }
         let Some(account) = name.and_then(|name| Account::new(name).ok()) else {
             return Ok(Found::Verifier(registry.unknown.clone()));
@@ -222,6 +229,11 @@ impl Accounts {
         let place = HeldBody::take(&registry.waiting, registry.settings.max_lookups)
             .ok_or_else(|| Rejection::from(RejectionKind::TooManyLookups).of(&account))?;
         Ok(Found::Lookup(Lookup::new(self.clone(), account, place)))
+    }
+
+    /// Looks the account up again at its next request, such as after its secret was changed. For this process alone.
+    pub fn forget(&self, account: &Account) {
+        self.0.cache.remove(account);
     }
 
     /// The verifier of accounts that do not exist. It refuses every request.
@@ -242,25 +254,26 @@ impl Accounts {
         let registry = &self.0;
         registry.cache.remove_if(account, |entry| !registry.is_live(entry));
         let place = match registry.cache.get_value_or_guard_async(account).await {
-            Ok(entry) => return Ok(entry.verifier),
+            Ok(entry) => return entry.found,
             Err(place) => place,
         };
-        let found = (registry.settings.find)(account.clone())
-            .await
-            .map_err(|error| Rejection::because(RejectionKind::LookupFailed, error).of(account))?;
-        let (verifier, ttl) = match found {
-            Some(verifier) => {
-                let verifier = (registry.settings.limits)(verifier);
-                let Registry { unknown, diagnoses, settings, .. } = &**registry;
-                (verifier.of_account(account, unknown, diagnoses), settings.ttl)
+        let begun = (registry.settings.clock)();
+        let Registry { unknown, diagnoses, settings, .. } = &**registry;
+        let (found, ttl) = match (settings.find)(account.clone()).await {
+            Ok(Some(verifier)) => {
+                let verifier = (settings.limits)(verifier);
+                (Ok(verifier.of_account(account, unknown, diagnoses)), settings.ttl)
             }
-            None => (registry.unknown.clone(), registry.settings.unknown_ttl),
+            Ok(None) => (Ok(unknown.clone()), settings.unknown_ttl),
+            Err(error) => {
+                let rejection = Rejection::because(RejectionKind::LookupFailed, error);
+                (Err(rejection.of(account)), Duration::ZERO)
+            }
         };
-        let until = (registry.settings.clock)() + ttl.min(LONGEST_TTL);
-        let entry = Entry { verifier: verifier.clone(), until };
+        let entry = Entry { found: found.clone(), until: begun + ttl.min(LONGEST_TTL) };
         // Refused only if somebody else has removed the place, and then the next request looks it up again.
         _ = place.insert(entry);
-        Ok(verifier)
+        found
     }
 }
 
@@ -277,7 +290,8 @@ impl fmt::Debug for Accounts {
 }
 
 /// A lookup of an account: a future that needs no particular async runtime. It holds one of the places for
-/// lookups until it is dropped. Wait for it no longer than its [deadline](Self::deadline).
+/// lookups until it is dropped. Wait for it no longer than its [deadline](Self::deadline), in a task of its own: other requests
+/// wait for it too, and a sender that hangs up must not end it.
 pub struct Lookup {
     account: Account,
     deadline: Duration,
@@ -298,6 +312,12 @@ impl Lookup {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// The refusal if it ends without an answer, by a panic of the function.
+    #[must_use]
+    pub fn failed(&self) -> Rejection {
+        Rejection::from(RejectionKind::LookupFailed).of(&self.account)
     }
 
     /// The refusal if the deadline is over.

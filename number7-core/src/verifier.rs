@@ -409,8 +409,8 @@ impl Verifier {
         self.0
     }
 
-    pub(crate) fn is_first(&self, secret: &Secret) -> bool {
-        self.0.first.secret.is_same(secret)
+    pub(crate) fn first_secret(&self) -> &Secret {
+        &self.0.first.secret
     }
 
     /// The same with another first secret, and the first until now behind it for the overlap. `None` if it is the
@@ -431,7 +431,10 @@ impl Verifier {
 
     /// The same without the secrets that were replaced.
     pub(crate) fn without_replaced(self) -> Self {
-        self.with(|policy| policy.further.retain(|known| known.overlap.is_none()))
+        // With room for all of them: what is moved leaves a copy of its key behind.
+        let mut further = Vec::with_capacity(self.0.further.len());
+        further.extend(self.0.further.iter().filter(|known| known.overlap.is_none()).cloned());
+        self.with(|policy| policy.further = further)
     }
 
     #[track_caller]
@@ -494,12 +497,13 @@ impl Verifier {
         chunks: Chunks,
         is_encoded: bool,
     ) -> Refusal {
-        let kind = self.mismatch_kind();
+        let (kind, account) = (self.mismatch_kind(), self.account().cloned());
+        let refused = move |cause| Rejection::because(kind, cause).of_any(account.as_ref());
         if chunks.counted() > diagnosis::LARGEST_BODY {
-            return Rejection::because(kind, Undiagnosed::TooLarge.into()).into();
+            return refused(Undiagnosed::TooLarge.into()).into();
         }
         if !limit.take() {
-            return Rejection::because(kind, Undiagnosed::TooMany.into()).into();
+            return refused(Undiagnosed::TooMany.into()).into();
         }
         let (verifier, body) = (self.clone(), chunks.join());
         Refusal::Diagnosing(Diagnosing::new(kind, async move {
@@ -507,8 +511,8 @@ impl Verifier {
                 verifier.accepted().partition(|known| known.is_over());
             let recognized = verifier.0.recognized.iter().chain(over).collect();
             match diagnosis::of_body(&signature, accepted, recognized, &body, is_encoded).await {
-                Ok(diagnosis) => Rejection::because(kind, diagnosis.into()),
-                Err(undiagnosed) => Rejection::because(kind, undiagnosed.into()),
+                Ok(diagnosis) => refused(diagnosis.into()),
+                Err(undiagnosed) => refused(undiagnosed.into()),
             }
         }))
     }

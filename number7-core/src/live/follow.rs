@@ -80,6 +80,10 @@ impl LiveVerifier {
     ///
     /// The thread cannot be started.
     ///
+    /// # Panics
+    ///
+    /// If `every` is zero.
+    ///
     /// # Example
     ///
     /// ```
@@ -100,8 +104,9 @@ impl LiveVerifier {
         every: Duration,
         read: impl FnMut() -> Result<Secret, E> + Send + 'static,
     ) -> io::Result<()> {
-        let mut following =
-            Following { read, clock: Arc::clone(&self.0.clock), failures: 0, every };
+        assert!(!every.is_zero(), "a secret cannot be read without a pause");
+        let (clock, last) = (Arc::clone(&self.0.clock), self.current().first_secret().clone());
+        let mut following = Following { read, clock, last, failures: 0, every };
         let live = Arc::downgrade(&self.0);
         let thread = thread::Builder::new().name("number7-secret".to_owned());
         thread.spawn(move || {
@@ -118,6 +123,9 @@ impl LiveVerifier {
 
 struct Following<R> {
     read: R,
+    /// What was read last, or was there at the beginning. If somebody replaces the secret by other means meanwhile, the source
+    /// has not changed.
+    last: Secret,
     clock: Clock,
     failures: u32,
     every: Duration,
@@ -131,21 +139,22 @@ impl<R: FnMut() -> Result<Secret, E>, E: Display> Following<R> {
 
     /// `None` if nobody needs the secret any more.
     fn look(&mut self, live: &Weak<Live>) -> Option<()> {
-        let current = LiveVerifier(live.upgrade()?).current();
+        live.upgrade()?;
         let Some(secret) = self.read() else { return Some(()) };
-        if current.is_first(&secret) {
+        if self.last.is_same(&secret) {
             return Some(());
         }
-        drop(current);
         thread::sleep(SETTLED_AFTER.min(self.every));
         if self.read().is_some_and(|again| again.is_same(&secret)) {
-            LiveVerifier(live.upgrade()?).replace(secret);
+            LiveVerifier(live.upgrade()?).replace(secret.clone());
+            self.last = secret;
         }
         Some(())
     }
 
     fn read(&mut self) -> Option<Secret> {
-        let error = match catch_unwind(AssertUnwindSafe(&mut self.read)) {
+        let read = || (self.read)().map_err(|error| error.to_string());
+        let error = match catch_unwind(AssertUnwindSafe(read)) {
             Ok(Ok(secret)) => {
                 if self.failures > 0 {
                     log::fresh();
@@ -154,7 +163,7 @@ impl<R: FnMut() -> Result<Secret, E>, E: Display> Following<R> {
                 metrics::stale_since(Duration::ZERO);
                 return Some(secret);
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => error,
             Err(_) => "the function that reads it has panicked".to_owned(),
         };
         if self.failures == 0 {

@@ -181,6 +181,40 @@ async fn a_lookup_that_fails_or_is_slow_is_answered_503() {
     }
 }
 
+/// Somebody who hangs up must not keep an account from the others.
+#[actix_web::test]
+async fn a_sender_that_hangs_up_does_not_end_the_lookup_for_the_others() {
+    for number in 0..2 {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&begun);
+        let find = move |_: Account| {
+            count.fetch_add(1, Relaxed);
+            async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok::<_, Infallible>(Some(secret_of("account-1").into()))
+            }
+        };
+        let accounts = Accounts::new(find, SystemTime::now);
+        let (framework, receiver) = &receivers(&accounts)[number];
+        let soon = Duration::from_millis(20);
+        let left = tokio::time::timeout(soon, receiver.signed("account-1", "account-2")).await;
+        assert!(left.is_err(), "{framework}: it hung up");
+        assert_eq!(receiver.signed("account-1", "account-1").await.status, 200, "{framework}");
+        assert_eq!(begun.load(Relaxed), 1, "{framework}: one lookup was for both");
+    }
+}
+
+#[actix_web::test]
+async fn a_failure_is_for_all_that_wait_for_it() {
+    let lookups = Arc::default();
+    for (framework, receiver) in receivers(&accounts(&lookups)) {
+        let before = lookups.load(Relaxed);
+        let answers = join_all((0..20).map(|_| receiver.signed("down", "down"))).await;
+        assert!(answers.iter().all(|answer| answer.status == 503), "{framework}");
+        assert_eq!(lookups.load(Relaxed) - before, 1, "{framework}");
+    }
+}
+
 #[actix_web::test]
 async fn so_many_requests_wait_for_a_lookup_and_no_more() {
     let lookups = Arc::default();

@@ -112,6 +112,18 @@ fn an_overlap_can_be_ended_and_does_not_depend_on_when_it_was_set() {
     assert!(live.current().verify(signed(&secret("two")), COMPLETED).is_ok());
 }
 
+#[test]
+fn a_secret_that_was_replaced_by_hand_does_not_come_back_from_a_file_that_has_not_changed() {
+    let (read, calls) = reads([Ok("leaked")]);
+    let live = LiveVerifier::new(secret("leaked"), SystemTime::now).overlap(Duration::ZERO);
+    live.follow(SOON, read).unwrap();
+    live.replace(secret("new"));
+    let before = calls.load(Relaxed);
+    wait_until("it was read again and again", || calls.load(Relaxed) > before + 5);
+    assert_eq!(current(&live), secret("new").fingerprint());
+    assert!(live.current().verify(signed(&secret("leaked")), COMPLETED).is_err());
+}
+
 /// The diagnosis tells the operator that the sender has the old secret.
 #[test]
 fn a_secret_whose_time_is_over_is_recognized() {
