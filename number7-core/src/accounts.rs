@@ -394,6 +394,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes minutes")]
     fn all_accounts_share_one_limit_of_diagnoses() {
         let find = |account: Account| async move {
             let verifier = Verifier::from(Secret::new(account.as_str()).unwrap());

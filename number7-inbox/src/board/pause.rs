@@ -21,7 +21,7 @@ pub(super) async fn plan(
     Query(asked): Query<Asked>,
 ) -> Result<Markup, Failure> {
     let inbox = asked.inbox(&board)?;
-    let (stats, now) = (inbox.stats().await?, inbox.now().await?);
+    let (stats, now) = (overview::stats(inbox).await?, inbox.now().await?);
     let content = html! {
         @if let Some(paused) = inbox.paused().await? {
             (overview::pause(&paused, now))
@@ -31,7 +31,7 @@ pub(super) async fn plan(
             "All workers of " (label(inbox)) ", in every process, will claim nothing. They finish what they run. "
             "Events are accepted as before, and wait."
         }
-        (concerned(&stats))
+        @if let Some(stats) = &stats { (concerned(stats)) }
         form method="post" action=(asked.link("pause")) {
             label { "How long, such as 10m or 1h; empty: until it is resumed " input name="length" autocomplete="off"; }
             label { "Why " input name="why" maxlength="255"; }
@@ -65,13 +65,13 @@ pub(super) async fn plan_end(
     Query(asked): Query<Asked>,
 ) -> Result<Markup, Failure> {
     let inbox = asked.inbox(&board)?;
-    let (stats, now) = (inbox.stats().await?, inbox.now().await?);
+    let (stats, now) = (overview::stats(inbox).await?, inbox.now().await?);
     let content = html! {
         @match inbox.paused().await? {
             Some(paused) => {
                 (overview::pause(&paused, now))
                 p { "The workers of " (label(inbox)) " will go on at once." }
-                (concerned(&stats))
+                @if let Some(stats) = &stats { (concerned(stats)) }
                 form method="post" action=(asked.link("resume")) {
                     p.actions { button { "Resume" } " " a href="overview" { "Cancel" } }
                 }
