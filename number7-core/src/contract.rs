@@ -202,9 +202,11 @@ pub async fn stays_known<P: Place>(place: &P) {
     // A place may call other bytes a conflict, and may as well not look at them.
     assert_ne!(ok(inbox.accept(&again).await), Acceptance::New, "the bytes are the key");
     assert!(works_on(place, slice::from_ref(&first)).await, "the record is lost");
-    for delivery in [first, again] {
+    for delivery in [first.clone(), again] {
         let known = ok(place.open().await.accept(&delivery).await);
         assert_ne!(known, Acceptance::New, "the key is forgotten");
+        let is_same = delivery.body() == first.body();
+        assert!(!is_same || known == Acceptance::Duplicate, "the same bytes are {known:?}");
         assert!(!works_on(place, &[delivery]).await, "a duplicate is worked on");
     }
 }
