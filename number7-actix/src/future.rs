@@ -19,6 +19,7 @@ use number7_core::{
     Verifier, Wait, metrics,
 };
 use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
 
 use crate::{
     VerifiedError,
@@ -86,13 +87,15 @@ pin_project! {
 
 /// A request whose account is looked up.
 struct LookingUp<S> {
-    lookup: TimedLookup,
+    /// A task of its own: a sender that hangs up must not end what others wait for.
+    lookup: JoinHandle<Result<Verifier, Rejection>>,
+    /// The refusal if the task panics.
+    failed: Rejection,
+    /// Whose limits are for a refusal.
+    unknown: Verifier,
     request: ServiceRequest,
     service: Rc<S>,
 }
-
-/// A lookup of an account that ends in time, and with the verifier of unknown accounts if it fails.
-type TimedLookup = Pin<Box<dyn Future<Output = Result<Verifier, (Rejection, Verifier)>>>>;
 
 /// What reading a body comes to.
 enum Read {
@@ -133,9 +136,11 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         request: ServiceRequest,
         service: Rc<S>,
     ) -> Self {
-        let log = Refusals::of(accounts.unknown());
-        let lookup = in_time(lookup, accounts);
-        let looking_up = Some(Box::new(LookingUp { lookup, request, service }));
+        let unknown = accounts.unknown().clone();
+        let (log, failed) = (Refusals::of(&unknown), lookup.failed());
+        let lookup = tokio::spawn(in_time(lookup));
+        let looking_up = LookingUp { lookup, failed, unknown, request, service };
+        let looking_up = Some(Box::new(looking_up));
         Self { state: State::LookingUp { looking_up }, log }
     }
 }
@@ -144,16 +149,9 @@ pub(crate) fn headers(request: &ServiceRequest) -> impl Iterator<Item = (&str, &
     request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
-fn in_time(mut lookup: Lookup, accounts: &Accounts) -> TimedLookup {
-    let (unknown, account) = (accounts.unknown().clone(), lookup.failed());
-    // A task of its own: a sender that hangs up must not end what others wait for.
-    let found = tokio::spawn(async move {
-        let found = timeout(lookup.deadline(), &mut lookup).await;
-        found.unwrap_or_else(|_| Err(lookup.too_slow()))
-    });
-    Box::pin(async move {
-        found.await.unwrap_or(Err(account)).map_err(|rejection| (rejection, unknown))
-    })
+async fn in_time(mut lookup: Lookup) -> Result<Verifier, Rejection> {
+    let found = timeout(lookup.deadline(), &mut lookup).await;
+    found.unwrap_or_else(|_| Err(lookup.too_slow()))
 }
 
 impl<S, B> Future for ResponseFuture<S>
@@ -193,8 +191,10 @@ where
                 }
                 StateProj::LookingUp { looking_up } => {
                     let lookup = &mut looking_up.as_mut().expect(POLLED_AFTER_END).lookup;
-                    let found = ready!(lookup.as_mut().poll(cx));
-                    looking_up.take().expect(POLLED_AFTER_END).end(found, log)
+                    let found = ready!(Pin::new(lookup).poll(cx));
+                    let looking_up = looking_up.take().expect(POLLED_AFTER_END);
+                    let found = found.unwrap_or_else(|_| Err(looking_up.failed.clone()));
+                    looking_up.end(found, log)
                 }
                 StateProj::Refused { refused } => {
                     let (request, refused) = refused.take().expect(POLLED_AFTER_END);
@@ -217,14 +217,10 @@ const POLLED_AFTER_END: &str = "`ResponseFuture` polled after its end";
 
 impl<S: Service<ServiceRequest>> LookingUp<S> {
     /// What follows the lookup.
-    fn end(
-        self,
-        found: Result<Verifier, (Rejection, Verifier)>,
-        log: &Refusals,
-    ) -> State<S, S::Future> {
-        let Self { request, service, .. } = self;
+    fn end(self, found: Result<Verifier, Rejection>, log: &Refusals) -> State<S, S::Future> {
+        let Self { unknown, request, service, .. } = self;
         let (rejection, verifier) = match found {
-            Err(refused) => refused,
+            Err(rejection) => (rejection, unknown),
             Ok(verifier) => match verifier.begin(headers(&request)) {
                 Ok(intake) => return State::reading(intake, request, service),
                 Err(rejection) => (rejection, verifier),

@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 
 use crate::{
     Account, Rejection, RejectionKind, Secret, Verifier, clock::Clock, diagnosis::Limit,
-    held::HeldBody,
+    held::HeldPlace,
 };
 
 /// How long the verifier of an account is kept before it is looked up again: 1 minute.
@@ -226,7 +226,7 @@ impl Accounts {
             return Ok(Found::Verifier(registry.unknown.clone()));
         };
         registry.unknown.check(headers)?;
-        let place = HeldBody::take(&registry.waiting, registry.settings.max_lookups)
+        let place = HeldPlace::take(&registry.waiting, registry.settings.max_lookups)
             .ok_or_else(|| Rejection::from(RejectionKind::TooManyLookups).of(&account))?;
         Ok(Found::Lookup(Lookup::new(self.clone(), account, place)))
     }
@@ -299,7 +299,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    fn new(accounts: Accounts, account: Account, place: HeldBody) -> Self {
+    fn new(accounts: Accounts, account: Account, place: HeldPlace) -> Self {
         let (deadline, of) = (accounts.0.settings.lookup_deadline, account.clone());
         let found = Box::pin(async move {
             let _place = place;
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_account_is_refused_whoever_signs() {
+    fn an_unknown_account_is_refused_even_if_its_own_dummy_secret_signs() {
         let unknown = verifier(&accounts(), "nobody");
         let signature = unknown.secrets().0.secret.sign("{}").to_string();
         let refused = unknown.verify(signature, "{}").unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::{fmt, mem, time::Duration};
 
-use crate::{Verifier, Wait, held::HeldBody};
+use crate::{Verifier, Wait, held::HeldPlace};
 
 /// How much of a refused body is read and thrown away: 64 KiB (65,536 bytes).
 ///
@@ -48,11 +48,11 @@ pub struct Drain {
     verifier: Verifier,
     left: usize,
     had_its_turn: bool,
-    held: Option<HeldBody>,
+    held: Option<HeldPlace>,
 }
 
 impl Drain {
-    pub(crate) fn new(verifier: Verifier, had_its_turn: bool, held: Option<HeldBody>) -> Self {
+    pub(crate) fn new(verifier: Verifier, had_its_turn: bool, held: Option<HeldPlace>) -> Self {
         Self { verifier, left: DRAIN_LIMIT, had_its_turn, held }
     }
 

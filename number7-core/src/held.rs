@@ -1,14 +1,14 @@
-//! The count of unverified bodies that are waited for.
+//! Places for what is waited for: unverified bodies, and lookups.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// One place among the bodies that are waited for, given back on drop.
-pub(crate) struct HeldBody(Arc<AtomicUsize>);
+/// One of a limited number of places, given back on drop.
+pub(crate) struct HeldPlace(Arc<AtomicUsize>);
 
-impl HeldBody {
+impl HeldPlace {
     pub(crate) fn take(held: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         // A count guards no other memory, so no ordering is needed.
         held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1))
@@ -17,7 +17,7 @@ impl HeldBody {
     }
 }
 
-impl Drop for HeldBody {
+impl Drop for HeldPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

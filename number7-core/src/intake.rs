@@ -7,7 +7,7 @@ use hmac::Mac;
 
 use crate::{
     Delivery, Drain, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
-    held::HeldBody, named_secret::Signer, secret::HmacSha256, trace_context::Traced,
+    held::HeldPlace, named_secret::Signer, secret::HmacSha256, trace_context::Traced,
 };
 
 /// An unverified body that is being read: it is hashed and kept in one pass.
@@ -48,7 +48,7 @@ pub struct Intake {
     encoded: bool,
     trace: Traced,
     had_its_turn: bool,
-    held: Option<HeldBody>,
+    held: Option<HeldPlace>,
 }
 
 /// How to wait for the next chunk of a body.

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     diagnosis::{self, Limit, Undiagnosed},
     head::Head,
-    held::HeldBody,
+    held::HeldPlace,
     named_secret::{NamedSecret, Overlap},
     refusal::{Diagnosing, Refusal},
 };
@@ -525,8 +525,8 @@ impl Verifier {
         self.0.body_deadline
     }
 
-    pub(crate) fn hold_body(&self) -> Result<HeldBody, Rejection> {
-        HeldBody::take(&self.0.held_bodies, self.0.max_held_bodies)
+    pub(crate) fn hold_body(&self) -> Result<HeldPlace, Rejection> {
+        HeldPlace::take(&self.0.held_bodies, self.0.max_held_bodies)
             .ok_or_else(|| RejectionKind::TooManyBodies.into())
     }
 

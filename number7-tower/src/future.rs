@@ -15,6 +15,7 @@ use number7_core::{
 use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,
+    task::JoinHandle,
     time::{Sleep, sleep, timeout},
 };
 use tower_service::Service;
@@ -88,13 +89,15 @@ pin_project! {
 
 /// A request whose account is looked up.
 struct LookingUp<S, B> {
-    lookup: TimedLookup,
+    /// A task of its own: a sender that hangs up must not end what others wait for.
+    lookup: JoinHandle<Result<Verifier, Rejection>>,
+    /// The refusal if the task panics.
+    failed: Rejection,
+    /// Whose limits are for a refusal.
+    unknown: Verifier,
     request: Request<B>,
     service: S,
 }
-
-/// A lookup of an account that ends in time, and with the verifier of unknown accounts if it fails.
-type TimedLookup = Pin<Box<dyn Future<Output = Result<Verifier, (Rejection, Verifier)>> + Send>>;
 
 /// What reading a body comes to.
 enum Read {
@@ -141,9 +144,11 @@ where
         request: Request<B>,
         service: S,
     ) -> Self {
-        let log = Refusals::of(accounts.unknown());
-        let lookup = in_time(lookup, accounts);
-        let looking_up = Some(Box::new(LookingUp { lookup, request, service }));
+        let unknown = accounts.unknown().clone();
+        let (log, failed) = (Refusals::of(&unknown), lookup.failed());
+        let lookup = tokio::spawn(in_time(lookup));
+        let looking_up = LookingUp { lookup, failed, unknown, request, service };
+        let looking_up = Some(Box::new(looking_up));
         Self { state: State::LookingUp { looking_up }, log }
     }
 }
@@ -152,16 +157,9 @@ pub(crate) fn headers<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &[
     request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
-fn in_time(mut lookup: Lookup, accounts: &Accounts) -> TimedLookup {
-    let (unknown, account) = (accounts.unknown().clone(), lookup.failed());
-    // A task of its own: a sender that hangs up must not end what others wait for.
-    let found = tokio::spawn(async move {
-        let found = timeout(lookup.deadline(), &mut lookup).await;
-        found.unwrap_or_else(|_| Err(lookup.too_slow()))
-    });
-    Box::pin(async move {
-        found.await.unwrap_or(Err(account)).map_err(|rejection| (rejection, unknown))
-    })
+async fn in_time(mut lookup: Lookup) -> Result<Verifier, Rejection> {
+    let found = timeout(lookup.deadline(), &mut lookup).await;
+    found.unwrap_or_else(|_| Err(lookup.too_slow()))
 }
 
 impl<S, B> State<S, B, S::Future>
@@ -199,14 +197,10 @@ where
     S: Service<Request<B>>,
 {
     /// What follows the lookup.
-    fn end(
-        self,
-        found: Result<Verifier, (Rejection, Verifier)>,
-        log: &Refusals,
-    ) -> State<S, B, S::Future> {
-        let Self { request, service, .. } = self;
+    fn end(self, found: Result<Verifier, Rejection>, log: &Refusals) -> State<S, B, S::Future> {
+        let Self { unknown, request, service, .. } = self;
         let (rejection, verifier) = match found {
-            Err(refused) => refused,
+            Err(rejection) => (rejection, unknown),
             Ok(verifier) => match verifier.begin(headers(&request)) {
                 Ok(intake) => return State::reading(intake, request, service, false),
                 Err(rejection) => (rejection, verifier),
@@ -268,8 +262,10 @@ where
                 }
                 StateProj::LookingUp { looking_up } => {
                     let lookup = &mut looking_up.as_mut().expect(POLLED_AFTER_END).lookup;
-                    let found = ready!(lookup.as_mut().poll(cx));
-                    looking_up.take().expect(POLLED_AFTER_END).end(found, log)
+                    let found = ready!(Pin::new(lookup).poll(cx));
+                    let looking_up = looking_up.take().expect(POLLED_AFTER_END);
+                    let found = found.unwrap_or_else(|_| Err(looking_up.failed.clone()));
+                    looking_up.end(found, log)
                 }
                 StateProj::Refused { refused } => {
                     let Refused { rejection, closes } = refused.take().expect(POLLED_AFTER_END);
