@@ -22,7 +22,7 @@ use crate::{
         awake::Awake,
         error::BoxError,
         error_text::{text_of_error, text_of_panic},
-        expectation::{ExpectedJob, ExpectedName, JobToFetch, Rest},
+        expectation::{Expected, ExpectedJob, ExpectedName, JobToFetch, Rest},
         outage::Outage,
         settings::{LONGEST_REST, Settings},
     },
@@ -73,7 +73,7 @@ impl Reconcile {
                     Some(true) => leads_until = until,
                     Some(false) => {
                         if is_woken {
-                            // It is for whoever leads next, and for the one that leads now if it is here.
+                            // It is for the next one that leads, and for the one that leads now if it is here.
                             self.store.wake().jobs_are_overdue();
                         }
                         is_woken = self.stand_by(settings.lease, awake).await;
@@ -139,11 +139,13 @@ impl Reconcile {
                     self.cancel(&taken.job).await;
                     continue;
                 }
-                if ExpectedName::parse(&taken.job).upload().is_some() {
+                let ExpectedName { account, what: Expected::Job(job_id) } =
+                    ExpectedName::parse(&taken.job)
+                else {
                     // The vendor knows only jobs. If this fails, it is taken again.
                     _ = self.store.give_up(&taken.job).await;
                     continue;
-                }
+                };
                 // A call may take longer than the pause after it: the vendor is not asked about one
                 // job twice at a time.
                 if asked.insert(taken.job.clone()) {
@@ -154,7 +156,7 @@ impl Reconcile {
                     }
                     let (this, rest) = (self.clone(), settings.fetch_rest);
                     running.spawn(async move {
-                        let rest = this.fetch(&taken, rest).await;
+                        let rest = this.fetch(&taken, account, job_id, rest).await;
                         (taken.job, rest)
                     });
                 }
@@ -220,16 +222,19 @@ impl Reconcile {
     /// Asks about a job. If nothing comes of it, this is repeated after a rest. Returns how long the vendor is
     /// to be left alone, if the error says so: to ask about other jobs meanwhile would fail as well, and count as
     /// fetches of theirs.
-    async fn fetch(&self, taken: &JobToFetch, Rest { first, longest }: Rest) -> Duration {
+    async fn fetch(
+        &self,
+        taken: &JobToFetch,
+        account: Option<Account>,
+        job_id: JobId,
+        Rest { first, longest }: Rest,
+    ) -> Duration {
         let job = &*taken.job;
-        let name = ExpectedName::parse(job);
-        let account = account_of(name);
         // The limit of one account is not that of the others.
         let is_for_all = account.is_none();
         let mut alone = Duration::ZERO;
         let fetched = async {
-            let job = JobId::from(name.job().unwrap_or_default());
-            let fetched = (self.fetch)(account, job).await;
+            let fetched = (self.fetch)(account.clone(), job_id.clone()).await;
             fetched.map_err(|error| {
                 if let (Some(RetryHint::After(time)), true) = (RetryHint::of(&*error), is_for_all) {
                     alone = time.min(LONGEST_REST);
@@ -246,7 +251,7 @@ impl Reconcile {
             Err(panic) => Err(text_of_panic(&*panic)),
         };
         let outcome = match fetched {
-            Ok(Fetched::Finished(event)) => self.store(job, &event).await,
+            Ok(Fetched::Finished(event)) => self.store(account.as_ref(), &job_id, &event).await,
             Ok(Fetched::StillRunning) => Ok("still_running"),
             Ok(Fetched::Unknown) if taken.fetches >= FETCHES_OF_UNKNOWN => self.give_up(job).await,
             Ok(Fetched::Unknown) => {
@@ -284,13 +289,15 @@ impl Reconcile {
     }
 
     /// Stores the event under the key that its webhook would have.
-    async fn store(&self, job: &str, event: &Event) -> Result<&'static str, String> {
+    async fn store(
+        &self,
+        account: Option<&Account>,
+        job: &JobId,
+        event: &Event,
+    ) -> Result<&'static str, String> {
         let json = serde_json::to_vec(event).map_err(|error| error.to_string())?;
-        let name = ExpectedName::parse(job);
-        let (account, job) = (account_of(name), JobId::from(name.job().unwrap_or_default()));
-        let account = account.as_ref();
         let key = Record::key_of_account(account, &json).map_err(|error| error.to_string())?;
-        let expected = ExpectedJob::new(account, &job).map_err(|error| error.to_string())?;
+        let expected = ExpectedJob::new(account, job).map_err(|error| error.to_string())?;
         if !expected.keys.contains(&key) {
             return Err("the function returned an event of another job or name".into());
         }
@@ -312,8 +319,4 @@ impl Reconcile {
             tracing::warn!(target: "number7", job, "a settled job stays expected until it is looked up: {error}");
         }
     }
-}
-
-fn account_of(name: ExpectedName<'_>) -> Option<Account> {
-    name.account.and_then(|account| Account::new(account).ok())
 }

@@ -21,28 +21,31 @@ const UPLOAD: &str = "upload:";
 const ACCOUNT: &str = "account:";
 
 /// What a store has a job or an upload under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ExpectedName<'a> {
-    pub(crate) account: Option<&'a str>,
-    /// The job's id, or [`UPLOAD`] and the reference of an upload.
-    rest: &'a str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExpectedName {
+    pub(crate) account: Option<Account>,
+    pub(crate) what: Expected,
 }
 
-impl<'a> ExpectedName<'a> {
-    pub(crate) fn parse(name: &'a str) -> Self {
-        match name.strip_prefix(ACCOUNT).and_then(|name| name.split_once('/')) {
-            Some((account, rest)) => Self { account: Some(account), rest },
-            None => Self { account: None, rest: name },
-        }
-    }
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Job(JobId),
+    /// The reference of an upload.
+    Upload(String),
+}
 
-    /// The reference of an upload, if it is one and not a job.
-    pub(crate) fn upload(self) -> Option<&'a str> {
-        self.rest.strip_prefix(UPLOAD)
-    }
-
-    pub(crate) fn job(self) -> Option<&'a str> {
-        self.upload().is_none().then_some(self.rest)
+impl ExpectedName {
+    pub(crate) fn parse(name: &str) -> Self {
+        let of_account = || {
+            let (account, rest) = name.strip_prefix(ACCOUNT)?.split_once('/')?;
+            Some((Some(Account::new(account).ok()?), rest))
+        };
+        let (account, rest) = of_account().unwrap_or((None, name));
+        let what = match rest.strip_prefix(UPLOAD) {
+            Some(reference) => Expected::Upload(reference.to_owned()),
+            None => Expected::Job(JobId::from(rest)),
+        };
+        Self { account, what }
     }
 
     fn write(account: Option<&Account>, rest: &str) -> String {
@@ -57,11 +60,10 @@ impl ExpectedJob {
     /// What a store has under this name: a job, or an upload.
     #[cfg(feature = "redis")]
     pub(crate) fn of_name(name: &str) -> Result<Self, InboxError> {
-        let parsed = ExpectedName::parse(name);
-        let account = parsed.account.and_then(|account| Account::new(account).ok());
-        match parsed.upload() {
-            Some(reference) => Self::of_upload(account.as_ref(), reference),
-            None => Self::new(account.as_ref(), &JobId::from(parsed.rest)),
+        let ExpectedName { account, what } = ExpectedName::parse(name);
+        match what {
+            Expected::Upload(reference) => Self::of_upload(account.as_ref(), &reference),
+            Expected::Job(job) => Self::new(account.as_ref(), &job),
         }
     }
 
@@ -165,12 +167,13 @@ mod tests {
         let of_account = ExpectedJob::new(Some(&acme), &"job_1".into()).unwrap();
         assert_eq!(of_account.job, "account:acme/job_1");
         assert_eq!(of_account.keys, ["acme/job.completed:job_1", "acme/job.failed:job_1"]);
-        let name = ExpectedName::parse(&of_account.job);
-        assert_eq!((name.account, name.job(), name.upload()), (Some("acme"), Some("job_1"), None));
+        let job = ExpectedName::parse(&of_account.job);
+        let what = Expected::Job("job_1".into());
+        assert_eq!(job, ExpectedName { account: Some(acme.clone()), what });
 
         let upload = ExpectedJob::of_upload(Some(&acme), "a/b").unwrap().job;
-        let name = ExpectedName::parse(&upload);
-        assert_eq!((name.account, name.job(), name.upload()), (Some("acme"), None, Some("a/b")));
+        let what = Expected::Upload("a/b".into());
+        assert_eq!(ExpectedName::parse(&upload), ExpectedName { account: Some(acme), what });
 
         let plain = ExpectedJob::new(None, &"acme/job_1".into()).unwrap();
         assert_eq!(ExpectedName::parse(&plain.job).account, None);

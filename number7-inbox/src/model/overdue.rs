@@ -4,7 +4,7 @@ use number7_core::{Account, JobId};
 
 use crate::model::{
     error::InboxError,
-    expectation::{ExpectedName, JobPlace, OverdueRow},
+    expectation::{Expected, ExpectedName, JobPlace, OverdueRow},
     page::{Cursor, no_cursor},
 };
 
@@ -16,8 +16,7 @@ const LIST: &str = "overdue";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverdueJob {
     name: String,
-    account: Option<Account>,
-    job_id: Option<JobId>,
+    expected: ExpectedName,
     due_micros: i64,
     fetches: u32,
     is_given_up: bool,
@@ -34,10 +33,8 @@ impl OverdueJob {
     pub(crate) fn new(row: OverdueRow) -> Self {
         let OverdueRow { job: name, due: due_micros, fetches, is_given_up } = row;
         let fetches = fetches.try_into().unwrap_or(u32::MAX);
-        let parsed = ExpectedName::parse(&name);
-        let account = parsed.account.and_then(|account| Account::new(account).ok());
-        let job_id = parsed.job().map(JobId::from);
-        Self { name, account, job_id, due_micros, fetches, is_given_up }
+        let expected = ExpectedName::parse(&name);
+        Self { name, expected, due_micros, fetches, is_given_up }
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
@@ -47,20 +44,26 @@ impl OverdueJob {
     /// The account that it was expected for; see [`Inbox::account`](crate::Inbox::account).
     #[must_use]
     pub fn account(&self) -> Option<&Account> {
-        self.account.as_ref()
+        self.expected.account.as_ref()
     }
 
     /// The job. `None` for an upload.
     #[must_use]
     pub fn job_id(&self) -> Option<&JobId> {
-        self.job_id.as_ref()
+        match &self.expected.what {
+            Expected::Job(job_id) => Some(job_id),
+            Expected::Upload(_) => None,
+        }
     }
 
     /// The reference of an upload whose job is not known. Nobody can fetch its result: find out whether the document
     /// has arrived, and [bind or cancel](crate::ExpectedUpload) the upload.
     #[must_use]
     pub fn upload(&self) -> Option<&str> {
-        ExpectedName::parse(&self.name).upload()
+        match &self.expected.what {
+            Expected::Job(_) => None,
+            Expected::Upload(reference) => Some(reference),
+        }
     }
 
     /// When its event was due, by the store's clock.

@@ -20,7 +20,7 @@ use crate::{
         awake::Awake,
         claim::ClaimId,
         error::InboxError,
-        expectation::{ExpectedName, LookUp},
+        expectation::{Expected, ExpectedName, LookUp},
         outage::Outage,
         settings::Settings,
     },
@@ -210,13 +210,13 @@ impl Upkeep {
                 self.store.wake().jobs_are_overdue();
             }
             for job in newly_overdue {
-                match ExpectedName::parse(&job).upload() {
-                    Some(upload) => tracing::warn!(
+                match ExpectedName::parse(&job).what {
+                    Expected::Upload(upload) => tracing::warn!(
                         target: "number7", upload,
                         "an upload is overdue: it was not bound to a job in time, so whether the document has \
                         arrived is not known"
                     ),
-                    None => tracing::warn!(
+                    Expected::Job(_) => tracing::warn!(
                         target: "number7", job,
                         "a job is overdue: no event of it was accepted in time"
                     ),
