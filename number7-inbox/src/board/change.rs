@@ -1,6 +1,6 @@
 //! What an operator does to events, after a page that says what that will be.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use axum::extract::{Form, Query, State as Shown};
 use maud::{Markup, html};
@@ -18,7 +18,7 @@ use crate::{
     inbox::{ChangeEvents, Changed, Inbox},
     model::{
         change::Change,
-        entry::State,
+        entry::{Entry, State},
         error::InboxError,
         page::{Filter, Page},
     },
@@ -29,9 +29,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How many events one request changes unless another number is given, and how many at most.
 const LIMIT: (u64, u64) = (1_000, 10_000);
-
-/// The bound if the events of the state are still being counted.
-const UNCOUNTED: u64 = u64::MAX;
 
 /// How many events a plan shows.
 const FIRST: u32 = 10;
@@ -89,9 +86,36 @@ impl Action {
 
 /// What will be changed.
 struct Plan {
-    planned: Changed,
-    /// Whether counting them took too long, so that their number is an upper bound.
-    is_bound: bool,
+    events: Events,
+    first: Vec<Entry>,
+    forgotten: u64,
+}
+
+/// How many events a change is of.
+enum Events {
+    Exactly(u64),
+    /// Counting them took too long.
+    AtMost(u64),
+    /// And the events of the state are being counted still.
+    Uncounted,
+}
+
+impl From<Changed> for Plan {
+    fn from(Changed { events, first, forgotten }: Changed) -> Self {
+        Self { events: Events::Exactly(events), first, forgotten }
+    }
+}
+
+impl fmt::Display for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bound, events) = match self {
+            Self::Exactly(events) => ("", *events),
+            Self::AtMost(events) => ("at most about ", *events),
+            Self::Uncounted => return f.write_str("uncounted events"),
+        };
+        let ending = if events == 1 { "" } else { "s" };
+        write!(f, "{bound}{} event{ending}", number(events))
+    }
 }
 
 /// The changes of what is asked for, if it is in this state.
@@ -119,15 +143,15 @@ pub(super) async fn plan(
         asked = asked.with("since_before", "0s");
     }
     let filter = asked.filter(now)?;
-    let Plan { planned, is_bound } = look(inbox, action, &filter).await?;
-    let events = count(planned.events, is_bound);
+    let Plan { events, first, forgotten } = look(inbox, action, &filter).await?;
+    let is_none = matches!(events, Events::Exactly(0) | Events::AtMost(0));
     let content = html! {
-        @if planned.events > 0 { p { (events) " of " (label(inbox)) " will be " (action.becomes) "." } }
+        @if !is_none { p { (events) " of " (label(inbox)) " will be " (action.becomes) "." } }
         (criteria(&asked))
-        @if planned.forgotten > 0 {
-            p { (number(planned.forgotten)) " others cannot be rerun, because their payload is forgotten." }
+        @if forgotten > 0 {
+            p { (number(forgotten)) " others cannot be rerun, because their payload is forgotten." }
         }
-        @if planned.events == 0 {
+        @if is_none {
             (why_none(inbox, asked.get("key"), action).await?)
         } @else {
             // The events are named in the URL, because a browser would change line ends in a field.
@@ -144,8 +168,8 @@ pub(super) async fn plan(
                 }
             }
             @if asked.get("key").is_empty() { h2 { "The first" } }
-            @if planned.first.is_empty() { p { "None of the oldest matches. There are too many to look at all of them here." } }
-            (list::events(&planned.first, now, &asked))
+            @if first.is_empty() { p { "None of the oldest matches. There are too many to look at all of them here." } }
+            (list::events(&first, now, &asked))
         }
     };
     Ok(page(action.title, content))
@@ -171,7 +195,7 @@ pub(super) async fn run(
         "events were changed on the board"
     );
     let content = html! {
-        p role="status" { (count(changed.events, false)) " of " (label(inbox)) " are " (action.becomes) "." }
+        p role="status" { (Events::Exactly(changed.events)) " of " (label(inbox)) " are " (action.becomes) "." }
         (criteria(&asked))
         @if changed.events >= limit && asked.get("key").is_empty() {
             p { "There may be more: " a href=(asked.link("change")) { (action.title) " the next" } "." }
@@ -186,23 +210,16 @@ pub(super) async fn run(
 async fn look(inbox: &Inbox, action: &Action, filter: &Filter) -> Result<Plan, InboxError> {
     let dry_run = action.of(inbox, filter).dry_run();
     if filter.one_key().is_some() {
-        return Ok(Plan { planned: dry_run.await?, is_bound: false });
+        return Ok(dry_run.await?.into());
     }
     if let Ok(planned) = timeout(PATIENCE, dry_run).await {
-        return Ok(Plan { planned: planned?, is_bound: false });
+        return Ok(planned?.into());
     }
     let state = action.change.of();
     let Page { entries: first, .. } = inbox.list_passing(state, filter, None, FIRST, 500).await?;
-    let events = overview::stats(inbox).await?.map_or(UNCOUNTED, |stats| stats.of(state));
-    Ok(Plan { planned: Changed { events, first, forgotten: 0 }, is_bound: true })
-}
-
-fn count(events: u64, is_bound: bool) -> String {
-    if events == UNCOUNTED {
-        return "uncounted events".to_owned();
-    }
-    let bound = if is_bound { "at most about " } else { "" };
-    format!("{bound}{} event{}", number(events), if events == 1 { "" } else { "s" })
+    let stats = overview::stats(inbox).await?;
+    let events = stats.map_or(Events::Uncounted, |stats| Events::AtMost(stats.of(state)));
+    Ok(Plan { events, first, forgotten: 0 })
 }
 
 /// Which events they are.

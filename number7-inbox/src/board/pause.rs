@@ -13,7 +13,7 @@ use super::{
     request::Asked,
     text::number,
 };
-use crate::model::stats::Stats;
+use crate::{inbox::Inbox, model::error::InboxError};
 
 /// Says what a pause does, and asks how long and why.
 pub(super) async fn plan(
@@ -21,7 +21,7 @@ pub(super) async fn plan(
     Query(asked): Query<Asked>,
 ) -> Result<Markup, Failure> {
     let inbox = asked.inbox(&board)?;
-    let (stats, now) = (overview::stats(inbox).await?, inbox.now().await?);
+    let now = inbox.now().await?;
     let content = html! {
         @if let Some(paused) = inbox.paused().await? {
             (overview::pause(&paused, now))
@@ -31,7 +31,7 @@ pub(super) async fn plan(
             "All workers of " (label(inbox)) ", in every process, will claim nothing. They finish what they run. "
             "Events are accepted as before, and wait."
         }
-        @if let Some(stats) = &stats { (concerned(stats)) }
+        (concerned(inbox).await?)
         form method="post" action=(asked.link("pause")) {
             label { "How long, such as 10m or 1h; empty: until it is resumed " input name="length" autocomplete="off"; }
             label { "Why " input name="why" maxlength="255"; }
@@ -65,13 +65,13 @@ pub(super) async fn plan_end(
     Query(asked): Query<Asked>,
 ) -> Result<Markup, Failure> {
     let inbox = asked.inbox(&board)?;
-    let (stats, now) = (overview::stats(inbox).await?, inbox.now().await?);
+    let now = inbox.now().await?;
     let content = html! {
         @match inbox.paused().await? {
             Some(paused) => {
                 (overview::pause(&paused, now))
                 p { "The workers of " (label(inbox)) " will go on at once." }
-                @if let Some(stats) = &stats { (concerned(stats)) }
+                (concerned(inbox).await?)
                 form method="post" action=(asked.link("resume")) {
                     p.actions { button { "Resume" } " " a href="overview" { "Cancel" } }
                 }
@@ -98,14 +98,18 @@ pub(super) async fn end(
     Ok(page("Resume: done", content))
 }
 
-fn concerned(stats: &Stats) -> Markup {
-    html! {
-        dl {
-            dt { "Workers seen" } dd { (number(stats.workers)) }
-            dt { "Running events" } dd { (number(stats.running)) }
-            dt { "Ready events" } dd { (number(stats.ready)) }
+/// What is running and waiting, if it is counted soon.
+async fn concerned(inbox: &Inbox) -> Result<Markup, InboxError> {
+    let stats = overview::stats(inbox).await?;
+    Ok(html! {
+        @if let Some(stats) = stats {
+            dl {
+                dt { "Workers seen" } dd { (number(stats.workers)) }
+                dt { "Running events" } dd { (number(stats.running)) }
+                dt { "Ready events" } dd { (number(stats.ready)) }
+            }
         }
-    }
+    })
 }
 
 /// `None` if it is empty.
