@@ -115,7 +115,7 @@ impl Delivery {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Whoever has both can send them to you again, so store a signature no less safely than a body.
+    /// Somebody who has both can send them to you again, so store a signature no less safely than a body.
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.signature

@@ -93,7 +93,7 @@ impl Secret {
 
     /// A name for this secret: 8 hex digits that are the same in every process, such as `3f1c09ab`.
     ///
-    /// It is the beginning of an HMAC under the secret. Whoever sees it can test guesses of the secret with it, as with every
+    /// It is the beginning of an HMAC under the secret. Somebody who sees it can test guesses of the secret with it, as with every
     /// signed delivery, so it is no worse in a log than a body with its signature.
     #[must_use]
     pub fn fingerprint(&self) -> String {

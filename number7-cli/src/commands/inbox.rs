@@ -118,7 +118,7 @@ pub(crate) enum Command {
     },
     /// Serve the board: pages for a browser, with all that these commands show and, if it is allowed, do
     ///
-    /// It listens on the loopback, and only shows. Whoever can connect to it sees all events, so off the loopback
+    /// It listens on the loopback, and only shows. Anybody who can connect to it sees all events, so off the loopback
     /// it needs a password, and should be behind a proxy that terminates TLS. Ctrl-C ends it.
     Board(BoardArgs),
     /// Show the stats, and the oldest events of each state except done, once a second

@@ -186,7 +186,7 @@ impl Redis {
         }
     }
 
-    /// Puts the keys of running events in the place of their ids. What is lost or damaged has none.
+    /// Puts the keys of running events instead of their ids. What is lost or damaged has none.
     async fn name_events(&self, workers: &mut [WorkerStatus]) -> Result<(), InboxError> {
         let ids: Vec<String> = workers.iter().flat_map(|worker| worker.running.clone()).collect();
         let mut keys = HashMap::new();

@@ -125,7 +125,7 @@ impl Bench<'_> {
         worker.backoff(Duration::ZERO, Duration::ZERO)
     }
 
-    /// Makes an attempt, and says what its worker is told.
+    /// Makes an attempt, and returns what its worker makes of it.
     async fn attempt(
         &self,
         trial: &mut Trial,
