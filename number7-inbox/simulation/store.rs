@@ -28,7 +28,7 @@ use crate::{
         worker_status::WorkerStatus,
     },
     store::{
-        Answer, Exchange, Exchanged, Listed, NewEvent, PerMinute, Store,
+        Answer, Exchange, Exchanged, Listed, NewEvent, PerMinute, Store, WaitingAccounts,
         expectations::Expectations,
         memory::{Memory, Tables},
     },
@@ -269,8 +269,9 @@ impl Store for Node {
     }
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
-        let Exchange { worker, lease, ends, most, ahead, quarantined } = exchange;
-        let (worker, ends) = (worker.to_owned(), ends.to_vec());
+        let Exchange { worker, lease, ends, most, ahead, quarantined, accounts, of_each } =
+            exchange;
+        let (worker, ends, accounts) = (worker.to_owned(), ends.to_vec(), accounts.to_vec());
         self.world.seen().may_claim(self.number, self.life, most + ahead, quarantined);
         self.world.seen().may_end(&ends);
         let (broken, is_refused) = (self.world.broken, self.world.refuses(&ends));
@@ -281,8 +282,9 @@ impl Store for Node {
                     tables.change(end.event, |row| row.number = end.number);
                 }
             }
-            let ends = &ends;
-            let exchange = Exchange { worker: &worker, lease, ends, most, ahead, quarantined };
+            let (worker, ends, accounts) = (&worker, &ends, &accounts);
+            let exchange =
+                Exchange { worker, lease, ends, most, ahead, quarantined, accounts, of_each };
             let mut exchanged = tables.exchange(exchange);
             if broken == Broken::Begin {
                 for claim in &mut exchanged.claims {
@@ -300,6 +302,12 @@ impl Store for Node {
             exchanged.claims.iter().for_each(|claim| self.world.seen().claimed(claim));
             Ok(exchanged)
         })
+    }
+
+    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
+        let after = after.to_owned();
+        let look = move |tables: &mut Tables| tables.waiting_accounts(&after);
+        Box::pin(self.call("waiting_accounts", look))
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {

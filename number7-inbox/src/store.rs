@@ -113,6 +113,9 @@ pub(crate) trait Store: Expectations {
     /// is not paused.
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged>;
 
+    /// The next accounts after one, in an order that stays the same, that have events which are ready.
+    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts>;
+
     /// Renews the lease of a worker, which is registered unless it is known. Says which claims it holds.
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>>;
 
@@ -216,6 +219,12 @@ impl NewEvent {
         Self { key, event, job, json, signer, trace: None }
     }
 
+    /// The account in front of its key.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn account(&self) -> Option<&str> {
+        Record::account_of(&self.key)
+    }
+
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(crate) fn origin(&self) -> Origin {
         origin(self.signer.as_ref())
@@ -245,7 +254,7 @@ impl From<Record> for NewEvent {
 pub(crate) type Listed = (Vec<Entry>, Option<String>);
 
 /// What a worker tells its store, and what it wants.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a str,
     /// How long a lease lasts after it was renewed. Nothing is claimed after that.
@@ -260,6 +269,18 @@ pub(crate) struct Exchange<'a> {
     /// Whether one of them may be quarantined: an event whose workers died so often that it may be what
     /// ended them.
     pub(crate) quarantined: bool,
+    /// Some accounts, and how many events of each to claim at most, the oldest first, before the oldest events of all. In
+    /// all these are no more than `most` and `ahead` together.
+    pub(crate) accounts: &'a [String],
+    pub(crate) of_each: usize,
+}
+
+/// Some accounts that have events which are ready.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct WaitingAccounts {
+    pub(crate) accounts: Vec<String>,
+    /// The last one that was looked at: there may be more after it. `None` if these are the last ones.
+    pub(crate) go_on_after: Option<String>,
 }
 
 /// What became of an exchange.

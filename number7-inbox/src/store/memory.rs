@@ -11,12 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::ready;
-use number7_core::Acceptance;
+use number7_core::{Acceptance, Record};
 use tokio::{runtime::Handle, time::Instant};
 
 use self::expectations::Expected;
 use super::{
-    Answer, Exchange, Exchanged, Listed, NewEvent, PerMinute, STEP, Signer, Store, millis_of,
+    Answer, Exchange, Exchanged, Listed, NewEvent, PerMinute, STEP, Signer, Store, WaitingAccounts,
+    millis_of,
 };
 use crate::model::{
     change::Change,
@@ -142,6 +143,10 @@ impl Row {
         super::origin(self.signer.as_ref())
     }
 
+    fn account(&self) -> Option<&str> {
+        Record::account_of(&self.key)
+    }
+
     fn holds(&self, claim: ClaimId, worker: &str) -> bool {
         self.state == State::Running
             && self.number.of_all == claim.attempt
@@ -241,7 +246,8 @@ impl Tables {
     }
 
     pub(crate) fn exchange(&mut self, exchange: Exchange<'_>) -> Exchanged {
-        let Exchange { worker, lease, ends, most, ahead, quarantined } = exchange;
+        let Exchange { worker, lease, ends, most, ahead, quarantined, accounts, of_each } =
+            exchange;
         let mut exchanged = Exchanged::default();
         for end in ends {
             if self.end(worker, end) {
@@ -255,8 +261,14 @@ impl Tables {
             (exchanged.is_paused, exchanged.next_in) = (true, ends_in);
         } else if !exchanged.is_lapsed {
             let alone = usize::from(quarantined).min(most);
-            let mut claims = self.claim(worker, State::Quarantined, alone, 0);
-            claims.extend(self.claim(worker, State::Ready, most - claims.len(), ahead));
+            let mut claims = self.claim(worker, State::Quarantined, None, alone, 0);
+            let all = [(None, usize::MAX)];
+            let shares = accounts.iter().map(|account| (Some(&**account), of_each));
+            for (account, share) in shares.chain(all) {
+                let (now, all) = (most.saturating_sub(claims.len()), most + ahead - claims.len());
+                let (now, all) = (now.min(share), all.min(share));
+                claims.extend(self.claim(worker, State::Ready, account, now, all - now));
+            }
             exchanged.claims = claims;
             let next = self.of(State::Ready).next();
             exchanged.next_in = next.map(|(due, _)| due.saturating_sub(self.clock.now()));
@@ -286,10 +298,21 @@ impl Tables {
         ended.is_some()
     }
 
-    fn claim(&mut self, worker: &str, from: State, most: usize, ahead: usize) -> Vec<Claim> {
+    /// Claims events of all accounts, or of one.
+    fn claim(
+        &mut self,
+        worker: &str,
+        from: State,
+        account: Option<&str>,
+        most: usize,
+        ahead: usize,
+    ) -> Vec<Claim> {
         let now = self.clock.now();
-        let due = self.of(from).take_while(|(due, _)| *due <= now).take(most + ahead);
-        let due: Vec<_> = due.collect();
+        let is_of = |(_, event): &Place| {
+            account.is_none() || self.events.get(event).and_then(Row::account) == account
+        };
+        let due = self.of(from).take_while(|(due, _)| *due <= now);
+        let due: Vec<_> = due.filter(is_of).take(most + ahead).collect();
         let mut claims = Vec::with_capacity(due.len());
         for (place, (_, event)) in due.into_iter().enumerate() {
             let claim = self.change(event, |row| {
@@ -314,6 +337,15 @@ impl Tables {
             claims.extend(claim);
         }
         claims
+    }
+
+    pub(crate) fn waiting_accounts(&self, after: &str) -> WaitingAccounts {
+        let now = self.clock.now();
+        let due = self.of(State::Ready).take_while(|(due, _)| *due <= now);
+        let accounts = due.filter_map(|(_, event)| self.events.get(&event)?.account());
+        let accounts: BTreeSet<_> = accounts.filter(|account| *account > after).collect();
+        let accounts = accounts.into_iter().map(str::to_owned).collect();
+        WaitingAccounts { accounts, go_on_after: None }
     }
 
     pub(crate) fn heartbeat(&mut self, worker: &str) -> Vec<ClaimId> {
@@ -613,6 +645,10 @@ impl Store for Memory {
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
         self.at_once(|tables| tables.exchange(exchange))
+    }
+
+    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
+        self.at_once(|tables| tables.waiting_accounts(after))
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {

@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute, STEP,
-    Store,
+    Store, WaitingAccounts,
     driver::Driver,
     millis_of,
     sql::{self, Place},
@@ -201,6 +201,7 @@ impl Store for Postgres {
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         let sent = Instant::now();
         let origin = event.origin().name();
+        let account = event.account().map(str::to_owned);
         let NewEvent { key, event, job, json, signer, trace } = event;
         let insert = query(self.statements.insert.clone()).bind(&*self.inbox).bind(&key);
         let insert = insert.bind(event).bind(job).bind(&*json).bind(origin);
@@ -208,7 +209,7 @@ impl Store for Postgres {
         let insert = insert.bind(signer.as_ref().map(|signer| &signer.name));
         let insert = insert.bind(signature);
         let (parent, state) = trace.map(|trace| (trace.parent, trace.state)).unzip();
-        let insert = insert.bind(parent).bind(state);
+        let insert = insert.bind(parent).bind(state).bind(account);
         Box::pin(async move {
             let inserted = self.accepting.run(insert, true).await?;
             let mut is_new = inserted.affected > 0;
@@ -240,8 +241,8 @@ impl Store for Postgres {
             for part in parts {
                 match part {
                     Part::Claimed { claim, due_at } => {
-                        let place = Place { time: due_at, id: claim.event.0 };
-                        last = last.max((!claim.is_quarantined).then_some(place));
+                        let id = claim.event.0;
+                        last = last.max(due_at.map(|time| Place { time, id }));
                         exchanged.claims.push(*claim);
                     }
                     Part::Ended(event) => exchanged.ended.push(event),
@@ -354,6 +355,14 @@ impl Store for Postgres {
         Box::pin(now.map(|now| Ok(time_of_millis(now?.0))))
     }
 
+    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
+        Box::pin(async move {
+            let waiting = query(self.statements.waiting_accounts.clone()).bind(&*self.inbox);
+            let waiting = waiting.bind(after).bind(i64::from(STEP));
+            Ok(sql::waiting_accounts(self.working.fetch_all_once(waiting).await?))
+        })
+    }
+
     fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {
         let pause = query(self.statements.pause.clone()).bind(&*self.inbox).bind(by).bind(why);
         let pause = pause.bind(length.map(|length| length.as_secs_f64()));
@@ -448,7 +457,7 @@ impl Postgres {
         exchange: Exchange<'_>,
         after: Option<Place>,
     ) -> Result<Vec<Part>, InboxError> {
-        let ends = Exchange { most: 0, ahead: 0, quarantined: false, ..exchange };
+        let ends = Exchange { most: 0, ahead: 0, quarantined: false, accounts: &[], ..exchange };
         let claims = Exchange { ends: &[], ..exchange };
         let ends = self.working.fetch_all_once(self.query_of(ends, None));
         let claims = self.working.fetch_all_once(self.query_of(claims, after));
@@ -463,7 +472,8 @@ impl Postgres {
         exchange: Exchange<'_>,
         after: Option<Place>,
     ) -> Query<'static, Db, PgArguments> {
-        let Exchange { worker, lease, ends, most, ahead, quarantined } = exchange;
+        let Exchange { worker, lease, ends, most, ahead, quarantined, accounts, of_each } =
+            exchange;
         fn column<T>(ends: &[End], of: impl Fn(&End) -> T) -> Vec<T> {
             ends.iter().map(of).collect()
         }
@@ -483,15 +493,17 @@ impl Postgres {
             .bind(after.map(|place| place.time))
             .bind(after.map_or(0, |place| place.id))
             .bind(sql::rows(ahead))
+            .bind(accounts.to_vec())
+            .bind(sql::rows(of_each))
     }
 }
 
 /// A row of what became of an exchange.
 enum Part {
-    /// A claim, and the microseconds when its event was due.
+    /// A claim, and the microseconds when its event was due if it was claimed in the order of that.
     Claimed {
         claim: Box<Claim>,
-        due_at: i64,
+        due_at: Option<i64>,
     },
     Ended(EventId),
     Locked(EventId),

@@ -34,7 +34,8 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, PerMinute, STEP, STORE_TIMEOUT,
-    Signer, Store, driver::Driver, in_time, millis_of, time_of_millis, wakes::Wakes,
+    Signer, Store, WaitingAccounts, driver::Driver, in_time, millis_of, time_of_millis,
+    wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -60,7 +61,7 @@ const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_milli
 const HEARD: Duration = Duration::from_secs(30);
 
 /// The keys of an inbox, as keys.lua names them. Acceptance needs the first ones.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     // The last id that was given.
     "next_id",
     // Hashes: the event of each key, and of each event its payload and its record.
@@ -69,6 +70,8 @@ const KEYS: [&str; 18] = [
     "events",
     // A sorted set of events, by when they are due: those that are ready or scheduled.
     "ready",
+    // The same of events with an account, by account, when they are due, and event: account/milliseconds/event.
+    "ready_of_account",
     // A hash: the errors of events, as an array of JSON.
     "errors",
     // Sorted sets of events: by when they are due, were claimed, and were finished.
@@ -97,7 +100,7 @@ const KEYS: [&str; 18] = [
 const EVENTS: usize = 3;
 
 /// How many of the keys acceptance needs.
-const KEYS_TO_ACCEPT: usize = 5;
+const KEYS_TO_ACCEPT: usize = 6;
 
 const DAMAGED: &str = "its record is damaged, or not in Redis any more: it was evicted or deleted";
 
@@ -360,6 +363,7 @@ impl Store for Redis {
             let mut call = self.call(script!("events", "exchange"));
             call.arg(exchange.worker).arg(millis(exchange.lease)).arg(exchange.most);
             call.arg(u8::from(exchange.quarantined)).arg(exchange.ahead);
+            call.arg(exchange.of_each).arg(exchange.accounts.len()).arg(exchange.accounts);
             for end in exchange.ends {
                 let Number { of_all, uncounted } = end.after();
                 call.arg(member(end.event)).arg(end.number.of_all).arg(end.outcome.state().name());
@@ -384,6 +388,14 @@ impl Store for Redis {
             let next_in = next.map(Duration::from_millis);
             let is_paused = paused.is_some();
             Ok(Exchanged { ended, locked: Vec::new(), claims, next_in, is_lapsed, is_paused })
+        })
+    }
+
+    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
+        Box::pin(async move {
+            let mut call = self.call(script!("waiting_accounts"));
+            let (accounts, go_on_after) = self.server.call(call.arg(after).arg(STEP)).await?;
+            Ok(WaitingAccounts { accounts, go_on_after })
         })
     }
 

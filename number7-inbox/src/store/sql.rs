@@ -9,7 +9,7 @@ use number7_core::{Acceptance, Signature};
 use sqlx::FromRow;
 use tokio::time::{Instant, timeout};
 
-use super::time_of_millis;
+use super::{STEP, WaitingAccounts, time_of_millis};
 use crate::model::{
     claim::{Claim, EventId, Number},
     conflict::Conflict,
@@ -273,6 +273,15 @@ impl StatsRow {
 /// What an event of a known key is, if so many rows were written for it.
 pub(super) fn acceptance_of_known(conflicts: u64) -> Acceptance {
     if conflicts > 0 { Acceptance::Conflict } else { Acceptance::Duplicate }
+}
+
+/// Accounts from a row each of them: its name, and whether it has an event that is ready. There may be more if there are
+/// as many as a statement goes through.
+pub(super) fn waiting_accounts(rows: Vec<(String, bool)>) -> WaitingAccounts {
+    let last = rows.last().filter(|_| rows.len() == STEP as usize);
+    let go_on_after = last.map(|(account, _)| account.clone());
+    let accounts = rows.into_iter().filter_map(|(account, is_ready)| is_ready.then_some(account));
+    WaitingAccounts { accounts: accounts.collect(), go_on_after }
 }
 
 /// A number of rows.

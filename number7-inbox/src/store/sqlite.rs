@@ -43,7 +43,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, MINUTE, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute,
-    STEP, Signer, Store, in_time, millis_of,
+    STEP, Signer, Store, WaitingAccounts, in_time, millis_of,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
@@ -75,48 +75,77 @@ macro_rules! statement {
 }
 use statement;
 
-/// Claims events of one state, those first that became due first, if the lease of the worker is not over, and the inbox
-/// is not paused. ?1 inbox,
-/// ?2 now, ?3 worker, ?4 lease
+/// Claims events if the lease of the worker is not over, and the inbox is not paused. ?1 inbox, ?2 now, ?3 worker, ?4 lease
 macro_rules! claim_statement {
-    ($state:literal, $most:literal, $claimed_as:literal) => {
+    ($events:expr, $claimed_as:literal) => {
         concat!(
             "UPDATE number7_events
-            SET state = 'running', attempt = attempt + 1, claimed_by = ?3, claimed_at = ?2, claimed_as = '",
+            SET state = 'running', attempt = attempt + 1, claimed_by = ?3, claimed_at = ?2, claimed_as = ",
             $claimed_as,
-            "'
-            WHERE id IN (SELECT id FROM number7_events INDEXED BY number7_events_state
-                WHERE inbox = ?1 AND state = '",
-            $state,
-            "' AND since <= ?2
-                    AND EXISTS (SELECT 1 FROM number7_workers
-                        WHERE name = ?3 AND inbox = ?1 AND last_seen >= ?2 - ?4)
-                    AND NOT EXISTS (SELECT 1 FROM number7_pauses
-                        WHERE inbox = ?1 AND (until IS NULL OR until > ?2))
-                ORDER BY since, id LIMIT ",
-            $most,
-            ")
+            "
+            WHERE id IN (SELECT id FROM (",
+            $events,
+            ") WHERE EXISTS (SELECT 1 FROM number7_workers
+                    WHERE name = ?3 AND inbox = ?1 AND last_seen >= ?2 - ?4)
+                AND NOT EXISTS (SELECT 1 FROM number7_pauses
+                    WHERE inbox = ?1 AND (until IS NULL OR until > ?2)))
             RETURNING id, attempt, uncounted, runs, key, payload, errors, origin, signed_by, traceparent, tracestate,
-                accepted_at, '",
-            $state,
-            "' = 'quarantined' AS is_quarantined;\n"
+                accepted_at, claimed_as = 'quarantined' AS is_quarantined;\n"
         )
     };
 }
 #[cfg(test)]
 use claim_statement;
 
+/// The events of a state that became due first. ?1 inbox, ?2 now
+macro_rules! first_events {
+    ($state:literal, $most:literal) => {
+        concat!(
+            "SELECT id FROM number7_events INDEXED BY number7_events_state
+            WHERE inbox = ?1 AND state = '",
+            $state,
+            "' AND since <= ?2 ORDER BY since, id LIMIT ",
+            $most
+        )
+    };
+}
+#[cfg(test)]
+use first_events;
+
+/// Of some accounts, the events of each that became due first. ?1 inbox, ?2 now, ?5 what is wanted
+macro_rules! first_events_of {
+    ($accounts:literal) => {
+        concat!(
+            "SELECT events.id FROM json_each(?5, '$.",
+            $accounts,
+            "') AS waiting CROSS JOIN number7_events AS events
+            WHERE events.id IN (SELECT id FROM number7_events INDEXED BY number7_events_ready_of_account
+                WHERE inbox = ?1 AND state = 'ready' AND account = waiting.value AND account IS NOT NULL
+                    AND since <= ?2
+                ORDER BY since, id LIMIT ?5 ->> 'of_each')"
+        )
+    };
+}
+#[cfg(test)]
+use first_events_of;
+
 /// All that a worker wants of its store, in one go: each statement for itself would be a switch between threads. ?5
-/// is how many quarantined events to claim, ?6 how many in all that are begun at once, ?7 how many more; ?8 and ?9
-/// are those of finish.sql.
-///
-/// sqlx counts the numbers that a statement leaves out. Once all statements together have left out as many as there
-/// are, it binds no more: so a statement must not leave out many.
+/// is [what is wanted](wanted); ?6 and ?7 are those of finish.sql.
 const EXCHANGE: &str = concat!(
     statement!("finish"),
-    claim_statement!("quarantined", "?5", "quarantined"),
-    claim_statement!("ready", "?6 - changes()", "ready"),
-    claim_statement!("ready", "?7", "ahead"),
+    claim_statement!(
+        concat!(
+            "SELECT id FROM (SELECT id FROM (",
+            first_events!("quarantined", "?5 ->> 'quarantined'"),
+            ") UNION ALL ",
+            first_events_of!("at_once"),
+            ") LIMIT ?5 ->> 'most'"
+        ),
+        "iif(state = 'quarantined', 'quarantined', 'ready')"
+    ),
+    claim_statement!(first_events!("ready", "(?5 ->> 'most') - changes()"), "'ready'"),
+    claim_statement!(concat!(first_events_of!("later"), " LIMIT ?5 ->> 'ahead'"), "'ahead'"),
+    claim_statement!(first_events!("ready", "(?5 ->> 'ahead') - changes()"), "'ahead'"),
     statement!("claimed"),
     "COMMIT"
 );
@@ -293,11 +322,10 @@ impl Sqlite {
 
     /// Records ends, and claims.
     async fn record_and_claim(&self, wanted: Wanted) -> Result<Exchanged, InboxError> {
-        let Wanted { worker, lease, ends, most, ahead, quarantined } = wanted;
+        let Wanted { worker, lease, ends, is_claim, claims } = wanted;
         let writing = self.file.begin().await?;
         let exchange = query(EXCHANGE).bind(self.name()).bind(writing.now).bind(worker);
-        let exchange = exchange.bind(millis(lease)).bind(quarantined && most > 0);
-        let exchange = exchange.bind(sql::rows(most)).bind(sql::rows(ahead));
+        let exchange = exchange.bind(millis(lease)).bind(claims);
         let exchange = exchange.bind(ends.unwrap_or_else(|| "[]".into()));
         let exchange = exchange.bind(self.file.clock.finished_at());
         let mut exchanged = Exchanged::default();
@@ -307,7 +335,6 @@ impl Sqlite {
                 "id" => exchanged.claims.push(ClaimRow::from_row(&row)?.into()),
                 _ => {
                     let claimed = ClaimedRow::from_row(&row)?;
-                    let is_claim = most + ahead > 0;
                     exchanged.is_lapsed = is_claim && !claimed.is_live;
                     exchanged.is_paused = is_claim && claimed.is_paused;
                     let next =
@@ -371,9 +398,9 @@ struct Wanted {
     lease: Duration,
     /// The parameter of `finish.sql`.
     ends: Option<String>,
-    most: usize,
-    ahead: usize,
-    quarantined: bool,
+    /// Whether events are to be claimed, and what [`wanted`] makes of that.
+    is_claim: bool,
+    claims: String,
 }
 
 /// Reads a URL.
@@ -422,6 +449,7 @@ fn row(event: &NewEvent) -> serde_json::Value {
         signer.map(|signer| signer.signature.to_string()),
         trace.map(|trace| &trace.parent),
         trace.map(|trace| &trace.state),
+        event.account(),
     ])
 }
 
@@ -443,6 +471,20 @@ fn ends(ends: &[End]) -> String {
         ])
     };
     ends.iter().map(row).collect::<serde_json::Value>().to_string()
+}
+
+/// What an exchange is to claim: the parameter of [`EXCHANGE`].
+fn wanted(exchange: Exchange<'_>) -> String {
+    let Exchange { most, ahead, quarantined, accounts, of_each, .. } = exchange;
+    // What is begun at once goes to as many whole accounts as it is enough for.
+    let at_once = most.checked_div(of_each).unwrap_or_default().min(accounts.len());
+    let (at_once, later) = accounts.split_at(at_once);
+    let quarantined = u8::from(quarantined && most > 0);
+    let wanted = json!({
+        "quarantined": quarantined, "most": most, "ahead": ahead,
+        "of_each": of_each, "at_once": at_once, "later": later,
+    });
+    wanted.to_string()
 }
 
 /// The parameter of `release.sql`.
@@ -518,10 +560,11 @@ impl Store for Sqlite {
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
         let Exchange { worker, lease, most, ahead, quarantined, .. } = exchange;
         let ends = (!exchange.ends.is_empty()).then(|| ends(exchange.ends));
-        let wanted = Wanted { worker: worker.to_owned(), lease, ends, most, ahead, quarantined };
+        let (worker, is_claim, claims) = (worker.to_owned(), most + ahead > 0, wanted(exchange));
+        let wanted = Wanted { worker, lease, ends, is_claim, claims };
         self.run(move |this| async move {
             if wanted.ends.is_none()
-                && let Some(nothing) = this.find_nothing(wanted.quarantined).await?
+                && let Some(nothing) = this.find_nothing(quarantined).await?
             {
                 return Ok(nothing);
             }
@@ -641,6 +684,16 @@ impl Store for Sqlite {
 
     fn now(&self) -> Answer<'_, SystemTime> {
         Box::pin(ready(Ok(time_of_millis(self.file.clock.millis()))))
+    }
+
+    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
+        let after = after.to_owned();
+        self.run(|this| async move {
+            let waiting = query_as(statement!("waiting_accounts")).bind(&*this.inbox.name);
+            let waiting = waiting.bind(after).bind(this.file.clock.millis()).bind(STEP);
+            let waiting = waiting.fetch_all(&mut *this.file.reader().await?).await?;
+            Ok(sql::waiting_accounts(waiting))
+        })
     }
 
     fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {

@@ -44,6 +44,7 @@ use crate::{
     store::{Exchange, Exchanged, Store},
     worker::{
         attempt::{Handler, NOT_COMMITTED, attempt, log_failure},
+        fair_share::FairShare,
         held_claim::HeldClaim,
         moment::Moment,
         run_summary::RunSummary,
@@ -190,6 +191,8 @@ struct Worker {
     waiting: VecDeque<(Instant, Claim)>,
     /// How many events handlers get through during an exchange, so that it claims as many ahead of them.
     ahead: usize,
+    /// Which accounts it claims events of first.
+    fair_share: FairShare,
     answered: Instant,
     /// Which of the attempts is at a quarantined event.
     quarantined: Option<ClaimId>,
@@ -251,6 +254,7 @@ impl Worker {
             stop,
             waiting: VecDeque::new(),
             ahead: 0,
+            fair_share: FairShare::default(),
             answered: Instant::now(),
             quarantined: None,
             ends: Vec::new(),
@@ -522,6 +526,13 @@ impl Worker {
         if recorded + most == 0 {
             return Ok(Left::default());
         }
+        if most + ahead > 0
+            && let Some(after) = self.fair_share.looks_after()
+        {
+            let waiting = store.waiting_accounts(after).await?;
+            self.fair_share.found(waiting);
+        }
+        let (accounts, of_each) = self.fair_share.next(most + ahead);
         let sent: Arc<[End]> = self.ends.drain(..recorded).collect();
         self.sent = Arc::clone(&sent);
         let exchange = Exchange {
@@ -533,6 +544,8 @@ impl Worker {
             quarantined: self
                 .quarantined
                 .is_none_or(|running| sent.iter().any(|end| end.id() == running)),
+            accounts: &accounts,
+            of_each,
         };
         let asked = Instant::now();
         let _exchanging = shared.running.exchange();
@@ -578,12 +591,16 @@ impl Worker {
             store.announce();
         }
         let claimed = claims.len();
+        self.fair_share.served(&accounts, of_each, &claims);
         for claim in claims {
             shared.running.wait(claim.id());
             self.waiting.push_back((Instant::now(), claim));
         }
         self.begin_waiting();
         let is_full = claimed > 0 && claimed == most + ahead;
+        if most + ahead > 0 {
+            self.fair_share.claimed(is_full);
+        }
         if is_full && self.room() == 0 {
             // There may be more, for another worker of this process.
             store.wake().events_are_ready();
@@ -892,8 +909,7 @@ impl Shared {
     async fn record(&self, end: &End) -> Result<Recorded, InboxError> {
         let ends = slice::from_ref(end);
         let Settings { lease, .. } = self.job.settings;
-        let exchange =
-            Exchange { worker: &self.worker, lease, ends, most: 0, ahead: 0, quarantined: false };
+        let exchange = Exchange { worker: &self.worker, lease, ends, ..Exchange::default() };
         let exchanged = self.job.store.exchange(exchange).await?;
         if !exchanged.locked.is_empty() {
             return Err(InboxErrorKind::Busy.into());

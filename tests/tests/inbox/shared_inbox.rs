@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::join_all;
 use number7_core::{Accept, Acceptance, Account, Accounts, Delivery, Found, SIGNATURE_HEADER};
 use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, JobId, Origin, State};
 use number7_tests::{
@@ -156,7 +157,39 @@ async fn the_vendor_is_asked_with_the_client_of_the_account(store: Store) {
     worker.stop().await;
 }
 
+/// In the order in which they were accepted, the others would come after all 600 of the first account.
+async fn a_busy_account_does_not_hold_up_the_others(store: Store) {
+    let inbox = store.open().await;
+    let accept_all = async |name: &str, many: usize| {
+        let jobs = (0..many).map(|job| format!("job_{job}"));
+        let jobs: Vec<_> = jobs.collect();
+        join_all(jobs.iter().map(|job| accept_for(&inbox, name, job))).await;
+    };
+    accept_all("busy", 600).await;
+    accept_all("second", 300).await;
+    for name in ["a", "b", "c-d", "c.d", "c"] {
+        accept_all(name, 4).await;
+    }
+    accept(&inbox, "job.completed", "job_1").await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let saw = Arc::clone(&seen);
+    let worker = inbox.worker(move |event: AcceptedEvent| {
+        let account = event.account();
+        saw.lock().unwrap().push(account.map_or("none".into(), |account| account.to_string()));
+        async { Ok::<_, BoxError>(()) }
+    });
+    let worker = worker.concurrency(4);
+    worker.run_until(until(async || inbox.stats().await.unwrap().done == 921)).await;
+    let seen = seen.lock().unwrap();
+    let last_of_others =
+        seen.iter().rposition(|name| !["busy", "second", "none"].contains(&&**name));
+    assert!(last_of_others.unwrap() < 300, "{last_of_others:?}");
+    let of_second = seen[..600].iter().filter(|name| *name == "second").count();
+    assert!(of_second > 100, "{of_second}");
+}
+
 on_every_store! {
+    and in memory: a_busy_account_does_not_hold_up_the_others;
     each_account_has_its_own_event_of_a_job,
     a_job_of_one_account_is_not_settled_by_another,
     the_vendor_is_asked_with_the_client_of_the_account,

@@ -58,6 +58,7 @@ statements!(
     stats,
     sweep,
     take,
+    waiting_accounts,
     workers,
 );
 

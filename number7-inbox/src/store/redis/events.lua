@@ -8,12 +8,21 @@ local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"runs":(%d+),"
 local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"runs":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
     .. '"claimed_as":"%s","finished_at":%s,%s'
 
+-- Where the set of what is ready of accounts has an event, if it has an account.
+local function place_of_account(id, record)
+    local account = string.match(record.rest, '^"key":"(%w[%w_.-]*)/')
+    return account and string.format('%s/%016.0f/%s', account, record.due_at, id)
+end
+
 -- Reads the text of a record. Returns nothing if it is lost, or somebody has written into it.
 local function parse(id, text)
     local state, attempt, uncounted, runs, due_at, worker, claimed_as, rest = string.match(text or '', FORM)
-    return sets[state] and { state = state, attempt = tonumber(attempt), uncounted = tonumber(uncounted),
+    if not sets[state] then return end
+    local record = { state = state, attempt = tonumber(attempt), uncounted = tonumber(uncounted),
         runs = tonumber(runs), due_at = tonumber(due_at), claimed_as = claimed_as, rest = rest,
         member = state == 'running' and id .. ':' .. attempt .. ':' .. worker or id }
+    if state == 'ready' then record.place = place_of_account(id, record) end
+    return record
 end
 
 local function read(id) return parse(id, redis.call('HGET', events, id)) end
@@ -27,6 +36,7 @@ end
 -- What is to be written of events: few commands with many arguments take less time than many.
 local records, added, removed = {}, {}, {}
 for _, set in pairs(sets) do added[set], removed[set] = {}, {} end
+added[ready_of_account], removed[ready_of_account] = {}, {}
 
 local function push(list, one, two)
     list[#list + 1] = one
@@ -46,11 +56,14 @@ end
 -- Has an event moved to a state: to `running` with its worker. Returns the text of its record.
 local function move(id, record, state, worker)
     local set, member = sets[record.state], record.member
+    if record.place then table.insert(removed[ready_of_account], record.place) end
     record.state = state
     record.member = worker and id .. ':' .. record.attempt .. ':' .. worker or id
     local is_waiting = state == 'ready' or state == 'quarantined'
     push(added[sets[state]], is_waiting and record.due_at or now, record.member)
     if set ~= sets[state] then push(removed[set], member) end
+    record.place = state == 'ready' and place_of_account(id, record)
+    if record.place then push(added[ready_of_account], 0, record.place) end
     return save(id, record, worker)
 end
 

@@ -3,13 +3,15 @@
 -- next event is ready, or neither if the lease is not live; of each event that is lost or damaged its key, or its
 -- payload; and whether the inbox is paused: then the time is that until the end of the pause.
 -- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined, how
---     many more to claim ahead of handlers; of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
+--     many more to claim ahead of handlers; how many to claim of each of some accounts before all others, how many
+--     accounts, these; of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
 --     from then on, errors or nothing
 local worker, lease, most, alone, ahead =
     ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local of_each, accounts = tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local ended = {}
-for i = 6, #ARGV, 7 do
+for i = 8 + accounts, #ARGV, 7 do
     local id, number, state, rest, attempt, uncounted, history = unpack(ARGV, i, i + 6)
     local record = read(id) or {}
     local was = record.state
@@ -41,10 +43,9 @@ if most + ahead > 0 and redis.call('EXISTS', pause) == 1 then
 end
 
 local claims, broken = {}, {}
-local function claim(state, limit)
-    local set = sets[state]
-    local ids = limit > 0 and redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, limit) or {}
+local function claim(state, ids)
     if #ids == 0 then return end
+    local set = sets[state]
     local texts = redis.call('HMGET', events, unpack(ids))
     local bodies = redis.call('HMGET', payloads, unpack(ids))
     local histories = redis.call('HMGET', errors, unpack(ids))
@@ -67,9 +68,29 @@ local function claim(state, limit)
             table.insert(claims, { id, { text, payload, histories[i], false, false }, state == 'quarantined' and 1 or 0 })
         end
     end
+    flush()
 end
-claim('quarantined', math.min(most, alone))
-claim('ready', most + ahead - #claims)
-flush()
+local function first(state, limit)
+    return limit > 0 and redis.call('ZRANGEBYSCORE', sets[state], '-inf', now, 'LIMIT', 0, limit) or {}
+end
+local function first_of_accounts(limit)
+    local ids = {}
+    for i = 8, 7 + accounts do
+        local from, to = '[' .. ARGV[i] .. '/', string.format('(%s/%016.0f', ARGV[i], now + 1)
+        local of_account = math.min(of_each, limit - #ids)
+        for _, place in ipairs(redis.call('ZRANGEBYLEX', ready_of_account, from, to, 'LIMIT', 0, of_account)) do
+            local id = string.match(place, '%d+$')
+            if redis.call('ZSCORE', ready, id) then
+                table.insert(ids, id)
+            else
+                redis.call('ZREM', ready_of_account, place)
+            end
+        end
+    end
+    return ids
+end
+claim('quarantined', first('quarantined', math.min(most, alone)))
+claim('ready', first_of_accounts(most + ahead - #claims))
+claim('ready', first('ready', most + ahead - #claims))
 local next = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
 return { ended, { claims, next and math.max(0, next - now) or false }, broken, false }

@@ -3,7 +3,7 @@
 local id, key, rest, text, worker = unpack(ARGV)
 local record, whole = read(id), fresh(id, 'ready', rest)
 if not record or string.sub(record.member, -#worker - 1) == ':' .. worker then
-    if record then whole.state, whole.member = record.state, record.member end
+    if record then whole.state, whole.member, whole.place = record.state, record.member, record.place end
     note(id, 0, text)
     move(id, whole, 'dead')
     redis.call('HSETNX', keys, key, id)

@@ -2,7 +2,8 @@
 --
 -- $1 the worker, $2 its inbox, $3 its lease in seconds; $4 to $10 the ends; $11 how many events to claim at most,
 -- $12 how many of them quarantined; $13 and $14 where the last claim ended: microseconds, and the id; $15 how many more
--- events to claim ahead.
+-- events to claim ahead; $16 and $17 some accounts, and how many events of each to claim before
+-- those of all.
 --
 -- `id = ANY (ARRAY[…])` is found by the primary key. An `id = …` might also be found by going through the whole index, by
 -- a plan that was made when the table was empty.
@@ -43,20 +44,31 @@ WITH live AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM paused)
     ORDER BY due_at, id LIMIT $12
     FOR UPDATE SKIP LOCKED
+), of_accounts AS (
+    SELECT event.id FROM unnest($16::text[]) AS waiting (account), LATERAL (
+        SELECT id FROM number7.events
+        WHERE inbox = $2 AND state = 'ready' AND account = waiting.account AND account IS NOT NULL AND due_at <= now()
+            AND EXISTS (SELECT FROM live) AND NOT EXISTS (SELECT FROM paused)
+        ORDER BY due_at, id LIMIT $17
+        FOR UPDATE SKIP LOCKED
+    ) AS event
+    LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
 ), ready AS (
     SELECT id, due_at FROM number7.events
     WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM live)
         AND NOT EXISTS (SELECT FROM paused)
         AND (due_at, id) > (
             coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
-    ORDER BY due_at, id LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
+        AND id <> ALL (ARRAY(SELECT id FROM of_accounts))
+    ORDER BY due_at, id LIMIT $11 + $15 - (SELECT count(*) FROM quarantined) - (SELECT count(*) FROM of_accounts)
     FOR UPDATE SKIP LOCKED
 ), free AS (
-    SELECT id, 'quarantined' AS claimed_as FROM quarantined
+    SELECT id, 'quarantined' AS claimed_as, false AS is_next FROM quarantined
     UNION ALL
     -- In any order: the rows are in theirs, and which of them are ahead does not matter.
-    SELECT id, CASE WHEN row_number() OVER () > $11 - (SELECT count(*) FROM quarantined) THEN 'ahead' ELSE 'ready' END
-    FROM ready
+    SELECT id, CASE WHEN row_number() OVER () > $11 - (SELECT count(*) FROM quarantined) THEN 'ahead' ELSE 'ready' END,
+        is_next
+    FROM (SELECT id, false AS is_next FROM of_accounts UNION ALL SELECT id, true FROM ready) AS ready
 ), claimed AS (
     UPDATE number7.events AS event
     SET state = 'running', attempt = event.attempt + 1, claimed_by = $1, claimed_at = now(),
@@ -67,7 +79,8 @@ WITH live AS MATERIALIZED (
         event.key, event.payload, event.errors::text, event.origin,
         event.signed_by, event.traceparent, event.tracestate,
         floor(extract(epoch FROM event.accepted_at) * 1000)::bigint AS accepted_at, event.claimed_as,
-        (extract(epoch FROM event.due_at) * 1000000)::bigint AS due_at
+        -- Only of what was claimed in this order.
+        CASE WHEN free.is_next THEN (extract(epoch FROM event.due_at) * 1000000)::bigint END AS due_at
 )
 -- First the ends: an event that was rescued may have one, and be claimed as well. The first of the two counts.
 SELECT 'ended' AS part, id, NULL::bigint AS attempt, NULL::bigint AS uncounted, NULL::bigint AS runs, NULL AS key, NULL::bytea AS payload,

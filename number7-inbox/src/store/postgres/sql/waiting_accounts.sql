@@ -1,0 +1,15 @@
+-- The next accounts after one that have events which are ready. It passes over accounts whose events are all scheduled.
+-- $1 the inbox, $2 the account, $3 how many accounts to look at
+WITH RECURSIVE waiting AS (
+    (SELECT account, due_at FROM number7.events
+    WHERE inbox = $1 AND state = 'ready' AND account IS NOT NULL AND account > $2
+    ORDER BY account, due_at LIMIT 1)
+    UNION ALL
+    SELECT next.account, next.due_at FROM waiting, LATERAL (
+        SELECT account, due_at FROM number7.events
+        WHERE inbox = $1 AND state = 'ready' AND account IS NOT NULL AND account > waiting.account
+        ORDER BY account, due_at LIMIT 1
+    ) AS next
+)
+-- A recursive query makes no more rows than are asked for.
+SELECT account, due_at <= now() AS is_ready FROM waiting LIMIT $3
