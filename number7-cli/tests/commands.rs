@@ -553,6 +553,20 @@ async fn events_are_run_again_requeued_and_given_up() {
     assert_eq!(paused(&["resume"]), (0, json!({ "resumed": true })));
     assert_eq!(paused(&["resume"]), (1, json!({ "resumed": false })));
     assert_eq!(paused(&["stats"]).1["paused"], Value::Null);
+
+    let of_acme = ["--account", "acme"];
+    let (code, said) = paused(&["pause", "--account", "acme", "--by", "ops"]);
+    assert_eq!((code, &said["paused"]["account"]), (0, &json!("acme")));
+    let stats = paused(&["stats"]).1;
+    assert_eq!(
+        (&stats["paused"], &stats["paused_accounts"][0]["by"]),
+        (&Value::Null, &json!("ops"))
+    );
+    let stats = paused(&[&["stats"][..], &of_acme].concat()).1;
+    assert_eq!((&stats["done"], &stats["paused"]["by"]), (&json!(0), &json!("ops")));
+    assert_eq!(paused(&["resume"]), (1, json!({ "resumed": false })));
+    assert_eq!(paused(&[&["resume"][..], &of_acme].concat()), (0, json!({ "resumed": true })));
+    assert_eq!(paused(&["stats"]).1["paused_accounts"], json!([]));
 }
 
 #[tokio::test]

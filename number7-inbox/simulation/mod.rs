@@ -310,7 +310,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                 13 => world.memory.apply(|tables| {
                     world.seen().note(format!("the inbox is paused for {long:?}"));
                     let (by, why) = (String::new(), String::new());
-                    tables.pause(NewPause { by, why, length: Some(long) });
+                    tables.pause("", NewPause { by, why, length: Some(long) });
                 }),
                 _ => processes[node].tell_to_stop(&world, node),
             }

@@ -375,16 +375,16 @@ impl Store for Node {
         self.world.memory.now()
     }
 
-    fn pause(&self, pause: NewPause) -> Answer<'_, ()> {
-        self.world.memory.pause(pause)
+    fn pause<'a>(&'a self, account: &'a str, pause: NewPause) -> Answer<'a, ()> {
+        self.world.memory.pause(account, pause)
     }
 
-    fn resume(&self) -> Answer<'_, bool> {
-        self.world.memory.resume()
+    fn resume<'a>(&'a self, account: &'a str) -> Answer<'a, bool> {
+        self.world.memory.resume(account)
     }
 
-    fn paused(&self) -> Answer<'_, Option<Paused>> {
-        self.world.memory.paused()
+    fn pauses(&self) -> Answer<'_, Vec<Paused>> {
+        self.world.memory.pauses()
     }
 
     fn stats(&self) -> Answer<'_, Stats> {

@@ -38,7 +38,7 @@ use crate::{
     worker::{Worker, accepted::AcceptedEvent},
 };
 
-/// How long a job can be expected, and an inbox paused: 10 years.
+/// How long a job can be expected: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// How many events a page of a list passes over that its filter does not take: so many take a moment, and there may be
@@ -338,19 +338,7 @@ impl Inbox {
         why: &str,
         length: Option<Duration>,
     ) -> Result<(), InboxError> {
-        const LONGEST: usize = 255;
-        for text in [by, why] {
-            if text.len() > LONGEST || text.contains('\0') {
-                let text =
-                    format!("who pauses an inbox and why has {LONGEST} bytes at most, and no NUL");
-                return Err(InboxError::new(InboxErrorKind::Invalid, text));
-            }
-        }
-        if length.is_some_and(|length| length.is_zero()) {
-            return Err(InboxError::new(InboxErrorKind::Invalid, "a pause of no length is none"));
-        }
-        let length = length.map(|length| length.min(LONGEST_EXPECTATION));
-        self.store.pause(NewPause { by: by.to_owned(), why: why.to_owned(), length }).await
+        self.store.pause("", NewPause::new(by, why, length)?).await
     }
 
     /// Ends a [pause](Self::pause): the workers go on at once. False if there is none.
@@ -359,7 +347,7 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn resume(&self) -> Result<bool, InboxError> {
-        let is_resumed = self.store.resume().await?;
+        let is_resumed = self.store.resume("").await?;
         self.store.announce();
         Ok(is_resumed)
     }
@@ -370,7 +358,17 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn paused(&self) -> Result<Option<Paused>, InboxError> {
-        self.store.paused().await
+        let pauses = self.store.pauses().await?;
+        Ok(pauses.into_iter().find(|paused| paused.account.is_none()))
+    }
+
+    /// All pauses that are not over: that of this inbox, and those of its [accounts](AccountInbox::pause).
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn pauses(&self) -> Result<Vec<Paused>, InboxError> {
+        self.store.pauses().await
     }
 
     /// Expects a result of a job: if no `job.completed` or `job.failed` of it is accepted within this

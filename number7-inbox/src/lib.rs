@@ -52,7 +52,7 @@ pub use self::{
             DEFAULT_MAX_BACKOFF, DEFAULT_MAX_FETCH_BACKOFF, DEFAULT_RETENTION, MAX_LEASE,
             MIN_LEASE,
         },
-        stats::Stats,
+        stats::{AccountStats, Stats},
         worker_status::WorkerStatus,
     },
     store::STORE_TIMEOUT,

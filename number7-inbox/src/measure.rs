@@ -32,6 +32,7 @@ fn describe() {
         ("number7_inbox_workers", Unit::Count, "Workers that were seen in the last 30 seconds"),
         ("number7_inbox_overdue_jobs", Unit::Count, "Overdue jobs"),
         ("number7_inbox_paused", Unit::Count, "Whether the inbox is paused: 1 or 0"),
+        ("number7_inbox_paused_accounts", Unit::Count, "How many accounts of the inbox are paused"),
         (
             "number7_inbox_oldest_ready_age_seconds",
             Unit::Seconds,
@@ -79,6 +80,7 @@ pub(crate) fn stats(inbox: &str, stats: &Stats) {
         ("number7_inbox_workers", stats.workers),
         ("number7_inbox_overdue_jobs", stats.overdue),
         ("number7_inbox_paused", stats.is_paused.into()),
+        ("number7_inbox_paused_accounts", stats.paused_accounts),
     ] {
         #[expect(clippy::cast_precision_loss, reason = "no store has as many")]
         metrics::gauge!(name, "inbox" => inbox.to_owned()).set(number as f64);

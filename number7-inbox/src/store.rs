@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use number7_core::{Acceptance, Record, Signature, Subject};
+use number7_core::{Acceptance, Account, Record, Signature, Subject};
 use tokio::runtime::Handle;
 
 use self::expectations::Expectations;
@@ -157,14 +157,14 @@ pub(crate) trait Store: Expectations {
     /// The time by the store's clock.
     fn now(&self) -> Answer<'_, SystemTime>;
 
-    /// Pauses the inbox, or changes the pause.
-    fn pause(&self, pause: NewPause) -> Answer<'_, ()>;
+    /// Pauses an account of the inbox, or all of the inbox if its name is empty, or changes the pause.
+    fn pause<'a>(&'a self, account: &'a str, pause: NewPause) -> Answer<'a, ()>;
 
-    /// Ends a pause. False if there is none.
-    fn resume(&self) -> Answer<'_, bool>;
+    /// Ends a pause of an account, or of the inbox. False if there is none.
+    fn resume<'a>(&'a self, account: &'a str) -> Answer<'a, bool>;
 
-    /// The pause that has not ended.
-    fn paused(&self) -> Answer<'_, Option<Paused>>;
+    /// The pauses that have not ended: first that of the inbox, then those of its accounts.
+    fn pauses(&self) -> Answer<'_, Vec<Paused>>;
 
     /// Counts the events.
     fn stats(&self) -> Answer<'_, Stats>;
@@ -300,12 +300,15 @@ pub(crate) struct Exchanged {
     pub(crate) is_lapsed: bool,
     /// Nothing was claimed, because the inbox is paused. Set only if something was to be claimed.
     pub(crate) is_paused: bool,
+    /// Nothing of some accounts was claimed, because they are paused. What is not claimed may be ready all the same.
+    pub(crate) has_paused_accounts: bool,
 }
 
 /// A pause, as a store has it.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 #[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]
 pub(crate) struct PausedRow {
+    account: String,
     paused_by: String,
     why: String,
     since: i64,
@@ -314,8 +317,9 @@ pub(crate) struct PausedRow {
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 impl From<PausedRow> for Paused {
-    fn from(PausedRow { paused_by: by, why, since, until }: PausedRow) -> Self {
-        Self { by, why, since: time_of_millis(since), until: until.map(time_of_millis) }
+    fn from(PausedRow { account, paused_by: by, why, since, until }: PausedRow) -> Self {
+        let (account, since) = (Account::new(account).ok(), time_of_millis(since));
+        Self { account, by, why, since, until: until.map(time_of_millis) }
     }
 }
 

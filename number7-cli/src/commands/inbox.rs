@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use number7_inbox::{
-    ChangeEvents, Cursor, Entry, Filter, Inbox, Origin, Page, Paused, State, Stats,
+    Account, ChangeEvents, Cursor, Entry, Filter, Inbox, Origin, Page, Paused, State, Stats,
 };
 use serde_json::{Value, json};
 
@@ -60,6 +60,9 @@ pub(crate) enum Command {
         /// Also count what each secret signed, and when the last of it was accepted. It goes through all events
         #[arg(long)]
         by_secret: bool,
+        /// Count the events of this account only. It goes through all events
+        #[arg(long, value_name = "NAME", conflicts_with = "by_secret")]
+        account: Option<Account>,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -83,11 +86,15 @@ pub(crate) enum Command {
     /// It counts as done. Its key stays known for the retention of the workers, a week by default. Until then further
     /// deliveries are answered 200 and ignored.
     Discard(ChangeArgs),
-    /// Pause all workers of the inbox, in every process: they claim nothing, and finish what they run
+    /// Pause all workers of the inbox, in every process: they claim nothing, or nothing of an account, and finish what
+    /// they run
     ///
     /// Events are accepted as before. The pause lasts until `number7 inbox resume`, or for the time that is given;
     /// restarts do not end it. A pause that there is already is changed.
     Pause {
+        /// Only the events of this account: workers go on with all others
+        #[arg(long, value_name = "NAME")]
+        account: Option<Account>,
         /// How long, such as 10m or 1h; until it is resumed unless it is given
         #[arg(long, value_name = "TIME", value_parser = duration)]
         r#for: Option<Duration>,
@@ -102,6 +109,9 @@ pub(crate) enum Command {
     },
     /// End a pause
     Resume {
+        /// The pause of this account
+        #[arg(long, value_name = "NAME")]
+        account: Option<Account>,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -280,15 +290,24 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 
 pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, BoxError> {
     match command {
-        Command::Stats { by_secret, store } => {
+        Command::Stats { account: Some(account), store, .. } => {
+            let account = store.open().await?.account(&account);
+            let (stats, paused) = (account.stats().await?, account.paused().await?);
+            output.print(
+                || text::account_stats(&stats, paused.as_ref()),
+                || text::account_stats_json(&stats, paused.as_ref()),
+            );
+            Ok(Verdict::Yes)
+        }
+        Command::Stats { by_secret, account: None, store } => {
             let inbox = store.open().await?;
             let stats = inbox.stats().await?;
-            let paused = paused(&inbox, &stats).await?;
+            let pauses = pauses(&inbox, &stats).await?;
             let secrets = if by_secret { Some(inbox.secrets().await?) } else { None };
             output.print(
-                || text::with_secrets(text::stats(&stats, paused.as_ref()), secrets.as_deref()),
+                || text::with_secrets(text::stats(&stats, &pauses), secrets.as_deref()),
                 || {
-                    let mut json = text::stats_json(&stats, paused.as_ref());
+                    let mut json = text::stats_json(&stats, &pauses);
                     if let Some(secrets) = &secrets {
                         json["secrets"] = secrets.iter().map(text::secret_json).collect();
                     }
@@ -337,20 +356,34 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Verdict, Box
         Command::Rerun(args) => change(args, &RERUN, output).await,
         Command::RunNow(args) => change(args, &RUN_NOW, output).await,
         Command::Discard(args) => change(args, &DISCARD, output).await,
-        Command::Pause { r#for: length, why, by, store } => {
+        Command::Pause { account, r#for: length, why, by, store } => {
             let inbox = store.open().await?;
-            inbox.pause(&by, &why, length).await?;
-            let paused = inbox.paused().await?;
+            let paused = match account {
+                Some(account) => {
+                    let account = inbox.account(&account);
+                    account.pause(&by, &why, length).await?;
+                    account.paused().await?
+                }
+                None => {
+                    inbox.pause(&by, &why, length).await?;
+                    inbox.paused().await?
+                }
+            };
             output.print(
                 || paused.as_ref().map(text::pause).unwrap_or_default(),
                 || json!({ "paused": text::pause_json(paused.as_ref()) }),
             );
             Ok(Verdict::Yes)
         }
-        Command::Resume { store } => {
-            let is_resumed = store.open().await?.resume().await?;
-            let text = if is_resumed { "the workers go on" } else { "the inbox is not paused" };
-            output.print(|| text.to_owned(), || json!({ "resumed": is_resumed }));
+        Command::Resume { account, store } => {
+            let inbox = store.open().await?;
+            let (is_resumed, what) = match account {
+                Some(account) => (inbox.account(&account).resume().await?, "account"),
+                None => (inbox.resume().await?, "inbox"),
+            };
+            let not_paused = || format!("the {what} is not paused");
+            let text = if is_resumed { "the workers go on".to_owned() } else { not_paused() };
+            output.print(|| text, || json!({ "resumed": is_resumed }));
             Ok(Verdict::from(is_resumed))
         }
         Command::Migrate { print: true, store } => {
@@ -391,9 +424,10 @@ async fn list(
     Ok(page)
 }
 
-/// Why nobody works on it, if so.
-async fn paused(inbox: &Inbox, stats: &Stats) -> Result<Option<Paused>, BoxError> {
-    Ok(if stats.is_paused { inbox.paused().await? } else { None })
+/// Why nobody works on it or on accounts of it, if so.
+async fn pauses(inbox: &Inbox, stats: &Stats) -> Result<Vec<Paused>, BoxError> {
+    let is_paused = stats.is_paused || stats.paused_accounts > 0;
+    Ok(if is_paused { inbox.pauses().await? } else { Vec::new() })
 }
 
 /// What a command does to events.

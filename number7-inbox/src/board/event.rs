@@ -40,6 +40,11 @@ pub(super) async fn show(
         (facts(&entry, now))
         @if board.allows_actions {
             (change::links(&Asked::of(&inbox.name).with("key", key), entry.state(), "this event"))
+            @if let Some(account) = entry.account() {
+                p.actions {
+                    a href=(Asked::of(&inbox.name).with("account", account).link("pause")) { "Pause account " (account) "…" }
+                }
+            }
         }
         h2 { "History" }
         (history(entry.errors(), now))

@@ -29,6 +29,9 @@ use crate::{
 /// How many events of a worker are named.
 const NAMED: usize = 5;
 
+/// How many pauses are shown: there may be one of each account.
+const PAUSES: usize = 10;
+
 /// How long the page waits for the counts. The first count of a million finished events takes longer on some stores.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -36,7 +39,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 struct Look {
     /// Missing if they are still being counted.
     stats: Option<Stats>,
-    paused: Option<Paused>,
+    pauses: Vec<Paused>,
     workers: Vec<WorkerStatus>,
     minutes: [u64; 15],
     now: SystemTime,
@@ -75,11 +78,11 @@ pub(super) async fn show(Shown(board): Shown<Shared>) -> impl IntoResponse {
 }
 
 async fn look(inbox: &Inbox) -> Result<Look, InboxError> {
-    let (stats, paused) = (stats(inbox), inbox.paused());
+    let (stats, pauses) = (stats(inbox), inbox.pauses());
     let (workers, minutes) = (inbox.workers(), inbox.handled_per_minute());
-    let (stats, paused, workers, minutes, now) =
-        try_join!(stats, paused, workers, minutes, inbox.now())?;
-    Ok(Look { stats, paused, workers, minutes, now })
+    let (stats, pauses, workers, minutes, now) =
+        try_join!(stats, pauses, workers, minutes, inbox.now())?;
+    Ok(Look { stats, pauses, workers, minutes, now })
 }
 
 /// The counts, if they come soon. They are counted to the end all the same, so that they are there for the next page.
@@ -94,10 +97,17 @@ pub(super) async fn stats(inbox: &Inbox) -> Result<Option<Stats>, InboxError> {
 }
 
 fn of_inbox(board: &Board, inbox: &Inbox, look: &Look) -> Markup {
-    let Look { stats, paused, workers, minutes, now } = look;
+    let Look { stats, pauses, workers, minutes, now } = look;
+    let is_paused = pauses.iter().any(|paused| paused.account.is_none());
     let asked = Asked::of(&inbox.name);
     html! {
-        @if let Some(paused) = paused { (pause(paused, *now)) }
+        @for paused in pauses.iter().take(PAUSES) {
+            (pause(paused, *now))
+            @if board.allows_actions && let Some(account) = &paused.account {
+                p.actions { a href=(asked.clone().with("account", account).link("resume")) { "Resume account " (account) "…" } }
+            }
+        }
+        @if pauses.len() > PAUSES { p { (pauses.len() - PAUSES) " more accounts are paused." } }
         ul.states {
             @for state in State::ALL {
                 li {
@@ -116,8 +126,8 @@ fn of_inbox(board: &Board, inbox: &Inbox, look: &Look) -> Markup {
         (of_workers(workers, *now, &asked))
         @if board.allows_actions {
             p.actions {
-                @if paused.is_some() { a href=(asked.link("resume")) { "Resume…" } " " }
-                a href=(asked.link("pause")) { @if paused.is_some() { "Change the pause…" } @else { "Pause…" } }
+                @if is_paused { a href=(asked.link("resume")) { "Resume…" } " " }
+                a href=(asked.link("pause")) { @if is_paused { "Change the pause…" } @else { "Pause…" } }
             }
         }
     }
@@ -180,7 +190,9 @@ fn running(worker: &WorkerStatus, asked: &Asked) -> Markup {
 pub(super) fn pause(paused: &Paused, now: SystemTime) -> Markup {
     html! {
         p.warn role="status" {
-            strong { "Paused" } " since " (relative(paused.since, now))
+            strong { "Paused" }
+            @if let Some(account) = &paused.account { ": account " (account) "," }
+            " since " (relative(paused.since, now))
             @if !paused.by.is_empty() { " by " (visible(&paused.by)) }
             @match paused.until {
                 Some(until) => { ", ends " (relative(until, now)) }

@@ -5,7 +5,17 @@ use std::time::Duration;
 use number7_core::{Account, JobId};
 
 use super::{ExpectedUpload, Inbox};
-use crate::model::{error::InboxError, expectation::ExpectedJob};
+use crate::model::{
+    entry::State,
+    error::InboxError,
+    expectation::ExpectedJob,
+    page::Filter,
+    paused::{NewPause, Paused},
+    stats::AccountStats,
+};
+
+/// How many events of an account are counted at once.
+const PAGE: u32 = 1000;
 
 /// One account of an inbox that several share: made by [`Inbox::account`].
 #[derive(Clone, Debug)]
@@ -15,8 +25,8 @@ pub struct AccountInbox {
 }
 
 impl Inbox {
-    /// The expectations of one account, if the receiver [looks up](number7_core::Accounts) whose event it is. Two accounts
-    /// can expect a job of the same id.
+    /// One account of this inbox, if the receiver [looks up](number7_core::Accounts) whose event it is: to expect its jobs,
+    /// to pause and to count its events. Two accounts can expect a job of the same id.
     ///
     /// # Example
     ///
@@ -71,5 +81,71 @@ impl AccountInbox {
         within: Duration,
     ) -> Result<ExpectedUpload, InboxError> {
         self.inbox.expect_upload_of(Some(&self.account), reference.into(), within).await
+    }
+
+    /// Pauses this account: workers claim none of its events, in every process, and go on with those of other accounts. See
+    /// [`Inbox::pause`].
+    ///
+    /// While an account is paused, a claim passes over at most 500 of its oldest events to find older events without an
+    /// account. Those of other accounts are found at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inbox::pause`].
+    pub async fn pause(
+        &self,
+        by: &str,
+        why: &str,
+        length: Option<Duration>,
+    ) -> Result<(), InboxError> {
+        let pause = NewPause::new(by, why, length)?;
+        self.inbox.store.pause(self.account.as_str(), pause).await
+    }
+
+    /// Ends a [pause](Self::pause) of this account. False if there is none. A pause of the whole inbox stays.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn resume(&self) -> Result<bool, InboxError> {
+        let is_resumed = self.inbox.store.resume(self.account.as_str()).await?;
+        self.inbox.store.announce();
+        Ok(is_resumed)
+    }
+
+    /// The [pause](Self::pause) of this account. `None` if there is none, or it is over.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn paused(&self) -> Result<Option<Paused>, InboxError> {
+        let pauses = self.inbox.pauses().await?;
+        Ok(pauses.into_iter().find(|paused| paused.account.as_ref() == Some(&self.account)))
+    }
+
+    /// Counts the events of this account.
+    ///
+    /// It reads all events of the inbox for that, so it is for operators: with a million events it takes some seconds, and
+    /// events that change their state meanwhile may be counted twice, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn stats(&self) -> Result<AccountStats, InboxError> {
+        let now = self.inbox.now().await?;
+        let mut stats = AccountStats::default();
+        for state in State::ALL {
+            let (filter, mut after) = (Filter::new().account(self.account.as_str()), None);
+            loop {
+                let page = self.inbox.list(state, &filter, after.as_ref(), PAGE).await?;
+                stats.count(state, &page.entries, now);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        stats.is_paused = self.paused().await?.is_some();
+        Ok(stats)
     }
 }

@@ -1,6 +1,6 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::model::entry::State;
+use crate::model::entry::{Entry, State};
 
 /// How much is in an inbox: what [`Inbox::stats`](crate::Inbox::stats) returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Stats {
     pub oldest_overdue: Duration,
     /// Whether the inbox is [paused](crate::Inbox::paused), so that workers claim nothing.
     pub is_paused: bool,
+    /// How many [accounts](crate::AccountInbox::pause) of the inbox are paused.
+    pub paused_accounts: u64,
 }
 
 impl Stats {
@@ -49,6 +51,59 @@ impl Stats {
             State::Running => self.running,
             State::Done => self.done,
             State::Dead => self.dead,
+        }
+    }
+}
+
+/// How much of one account is in an inbox: what [`AccountInbox::stats`](crate::AccountInbox::stats) returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccountStats {
+    /// Events that wait for a worker.
+    pub ready: u64,
+    /// Events that wait for their next attempt, at a known time.
+    pub scheduled: u64,
+    /// Events whose worker died, and which may be the cause.
+    pub quarantined: u64,
+    /// Events that workers have claimed.
+    pub running: u64,
+    /// Events that are finished and whose keys are known.
+    pub done: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// How long the oldest ready or quarantined event has been ready: zero if there is none.
+    pub oldest_ready: Duration,
+    /// Whether the account is [paused](crate::AccountInbox::pause).
+    pub is_paused: bool,
+}
+
+impl AccountStats {
+    /// The number of events in a state.
+    #[must_use]
+    pub fn of(&self, state: State) -> u64 {
+        match state {
+            State::Ready => self.ready,
+            State::Scheduled => self.scheduled,
+            State::Quarantined => self.quarantined,
+            State::Running => self.running,
+            State::Done => self.done,
+            State::Dead => self.dead,
+        }
+    }
+
+    pub(crate) fn count(&mut self, state: State, entries: &[Entry], now: SystemTime) {
+        let count = match state {
+            State::Ready => &mut self.ready,
+            State::Scheduled => &mut self.scheduled,
+            State::Quarantined => &mut self.quarantined,
+            State::Running => &mut self.running,
+            State::Done => &mut self.done,
+            State::Dead => &mut self.dead,
+        };
+        *count += entries.len() as u64;
+        if matches!(state, State::Ready | State::Quarantined) {
+            let ages = entries.iter().filter_map(|entry| now.duration_since(entry.since()).ok());
+            self.oldest_ready = ages.fold(self.oldest_ready, Duration::max);
         }
     }
 }

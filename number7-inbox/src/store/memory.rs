@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::ready;
-use number7_core::{Acceptance, Record};
+use number7_core::{Acceptance, Account, Record};
 use tokio::{runtime::Handle, time::Instant};
 
 use self::expectations::Expected;
@@ -75,8 +75,8 @@ pub(crate) struct Tables {
     expected: BTreeMap<String, Expected>,
     /// Who fetches, and until when.
     leader: Option<(String, Duration)>,
-    /// And until when.
-    pub(crate) pause: Option<(Paused, Option<Duration>)>,
+    /// The pause of each account, and that of the inbox, which has no name; and until when.
+    pauses: BTreeMap<String, (Paused, Option<Duration>)>,
 }
 
 /// A time, and the event.
@@ -256,10 +256,11 @@ impl Tables {
         }
         let is_live = |seen: &Duration| self.clock.now().saturating_sub(*seen) <= lease;
         exchanged.is_lapsed = most + ahead > 0 && !self.workers.get(worker).is_some_and(is_live);
-        let paused_for = self.paused().map(|(_, ends_in)| ends_in).filter(|_| most + ahead > 0);
+        let paused_for = self.pause_of("").filter(|_| most + ahead > 0);
         if let Some(ends_in) = paused_for {
             (exchanged.is_paused, exchanged.next_in) = (true, ends_in);
         } else if !exchanged.is_lapsed {
+            exchanged.has_paused_accounts = self.current_pauses().next().is_some();
             let alone = usize::from(quarantined).min(most);
             let mut claims = self.claim(worker, State::Quarantined, None, alone, 0);
             let all = [(None, usize::MAX)];
@@ -308,11 +309,13 @@ impl Tables {
         ahead: usize,
     ) -> Vec<Claim> {
         let now = self.clock.now();
-        let is_of = |(_, event): &Place| {
-            account.is_none() || self.events.get(event).and_then(Row::account) == account
+        let paused: BTreeSet<_> = self.current_pauses().map(|(account, ..)| account).collect();
+        let is_free = |(_, event): &Place| {
+            let of = self.events.get(event).and_then(Row::account);
+            (account.is_none() || of == account) && of.is_none_or(|of| !paused.contains(of))
         };
         let due = self.of(from).take_while(|(due, _)| *due <= now);
-        let due: Vec<_> = due.filter(is_of).take(most + ahead).collect();
+        let due: Vec<_> = due.filter(is_free).take(most + ahead).collect();
         let mut claims = Vec::with_capacity(due.len());
         for (place, (_, event)) in due.into_iter().enumerate() {
             let claim = self.change(event, |row| {
@@ -343,7 +346,8 @@ impl Tables {
         let now = self.clock.now();
         let due = self.of(State::Ready).take_while(|(due, _)| *due <= now);
         let accounts = due.filter_map(|(_, event)| self.events.get(&event)?.account());
-        let accounts: BTreeSet<_> = accounts.filter(|account| *account > after).collect();
+        let is_next = |account: &&str| *account > after && self.pause_of(account).is_none();
+        let accounts: BTreeSet<_> = accounts.filter(is_next).collect();
         let accounts = accounts.into_iter().map(str::to_owned).collect();
         WaitingAccounts { accounts, go_on_after: None }
     }
@@ -474,23 +478,31 @@ impl Tables {
     }
 
     /// The pause, if it is not over, and in how long it is.
-    fn paused(&self) -> Option<(&Paused, Option<Duration>)> {
+    /// The pauses that are not over, and when they will be.
+    fn current_pauses(&self) -> impl Iterator<Item = (&str, &Paused, Option<Duration>)> {
         let now = self.clock.now();
-        let (paused, until) = self.pause.as_ref()?;
-        let is_on = until.is_none_or(|until| until > now);
-        is_on.then(|| (paused, until.map(|until| until.saturating_sub(now))))
+        self.pauses.iter().filter_map(move |(account, (paused, until))| {
+            let is_on = until.is_none_or(|until| until > now);
+            is_on.then(|| (&**account, paused, until.map(|until| until.saturating_sub(now))))
+        })
     }
 
-    pub(crate) fn pause(&mut self, NewPause { by, why, length }: NewPause) {
+    fn pause_of(&self, account: &str) -> Option<Option<Duration>> {
+        let mut pauses = self.current_pauses();
+        pauses.find(|(of, ..)| *of == account).map(|(.., ends_in)| ends_in)
+    }
+
+    pub(crate) fn pause(&mut self, account: &str, NewPause { by, why, length }: NewPause) {
         let now = self.clock.now();
         let until = length.map(|length| now.saturating_add(length));
-        let paused = Paused { by, why, since: time(now), until: until.map(time) };
-        self.pause = Some((paused, until));
+        let (since, ends) = (time(now), until.map(time));
+        let paused = Paused { account: Account::new(account).ok(), by, why, since, until: ends };
+        self.pauses.insert(account.to_owned(), (paused, until));
     }
 
-    pub(crate) fn resume(&mut self) -> bool {
-        let is_on = self.paused().is_some();
-        self.pause = None;
+    pub(crate) fn resume(&mut self, account: &str) -> bool {
+        let is_on = self.pause_of(account).is_some();
+        self.pauses.remove(account);
         is_on
     }
 
@@ -513,7 +525,11 @@ impl Tables {
             workers: self.workers.values().filter(|seen| age(Some(**seen)) <= LIVE).count() as u64,
             overdue,
             oldest_overdue: age(oldest_overdue),
-            is_paused: self.paused().is_some(),
+            is_paused: self.pause_of("").is_some(),
+            paused_accounts: self
+                .current_pauses()
+                .filter(|(account, ..)| !account.is_empty())
+                .count() as u64,
         }
     }
 
@@ -694,16 +710,18 @@ impl Store for Memory {
         self.at_once(|tables| time(tables.clock.now()))
     }
 
-    fn pause(&self, pause: NewPause) -> Answer<'_, ()> {
-        self.at_once(|tables| tables.pause(pause))
+    fn pause<'a>(&'a self, account: &'a str, pause: NewPause) -> Answer<'a, ()> {
+        self.at_once(|tables| tables.pause(account, pause))
     }
 
-    fn resume(&self) -> Answer<'_, bool> {
-        self.at_once(Tables::resume)
+    fn resume<'a>(&'a self, account: &'a str) -> Answer<'a, bool> {
+        self.at_once(|tables| tables.resume(account))
     }
 
-    fn paused(&self) -> Answer<'_, Option<Paused>> {
-        self.at_once(|tables| tables.paused().map(|(paused, _)| paused.clone()))
+    fn pauses(&self) -> Answer<'_, Vec<Paused>> {
+        self.at_once(|tables| {
+            tables.current_pauses().map(|(_, paused, _)| paused.clone()).collect()
+        })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {

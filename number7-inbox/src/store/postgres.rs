@@ -249,6 +249,7 @@ impl Store for Postgres {
                     Part::Locked(event) => exchanged.locked.push(event),
                     Part::Lapsed => exchanged.is_lapsed = true,
                     Part::Next(next_in) => exchanged.next_in = Some(next_in),
+                    Part::AccountsPaused => exchanged.has_paused_accounts = true,
                     Part::Paused(ends_in) => {
                         exchanged.is_paused = true;
                         paused_for = ends_in;
@@ -363,24 +364,25 @@ impl Store for Postgres {
         })
     }
 
-    fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {
-        let pause = query(self.statements.pause.clone()).bind(&*self.inbox).bind(by).bind(why);
-        let pause = pause.bind(length.map(|length| length.as_secs_f64()));
+    fn pause<'a>(&'a self, account: &'a str, pause: NewPause) -> Answer<'a, ()> {
+        let NewPause { by, why, length } = pause;
+        let pause = query(self.statements.pause.clone()).bind(&*self.inbox).bind(account);
+        let pause = pause.bind(by).bind(why).bind(length.map(|length| length.as_secs_f64()));
         Box::pin(self.accepting.execute(pause).map(|done| done.map(drop)))
     }
 
-    fn resume(&self) -> Answer<'_, bool> {
+    fn resume<'a>(&'a self, account: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            let resume = query(self.statements.resume.clone()).bind(&*self.inbox);
+            let resume = query(self.statements.resume.clone()).bind(&*self.inbox).bind(account);
             let ended: Vec<(i64,)> = self.accepting.fetch_all_once(resume).await?;
             Ok(ended.first().is_some_and(|(ended,)| *ended > 0))
         })
     }
 
-    fn paused(&self) -> Answer<'_, Option<Paused>> {
-        let paused = query(self.statements.paused.clone()).bind(&*self.inbox);
-        let paused = self.accepting.fetch_all::<PausedRow>(paused);
-        Box::pin(paused.map(|rows| Ok(rows?.pop().map(Paused::from))))
+    fn pauses(&self) -> Answer<'_, Vec<Paused>> {
+        let pauses = query(self.statements.pauses.clone()).bind(&*self.inbox);
+        let pauses = self.accepting.fetch_all::<PausedRow>(pauses);
+        Box::pin(pauses.map(|rows| Ok(rows?.into_iter().map(Paused::from).collect())))
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
@@ -512,6 +514,8 @@ enum Part {
     Next(Duration),
     /// In how long a pause ends by itself.
     Paused(Option<Duration>),
+    /// Nothing of some accounts is claimed.
+    AccountsPaused,
 }
 
 impl FromRow<'_, PgRow> for Part {
@@ -521,6 +525,7 @@ impl FromRow<'_, PgRow> for Part {
             "locked" => Self::Locked(EventId(row.try_get("id")?)),
             "lapsed" => Self::Lapsed,
             "next" => Self::Next(micros(row.try_get("due_at")?)),
+            "accounts paused" => Self::AccountsPaused,
             "paused" => Self::Paused(row.try_get::<Option<i64>, _>("due_at")?.map(micros)),
             _ => {
                 let claim = Box::new(sql::ClaimRow::from_row(row)?.into());

@@ -90,8 +90,8 @@ const KEYS: [&str; 19] = [
     "fetches",
     // The worker that fetches.
     "leader",
-    // A hash: who has paused the inbox, why, since when, and until when.
-    "pause",
+    // A hash: who has paused the inbox, or an account of it, why, since when, and until when, as JSON.
+    "pauses",
     // A hash: the bodies that were signed for events later, and are not their payloads, as JSON.
     "conflicts",
 ];
@@ -160,7 +160,7 @@ impl Redis {
     /// passed all keys.
     fn check(&self, replicas: usize) -> impl Future<Output = Result<(), InboxError>> + use<> {
         let link = self.server.link.clone();
-        let probe = self.call(script!("stats")).arg(0).take();
+        let probe = self.call(script!("pauses", "stats")).arg(0).take();
         async move {
             link.opened().await?;
             link.run(|to| probe.make(to)).await?;
@@ -360,7 +360,7 @@ impl Store for Redis {
         type Found = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
         type Broken = Vec<(String, Option<String>, Option<Vec<u8>>)>;
         Box::pin(async move {
-            let mut call = self.call(script!("events", "exchange"));
+            let mut call = self.call(script!("pauses", "events", "exchange"));
             call.arg(exchange.worker).arg(millis(exchange.lease)).arg(exchange.most);
             call.arg(u8::from(exchange.quarantined)).arg(exchange.ahead);
             call.arg(exchange.of_each).arg(exchange.accounts.len()).arg(exchange.accounts);
@@ -386,14 +386,22 @@ impl Store for Redis {
             }
             let ended = ended.into_iter().map(EventId).collect();
             let next_in = next.map(Duration::from_millis);
-            let is_paused = paused.is_some();
-            Ok(Exchanged { ended, locked: Vec::new(), claims, next_in, is_lapsed, is_paused })
+            let (is_paused, has_paused_accounts) = (paused == Some(1), paused == Some(2));
+            Ok(Exchanged {
+                ended,
+                claims,
+                next_in,
+                is_lapsed,
+                is_paused,
+                has_paused_accounts,
+                ..Exchanged::default()
+            })
         })
     }
 
     fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
         Box::pin(async move {
-            let mut call = self.call(script!("waiting_accounts"));
+            let mut call = self.call(script!("pauses", "waiting_accounts"));
             let (accounts, go_on_after) = self.server.call(call.arg(after).arg(STEP)).await?;
             Ok(WaitingAccounts { accounts, go_on_after })
         })
@@ -493,36 +501,38 @@ impl Store for Redis {
         })
     }
 
-    fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {
+    fn pause<'a>(&'a self, account: &'a str, pause: NewPause) -> Answer<'a, ()> {
         Box::pin(async move {
+            let NewPause { by, why, length } = pause;
             let mut call = self.call(script!("pause"));
             let length = length.map(|length| millis(length).to_string()).unwrap_or_default();
-            self.server.call(call.arg(by).arg(why).arg(length)).await
+            self.server.call(call.arg(account).arg(by).arg(why).arg(length)).await
         })
     }
 
-    fn resume(&self) -> Answer<'_, bool> {
-        Box::pin(async move { self.server.call(&mut self.call(script!("resume"))).await })
+    fn resume<'a>(&'a self, account: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            self.server.call(self.call(script!("pauses", "resume")).arg(account)).await
+        })
     }
 
-    fn paused(&self) -> Answer<'_, Option<Paused>> {
+    fn pauses(&self) -> Answer<'_, Vec<Paused>> {
         Box::pin(async move {
-            let paused: Option<(String, String, i64, Option<i64>)> =
-                self.server.call(&mut self.call(script!("paused"))).await?;
-            let row = paused.map(|(paused_by, why, since, until)| PausedRow {
-                paused_by,
-                why,
-                since,
-                until,
-            });
-            Ok(row.map(Paused::from))
+            let mut call = self.call(script!("pauses", "list_pauses"));
+            let mut pauses: Vec<(String, String, String, i64, Option<i64>)> =
+                self.server.call(&mut call).await?;
+            pauses.sort();
+            let paused = |(account, paused_by, why, since, until)| {
+                Paused::from(PausedRow { account, paused_by, why, since, until })
+            };
+            Ok(pauses.into_iter().map(paused).collect())
         })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async move {
-            let mut call = self.call(script!("stats"));
-            let counts: [u64; 12] = self.server.call(call.arg(millis(HEARD))).await?;
+            let mut call = self.call(script!("pauses", "stats"));
+            let counts: [u64; 13] = self.server.call(call.arg(millis(HEARD))).await?;
             let [
                 ready,
                 scheduled,
@@ -536,6 +546,7 @@ impl Store for Redis {
                 job,
                 now,
                 is_paused,
+                paused_accounts,
             ] = counts;
             let age = |since: u64| Duration::from_millis(now.saturating_sub(since));
             Ok(Stats {
@@ -551,6 +562,7 @@ impl Store for Redis {
                 overdue,
                 oldest_overdue: age(job),
                 is_paused: is_paused > 0,
+                paused_accounts,
             })
         })
     }

@@ -248,6 +248,7 @@ pub(super) struct StatsRow {
     oldest_ready: i64,
     oldest_overdue: i64,
     is_paused: bool,
+    paused_accounts: i64,
 }
 
 impl StatsRow {
@@ -266,6 +267,7 @@ impl StatsRow {
             overdue: number(self.overdue),
             oldest_overdue: Duration::from_millis(number(self.oldest_overdue)),
             is_paused: self.is_paused,
+            paused_accounts: number(self.paused_accounts),
         }
     }
 }

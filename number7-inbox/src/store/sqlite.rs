@@ -88,7 +88,7 @@ macro_rules! claim_statement {
             ") WHERE EXISTS (SELECT 1 FROM number7_workers
                     WHERE name = ?3 AND inbox = ?1 AND last_seen >= ?2 - ?4)
                 AND NOT EXISTS (SELECT 1 FROM number7_pauses
-                    WHERE inbox = ?1 AND (until IS NULL OR until > ?2)))
+                    WHERE inbox = ?1 AND account = '' AND (until IS NULL OR until > ?2)))
             RETURNING id, attempt, uncounted, runs, key, payload, errors, origin, signed_by, traceparent, tracestate,
                 accepted_at, claimed_as = 'quarantined' AS is_quarantined;\n"
         )
@@ -97,14 +97,33 @@ macro_rules! claim_statement {
 #[cfg(test)]
 use claim_statement;
 
-/// The events of a state that became due first. ?1 inbox, ?2 now
+/// The accounts that are paused. ?1 inbox, ?2 now
+macro_rules! paused_accounts {
+    () => {
+        "SELECT account FROM number7_pauses
+            WHERE inbox = ?1 AND account > '' AND (until IS NULL OR until > ?2)"
+    };
+}
+#[cfg(test)]
+use paused_accounts;
+
+/// The events of a state that became due first and are of no account that is paused. It passes over few events of accounts
+/// that are. ?1 inbox, ?2 now
 macro_rules! first_events {
     ($state:literal, $most:literal) => {
         concat!(
             "SELECT id FROM number7_events INDEXED BY number7_events_state
             WHERE inbox = ?1 AND state = '",
             $state,
-            "' AND since <= ?2 ORDER BY since, id LIMIT ",
+            "' AND since <= iif(EXISTS (",
+            paused_accounts!(),
+            "), coalesce((SELECT max(since) FROM (SELECT since FROM number7_events INDEXED BY number7_events_state
+                WHERE inbox = ?1 AND state = '",
+            $state,
+            "' AND since <= ?2 ORDER BY since, id LIMIT 500)), ?2), ?2)
+                AND (account IS NULL OR account NOT IN (",
+            paused_accounts!(),
+            ")) ORDER BY since, id LIMIT ",
             $most
         )
     };
@@ -122,6 +141,9 @@ macro_rules! first_events_of {
             WHERE events.id IN (SELECT id FROM number7_events INDEXED BY number7_events_ready_of_account
                 WHERE inbox = ?1 AND state = 'ready' AND account = waiting.value AND account IS NOT NULL
                     AND since <= ?2
+                    AND account NOT IN (",
+            paused_accounts!(),
+            ")
                 ORDER BY since, id LIMIT ?5 ->> 'of_each')"
         )
     };
@@ -337,6 +359,7 @@ impl Sqlite {
                     let claimed = ClaimedRow::from_row(&row)?;
                     exchanged.is_lapsed = is_claim && !claimed.is_live;
                     exchanged.is_paused = is_claim && claimed.is_paused;
+                    exchanged.has_paused_accounts = is_claim && claimed.has_paused_accounts;
                     let next =
                         if exchanged.is_paused { claimed.paused_until } else { claimed.next_due };
                     exchanged.next_in = next.map(|at| self.time_until(at));
@@ -360,9 +383,12 @@ impl Sqlite {
             true => first.paused_until,
             false => first.ready.into_iter().chain(quarantined).min(),
         };
-        let (next_in, is_paused) = (next.map(|at| self.time_until(at)), first.is_paused);
+        let next_in = next.map(|at| self.time_until(at));
+        let FirstDueRow { is_paused, has_paused_accounts, .. } = first;
         let is_nothing = is_paused || next_in != Some(Duration::ZERO);
-        Ok(is_nothing.then(|| Exchanged { next_in, is_paused, ..Exchanged::default() }))
+        let nothing =
+            || Exchanged { next_in, is_paused, has_paused_accounts, ..Exchanged::default() };
+        Ok(is_nothing.then(nothing))
     }
 
     /// How long a time is ahead, as the columns have it.
@@ -389,6 +415,7 @@ struct FirstDueRow {
     ready: Option<i64>,
     quarantined: Option<i64>,
     is_paused: bool,
+    has_paused_accounts: bool,
     paused_until: Option<i64>,
 }
 
@@ -499,6 +526,7 @@ struct ClaimedRow {
     is_live: bool,
     next_due: Option<i64>,
     is_paused: bool,
+    has_paused_accounts: bool,
     paused_until: Option<i64>,
 }
 
@@ -696,27 +724,30 @@ impl Store for Sqlite {
         })
     }
 
-    fn pause(&self, NewPause { by, why, length }: NewPause) -> Answer<'_, ()> {
+    fn pause<'a>(&'a self, account: &'a str, pause: NewPause) -> Answer<'a, ()> {
+        let (account, NewPause { by, why, length }) = (account.to_owned(), pause);
         let pause = move |this: &Self, now: i64| {
             let until = length.map(|length| now.saturating_add(millis(length)));
-            let pause = query(statement!("pause")).bind(this.name()).bind(by).bind(why);
-            pause.bind(now).bind(until)
+            let pause = query(statement!("pause")).bind(this.name()).bind(account);
+            pause.bind(by).bind(why).bind(now).bind(until)
         };
         self.change_rows(pause).map_ok(drop).boxed()
     }
 
-    fn resume(&self) -> Answer<'_, bool> {
-        let resume = |this: &Self, now| query(statement!("resume")).bind(this.name()).bind(now);
+    fn resume<'a>(&'a self, account: &'a str) -> Answer<'a, bool> {
+        let account = account.to_owned();
+        let resume = |this: &Self, now| {
+            query(statement!("resume")).bind(this.name()).bind(account).bind(now)
+        };
         self.change_rows(resume).map_ok(|changed| changed > 0).boxed()
     }
 
-    fn paused(&self) -> Answer<'_, Option<Paused>> {
+    fn pauses(&self) -> Answer<'_, Vec<Paused>> {
         self.run(|this| async move {
-            let paused = query_as(statement!("paused")).bind(&*this.inbox.name);
-            let paused = paused.bind(this.file.clock.millis());
-            let paused: Option<PausedRow> =
-                paused.fetch_optional(&mut *this.file.reader().await?).await?;
-            Ok(paused.map(Paused::from))
+            let pauses = query_as(statement!("pauses")).bind(&*this.inbox.name);
+            let pauses = pauses.bind(this.file.clock.millis());
+            let pauses: Vec<PausedRow> = pauses.fetch_all(&mut *this.file.reader().await?).await?;
+            Ok(pauses.into_iter().map(Paused::from).collect())
         })
     }
 

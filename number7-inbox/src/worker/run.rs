@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use number7_core::Subject;
+use number7_core::{Account, Subject};
 use tokio::{
     runtime::Handle,
     select,
@@ -77,6 +77,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How much later than the store said a scheduled event is asked for.
 const A_LITTLE: Duration = Duration::from_millis(1);
+
+/// How many of the accounts that are paused the log names.
+const MOST_NAMED: usize = 10;
 
 /// The pauses between tries while the store fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -208,6 +211,8 @@ struct Worker {
     paused_until: Option<Instant>,
     /// Whether the inbox was paused when it asked last.
     is_inbox_paused: bool,
+    /// And whether accounts of it were.
+    has_paused_accounts: bool,
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
     /// How long it rests before it asks again, when it is idle.
@@ -264,6 +269,7 @@ impl Worker {
             receiver,
             paused_until: None,
             is_inbox_paused: false,
+            has_paused_accounts: false,
             may_have_more: false,
             rest: Duration::ZERO,
             idle_since: None,
@@ -411,9 +417,10 @@ impl Worker {
         let is_idle = left.was_idle && self.shared.running.len() == 0;
         let idle_since = is_idle.then(|| self.idle_since.unwrap_or_else(Instant::now));
         self.idle_since = idle_since;
-        // While the inbox is paused, nobody would tell a worker that sleeps when that ends.
+        // While the inbox or an account is paused, nobody would tell a worker that sleeps when that ends.
         if let (Some(after), Some(since)) = (sleep_after, idle_since)
             && !self.is_inbox_paused
+            && !self.has_paused_accounts
             && since.elapsed() >= after.max(shortest_wake(&self.shared.job.settings))
         {
             let sleep = left.next_in.map_or(LONGEST_SLEEP, |next| next + A_LITTLE);
@@ -570,9 +577,13 @@ impl Worker {
         };
         self.sent = Arc::default();
         self.look_ahead(asked);
-        let Exchanged { ended, locked, claims, next_in, is_lapsed, is_paused } = exchanged;
+        let Exchanged { ended, locked, claims, mut next_in, is_lapsed, is_paused, .. } = exchanged;
         if most > 0 {
-            self.inbox_is_paused(is_paused);
+            self.pauses_changed(is_paused, exchanged.has_paused_accounts);
+        }
+        if exchanged.has_paused_accounts {
+            // What is ready and was not claimed is of these accounts.
+            next_in = next_in.filter(|next_in| !next_in.is_zero());
         }
         if is_lapsed {
             tracing::warn!(
@@ -599,7 +610,7 @@ impl Worker {
         self.begin_waiting();
         let is_full = claimed > 0 && claimed == most + ahead;
         if most + ahead > 0 {
-            self.fair_share.claimed(is_full);
+            self.fair_share.claimed(is_full || exchanged.has_paused_accounts);
         }
         if is_full && self.room() == 0 {
             // There may be more, for another worker of this process.
@@ -617,28 +628,48 @@ impl Worker {
         Ok(Left { is_more, was_idle, next_in })
     }
 
-    /// Notes whether the inbox is paused. The log has when that changes.
-    fn inbox_is_paused(&mut self, is_paused: bool) {
-        if mem::replace(&mut self.is_inbox_paused, is_paused) == is_paused {
+    /// Notes whether the inbox is paused, or accounts of it. The log has when that changes.
+    fn pauses_changed(&mut self, is_inbox_paused: bool, has_paused_accounts: bool) {
+        let was_inbox_paused = mem::replace(&mut self.is_inbox_paused, is_inbox_paused);
+        // While all of the inbox is paused, it hears nothing of accounts.
+        let had_paused_accounts = match is_inbox_paused {
+            true => self.has_paused_accounts,
+            false => mem::replace(&mut self.has_paused_accounts, has_paused_accounts),
+        };
+        let has_paused_accounts = self.has_paused_accounts;
+        if (was_inbox_paused, had_paused_accounts) == (is_inbox_paused, has_paused_accounts) {
             return;
         }
         let shared = Arc::clone(&self.shared);
         // The worker does not wait for it.
         let log = async move {
             let Job { inbox, store, .. } = &shared.job;
-            if !is_paused {
+            let pauses = store.pauses().await.unwrap_or_default();
+            if was_inbox_paused && !is_inbox_paused {
                 tracing::info!(target: "number7", inbox, "the inbox is not paused any more");
-                return;
             }
-            let paused = store.paused().await.ok().flatten();
-            let by = paused.as_ref().map(|paused| &*paused.by).unwrap_or_default();
-            let why = paused.as_ref().map(|paused| &*paused.why).unwrap_or_default();
-            let until = paused.as_ref().and_then(|paused| paused.until);
-            let ends_in = until.and_then(|until| until.duration_since(SystemTime::now()).ok());
-            tracing::info!(
-                target: "number7", inbox, by, why, ?ends_in,
-                "the inbox is paused: its workers claim nothing, and finish what they run"
-            );
+            if had_paused_accounts && !has_paused_accounts {
+                tracing::info!(target: "number7", inbox, "no account is paused any more");
+            }
+            if is_inbox_paused && !was_inbox_paused {
+                let paused = pauses.iter().find(|paused| paused.account.is_none());
+                let by = paused.map(|paused| &*paused.by).unwrap_or_default();
+                let why = paused.map(|paused| &*paused.why).unwrap_or_default();
+                let until = paused.and_then(|paused| paused.until);
+                let ends_in = until.and_then(|until| until.duration_since(SystemTime::now()).ok());
+                tracing::info!(
+                    target: "number7", inbox, by, why, ?ends_in,
+                    "the inbox is paused: its workers claim nothing, and finish what they run"
+                );
+            }
+            if has_paused_accounts && !had_paused_accounts {
+                let accounts = pauses.iter().filter_map(|paused| paused.account.as_ref());
+                let accounts: Vec<_> = accounts.take(MOST_NAMED).map(Account::as_str).collect();
+                tracing::info!(
+                    target: "number7", inbox, ?accounts,
+                    "accounts are paused: the workers of the inbox claim none of their events"
+                );
+            }
         };
         tokio::spawn(log.with_current_subscriber());
     }

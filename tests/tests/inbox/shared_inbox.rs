@@ -16,6 +16,7 @@ use number7_tests::{
     secret, sign,
     store::Store,
 };
+use tokio::time::sleep;
 
 fn account(name: &str) -> Account {
     Account::new(name).unwrap()
@@ -188,8 +189,55 @@ async fn a_busy_account_does_not_hold_up_the_others(store: Store) {
     assert!(of_second > 100, "{of_second}");
 }
 
+/// Also if it has more events than a claim passes over, which are older than all others.
+async fn a_paused_account_waits_and_no_other_does(store: Store) {
+    let (inbox, handled) = (store.open().await, Handled::default());
+    let (acme, globex) = (inbox.account(&account("acme")), inbox.account(&account("globex")));
+    let jobs: Vec<_> = (0..600).map(|job| format!("job_{job}")).collect();
+    join_all(jobs.iter().map(|job| accept_for(&inbox, "acme", job))).await;
+    accept_for(&inbox, "globex", "job_1").await;
+    acme.pause("ops", "their database moves", None).await.unwrap();
+    inbox.account(&account("initech")).pause("", "", None).await.unwrap();
+    let others = store.open().await;
+    let workers = [&inbox, &others].map(|inbox| Running::start(handled.worker(inbox)));
+    until(async || globex.stats().await.unwrap().done == 1).await;
+    // Events that come now, of the account and of others, and one that fails first.
+    accept_for(&inbox, "acme", "later").await;
+    accept_for(&inbox, "globex", "job_2").await;
+    until(async || globex.stats().await.unwrap().done == 2).await;
+    sleep(Duration::from_secs(1)).await;
+
+    let stats = acme.stats().await.unwrap();
+    assert_eq!((stats.ready, stats.done, stats.is_paused), (601, 0, true));
+    assert!(stats.oldest_ready >= Duration::from_secs(1));
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.ready, stats.is_paused, stats.paused_accounts), (601, false, 2));
+    assert_eq!(inbox.paused().await.unwrap(), None);
+    let pauses = inbox.pauses().await.unwrap();
+    let names = pauses.iter().map(|paused| paused.account.as_ref().unwrap().as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["acme", "initech"]);
+    let paused = acme.paused().await.unwrap().unwrap();
+    assert_eq!((&*paused.by, &*paused.why, paused.until), ("ops", "their database moves", None));
+
+    assert!(acme.resume().await.unwrap());
+    assert!(!acme.resume().await.unwrap());
+    until(async || acme.stats().await.unwrap().done == 601).await;
+    assert_eq!(handled.events(), 603);
+
+    // It ends by itself, and a pause of the inbox is another one.
+    acme.pause("", "", Some(Duration::from_secs(2))).await.unwrap();
+    assert!(!inbox.resume().await.unwrap());
+    accept_for(&inbox, "acme", "last").await;
+    until(async || acme.stats().await.unwrap().done == 602).await;
+    assert_eq!(acme.paused().await.unwrap(), None);
+    for worker in workers {
+        worker.stop().await;
+    }
+}
+
 on_every_store! {
     and in memory: a_busy_account_does_not_hold_up_the_others;
+    a_paused_account_waits_and_no_other_does,
     each_account_has_its_own_event_of_a_job,
     a_job_of_one_account_is_not_settled_by_another,
     the_vendor_is_asked_with_the_client_of_the_account,

@@ -547,7 +547,6 @@ async fn a_worker_hears_of_what_another_process_accepts(store: Store) {
 
 on_every_store!(
     and in memory:
-    what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt,
     failed_and_completed_of_one_job_are_two_events,
     what_fails_is_tried_again_and_then_rests,
     what_always_fails_is_a_dead_letter_and_can_be_put_back,
@@ -557,6 +556,7 @@ on_every_store!(
     a_key_is_known_for_the_retention_and_no_longer,
     a_payload_is_forgotten_after_its_retention_and_its_key_stays,
     the_longest_settings_are_no_error;
+    what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt,
     a_worker_hears_of_what_another_process_accepts,
     what_a_stopped_worker_had_claimed_is_free_at_once,
     a_stale_worker_changes_nothing,

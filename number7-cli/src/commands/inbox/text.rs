@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use number7_inbox::{
-    Account, AttemptError, Changed, Conflict, Entry, Origin, OverdueJob, Page, Paused, SecretUse,
-    State, Stats,
+    Account, AccountStats, AttemptError, Changed, Conflict, Entry, Origin, OverdueJob, Page,
+    Paused, SecretUse, State, Stats,
 };
 use serde_json::{Value, json};
 
@@ -13,7 +13,10 @@ use crate::output::{BAD, styled};
 /// A live worker is seen at least twice in this time.
 const SILENT: Duration = Duration::from_secs(30);
 
-pub(crate) fn stats(stats: &Stats, paused: Option<&Paused>) -> String {
+/// How many pauses of accounts are shown.
+const MOST_PAUSES: usize = 10;
+
+pub(crate) fn stats(stats: &Stats, pauses: &[Paused]) -> String {
     let line = |state: State| match state {
         State::Done => format!("{state:12} {}{}", stats.done, counted(stats)),
         _ => format!("{state:12} {}", stats.of(state)),
@@ -30,9 +33,30 @@ pub(crate) fn stats(stats: &Stats, paused: Option<&Paused>) -> String {
         0 => "overdue      0".to_owned(),
         jobs => format!("overdue      {jobs}, the oldest for {}", length(stats.oldest_overdue)),
     };
-    let paused =
-        paused.map(|paused| format!("\n{}", styled(BAD, pause(paused)))).unwrap_or_default();
-    format!("{}\n{workers}\n{overdue}{paused}", lines.join("\n"))
+    let paused = |paused: &Paused| format!("\n{}", styled(BAD, pause(paused)));
+    let paused: String = pauses.iter().take(MOST_PAUSES).map(paused).collect();
+    let more = match pauses.len().saturating_sub(MOST_PAUSES) {
+        0 => String::new(),
+        more => format!("\npaused       {more} more accounts"),
+    };
+    format!("{}\n{workers}\n{overdue}{paused}{more}", lines.join("\n"))
+}
+
+pub(crate) fn account_stats(stats: &AccountStats, paused: Option<&Paused>) -> String {
+    let mut lines = State::ALL.map(|state| format!("{state:12} {}", stats.of(state)));
+    if stats.ready > 0 {
+        lines[0].push_str(&format!(", the oldest for {}", length(stats.oldest_ready)));
+    }
+    let paused = paused.map(|paused| format!("\n{}", styled(BAD, pause(paused))));
+    format!("{}{}", lines.join("\n"), paused.unwrap_or_default())
+}
+
+pub(crate) fn account_stats_json(stats: &AccountStats, paused: Option<&Paused>) -> Value {
+    let mut json: serde_json::Map<String, Value> =
+        State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
+    json.insert("oldest_ready_seconds".into(), stats.oldest_ready.as_secs_f64().into());
+    json.insert("paused".into(), pause_json(paused));
+    json.into()
 }
 
 /// How old the number of events is that are done, unless it is new.
@@ -62,7 +86,9 @@ pub(crate) fn secret_json(secret: &SecretUse) -> Value {
 pub(crate) fn pause(paused: &Paused) -> String {
     let end =
         paused.until.map_or("until it is resumed".into(), |until| format!("until {}", time(until)));
-    let mut text = format!("paused       since {}, {end}", time(paused.since));
+    let account = paused.account.as_ref().map(|account| format!("account {account} "));
+    let account = account.unwrap_or_default();
+    let mut text = format!("paused       {account}since {}, {end}", time(paused.since));
     for (name, said) in [("by", &paused.by), ("why", &paused.why)] {
         if !said.is_empty() {
             text.push_str(&format!(", {name}: {}", one_line(said)));
@@ -74,13 +100,14 @@ pub(crate) fn pause(paused: &Paused) -> String {
 pub(crate) fn pause_json(paused: Option<&Paused>) -> Value {
     let json = |paused: &Paused| {
         json!({
-            "by": paused.by, "why": paused.why, "since": time(paused.since), "until": paused.until.map(time),
+            "account": paused.account.as_ref().map(Account::as_str), "by": paused.by, "why": paused.why,
+            "since": time(paused.since), "until": paused.until.map(time),
         })
     };
     paused.map_or(Value::Null, json)
 }
 
-pub(crate) fn stats_json(stats: &Stats, paused: Option<&Paused>) -> Value {
+pub(crate) fn stats_json(stats: &Stats, pauses: &[Paused]) -> Value {
     let mut json: serde_json::Map<String, Value> =
         State::ALL.iter().map(|state| (state.name().to_owned(), stats.of(*state).into())).collect();
     json.insert("oldest_ready_seconds".into(), stats.oldest_ready.as_secs_f64().into());
@@ -89,7 +116,11 @@ pub(crate) fn stats_json(stats: &Stats, paused: Option<&Paused>) -> Value {
     json.insert("workers".into(), stats.workers.into());
     json.insert("overdue".into(), stats.overdue.into());
     json.insert("oldest_overdue_seconds".into(), stats.oldest_overdue.as_secs_f64().into());
-    json.insert("paused".into(), pause_json(paused));
+    let (accounts, inbox): (Vec<_>, Vec<_>) =
+        pauses.iter().partition(|paused| paused.account.is_some());
+    json.insert("paused".into(), pause_json(inbox.first().copied()));
+    let accounts = accounts.into_iter().map(|paused| pause_json(Some(paused)));
+    json.insert("paused_accounts".into(), accounts.collect());
     json.into()
 }
 
@@ -305,9 +336,9 @@ mod tests {
         let shown = |age| {
             let mut stats = Stats::default();
             (stats.done, stats.done_age) = (12_345, age);
-            let text = super::stats(&stats, None);
+            let text = super::stats(&stats, &[]);
             let line = text.lines().find(|line| line.starts_with("done")).unwrap();
-            (line.to_owned(), stats_json(&stats, None)["done_age_seconds"].clone())
+            (line.to_owned(), stats_json(&stats, &[])["done_age_seconds"].clone())
         };
         assert_eq!(shown(Duration::ZERO), ("done         12345".into(), json!(0.0)));
         let old = "done         12345, counted 1m 5s ago".into();

@@ -37,10 +37,10 @@ pub(crate) async fn run(
 
 async fn look(inbox: &Inbox, output: Output) -> Result<String, BoxError> {
     let stats = inbox.stats().await?;
-    let paused = super::paused(inbox, &stats).await?;
-    let mut parts = vec![text::stats(&stats, paused.as_ref())];
+    let pauses = super::pauses(inbox, &stats).await?;
+    let mut parts = vec![text::stats(&stats, &pauses)];
     super::say_if_empty(&stats, output);
-    let mut json = text::stats_json(&stats, paused.as_ref());
+    let mut json = text::stats_json(&stats, &pauses);
     for state in State::ALL.into_iter().filter(|state| *state != State::Done) {
         let entries = inbox.list(state, &Filter::new(), None, SHOWN).await?.entries;
         json[format!("{state}_entries")] = entries.iter().map(text::json).collect::<Value>();

@@ -48,7 +48,7 @@ statements!(
     now,
     overdue,
     pause,
-    paused,
+    pauses,
     ping,
     release,
     requeue,

@@ -8,9 +8,12 @@ local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"runs":(%d+),"
 local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"runs":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
     .. '"claimed_as":"%s","finished_at":%s,%s'
 
+-- The account in front of its key, if there is one.
+local function account_of(record) return string.match(record.rest, '^"key":"(%w[%w_.-]*)/') end
+
 -- Where the set of what is ready of accounts has an event, if it has an account.
 local function place_of_account(id, record)
-    local account = string.match(record.rest, '^"key":"(%w[%w_.-]*)/')
+    local account = account_of(record)
     return account and string.format('%s/%016.0f/%s', account, record.due_at, id)
 end
 

@@ -1,7 +1,7 @@
 -- Records the ends of attempts, and claims what is ready if the lease of the worker is live. Returns the events
 -- whose ends count; of each claim event, record, payload, errors, and whether it is quarantined, and in how long the
 -- next event is ready, or neither if the lease is not live; of each event that is lost or damaged its key, or its
--- payload; and whether the inbox is paused: then the time is that until the end of the pause.
+-- payload; and whether the inbox is paused, 1, and the time is that until the end of the pause, or accounts are, 2.
 -- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined, how
 --     many more to claim ahead of handlers; how many to claim of each of some accounts before all others, how many
 --     accounts, these; of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
@@ -37,10 +37,12 @@ flush()
 -- Others may rescue what a worker holds whose lease has expired, so it must not claim more.
 local seen = redis.call('ZSCORE', workers, worker)
 if not seen or now - seen > lease then return { ended, false, {}, false } end
-if most + ahead > 0 and redis.call('EXISTS', pause) == 1 then
-    local ends_at = redis.call('HGET', pause, 'until')
-    return { ended, { {}, ends_at and math.max(0, ends_at - now) or false }, {}, 1 }
+local paused = most + ahead > 0 and current_pauses() or {}
+if paused[''] then
+    local ends_at = paused['']['until']
+    return { ended, { {}, ends_at and ends_at - now or false }, {}, 1 }
 end
+local are_accounts_paused = next(paused) ~= nil
 
 local claims, broken = {}, {}
 local function claim(state, ids)
@@ -71,19 +73,32 @@ local function claim(state, ids)
     flush()
 end
 local function first(state, limit)
-    return limit > 0 and redis.call('ZRANGEBYSCORE', sets[state], '-inf', now, 'LIMIT', 0, limit) or {}
+    if limit == 0 then return {} end
+    if not are_accounts_paused then
+        return redis.call('ZRANGEBYSCORE', sets[state], '-inf', now, 'LIMIT', 0, limit)
+    end
+    -- It passes over few events of accounts that are paused.
+    local ids = {}
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', sets[state], '-inf', now, 'LIMIT', 0, 500)) do
+        local record = read(id)
+        local account = record and account_of(record)
+        if #ids < limit and not (account and paused[account]) then table.insert(ids, id) end
+    end
+    return ids
 end
 local function first_of_accounts(limit)
     local ids = {}
     for i = 8, 7 + accounts do
         local from, to = '[' .. ARGV[i] .. '/', string.format('(%s/%016.0f', ARGV[i], now + 1)
-        local of_account = math.min(of_each, limit - #ids)
+        local of_account = paused[ARGV[i]] and 0 or math.min(of_each, limit - #ids)
         for _, place in ipairs(redis.call('ZRANGEBYLEX', ready_of_account, from, to, 'LIMIT', 0, of_account)) do
             local id = string.match(place, '%d+$')
-            if redis.call('ZSCORE', ready, id) then
-                table.insert(ids, id)
-            else
+            -- Somebody may have changed the set by hand.
+            local due_at = redis.call('ZSCORE', ready, id)
+            if not due_at then
                 redis.call('ZREM', ready_of_account, place)
+            elseif tonumber(due_at) <= now then
+                table.insert(ids, id)
             end
         end
     end
@@ -92,5 +107,5 @@ end
 claim('quarantined', first('quarantined', math.min(most, alone)))
 claim('ready', first_of_accounts(most + ahead - #claims))
 claim('ready', first('ready', most + ahead - #claims))
-local next = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
-return { ended, { claims, next and math.max(0, next - now) or false }, broken, false }
+local due_at = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
+return { ended, { claims, due_at and math.max(0, due_at - now) or false }, broken, are_accounts_paused and 2 or false }

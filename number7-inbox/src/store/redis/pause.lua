@@ -1,9 +1,6 @@
--- Pauses the inbox, or changes its pause.
--- ARGV: by whom, why, for how many milliseconds, or nothing
-redis.call('DEL', pause)
-redis.call('HSET', pause, 'by', ARGV[1], 'why', ARGV[2], 'since', string.format('%.0f', now))
-if ARGV[3] ~= '' then
-    redis.call('HSET', pause, 'until', string.format('%.0f', now + ARGV[3]))
-    redis.call('PEXPIRE', pause, ARGV[3])
-end
+-- Pauses the inbox or an account of it, or changes the pause.
+-- ARGV: the account, or nothing for the inbox; by whom, why, for how many milliseconds, or nothing
+local pause = { by = ARGV[2], why = ARGV[3], since = now }
+if ARGV[4] ~= '' then pause['until'] = now + ARGV[4] end
+redis.call('HSET', pauses, ARGV[1], cjson.encode(pause))
 return redis.status_reply('OK')

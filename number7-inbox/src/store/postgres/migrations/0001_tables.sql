@@ -119,11 +119,14 @@ CREATE TABLE number7.leaders (
     until timestamptz NOT NULL
 );
 
--- The inboxes whose workers claim nothing: until a time, or until the row is deleted.
+-- The inboxes, or accounts of them, of which workers claim nothing: until a time, or until the row is deleted.
 CREATE TABLE number7.pauses (
-    inbox text PRIMARY KEY,
+    inbox text NOT NULL,
+    -- '' is all of the inbox.
+    account text COLLATE "C" NOT NULL,
     paused_by text NOT NULL,
     why text NOT NULL,
     since timestamptz NOT NULL DEFAULT now(),
-    until timestamptz CHECK (isfinite(until))
+    until timestamptz CHECK (isfinite(until)),
+    PRIMARY KEY (inbox, account)
 );

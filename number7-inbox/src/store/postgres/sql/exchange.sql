@@ -11,7 +11,9 @@ WITH live AS MATERIALIZED (
     SELECT FROM number7.workers
     WHERE name = $1 AND last_seen >= now() - $3 * interval '1 second'
 ), paused AS MATERIALIZED (
-    SELECT until FROM number7.pauses WHERE inbox = $2 AND (until IS NULL OR until > now())
+    SELECT until FROM number7.pauses WHERE inbox = $2 AND account = '' AND (until IS NULL OR until > now())
+), paused_accounts AS MATERIALIZED (
+    SELECT account FROM number7.pauses WHERE inbox = $2 AND account <> '' AND (until IS NULL OR until > now())
 ), ends AS MATERIALIZED (
     -- What is locked is being finished, in a transaction of a handler's.
     SELECT ends.* FROM unnest(
@@ -42,6 +44,7 @@ WITH live AS MATERIALIZED (
     SELECT id FROM number7.events
     WHERE inbox = $2 AND state = 'quarantined' AND due_at <= now() AND EXISTS (SELECT FROM live)
         AND NOT EXISTS (SELECT FROM paused)
+        AND (account IS NULL OR account <> ALL (ARRAY(SELECT account FROM paused_accounts)))
     ORDER BY due_at, id LIMIT $12
     FOR UPDATE SKIP LOCKED
 ), of_accounts AS (
@@ -49,14 +52,25 @@ WITH live AS MATERIALIZED (
         SELECT id FROM number7.events
         WHERE inbox = $2 AND state = 'ready' AND account = waiting.account AND account IS NOT NULL AND due_at <= now()
             AND EXISTS (SELECT FROM live) AND NOT EXISTS (SELECT FROM paused)
+            AND account <> ALL (ARRAY(SELECT account FROM paused_accounts))
         ORDER BY due_at, id LIMIT $17
         FOR UPDATE SKIP LOCKED
     ) AS event
     LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
 ), ready AS (
     SELECT id, due_at FROM number7.events
-    WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM live)
-        AND NOT EXISTS (SELECT FROM paused)
+    WHERE inbox = $2 AND state = 'ready' AND EXISTS (SELECT FROM live) AND NOT EXISTS (SELECT FROM paused)
+        -- While accounts are paused, it passes over few of their events.
+        AND due_at <= CASE WHEN EXISTS (SELECT FROM paused_accounts) THEN coalesce((
+            SELECT max(due_at) FROM (
+                SELECT due_at FROM number7.events
+                WHERE inbox = $2 AND state = 'ready' AND due_at <= now()
+                    AND (due_at, id) > (
+                        coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
+                ORDER BY due_at, id LIMIT 500
+            ) AS oldest
+        ), now()) ELSE now() END
+        AND (account IS NULL OR account <> ALL (ARRAY(SELECT account FROM paused_accounts)))
         AND (due_at, id) > (
             coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
         AND id <> ALL (ARRAY(SELECT id FROM of_accounts))
@@ -103,6 +117,9 @@ UNION ALL
 SELECT 'paused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     (extract(epoch FROM until - now()) * 1000000)::bigint
 FROM paused WHERE $11 + $15 > 0
+UNION ALL
+SELECT 'accounts paused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+WHERE $11 + $15 > 0 AND EXISTS (SELECT FROM paused_accounts)
 UNION ALL
 -- Only if all that is ready was claimed, so that what is found first is scheduled.
 (SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,

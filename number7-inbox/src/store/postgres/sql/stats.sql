@@ -18,4 +18,7 @@ SELECT
     )) * 1000)::bigint AS oldest_ready,
     coalesce(floor(extract(epoch FROM now() - (SELECT due_at FROM number7.expected_jobs
         WHERE inbox = $1 AND is_overdue ORDER BY due_at LIMIT 1)) * 1000), 0)::bigint AS oldest_overdue,
-    EXISTS (SELECT FROM number7.pauses WHERE inbox = $1 AND (until IS NULL OR until > now())) AS is_paused
+    EXISTS (SELECT FROM number7.pauses
+        WHERE inbox = $1 AND account = '' AND (until IS NULL OR until > now())) AS is_paused,
+    (SELECT count(*) FROM number7.pauses
+        WHERE inbox = $1 AND account <> '' AND (until IS NULL OR until > now())) AS paused_accounts

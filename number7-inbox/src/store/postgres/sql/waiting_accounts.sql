@@ -12,4 +12,8 @@ WITH RECURSIVE waiting AS (
     ) AS next
 )
 -- A recursive query makes no more rows than are asked for.
-SELECT account, due_at <= now() AS is_ready FROM waiting LIMIT $3
+SELECT account, due_at <= now() AND NOT EXISTS (
+    SELECT FROM number7.pauses
+    WHERE inbox = $1 AND pauses.account = waiting.account AND (until IS NULL OR until > now())
+) AS is_ready
+FROM waiting LIMIT $3

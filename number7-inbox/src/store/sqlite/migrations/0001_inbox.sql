@@ -100,13 +100,16 @@ CREATE TABLE number7_leaders (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The inboxes whose workers claim nothing: until a time, or until the row is deleted.
+-- The inboxes, or accounts of them, of which workers claim nothing: until a time, or until the row is deleted.
 CREATE TABLE number7_pauses (
-    inbox TEXT NOT NULL PRIMARY KEY,
+    inbox TEXT NOT NULL,
+    -- '' is all of the inbox.
+    account TEXT NOT NULL,
     paused_by TEXT NOT NULL,
     why TEXT NOT NULL,
     since INTEGER NOT NULL,
-    until INTEGER
+    until INTEGER,
+    PRIMARY KEY (inbox, account)
 ) STRICT, WITHOUT ROWID;
 
 -- The latest time that anybody wrote into this file, and the last one that was not in doubt. See "A SQLite file

@@ -1,8 +1,12 @@
--- When the first events that wait were or will be ready, and whether the inbox is paused, and until when. ?1 inbox, ?2 now
+-- When the first events that wait were or will be ready, and whether the inbox or accounts of it are paused,
+-- and until when it is. ?1 inbox, ?2 now
 SELECT
     (SELECT min(since) FROM number7_events INDEXED BY number7_events_state
         WHERE inbox = ?1 AND state = 'ready') AS ready,
     (SELECT min(since) FROM number7_events INDEXED BY number7_events_state
         WHERE inbox = ?1 AND state = 'quarantined') AS quarantined,
-    EXISTS (SELECT 1 FROM number7_pauses WHERE inbox = ?1 AND (until IS NULL OR until > ?2)) AS is_paused,
-    (SELECT until FROM number7_pauses WHERE inbox = ?1) AS paused_until
+    EXISTS (SELECT 1 FROM number7_pauses
+        WHERE inbox = ?1 AND account = '' AND (until IS NULL OR until > ?2)) AS is_paused,
+    EXISTS (SELECT 1 FROM number7_pauses
+        WHERE inbox = ?1 AND account > '' AND (until IS NULL OR until > ?2)) AS has_paused_accounts,
+    (SELECT until FROM number7_pauses WHERE inbox = ?1 AND account = '') AS paused_until

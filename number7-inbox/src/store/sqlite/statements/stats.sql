@@ -16,4 +16,7 @@ SELECT
     max(0, coalesce(?2 - (SELECT min(since) FROM events WHERE state = 'ready'), 0),
         coalesce(?2 - (SELECT min(since) FROM events WHERE state = 'quarantined'), 0)) AS oldest_ready,
     coalesce(?2 - (SELECT min(due_at) FROM overdue), 0) AS oldest_overdue,
-    EXISTS (SELECT 1 FROM number7_pauses WHERE inbox = ?1 AND (until IS NULL OR until > ?2)) AS is_paused
+    EXISTS (SELECT 1 FROM number7_pauses
+        WHERE inbox = ?1 AND account = '' AND (until IS NULL OR until > ?2)) AS is_paused,
+    (SELECT count(*) FROM number7_pauses
+        WHERE inbox = ?1 AND account > '' AND (until IS NULL OR until > ?2)) AS paused_accounts

@@ -10,5 +10,7 @@ WITH RECURSIVE next (account) AS (
     LIMIT ?4
 )
 SELECT account, ?3 >= (SELECT min(since) FROM number7_events INDEXED BY number7_events_ready_of_account
-    WHERE inbox = ?1 AND state = 'ready' AND account = next.account AND account IS NOT NULL) AS is_ready
+    WHERE inbox = ?1 AND state = 'ready' AND account = next.account AND account IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM number7_pauses
+        WHERE inbox = ?1 AND number7_pauses.account = next.account AND (until IS NULL OR until > ?3)) AS is_ready
 FROM next WHERE account IS NOT NULL

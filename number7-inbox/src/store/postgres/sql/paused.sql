@@ -1,4 +1,0 @@
--- The pause that is not over. $1 the inbox
-SELECT paused_by, why, floor(extract(epoch FROM since) * 1000)::bigint AS since,
-    floor(extract(epoch FROM until) * 1000)::bigint AS until
-FROM number7.pauses WHERE inbox = $1 AND (until IS NULL OR until > now())

@@ -1,2 +1,0 @@
--- The pause that is not over. ?1 inbox, ?2 now
-SELECT paused_by, why, since, until FROM number7_pauses WHERE inbox = ?1 AND (until IS NULL OR until > ?2)
