@@ -39,7 +39,7 @@ async fn inbox_with(events: usize, options: &Options) -> (World, Inbox) {
     let inbox = Inbox::on(Arc::new(node), options);
     inbox.wake().set_hears_others(false);
     for job in 0..events {
-        inbox.store(record(job)).await.unwrap();
+        inbox.store(record(job).await).await.unwrap();
     }
     (world, inbox)
 }
@@ -105,7 +105,7 @@ async fn an_idle_worker_begins_at_once_what_it_hears_of_and_what_was_scheduled()
     let done = async {
         sleep(Duration::from_secs(60)).await;
         accepted = Instant::now();
-        inbox.store(record(0)).await.unwrap();
+        inbox.store(record(0).await).await.unwrap();
         world.all_are_done().await;
     };
     worker.backoff(backoff, backoff).run_until(done).await;
@@ -341,9 +341,9 @@ async fn stops_in_an_outage(before_it: Duration, outage: Duration, other: Durati
         }
     });
     let stop = async {
-        inbox.store(record(0)).await.unwrap();
+        inbox.store(record(0).await).await.unwrap();
         if !other.is_zero() {
-            inbox.store(record(1)).await.unwrap();
+            inbox.store(record(1).await).await.unwrap();
         }
         sleep(Duration::from_millis(500)).await;
         world.seen().away_until = Instant::now() + outage;
@@ -422,7 +422,7 @@ async fn a_worker_that_sleeps_asks_nothing_and_wakes_up_for_what_is_to_do() {
         let asleep = world.seen().calls;
         sleep(hour - 70 * second).await;
         assert_eq!(world.seen().calls, asleep);
-        inbox.store(record(7)).await.unwrap();
+        inbox.store(record(7).await).await.unwrap();
         sleep(second).await;
         assert_eq!(world.seen().handled.len(), 2, "it was not woken up");
         // It looks by itself as well, for what nobody tells it of.

@@ -11,17 +11,18 @@ mod rules;
 mod store;
 
 use std::{
+    convert::Infallible,
     env,
-    future::pending,
+    future::{pending, ready},
     num::NonZero,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::FutureExt;
-use number7_core::{Accept, Record, Secret, Verifier};
+use number7_core::{Accept, Accounts, Found, Record, SIGNATURE_HEADER, Secret, Verifier};
 use tokio::{
     runtime,
     sync::oneshot,
@@ -45,6 +46,9 @@ use crate::{
 };
 
 const NODES: usize = 3;
+
+/// An account that has more events than the other, and is paused now and then.
+const BUSY: &str = "busy";
 
 /// How long things go wrong, and how long it may take afterwards until all is handled: workers may be asleep.
 const FAULTS: Duration = Duration::from_secs(120);
@@ -200,11 +204,24 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
     }
 }
 
-fn record(job: usize) -> Record {
+/// Every other job is of one of two accounts, of which one has more than the other.
+async fn record(job: usize) -> Record {
     let secret = Secret::new("the secret of the simulation").unwrap();
     let body = format!(r#"{{"event":"job.completed","jobId":"job_{job}"}}"#);
     let signature = secret.sign(&body).to_string();
-    Record::of(&Verifier::new(secret).verify(signature, body).unwrap()).unwrap()
+    let account = match job % 8 {
+        1 | 3 | 5 => BUSY,
+        7 => "quiet",
+        _ => return Record::of(&Verifier::new(secret).verify(signature, body).unwrap()).unwrap(),
+    };
+    let verifier = Verifier::new(secret);
+    let find = move |_| ready(Ok::<_, Infallible>(Some(verifier.clone())));
+    let accounts = Accounts::new(find, SystemTime::now);
+    let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
+    let Found::Lookup(lookup) = accounts.find(Some(account), headers).unwrap() else {
+        panic!("nothing is in the cache");
+    };
+    Record::of(&lookup.await.unwrap().verify(&signature, body).unwrap()).unwrap()
 }
 
 type Inboxes = Arc<Mutex<Vec<Inbox>>>;
@@ -222,7 +239,7 @@ async fn send(world: World, inboxes: Inboxes, job: usize) {
             let number = world.seen().random.below(NODES as u64) as usize;
             inboxes.lock().unwrap_or_else(PoisonError::into_inner)[number].clone()
         };
-        let record = record(job);
+        let record = record(job).await;
         let key = record.key().to_owned();
         if let Ok(Ok(_)) = timeout(Duration::from_secs(5), inbox.store(record)).await {
             world.seen().note(format!("{key} is accepted"));
@@ -308,9 +325,10 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
                         .for_each(|life| life.stands_until = Instant::now() + long);
                 }
                 13 => world.memory.apply(|tables| {
-                    world.seen().note(format!("the inbox is paused for {long:?}"));
+                    let account = if world.seen().random.is(50) { BUSY } else { "" };
+                    world.seen().note(format!("the inbox is paused for {long:?}: {account:?}"));
                     let (by, why) = (String::new(), String::new());
-                    tables.pause("", NewPause { by, why, length: Some(long) });
+                    tables.pause(account, NewPause { by, why, length: Some(long) });
                 }),
                 _ => processes[node].tell_to_stop(&world, node),
             }
