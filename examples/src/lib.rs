@@ -8,7 +8,6 @@ use std::{
     fmt,
     io::{self, IsTerminal},
     net::TcpListener,
-    time::SystemTime,
 };
 
 use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
@@ -47,7 +46,7 @@ pub fn log() {
 ///
 /// `WEBHOOK_SECRET` is set to something that is not a secret.
 pub fn verifier() -> Result<Verifier, SecretError> {
-    Ok(Verifier::new(secret()?).diagnose(SystemTime::now))
+    Ok(Verifier::new(secret()?).diagnose())
 }
 
 /// The URL of a store as it may be printed: without user, password and options.

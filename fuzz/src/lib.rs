@@ -459,7 +459,7 @@ pub fn diagnosis(data: &[u8]) -> &'static str {
             let seconds = seconds.fetch_add(1, Ordering::Relaxed);
             SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
         };
-        Verifier::new(SECRET.clone()).recognize("staging", OTHER.clone()).diagnose(clock)
+        Verifier::new(SECRET.clone()).recognize("staging", OTHER.clone()).clock(clock).diagnose()
     });
     static PLAIN: LazyLock<Verifier> = LazyLock::new(|| Verifier::new(SECRET.clone()));
     let Ok(mismatch) = Mismatch::arbitrary_take_rest(Unstructured::new(data)) else {

@@ -69,7 +69,7 @@ pub(crate) fn diagnosing(secret: Secret, recognized: &[Recognized]) -> Result<Ve
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     };
     let mut names = HashSet::from([DEFAULT_SECRET_NAME]);
-    let mut verifier = Verifier::new(secret).diagnose(clock);
+    let mut verifier = Verifier::new(secret).clock(clock).diagnose();
     for Recognized { name, variable } in recognized {
         if !names.insert(name) {
             return Err(format!("--recognize: there is already a secret named {name}").into());

@@ -5,7 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     pin::Pin,
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
@@ -13,7 +13,7 @@ use std::{
 use quick_cache::sync::Cache;
 
 use crate::{
-    Account, Rejection, RejectionKind, Secret, Verifier, clock::Clock, diagnosis::Limit,
+    Account, Rejection, RejectionKind, Secret, Verifier, clock::Clock, diagnosis::SharedLimit,
     held::HeldPlace,
 };
 
@@ -53,7 +53,7 @@ pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_DEADLINE). Several
 ///   requests for one account wait for the same lookup.
 /// - All accounts share one count of [unverified bodies](Verifier::max_held_bodies), one log of refusals and one limit of
-///   [diagnoses](Verifier::diagnose), whatever verifiers the function returns.
+///   diagnoses, whatever verifiers the function returns.
 ///
 /// If a lookup fails, takes too long, or cannot begin because too many are running, the answer is 503 with `Retry-After`: the
 /// event may be authentic. Such a failure is for all requests that wait for it, and is not kept.
@@ -88,7 +88,7 @@ struct Registry {
     settings: Settings,
     cache: Cache<Account, Entry>,
     unknown: Verifier,
-    diagnoses: OnceLock<Limit>,
+    diagnoses: SharedLimit,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -154,7 +154,7 @@ impl Accounts {
         })
     }
 
-    /// Sets the limits of all verifiers, those of unknown accounts included, and whether they [diagnose](Verifier::diagnose).
+    /// Sets the limits of all verifiers, those of unknown accounts included, and whether they diagnose.
     /// If you set them in the lookup instead, a sender can tell by them which accounts exist.
     #[must_use]
     pub fn limits(self, set: impl Fn(Verifier) -> Verifier + Send + Sync + 'static) -> Self {
@@ -243,9 +243,9 @@ impl Accounts {
     }
 
     fn with(settings: Settings) -> Self {
-        let unknown = (settings.limits)(Verifier::new(nobodys_secret())).refuse_all();
+        let diagnoses = SharedLimit::default();
+        let unknown = (settings.limits)(Verifier::new(nobodys_secret())).refuse_all(&diagnoses);
         let cache = Cache::new(settings.max_cached);
-        let diagnoses = unknown.diagnoses().cloned().map(OnceLock::from).unwrap_or_default();
         Self(Arc::new(Registry { settings, cache, unknown, diagnoses, waiting: Arc::default() }))
     }
 
@@ -398,7 +398,7 @@ mod tests {
     fn all_accounts_share_one_limit_of_diagnoses() {
         let find = |account: Account| async move {
             let verifier = Verifier::from(Secret::new(account.as_str()).unwrap());
-            Ok::<_, Infallible>(Some(verifier.diagnose(|| SystemTime::UNIX_EPOCH)))
+            Ok::<_, Infallible>(Some(verifier.clock(|| SystemTime::UNIX_EPOCH).diagnose()))
         };
         let accounts = Accounts::new(find, || SystemTime::UNIX_EPOCH);
         let forged = Secret::new("nobody's").unwrap().sign("{}\n").to_string();

@@ -1,10 +1,17 @@
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
 
-/// What time it is. The core keeps no time: the user passes a clock in, and a test another.
+/// What time it is.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// The clock of the system, which is read where no other was given.
+#[expect(clippy::disallowed_methods, reason = "each user of a clock can be given another")]
+pub(crate) fn system() -> Clock {
+    static SYSTEM: LazyLock<Clock> = LazyLock::new(|| Arc::new(SystemTime::now));
+    Arc::clone(&SYSTEM)
+}
 
 pub(crate) fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()

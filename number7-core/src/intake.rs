@@ -118,7 +118,7 @@ impl Intake {
     /// # Errors
     ///
     /// The body exceeds the limit, no accepted secret signed it, it is encoded, or, with a maximum age, it
-    /// is too old or has no readable timestamp. With [`Verifier::diagnose`], the cause of a mismatch is
+    /// is too old or has no readable timestamp. With `Verifier::diagnose`, the cause of a mismatch is
     /// looked for at once, which takes milliseconds: on a thread that others need, call
     /// [`conclude`](Self::conclude) instead.
     pub fn finish(self) -> Result<Delivery, Rejection> {
@@ -137,10 +137,8 @@ impl Intake {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, trace, .. } = self;
         let Some(signer) = signer(&verifier, &signature, mac, &chunks) else {
-            return Err(match verifier.diagnoses() {
-                None => Rejection::from(verifier.mismatch_kind()).of_any(verifier.account()).into(),
-                Some(limit) => verifier.mismatch(limit, signature, chunks, encoded),
-            });
+            let refused = Rejection::from(verifier.mismatch_kind()).of_any(verifier.account());
+            return Err(verifier.refusal(refused, signature, chunks, encoded));
         };
         if encoded {
             let rejection = Rejection::from(RejectionKind::BodyEncoded);

@@ -10,11 +10,11 @@ mod clock;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod delivery;
+#[cfg_attr(not(feature = "diagnosis"), path = "diagnosis_off.rs")]
 mod diagnosis;
 mod drain;
 mod event;
 mod fetch;
-mod from_base64;
 mod from_delivery;
 mod head;
 mod held;
@@ -46,7 +46,7 @@ pub use self::{
         DEFAULT_MAX_LOOKUPS, DEFAULT_UNKNOWN_TTL, Found, Lookup,
     },
     delivery::Delivery,
-    diagnosis::{DIAGNOSES_PER_SECOND, Diagnosis, DiagnosisKind},
+    diagnosis::{Diagnosing, Diagnosis, DiagnosisKind},
     drain::{DRAIN_DEADLINE, DRAIN_LIMIT, Drain},
     event::{
         DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
@@ -58,7 +58,7 @@ pub use self::{
     intake::{Intake, Wait},
     live::{AcceptedSecret, DEFAULT_OVERLAP, LOOK_INTERVAL, LiveVerifier, MAX_LOOK_INTERVAL},
     record::{MAX_KEY_LENGTH, Record},
-    refusal::{Diagnosing, Refusal},
+    refusal::Refusal,
     refusal_log::{Noted, REFUSAL_LOG_INTERVAL, RefusalLog, RefusalSummary},
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
     retry_hint::RetryHint,
@@ -71,5 +71,7 @@ pub use self::{
     },
 };
 
+#[cfg(feature = "diagnosis")]
+pub use self::diagnosis::DIAGNOSES_PER_SECOND;
 #[cfg(feature = "trace-context")]
 pub use self::trace_context::TraceContext;

@@ -51,6 +51,14 @@ impl NamedSecret {
         Self { signer: Arc::new(signer), ..self.clone() }
     }
 
+    /// Without moving the others: what is moved leaves a copy of its key behind.
+    pub(crate) fn push_to(self, secrets: &mut Vec<Self>) {
+        let mut all = Vec::with_capacity(secrets.len() + 1);
+        all.extend_from_slice(secrets);
+        all.push(self);
+        *secrets = all;
+    }
+
     /// Whether it was replaced, and its time is over.
     pub(crate) fn is_over(&self) -> bool {
         self.overlap.as_ref().is_some_and(|overlap| overlap.remaining().is_zero())

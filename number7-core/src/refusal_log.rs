@@ -257,7 +257,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "it takes minutes")]
     fn a_cause_is_not_hidden_by_others_and_what_was_not_stored_is_never_counted() {
         let secret = Secret::new("secret").unwrap();
-        let verifier = Verifier::new(secret.clone()).diagnose(|| std::time::SystemTime::UNIX_EPOCH);
+        let verifier = Verifier::new(secret.clone()).diagnose();
         let (log, now) = (verifier.refusal_log(), SECOND);
         let note =
             |signature: &str| log.note(&verifier.verify(signature, "{}\n").unwrap_err(), now);

@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
-use crate::{Account, Diagnosis, EventError, diagnosis::Undiagnosed};
+use crate::{
+    Account, Diagnosis, EventError,
+    diagnosis::{self, Undiagnosed},
+};
 
 /// How long a sender that was answered 503 is asked to wait: 1 second.
 ///
@@ -47,6 +50,11 @@ impl Rejection {
         Self { kind, account: None, source: Some(error.into()) }
     }
 
+    #[cfg(feature = "diagnosis")]
+    pub(crate) fn with_source(self, source: impl Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Arc::new(source)), ..self }
+    }
+
     pub(crate) fn of(self, account: &Account) -> Self {
         self.of_any(Some(account))
     }
@@ -67,8 +75,8 @@ impl Rejection {
         self.account.as_ref()
     }
 
-    /// Why the signature is malformed or does not match, if that was [asked for](crate::Verifier::diagnose)
-    /// and the cause is known. It is for the receiver alone: no answer depends on it.
+    /// Why the signature is malformed or does not match, if `Verifier::diagnose` was called, which needs the feature
+    /// `diagnosis`, and the cause is known. It is for the receiver alone: no answer depends on it.
     #[must_use]
     pub fn diagnosis(&self) -> Option<&Diagnosis> {
         self.source.as_deref()?.downcast_ref()
@@ -156,9 +164,7 @@ impl fmt::Display for Rejection {
         f.write_str(self.kind.text())?;
         match (self.kind, &self.source, self.undiagnosed()) {
             (_, _, Some(undiagnosed)) => write!(f, ": {undiagnosed}"),
-            (RejectionKind::SignatureMismatch, None, _) => {
-                f.write_str("; Verifier::diagnose finds out which")
-            }
+            (RejectionKind::SignatureMismatch, None, _) => f.write_str(diagnosis::HINT),
             _ => Ok(()),
         }
     }

@@ -1,15 +1,16 @@
 //! The webhook secret.
 
-use std::{fmt, str, sync::Arc};
+use std::{fmt, str};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use zeroize::ZeroizeOnDrop;
 
-use crate::{DiagnosisKind, Signature};
+use crate::Signature;
+#[cfg(feature = "diagnosis")]
+use crate::diagnosis::Text;
 
-mod candidates;
 mod error;
 mod source;
 
@@ -18,13 +19,15 @@ pub use self::error::{SecretError, SecretErrorKind};
 /// HMAC-SHA256, the only algorithm of Number7 AI's signatures.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
 
+/// What a secret signs to be told apart from others.
+const NAMED: &str = "the name of a webhook secret";
+
 /// A webhook secret, ready to sign and to verify.
 ///
-/// The key is scheduled into an HMAC state once, and each delivery works on a copy of that state. The text
-/// is kept in one place, which all clones share. Only [`Verifier::diagnose`](crate::Verifier::diagnose)
-/// reads it: from it, a diagnosis makes the keys that a sender may use by mistake, such as the secret with
-/// a newline behind it, and drops them at its end. Everything is overwritten with zeros when it is dropped,
-/// so no memory is freed with the text in it. A `String` that you pass by value is freed as it is: pass a
+/// The key is scheduled into an HMAC state once, and each delivery works on a copy of that state. Only with the feature
+/// `diagnosis` is the text kept as well, in one place, which all clones share: from it, a diagnosis makes the keys
+/// that a sender may use by mistake, such as the secret with a newline behind it, and drops them at its end. Everything
+/// is overwritten with zeros when it is dropped, so no memory is freed with the text in it. A `String` that you pass by value is freed as it is: pass a
 /// reference, and overwrite your own copy.
 ///
 /// A secret prints as `Secret(..)`, cannot be serialized and cannot be read back.
@@ -45,7 +48,8 @@ pub(crate) type HmacSha256 = Hmac<Sha256>;
 #[derive(Clone)]
 pub struct Secret {
     keyed: HmacSha256,
-    text: Arc<Zeroizing<Vec<u8>>>,
+    #[cfg(feature = "diagnosis")]
+    text: Text,
 }
 
 /// Compiles only while the HMAC state is zeroized on drop: it consists of two SHA-256 cores and their
@@ -69,7 +73,11 @@ impl Secret {
     }
 
     pub(crate) fn of_bytes(secret: &[u8]) -> Self {
-        Self { keyed: keyed(secret), text: Arc::new(Zeroizing::new(secret.to_vec())) }
+        Self {
+            keyed: keyed(secret),
+            #[cfg(feature = "diagnosis")]
+            text: Text::of(secret),
+        }
     }
 
     /// Signs a body as Number7 AI does: for tests of your own handler, and for senders.
@@ -97,11 +105,11 @@ impl Secret {
     /// signed delivery, so it is no worse in a log than a body with its signature.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        self.sign("the name of a webhook secret").to_string()[..8].to_owned()
+        self.sign(NAMED).to_string()[..8].to_owned()
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.text.ct_eq(&other.text).into()
+        self.sign(NAMED).as_bytes().ct_eq(other.sign(NAMED).as_bytes()).into()
     }
 
     /// A fresh HMAC state under this secret.
@@ -109,9 +117,9 @@ impl Secret {
         self.keyed.clone()
     }
 
-    /// The keys that a sender may use by mistake, and the mistake.
-    pub(crate) fn candidates(&self) -> Vec<(DiagnosisKind, Zeroizing<Vec<u8>>)> {
-        candidates::candidates(&self.text)
+    #[cfg(feature = "diagnosis")]
+    pub(crate) fn text(&self) -> &Text {
+        &self.text
     }
 }
 

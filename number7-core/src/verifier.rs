@@ -2,7 +2,7 @@
 
 use std::{
     fmt, iter, slice,
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, SystemTime},
 };
 
@@ -11,13 +11,11 @@ use bytes::Bytes;
 use crate::{
     Account, DRAIN_LIMIT, Delivery, Drain, Intake, RefusalLog, Rejection, RejectionKind,
     SIGNATURE_HEADER, Secret, Signature,
-    chunks::Chunks,
-    clock::Clock,
-    diagnosis::{self, Limit, Undiagnosed},
+    clock::{self, Clock},
+    diagnosis::{Diagnostics, SharedLimit},
     head::Head,
     held::HeldPlace,
     named_secret::{NamedSecret, Overlap},
-    refusal::{Diagnosing, Refusal},
 };
 
 /// The name of the first secret when it is given none.
@@ -94,28 +92,22 @@ pub(crate) struct Policy {
     max_held_bodies: usize,
     held_bodies: Arc<AtomicUsize>,
     refuses: Option<Refuses>,
-    recognized: Vec<NamedSecret>,
-    diagnoses: Option<Limit>,
+    diagnostics: Diagnostics,
+    clock: Clock,
     refusal_log: RefusalLog,
 }
 
 /// What is refused although it is authentic.
 #[derive(Clone)]
 enum Refuses {
-    Older {
-        limit: Duration,
-        clock: Clock,
-    },
+    OlderThan(Duration),
     /// The account is unknown.
     All,
 }
 
 impl Refuses {
-    fn judge(&self, delivery: &Delivery) -> Result<(), RejectionKind> {
-        let (limit, clock) = match self {
-            Self::All => return Err(RejectionKind::UnknownAccount),
-            Self::Older { limit, clock } => (limit, clock),
-        };
+    fn judge(&self, delivery: &Delivery, clock: &Clock) -> Result<(), RejectionKind> {
+        let Self::OlderThan(limit) = self else { return Err(RejectionKind::UnknownAccount) };
         let oldest = clock().checked_sub(*limit);
         match delivery.timestamp() {
             Ok(timestamp) if oldest.is_none_or(|oldest| timestamp.to_system_time() >= oldest) => {
@@ -144,8 +136,8 @@ impl Verifier {
             max_held_bodies: DEFAULT_MAX_HELD_BODIES,
             held_bodies: Arc::default(),
             refuses: None,
-            recognized: Vec::new(),
-            diagnoses: None,
+            diagnostics: Diagnostics::default(),
+            clock: clock::system(),
             refusal_log: RefusalLog::new(),
         }))
     }
@@ -160,7 +152,7 @@ impl Verifier {
     #[track_caller]
     pub fn also_accept(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
         let named = NamedSecret::new(self.new_name(name.into()), secret);
-        self.with(|policy| push(&mut policy.further, named))
+        self.with(|policy| named.push_to(&mut policy.further))
     }
 
     /// Accepts bodies of at most `bytes` bytes. Default: [`DEFAULT_BODY_LIMIT`].
@@ -203,8 +195,7 @@ impl Verifier {
         self.with(|policy| policy.max_held_bodies = bodies)
     }
 
-    /// Refuses an event whose signed `timestamp` is older than `limit` by `clock`, which is
-    /// [`SystemTime::now`] outside of tests. An event without a readable timestamp has no age and is
+    /// Refuses an event whose signed `timestamp` is older than `limit`. An event without a readable timestamp has no age and is
     /// refused as well; one from the future is not.
     ///
     /// It is off by default, and for most receivers should stay off. The vendor publishes neither when it
@@ -214,14 +205,15 @@ impl Verifier {
     /// which is the better defence.
     ///
     /// ```
-    /// use std::time::{Duration, SystemTime};
+    /// use std::time::Duration;
+    ///
     /// use number7_core::{RejectionKind, Secret, Verifier};
     ///
     /// let secret = Secret::new("a long random secret")?;
     /// let body = r#"{"event":"job.completed","timestamp":"2026-04-22T10:00:00.000Z"}"#;
     /// let signature = secret.sign(body).to_string();
     ///
-    /// let verifier = Verifier::new(secret).max_age(Duration::from_secs(86_400), SystemTime::now);
+    /// let verifier = Verifier::new(secret).max_age(Duration::from_secs(86_400));
     /// let rejection = verifier.verify(signature, body).unwrap_err();
     /// assert_eq!(rejection.kind(), RejectionKind::TooOld);
     /// # Ok::<(), number7_core::SecretError>(())
@@ -232,83 +224,16 @@ impl Verifier {
     /// If the limit is zero, which refuses every event.
     #[must_use]
     #[track_caller]
-    pub fn max_age(
-        self,
-        limit: Duration,
-        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
-    ) -> Self {
+    pub fn max_age(self, limit: Duration) -> Self {
         assert!(!limit.is_zero(), "a maximum age of 0 refuses every event");
-        let clock = Arc::new(clock);
-        self.with(|policy| policy.refuses = Some(Refuses::Older { limit, clock }))
+        self.with(|policy| policy.refuses = Some(Refuses::OlderThan(limit)))
     }
 
-    /// Looks for the cause if a signature does not match, for the receiver's own log:
-    /// [`Rejection::diagnosis`]. Off by default.
-    ///
-    /// The causes are the kinds of [`DiagnosisKind`](crate::DiagnosisKind). Most are proven: for example,
-    /// the HMAC matches without the final newline of the body, or with a newline after the secret. `clock`
-    /// limits the diagnoses per second; pass [`SystemTime::now`] outside of tests.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use std::time::SystemTime;
-    ///
-    /// use number7_core::{DiagnosisKind, Secret, Verifier};
-    ///
-    /// let secret = Secret::new("a long random secret")?;
-    /// let staging = Secret::new("the secret of another environment")?;
-    /// let verifier = Verifier::new(secret.clone())
-    ///     .recognize("staging", staging.clone())
-    ///     .diagnose(SystemTime::now);
-    ///
-    /// assert!(verifier.verify(secret.sign("{}").to_string(), "{}").is_ok());
-    ///
-    /// let rejection = verifier.verify(secret.sign("{}").to_string(), "{}\n").unwrap_err();
-    /// let diagnosis = rejection.diagnosis().unwrap();
-    /// assert_eq!(diagnosis.kind(), DiagnosisKind::FinalNewlineAdded);
-    /// assert!(diagnosis.is_certain());
-    ///
-    /// let rejection = verifier.verify(staging.sign("{}").to_string(), "{}").unwrap_err();
-    /// assert_eq!(rejection.diagnosis().unwrap().secret(), Some("staging"));
-    /// # Ok::<(), number7_core::SecretError>(())
-    /// ```
-    ///
-    /// # What it costs
-    ///
-    /// Nothing if the signature matches. A mismatch costs a few thousand HMACs of a small body. For a large
-    /// body it hashes and writes at most 20 MiB, which takes about ten milliseconds. The adapters search in
-    /// steps of about ten microseconds, and serve other requests in between; [`verify`](Self::verify) and
-    /// [`Intake::finish`] search without a pause. At most
-    /// [`DIAGNOSES_PER_SECOND`](crate::DIAGNOSES_PER_SECOND) mismatches are diagnosed, and none with a body
-    /// over 64 KiB. So a flood of forged requests takes at most 1.2 times as long as without a diagnosis, and
-    /// other requests wait for no more than a few steps: `cargo bench -p number7-tests --bench diagnosis`
-    /// measures both.
-    ///
-    /// # Why it is not an oracle
-    ///
-    /// An oracle would tell a sender something about the secret. The sender gets the same bytes
-    /// for every 401, whatever is found. How long a diagnosis takes depends on the body, and on how many
-    /// secrets there are and in what form they are written (such as hex), not on what is found: a search that
-    /// has found something goes on to its end, and each comparison takes constant time. Every key that is tried is a known secret,
-    /// derived from one, or public, so a sender would still have to guess a whole secret.
+    /// Takes the time from `clock` instead of the system, for tests. [`max_age`](Self::max_age) and the limit of
+    /// diagnoses per second read it.
     #[must_use]
-    pub fn diagnose(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.with(|policy| policy.diagnoses = Some(Limit::new(clock)))
-    }
-
-    /// Names deliveries that were signed with this secret, such as that of another environment. They
-    /// are refused like all others; the name is in the diagnosis. So this does nothing unless
-    /// [`diagnose`](Self::diagnose) is called as well.
-    ///
-    /// # Panics
-    ///
-    /// If there is a secret of that name already: nobody could tell the two apart.
-    #[must_use]
-    #[track_caller]
-    pub fn recognize(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
-        let named = NamedSecret::new(self.new_name(name.into()), secret);
-        self.with(|policy| push(&mut policy.recognized, named))
+    pub fn clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.with(|policy| policy.clock = Arc::new(clock))
     }
 
     /// Verifies a body that is there as a whole, against the value of its signature header.
@@ -361,13 +286,12 @@ impl Verifier {
         head.signature().map_err(|rejection| self.bad_header(head, rejection))
     }
 
-    /// The refusal of a header that is not a signature. Heuristics need no search, so no limit is needed.
+    /// The refusal of a header that is not a signature.
     #[cold]
     fn bad_header(&self, head: &Head<'_>, rejection: Rejection) -> Rejection {
-        let is_diagnosed =
-            self.0.diagnoses.is_some() && rejection.kind() == RejectionKind::MalformedSignature;
-        let value = head.signature_value().filter(|_| is_diagnosed);
-        match value.and_then(diagnosis::of_header) {
+        let is_malformed = rejection.kind() == RejectionKind::MalformedSignature;
+        let value = head.signature_value().filter(|_| is_malformed);
+        match value.and_then(|value| self.0.diagnostics.of_header(value)) {
             Some(diagnosis) => Rejection::because(rejection.kind(), diagnosis.into()),
             None => rejection,
         }
@@ -438,8 +362,8 @@ impl Verifier {
     }
 
     #[track_caller]
-    fn new_name(&self, name: Arc<str>) -> Arc<str> {
-        let mut known = self.accepted().chain(&self.0.recognized);
+    pub(crate) fn new_name(&self, name: Arc<str>) -> Arc<str> {
+        let mut known = self.accepted().chain(self.0.diagnostics.recognized());
         assert!(
             known.all(|known| known.name() != &*name),
             "there is a secret named {name:?} already"
@@ -452,7 +376,7 @@ impl Verifier {
         self,
         account: &Account,
         shared: &Self,
-        diagnoses: &OnceLock<Limit>,
+        diagnoses: &SharedLimit,
     ) -> Self {
         let shared = &shared.0;
         self.with(|policy| {
@@ -460,19 +384,16 @@ impl Verifier {
             policy.further = policy.further.iter().map(|known| known.of_account(account)).collect();
             policy.held_bodies = Arc::clone(&shared.held_bodies);
             policy.refusal_log = shared.refusal_log.clone();
-            let own = policy.diagnoses.take();
-            policy.diagnoses = own.map(|own| diagnoses.get_or_init(|| own).clone());
+            policy.diagnostics.share(diagnoses);
         })
     }
 
     /// For accounts that do not exist.
-    pub(crate) fn refuse_all(self) -> Self {
-        self.with(|policy| policy.refuses = Some(Refuses::All))
-    }
-
-    /// Whether mismatches are diagnosed, and how many.
-    pub(crate) fn diagnoses(&self) -> Option<&Limit> {
-        self.0.diagnoses.as_ref()
+    pub(crate) fn refuse_all(self, diagnoses: &SharedLimit) -> Self {
+        self.with(|policy| {
+            policy.refuses = Some(Refuses::All);
+            policy.diagnostics.share(diagnoses);
+        })
     }
 
     /// Why a body is refused that no accepted secret signed.
@@ -488,33 +409,19 @@ impl Verifier {
         self.0.first.signer.account.as_ref()
     }
 
-    /// The refusal of a body that no accepted secret signed.
-    #[cold]
-    pub(crate) fn mismatch(
-        &self,
-        limit: &Limit,
-        signature: Signature,
-        chunks: Chunks,
-        is_encoded: bool,
-    ) -> Refusal {
-        let (kind, account) = (self.mismatch_kind(), self.account().cloned());
-        let refused = move |cause| Rejection::because(kind, cause).of_any(account.as_ref());
-        if chunks.counted() > diagnosis::LARGEST_BODY {
-            return refused(Undiagnosed::TooLarge.into()).into();
-        }
-        if !limit.take() {
-            return refused(Undiagnosed::TooMany.into()).into();
-        }
-        let (verifier, body) = (self.clone(), chunks.join());
-        Refusal::Diagnosing(Diagnosing::new(kind, async move {
-            let (over, accepted): (Vec<_>, Vec<_>) =
-                verifier.accepted().partition(|known| known.is_over());
-            let recognized = verifier.0.recognized.iter().chain(over).collect();
-            match diagnosis::of_body(&signature, accepted, recognized, &body, is_encoded).await {
-                Ok(diagnosis) => refused(diagnosis.into()),
-                Err(undiagnosed) => refused(undiagnosed.into()),
-            }
-        }))
+    #[cfg(feature = "diagnosis")]
+    pub(crate) fn diagnostics(&self) -> &Diagnostics {
+        &self.0.diagnostics
+    }
+
+    #[cfg(feature = "diagnosis")]
+    pub(crate) fn with_diagnostics(self, set: impl FnOnce(&mut Diagnostics)) -> Self {
+        self.with(|policy| set(&mut policy.diagnostics))
+    }
+
+    #[cfg(feature = "diagnosis")]
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.0.clock)()
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -535,14 +442,15 @@ impl Verifier {
         match &self.0.refuses {
             None => Ok(()),
             Some(refuses) => {
-                refuses.judge(delivery).map_err(|kind| Rejection::from(kind).of_any(self.account()))
+                let judged = refuses.judge(delivery, &self.0.clock);
+                judged.map_err(|kind| Rejection::from(kind).of_any(self.account()))
             }
         }
     }
 
     fn max_age_limit(&self) -> Option<Duration> {
         match self.0.refuses {
-            Some(Refuses::Older { limit, .. }) => Some(limit),
+            Some(Refuses::OlderThan(limit)) => Some(limit),
             _ => None,
         }
     }
@@ -567,18 +475,10 @@ impl fmt::Debug for Verifier {
             .field("body_deadline", &self.0.body_deadline)
             .field("max_held_bodies", &self.0.max_held_bodies)
             .field("max_age", &self.max_age_limit())
-            .field("recognized", &names(&mut self.0.recognized.iter()))
-            .field("diagnoses", &self.0.diagnoses.is_some())
+            .field("recognized", &names(&mut self.0.diagnostics.recognized().iter()))
+            .field("diagnoses", &self.0.diagnostics.is_on())
             .finish()
     }
-}
-
-/// Adds a secret without moving the others: what is moved leaves a copy of its key behind.
-fn push(secrets: &mut Vec<NamedSecret>, named: NamedSecret) {
-    let mut all = Vec::with_capacity(secrets.len() + 1);
-    all.extend_from_slice(secrets);
-    all.push(named);
-    *secrets = all;
 }
 
 fn names<'a>(known: &mut dyn Iterator<Item = &'a NamedSecret>) -> Vec<&'a str> {

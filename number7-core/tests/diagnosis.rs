@@ -29,7 +29,8 @@ fn verifier() -> Verifier {
     Verifier::new(secret(SECRET))
         .also_accept("old", secret("the old secret"))
         .recognize("staging", secret("the secret of staging"))
-        .diagnose(clock)
+        .clock(clock)
+        .diagnose()
 }
 
 #[track_caller]
@@ -118,7 +119,7 @@ fn a_secret_that_the_receiver_holds_wrongly_is_told() {
             "\u{7ff}" => &b"\xff\xef"[..],
             text => text.as_bytes(),
         };
-        let verifier = Verifier::new(secret(held)).diagnose(now);
+        let verifier = Verifier::new(secret(held)).clock(now).diagnose();
         let rejection = verifier.verify(sign_with(key, BODY), BODY).unwrap_err();
         assert_eq!(rejection.diagnosis().unwrap().kind(), kind, "{held:?} {signed_with:?}");
     }
@@ -131,14 +132,6 @@ fn a_body_that_was_changed_on_its_way_is_told() {
     let latin1: Vec<u8> = BODY.chars().map(|c| u8::try_from(c).unwrap()).collect();
     let mojibake: String = BODY.bytes().map(char::from).collect();
     let marked = format!("\u{feff}{BODY}");
-    let compact = r#"{"event":"job.completed","jobId":"job_1"}"#;
-    let form = "event=job.completed&jobId=job_1";
-    let escaped_form = "%7B%22event%22%3A%22job.completed%22%2C%22jobId%22%3A%22job_1%22%7D";
-    let base64 = "eyJldmVudCI6ImpvYi5jb21wbGV0ZWQiLCJqb2JJZCI6ImpvYl8xIn0=";
-    let multipart = format!(
-        "--b\r\nContent-Disposition: form-data; name=\"event\"\r\n\r\n{compact}\r\n--b--\r\n"
-    );
-    let twice = r#""{\"event\":\"job.completed\",\"jobId\":\"job_1\"}""#;
     let certain = |signed: &[u8], arrived: &[u8], kind| {
         assert_eq!(
             changed(signed, arrived),
@@ -157,26 +150,10 @@ fn a_body_that_was_changed_on_its_way_is_told() {
         (&crlf, &lf, Kind::LineEndings),
         (BODY, &marked, Kind::ByteOrderMark),
         (&marked, BODY, Kind::ByteOrderMark),
-        (compact, form, Kind::FormEncoded),
-        (form, compact, Kind::FormEncoded),
-        (compact, escaped_form, Kind::FormEncoded),
-        (compact, &format!("{escaped_form}="), Kind::FormEncoded),
-        (compact, &format!("payload={escaped_form}"), Kind::FormEncoded),
-        (escaped_form, compact, Kind::FormEncoded),
-        ("event=a+b&jobId=c%2Bd", r#"{"event":"a b","jobId":"c+d"}"#, Kind::FormEncoded),
-        ("event=a%20b&jobId=c%2Bd", r#"{"event":"a b","jobId":"c+d"}"#, Kind::FormEncoded),
-        (compact, &multipart, Kind::FormEncoded),
-        (compact, base64, Kind::Base64Body),
-        (compact, &format!("\"{base64}\""), Kind::Base64Body),
-        (compact, &format!("data:application/json;base64,{base64}"), Kind::Base64Body),
-        (base64, compact, Kind::Base64Body),
-        (compact, twice, Kind::JsonInText),
-        (twice, compact, Kind::JsonInText),
         ("", BODY, Kind::SignedNothing),
         ("[object Object]", BODY, Kind::SignedNothing),
         ("{}", BODY, Kind::SignedNothing),
         ("{}", "", Kind::SignedNothing),
-        (compact, &format!("{{\"Message\":{twice}}}"), Kind::JsonInText),
     ] {
         certain(signed.as_bytes(), arrived.as_bytes(), kind);
     }
@@ -251,15 +228,9 @@ fn each_serializer_is_told_by_what_it_escapes() {
     let body = |error: &str| format!(r#"{{"event":"job.failed","pages":[],"error":"{error}"}}"#);
     let json = body("é/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\u{2028}\u{80}+`");
     let forms = [
-        ("é\\/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`", "with / escaped)"),
         ("\\u00e9/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\\u007f\\u2028\\u0080+`", "as Python does"),
         ("\\u00e9\\/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\\u0080+`", "as PHP does"),
-        ("\\u00e9/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\\u0080+`", "as PHP can"),
         ("é/\\u003c\\u0026='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`", "as Go does"),
-        (
-            "é/\\u003c\\u0026='\\\"\\\\\\u0008\\u000c\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`",
-            "as Go did",
-        ),
         (
             "é/\\u003c\\u0026\\u003d\\u0027\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\u{80}+`",
             "as Java's Gson does",
@@ -268,23 +239,10 @@ fn each_serializer_is_told_by_what_it_escapes() {
             "\\u00E9/\\u003C\\u0026=\\u0027\\u0022\\\\\\b\\f\\n\\r\\t\\u001F\\u007F\\u2028\\u0080\\u002B\\u0060",
             "as .NET does",
         ),
-        (
-            "é/\\u003C\\u0026=\\u0027\\u0022\\\\\\b\\f\\n\\r\\t\\u001F\\u007F\u{2028}\u{80}\\u002B\\u0060",
-            "as .NET can",
-        ),
-        (
-            "\\u00e9\\/\\u003C\\u0026=\\u0027\\u0022\\\\\\b\\f\\n\\r\\t\\u001F\u{7f}\\u2028\\u0080+`",
-            "as Symfony does",
-        ),
-        ("é/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001F\u{7f}\u{2028}\u{80}+`", "as Jackson does"),
-        ("é/<&='\\\"\\\\\\b\\f\\n\\r\\t\\u001f\u{7f}\\u2028\\u0080+`", "as org.json does"),
     ];
     for (error, form) in forms {
         assert_form(&body(error), &json, form);
     }
-    let python = "{'event': 'job.failed', 'pages': [], 'error': \
-                  'é/<&=\\'\"\\\\\\x08\\x0c\\n\\r\\t\\x1f\\x7f\u{2028}\u{80}+`'}";
-    assert_form(python, &json, "str() of a Python dict");
 }
 
 #[test]
@@ -298,22 +256,12 @@ fn each_serializer_is_told_by_its_white_space() {
     };
     let jackson = "{\n  \"event\" : \"job.failed\",\n  \"pages\" : [ 1, 2 ]\n}";
     for (signed, form) in [
-        (r#"{ "event": "job.failed", "pages": [ 1, 2 ] }"#.to_owned(), "spaces within its braces"),
-        (r#"{"event":"job.failed", "pages":[1, 2]}"#.to_owned(), "a space behind each comma"),
         (lines("  ", ",", ": "), "indented by 2)"),
-        (
-            lines("    ", ",", ": ").replace('\n', "\r\n"),
-            "indented by 4, with Windows' line endings",
-        ),
+        (lines("  ", ",", ": ").replace('\n', "\r\n"), "indented by 2, with Windows' line endings"),
         (jackson.to_owned(), "indented by 2, as Java's Jackson writes it"),
-        (lines("  ", ",", " : "), "indented by 2, as Swift writes it"),
-        (lines("   ", ",", " : "), "indented by 3, as Perl writes it"),
-        (lines("  ", ", ", ": "), "indented by 2, as Python 2 writes it"),
-        (lines("", ",", ": "), "lines without indentation"),
     ] {
         assert_form(&signed, json, form);
     }
-    assert_eq!(changed(jackson.replace('\n', "\r\n"), json), Some((Kind::Reserialized, true)));
     let (empty, compact) = ("{\n  \"pages\": []\n}", r#"{"pages":[]}"#);
     assert_form(empty, compact, "indented by 2)");
     let nested = r#"{"pages":[{"a":1}]}"#;
@@ -334,14 +282,6 @@ fn what_became_of_the_fields_is_told() {
         (
             r#"{"documentType":"d","error":null,"event":"e","fileStatus":"f","jobId":"j","pages":[{"a":1,"b":null}],"timestamp":"t"}"#,
             "with its fields sorted by name",
-        ),
-        (
-            r#"{"error":null,"event":"e","jobId":"j","pages":[{"a":1,"b":null}],"timestamp":"t","fileStatus":"f","documentType":"d"}"#,
-            "as PostgreSQL's jsonb does",
-        ),
-        (
-            r#"{"jobId":"j","fileStatus":"f","documentType":"d","event":"e","error":null,"timestamp":"t","pages":[{"b":null,"a":1}]}"#,
-            "in the order of a Java HashMap",
         ),
         (
             r#"{"timestamp":"t","jobId":"j","event":"e","documentType":"d","fileStatus":"f","pages":[{"a":1}]}"#,
@@ -366,32 +306,6 @@ fn text_in_another_encoding_is_told() {
     let suggested = |body: &[u8]| found(sign_with(b"nobody's", BODY), body).unwrap().kind();
     assert_eq!(suggested(b"{\"a\":\"\xc3"), Kind::CutOff);
     assert_eq!(suggested(b"{\"a\":\"\xe9\"}"), Kind::TextEncoding);
-}
-
-/// Python takes the other quotes where that spares a backslash.
-#[test]
-fn a_python_dict_is_told_by_its_quotes() {
-    for (json, python) in [
-        (
-            r#"{"a":"it's","b":[true,false,null,1.5]}"#,
-            r#"{'a': "it's", 'b': [True, False, None, 1.5]}"#,
-        ),
-        (r#"{"a":"say \"x\""}"#, r#"{'a': 'say "x"'}"#),
-        (r#"{"a":"it's \"x\""}"#, r#"{'a': 'it\'s "x"'}"#),
-        (r#"{"a":{}}"#, "{'a': {}}"),
-    ] {
-        assert_eq!(changed(python, json), Some((Kind::Reserialized, true)), "{python}");
-    }
-    let (json, python) = (r#"{"a":"b","c":[true,null]}"#, "{'a': 'b', 'c': [True, None]}");
-    assert_eq!(changed(json, python), Some((Kind::Reserialized, true)));
-}
-
-#[test]
-fn an_empty_object_that_became_an_empty_list_is_told() {
-    let (object, list) =
-        (r#"{"event":"job.failed","pages":{}}"#, r#"{"event":"job.failed","pages":[]}"#);
-    assert_eq!(changed(object, list), Some((Kind::Reserialized, true)));
-    assert_eq!(changed(list, object), Some((Kind::Reserialized, true)));
 }
 
 /// Forms and JSON that are none, for one reason or another.
@@ -500,12 +414,12 @@ fn nothing_is_looked_for_unless_it_was_asked_for() {
 #[test]
 fn a_large_body_is_looked_into_as_far_as_the_time_allows() {
     // The simple causes are tried, however many secrets there are.
-    let large = format!("{{\"event\":\"{}\"}}", "x".repeat(60_000));
+    let large = format!("{{\"event\":\"{}\"}}", "x".repeat(16_000));
     assert_eq!(changed(&large, format!("{large}\n")), Some((Kind::FinalNewlineAdded, true)));
     let spaced = large.replacen(':', ": ", 1);
     assert_eq!(changed(&large, spaced), Some((Kind::Reserialized, true)));
     let text = verifier().verify("0".repeat(64), large).unwrap_err().to_string();
-    assert!(text.ends_with("the body was too large to try all"), "{text}");
+    assert!(text.ends_with("the body was too large to try them all"), "{text}");
 }
 
 #[test]
@@ -529,14 +443,15 @@ fn a_hash_without_a_key_is_told() {
 
 #[test]
 fn a_short_piece_of_a_secret_is_no_key() {
-    let verifier = Verifier::new(secret("3fz-and-more")).diagnose(|| SystemTime::UNIX_EPOCH);
+    let verifier =
+        Verifier::new(secret("3fz-and-more")).clock(|| SystemTime::UNIX_EPOCH).diagnose();
     let rejection = verifier.verify(sign_with(b"\x3f", BODY), BODY).unwrap_err();
     assert_eq!(rejection.diagnosis(), None);
 }
 
 #[test]
 fn a_second_has_so_many_diagnoses_and_says_where_there_are_more() {
-    let verifier = Verifier::new(secret(SECRET)).diagnose(|| SystemTime::UNIX_EPOCH);
+    let verifier = Verifier::new(secret(SECRET)).clock(|| SystemTime::UNIX_EPOCH).diagnose();
     let forged = || verifier.clone().verify("0".repeat(64), "{}").unwrap_err().to_string();
     for _ in 0..DIAGNOSES_PER_SECOND {
         assert!(forged().contains(": no known cause was found, so compare"), "{}", forged());
@@ -546,25 +461,24 @@ fn a_second_has_so_many_diagnoses_and_says_where_there_are_more() {
 
 #[test]
 fn no_body_is_too_odd_and_a_large_one_is_not_looked_into() {
-    let (deep, deep_map) = ("[".repeat(60_000), "{\"a\":".repeat(12_000));
-    let wide = format!("[{}1]", "1,".repeat(30_000));
-    let escapes = format!("\"{}\"", "\\u00e9".repeat(10_000));
-    let many = format!("{{{}\"a\":{{}}}}", "\"a\":[{}],".repeat(5_000));
+    let (deep, deep_map) = ("[".repeat(16_000), "{\"a\":".repeat(3_000));
+    let wide = format!("[{}1]", "1,".repeat(8_000));
+    let escapes = format!("\"{}\"", "\\u00e9".repeat(2_500));
+    let many = format!("{{{}\"a\":{{}}}}", "\"a\":[{}],".repeat(1_500));
     for body in
         [&*deep, &deep_map, &wide, &escapes, &many, "\"", "{\"", "{\"a\"", "\\", "\u{feff}", "%"]
     {
         assert!(found("0".repeat(64), body).is_none_or(|found| !found.is_certain()), "{body:.9}");
     }
     // JSON is looked into for so many levels.
-    for (levels, kind) in [(32, Some((Kind::Reserialized, true))), (33, None)] {
+    for (levels, kind) in [(8, Some((Kind::Reserialized, true))), (9, None)] {
         let json = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         assert_eq!(changed(&json, json.replace('1', " 1")), kind, "{levels}");
     }
-    let large = format!("{}\n", " ".repeat(64 * 1024));
-    let verifier = verifier().body_limit(1024 * 1024);
+    let large = format!("{}\n", " ".repeat(16 * 1024));
     let signature = secret(SECRET).sign(large.trim_end()).to_string();
-    let rejection = verifier.verify(signature, large).unwrap_err();
-    assert!(rejection.to_string().ends_with("larger than 64 KiB"), "{rejection}");
+    let rejection = verifier().verify(signature, large).unwrap_err();
+    assert!(rejection.to_string().ends_with("larger than 16 KiB"), "{rejection}");
 }
 
 #[test]

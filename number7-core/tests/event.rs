@@ -113,7 +113,7 @@ fn a_byte_order_mark_is_skipped() {
     let secret = Secret::new("a long random secret").unwrap();
     let deliver = |json: String| {
         let verifier = Verifier::new(secret.clone());
-        let verifier = verifier.max_age(Duration::from_secs(1), || SystemTime::UNIX_EPOCH);
+        let verifier = verifier.max_age(Duration::from_secs(1)).clock(|| SystemTime::UNIX_EPOCH);
         verifier.verify(secret.sign(&json).to_string(), json).unwrap()
     };
     let (with, without) = (deliver(marked(COMPLETED)), deliver(COMPLETED.to_owned()));
@@ -223,7 +223,7 @@ fn a_maximum_age_is_measured_from_the_signed_timestamp() {
     let hour = Duration::from_secs(3600);
     let verify = |body: &str, now: SystemTime| {
         let signature = secret.sign(body).to_string();
-        let verifier = Verifier::new(secret.clone()).max_age(hour, move || now);
+        let verifier = Verifier::new(secret.clone()).max_age(hour).clock(move || now);
         verifier.verify(signature, body.to_owned()).map(drop).map_err(|rejection| rejection.kind())
     };
     assert_eq!(verify(COMPLETED, sent + hour), Ok(()));

@@ -38,29 +38,27 @@ const ISOLATION_ROUNDS: usize = 7;
 
 fn diagnosing() -> Verifier {
     let staging = Secret::new("the secret of another environment").unwrap();
-    verifier().recognize("staging", staging).diagnose(SystemTime::now)
+    verifier().recognize("staging", staging).diagnose()
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     if std::env::args().any(|arg| arg == "--isolation") {
-        return isolation(&COMPLETED.replace("job_abc123", &"é/".repeat(20_000)));
+        return isolation(&COMPLETED.replace("job_abc123", &"é/".repeat(5_000)));
     }
     let fill = |item: &str| {
         let start = format!("{},\"pages\":[", COMPLETED.trim_end_matches('}'));
-        let items = (64 * 1024 - start.len() - 4) / item.len();
+        let items = (16 * 1024 - start.len() - 4) / item.len();
         format!("{start}{}0]}}", item.repeat(items))
     };
-    let nested = format!("[{}0]", "{\"b\":[{\"a\":1}]},".repeat(1_000));
     println!("{:36} {:>12} {:>12} {:>7}", "a forged request with", "off", "on", "ratio");
     for (name, body) in [
         ("the published payload", COMPLETED.to_owned()),
-        ("64 KiB of one text", fill(&format!("\"{}\",", "x".repeat(60_000)))),
-        ("64 KiB of numbers", fill("1,")),
-        ("64 KiB of nested objects", fill("{\"b\":[{\"a\":1}]},")),
-        ("64 KiB of escapes", fill("\"\\u00e9\\/<>&'\\u2028\",")),
-        ("64 KiB that is no JSON", "x".repeat(64 * 1024)),
-        ("16 KiB of nested objects", nested),
+        ("16 KiB of one text", fill(&format!("\"{}\",", "x".repeat(16_000)))),
+        ("16 KiB of numbers", fill("1,")),
+        ("16 KiB of nested objects", fill("{\"b\":[{\"a\":1}]},")),
+        ("16 KiB of escapes", fill("\"\\u00e9\\/<>&'\\u2028\",")),
+        ("16 KiB that is no JSON", "x".repeat(16 * 1024)),
     ] {
         let mut best = [Duration::MAX; 2];
         for _ in 0..ROUNDS {
@@ -76,7 +74,7 @@ async fn main() {
     let (secret, body) = (Secret::new("another").unwrap(), fill("\"\\u00e9\\/<>&'\\u2028\","));
     for second in 0..20 {
         let clock = move || SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let verifier = diagnosing().diagnose(clock);
+        let verifier = diagnosing().clock(clock);
         let (signature, begun) = (secret.sign(&body).to_string(), Instant::now());
         black_box(verifier.verify(signature, body.clone())).unwrap_err();
         worst = worst.max(begun.elapsed());

@@ -96,13 +96,6 @@ def jsonify_debug(value):
     return json.dumps(value, sort_keys=True, indent=2) + "\n"
 
 
-def by_length(value):
-    """PostgreSQL's jsonb orders keys by their length, then by their bytes."""
-    if isinstance(value, dict):
-        return {key: by_length(value[key]) for key in sorted(value, key=lambda key: (len(key.encode()), key.encode()))}
-    return [by_length(item) for item in value] if isinstance(value, list) else value
-
-
 FORMATS = {
     "json.dumps": spaced,
     "json.dumps with compact separators": compact,
@@ -118,10 +111,6 @@ FORMATS = {
         lambda value: json.dumps(value, indent=4, ensure_ascii=False),
     "json.dumps with indent=4 and sort_keys": lambda value: json.dumps(value, indent=4, sort_keys=True),
     'json.dumps with indent="\\t"': lambda value: json.dumps(value, indent="\t"),
-    "json.dumps with indent=0": lambda value: json.dumps(value, indent=0),
-    "json.dumps with indent=1": lambda value: json.dumps(value, indent=1),
-    "json.dumps with indent=2 in Python 2.7, which leaves spaces at the ends":
-        lambda value: json.dumps(value, indent=2, separators=(", ", ": ")),
     "httpx's json=": httpx,
     "JSON.stringify": node,
     "JSON.stringify with 2 spaces": lambda value: node(value, 2),
@@ -129,8 +118,6 @@ FORMATS = {
     "Django REST framework's Response": drf,
     "Flask's jsonify": jsonify,
     "Flask's jsonify in debug mode": jsonify_debug,
-    "a jsonb column of PostgreSQL": lambda value: json.dumps(by_length(value), ensure_ascii=False),
-    "str(dict)": str,
 }
 
 
@@ -289,9 +276,6 @@ for signed, sent, value, *rest in [
     ("json.dumps with indent=4 and ensure_ascii=False", "json.dumps", CJK),
     ("json.dumps with indent=4 and sort_keys", "json.dumps", NESTED),
     ('json.dumps with indent="\\t"', "json.dumps", LINES),
-    ("json.dumps with indent=1", "json.dumps", NESTED),
-    ("json.dumps with indent=0", "json.dumps", COMPLETED),
-    ("json.dumps with indent=2 in Python 2.7, which leaves spaces at the ends", "json.dumps", NESTED),
     ("JSON.stringify", "json.dumps", COMPLETED),
     ("JSON.stringify", "json.dumps", UMLAUTS),
     ("JSON.stringify", "json.dumps", CJK),
@@ -305,8 +289,6 @@ for signed, sent, value, *rest in [
     ("JSON.stringify", "Flask's jsonify", UMLAUTS),
     ("JSON.stringify", "Flask's jsonify in debug mode", COMPLETED),
     ("JSON.stringify", "ujson.dumps", HTML),
-    ("JSON.stringify", "a jsonb column of PostgreSQL", COMPLETED),
-    ("JSON.stringify", "a jsonb column of PostgreSQL", UMLAUTS),
     ("JSON.stringify with 2 spaces", "json.dumps", UMLAUTS),
     ("httpx's json=", "json.dumps", CJK),
     ("httpx's json=", "json.dumps with indent=4 and ensure_ascii=False", QUOTES),
@@ -316,11 +298,6 @@ for signed, sent, value, *rest in [
     ("Flask's jsonify", "json.dumps", NESTED, {"either": ["FinalNewlineLost"]}),
     ("Flask's jsonify", "httpx's json=", CJK, {"either": ["FinalNewlineLost"]}),
     ("Flask's jsonify in debug mode", "json.dumps", UMLAUTS, {"either": ["FinalNewlineLost"]}),
-    ("a jsonb column of PostgreSQL", "json.dumps", NESTED),
-    ("a jsonb column of PostgreSQL", "JSON.stringify", CJK),
-    ("str(dict)", "json.dumps", COMPLETED),
-    ("str(dict)", "json.dumps", NESTED),
-    ("json.dumps", "str(dict)", UMLAUTS),
     ("json.dumps", "httpx's json=", FLOATS),
     ("json.dumps", "json.dumps with sort_keys", NESTED),
     ("json.dumps with indent=2", "json.dumps with sort_keys", COMPLETED),
@@ -354,63 +331,30 @@ changed("signs UTF-8, sends what was decoded as cp1252", "TextEncoding",
         httpx(UMLAUTS), httpx(UMLAUTS).encode().decode("cp1252").encode())
 changed("signs what was decoded as cp1252, sends UTF-8", "TextEncoding",
         httpx(LATIN).encode().decode("cp1252", "replace").encode(), httpx(LATIN))
-changed("signs body.encode('latin-1', 'replace'), sends UTF-8", "TextEncoding",
-        httpx(UMLAUTS).encode("latin-1", "replace"), httpx(UMLAUTS))
-changed("signs body.encode('ascii', 'replace'), sends UTF-8", "TextEncoding", httpx(LATIN).encode("ascii", "replace"), httpx(LATIN))
-changed("signs body.encode('ascii', 'ignore'), sends UTF-8", "TextEncoding", httpx(LATIN).encode("ascii", "ignore"), httpx(LATIN))
-changed("signs UTF-8, sends question marks", "TextEncoding", httpx(UMLAUTS), httpx(UMLAUTS).encode("ascii", "replace"), **LIKELY)
 changed("signs UTF-8, sends json.dumps of texts that were decoded as latin-1", "TextEncoding", httpx(LATIN),
         compact({key: item.encode().decode("latin-1") for key, item in LATIN.items()}), either=["Reserialized"])
 changed("signs body.encode('utf-16')", None, httpx(UMLAUTS).encode("utf-16"), httpx(UMLAUTS), either=["TextEncoding"])
 changed("sends body.encode('utf-16')", None, httpx(UMLAUTS), httpx(UMLAUTS).encode("utf-16"), either=["TextEncoding", "ByteOrderMark"])
-changed("signs str(body_bytes), with its b''", None, str(spaced(COMPLETED).encode()), spaced(COMPLETED), either=["JsonInText", "Reserialized"])
+changed("signs str(body_bytes), with its b''", None, str(spaced(COMPLETED).encode()), spaced(COMPLETED), either=["Reserialized"])
 changed("signs quoted-printable", None, quopri.encodestring(httpx(UMLAUTS).encode()), httpx(UMLAUTS))
 
 # Forms.
 
 for value in (COMPLETED, UMLAUTS, HTML):
     job = value["jobId"]
-    changed(f"signs json.dumps, requests sends data=dict: {job}", "FormEncoded", spaced(value), urllib.parse.urlencode(value), **FORM)
+    changed(f"signs json.dumps, requests sends data=dict: {job}", "FormEncoded", spaced(value), urllib.parse.urlencode(value),
+            **FORM, **LIKELY)
     changed(f"signs json.dumps, sends urlencode({{'payload': …}}): {job}", "FormEncoded", spaced(value),
-            urllib.parse.urlencode({"payload": spaced(value)}), **FORM)
-    changed(f"signs urlencode(dict), requests sends json=: {job}", "FormEncoded", urllib.parse.urlencode(value), spaced(value))
-    changed(f"the JSON as the key of a form: {job}", "FormEncoded", spaced(value), urllib.parse.urlencode({spaced(value): ""}), **FORM)
-changed("signs compact JSON, requests sends data=dict", "FormEncoded", httpx(CJK), urllib.parse.urlencode(CJK), **FORM)
-changed("signs compact ASCII, requests sends data=dict", "FormEncoded", compact(CJK), urllib.parse.urlencode(CJK), **FORM)
-changed("signs sorted JSON, requests sends data=dict", "FormEncoded", json.dumps(FAILED, sort_keys=True), urllib.parse.urlencode(FAILED), **FORM)
-changed("signs quote(json)", "FormEncoded", urllib.parse.quote(spaced(QUOTES)), spaced(QUOTES))
-changed("sends quote_plus(json)", "FormEncoded", spaced(QUOTES), urllib.parse.quote_plus(spaced(QUOTES)), **FORM)
-changed("signs urlencode({'payload': …}), sends JSON", "FormEncoded", urllib.parse.urlencode({"payload": spaced(FAILED)}), spaced(FAILED))
-changed("signs the query with sorted fields, sends JSON", "FormEncoded", urllib.parse.urlencode(sorted(FAILED.items())), spaced(FAILED))
-changed("signs the query without quoting it, sends JSON", "FormEncoded", "&".join(f"{k}={v}" for k, v in FAILED.items()), spaced(FAILED))
-changed("signs json.dumps, requests sends nested fields as data=dict", "FormEncoded", spaced(NESTED),
-        urllib.parse.urlencode({key: list(item) if isinstance(item, dict) else item for key, item in NESTED.items()}, doseq=True),
-        **FORM, **LIKELY)
-changed("signs json.dumps, urlencode writes a nested dict as Python does", "FormEncoded", spaced(NESTED), urllib.parse.urlencode(NESTED),
-        **FORM, **LIKELY)
-changed("Flask's request.form.to_dict() is sent on", "FormEncoded", compact(COMPLETED), spaced({compact(COMPLETED): ""}),
-        either=["JsonInText", "Reserialized"])
-changed("parse_qs of the form is sent on", "FormEncoded", urllib.parse.urlencode(COMPLETED),
-        spaced(urllib.parse.parse_qs(urllib.parse.urlencode(COMPLETED))), either=["Reserialized"])
+            urllib.parse.urlencode({"payload": spaced(value)}), **FORM, **LIKELY)
 
-# Base64, and JSON in text.
+# What nobody looks for.
 
-changed("API Gateway's event['body'] with isBase64Encoded", "Base64Body", spaced(COMPLETED), base64.b64encode(spaced(COMPLETED).encode()))
-changed("base64.encodebytes, with its line ends", "Base64Body", httpx(UMLAUTS), base64.encodebytes(httpx(UMLAUTS).encode()))
-changed("base64.urlsafe_b64encode", "Base64Body", httpx(CJK), base64.urlsafe_b64encode(httpx(CJK).encode()))
-changed("base64 with CR LF, as MIME has it", "Base64Body", spaced(NESTED), base64.encodebytes(spaced(NESTED).encode()).replace(b"\n", b"\r\n"))
-changed("signs base64.b64encode(body)", "Base64Body", base64.b64encode(spaced(FAILED).encode()), spaced(FAILED), by="old")
-changed("signs base64.encodebytes(body)", "Base64Body", base64.encodebytes(spaced(FAILED).encode()), spaced(FAILED))
-changed("signs body.hex()", None, spaced(FAILED).encode().hex(), spaced(FAILED), either=["Base64Body"])
-changed("requests.post(json=json.dumps(event))", "JsonInText", spaced(COMPLETED), json.dumps(spaced(COMPLETED)))
-changed("requests.post(json=json.dumps(event)), umlauts", "JsonInText", spaced(UMLAUTS), json.dumps(spaced(UMLAUTS)))
-changed("httpx.post(json=json.dumps(event, ensure_ascii=False))", "JsonInText", httpx(CJK), json.dumps(httpx(CJK), ensure_ascii=False))
-changed("requests.post(json=json.dumps(event, ensure_ascii=False))", "JsonInText", httpx(CJK), json.dumps(httpx(CJK)))
-changed("signs json.dumps(json.dumps(event))", "JsonInText", json.dumps(spaced(HTML)), spaced(HTML))
-changed("signs json.dumps(json.dumps(event, ensure_ascii=False))", "JsonInText", json.dumps(httpx(UMLAUTS)), httpx(UMLAUTS))
-changed("signs compact JSON, sends json.dumps of spaced JSON", "JsonInText", compact(QUOTES), json.dumps(spaced(QUOTES)), either=["Reserialized"])
+changed("API Gateway's event['body'] with isBase64Encoded", None, spaced(COMPLETED), base64.b64encode(spaced(COMPLETED).encode()))
+changed("requests.post(json=json.dumps(event))", None, spaced(COMPLETED), json.dumps(spaced(COMPLETED)))
+changed("signs urlencode(dict), requests sends json=", None, urllib.parse.urlencode(COMPLETED), spaced(COMPLETED))
+changed("signs body.hex()", None, spaced(FAILED).encode().hex(), spaced(FAILED))
 changed("SQS wraps the body in a message", None, spaced(COMPLETED), spaced({"Records": [{"body": spaced(COMPLETED)}]}),
-        either=["JsonInText", "Reserialized"])
+        either=["Reserialized"])
 
 # Nothing signed, nothing sent.
 
@@ -429,7 +373,7 @@ changed("gzip.compress without a content-encoding", "Compressed", spaced(COMPLET
 changed("zlib.compress without a content-encoding", "Compressed", spaced(NESTED), zlib.compress(spaced(NESTED).encode()), **LIKELY)
 changed("zlib.compress at level 1 without a content-encoding", "Compressed", spaced(NESTED), zlib.compress(spaced(NESTED).encode(), 1), **LIKELY)
 changed("gzip.compress in base64", None, spaced(NESTED), base64.b64encode(gzip.compress(spaced(NESTED).encode(), mtime=0)),
-        either=["Compressed", "Base64Body"])
+        either=["Compressed"])
 changed("signs gzip.compress, and a proxy inflates it", "Decompressed", gzip.compress(httpx(UMLAUTS).encode(), mtime=0), httpx(UMLAUTS),
         headers=[["Content-Type", "application/json"], ["Content-Encoding", "gzip"]], **LIKELY)
 changed("signs gzip.compress, and a proxy inflates it and says nothing", None, gzip.compress(httpx(UMLAUTS).encode(), mtime=0), httpx(UMLAUTS),
@@ -476,7 +420,6 @@ header("32 of the digits", None, lambda mac: mac.hexdigest()[:32], either=["Sign
 # Negatives.
 
 for what, body in [
-    ("spaced JSON", spaced(COMPLETED)), ("ASCII", compact(CJK)), ("Flask's JSON", jsonify(NESTED)), ("str(dict)", str(FAILED)),
     ("Latin-1", httpx(LATIN).encode("latin-1")), ("cp1252", httpx(UMLAUTS).encode("cp1252")), ("UTF-16", httpx(LATIN).encode("utf-16")),
     ("a query", urllib.parse.urlencode(FAILED)), ("wrapped base64", base64.encodebytes(spaced(FAILED).encode())),
     ("a zlib stream", zlib.compress(spaced(FAILED).encode())), ("a list", "[1,2,3]"), ("deep nesting", "[" * 200 + "]" * 200),

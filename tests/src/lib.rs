@@ -57,11 +57,11 @@ pub fn verifier() -> Verifier {
 #[must_use]
 pub fn diagnosing() -> Verifier {
     let seconds = AtomicU64::new(0);
-    verifier().recognize("staging", Secret::new("the-secret-of-staging").unwrap()).diagnose(
-        move || {
-            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed))
-        },
-    )
+    let staging = Secret::new("the-secret-of-staging").unwrap();
+    let clock = move || {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed))
+    };
+    verifier().recognize("staging", staging).clock(clock).diagnose()
 }
 
 /// The published payload for another job, as the vendor delivers it.

@@ -23,7 +23,7 @@ use tower::ServiceExt;
 const ROUND_TRIPS: u32 = 100;
 
 fn diagnosing() -> Verifier {
-    verifier().diagnose(|| SystemTime::UNIX_EPOCH)
+    verifier().clock(|| SystemTime::UNIX_EPOCH).diagnose()
 }
 
 /// As much work as a diagnosis can be.

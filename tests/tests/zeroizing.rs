@@ -44,7 +44,7 @@ fn secret() -> Secret {
 
 /// Diagnoses every mismatch.
 fn diagnosing() -> Verifier {
-    Verifier::new(secret()).recognize("also", secret()).diagnose(|| SystemTime::UNIX_EPOCH)
+    Verifier::new(secret()).recognize("also", secret()).clock(|| SystemTime::UNIX_EPOCH).diagnose()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn nothing_of_a_secret_is_in_memory_that_is_freed() {
         let accept = |verifier: Verifier, name: &'static str| verifier.also_accept(name, secret());
         let verifier = names.into_iter().fold(Verifier::new(secret()), accept);
         let shared = verifier.clone();
-        (verifier.recognize("staging", secret()).max_age(Duration::MAX, SystemTime::now), shared)
+        (verifier.recognize("staging", secret()).max_age(Duration::MAX), shared)
     };
     assert_eq!(freed(rotating), 0, "a verifier with many secrets");
 

@@ -2,8 +2,6 @@
 //!
 //! The new secret is in `WEBHOOK_SECRET`, the old one in `WEBHOOK_SECRET_OLD`.
 
-use std::time::SystemTime;
-
 use axum::{Router, http::StatusCode, routing::post};
 use number7_examples::{Failure, listen, log, secret, secret_or};
 use number7_tower::{Delivery, Verified, Verifier, VerifyNumber7};
@@ -16,7 +14,7 @@ async fn main() -> Result<(), Failure> {
     log();
     let old = secret_or("WEBHOOK_SECRET_OLD", DEMO_SECRET_OLD)?;
     let verifier = Verifier::named("new", secret()?).also_accept("old", old);
-    let verifier = verifier.diagnose(SystemTime::now);
+    let verifier = verifier.diagnose();
     let app = Router::new().route("/webhook", post(webhook)).layer(VerifyNumber7::new(verifier));
     Ok(axum::serve(TcpListener::from_std(listen()?)?, app).await?)
 }

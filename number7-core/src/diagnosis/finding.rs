@@ -102,9 +102,9 @@ impl fmt::Display for Undiagnosed {
                 "no known cause was found, so compare the secrets of both sides, and then the bytes \
                  that were signed with those that came"
             }
-            Self::CutShort => "no known cause was found, and the body was too large to try all",
+            Self::CutShort => "no known cause was found, and the body was too large to try them all",
             Self::TooMany => "no cause was sought, because five others were diagnosed in that second",
-            Self::TooLarge => "no cause was sought, because the body is larger than 64 KiB",
+            Self::TooLarge => "no cause was sought, because the body is larger than 16 KiB",
             Self::Abandoned => "the request was given up while the cause was sought",
         })
     }
@@ -152,12 +152,8 @@ pub enum DiagnosisKind {
     Reserialized,
     /// The text was converted to or from another encoding, such as Latin-1, Windows-1252 or UTF-16.
     TextEncoding,
-    /// The body was sent or signed as a form.
+    /// The body was sent as a form.
     FormEncoded,
-    /// The body was sent or signed in base64.
-    Base64Body,
-    /// The JSON was put into a JSON text, or taken out of one: serialized twice.
-    JsonInText,
     /// No body arrived.
     EmptyBody,
     /// The sender signed an empty text or a placeholder, such as `{}` or `undefined`.
@@ -211,9 +207,7 @@ impl DiagnosisKind {
             Self::TextEncoding => {
                 "the body and the signed text are in different encodings, such as UTF-8 and Latin-1"
             }
-            Self::FormEncoded => "the body and the signed text are not in the same form encoding",
-            Self::Base64Body => "either the body or the signed text is base64 of the other",
-            Self::JsonInText => "the JSON was serialized twice, and signed once, or the reverse",
+            Self::FormEncoded => "the body was sent as a form",
             Self::EmptyBody => "the body got lost on its way: none arrived",
             Self::SignedNothing => {
                 "the sender signed an empty text, or one like {} or [object Object], instead of the body"
@@ -260,8 +254,6 @@ impl DiagnosisKind {
                 "send the JSON itself with content-type application/json, and let nothing in front \
                 parse it"
             }
-            Self::Base64Body => "decode the body in front of the receiver, or do not encode it",
-            Self::JsonInText => "serialize once; a client that takes an object does it for you",
             Self::EmptyBody => "look for a layer or a proxy in front that reads the body",
             Self::SignedNothing => "sign the bytes that are sent, once they are there",
             Self::Compressed => "let nothing compress the request after it is signed",

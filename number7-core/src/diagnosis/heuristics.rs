@@ -2,11 +2,11 @@
 
 use std::str;
 
-use super::{Diagnosis, DiagnosisKind as Kind, json};
-use crate::{Signature, byte_order_mark::without_mark, from_base64::from_base64};
+use super::{Diagnosis, DiagnosisKind as Kind, from_base64::from_base64, json};
+use crate::{Signature, byte_order_mark::without_mark};
 
 /// What a header suggests that is not a signature.
-pub(crate) fn header(value: &[u8]) -> Option<Diagnosis> {
+pub(super) fn header(value: &[u8]) -> Option<Diagnosis> {
     let likely = |kind| Some(Diagnosis::likely(kind));
     let value = value.trim_ascii_end();
     // Python's str() of bytes.

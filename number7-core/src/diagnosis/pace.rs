@@ -30,22 +30,4 @@ impl Pace {
             .await;
         }
     }
-
-    /// Makes one text of another, a character at a time.
-    pub(super) async fn rewrite(
-        &mut self,
-        text: impl Iterator<Item = char>,
-        mut write: impl FnMut(char, &mut Vec<u8>),
-    ) -> Vec<u8> {
-        const AT_ONCE: usize = 512;
-        let mut out = Vec::new();
-        for (number, character) in text.enumerate() {
-            write(character, &mut out);
-            if number % AT_ONCE == AT_ONCE - 1 {
-                // As slow as it is to hash ten times as much.
-                self.spend(10 * AT_ONCE).await;
-            }
-        }
-        out
-    }
 }

@@ -2,6 +2,7 @@ use hmac::Mac;
 
 use super::{
     Diagnosis, DiagnosisKind,
+    candidates::candidates,
     pace::{EACH, Pace},
 };
 use crate::{
@@ -62,7 +63,7 @@ impl<'a> Search<'a> {
     /// Tries the body under what senders make of the secrets.
     pub(super) async fn candidates(&mut self, body: &[u8]) {
         for number in 0..self.known.len() {
-            for (kind, key) in self.known[number].secret.candidates() {
+            for (kind, key) in candidates(self.known[number].secret.text()) {
                 self.attempt(keyed(&key), body, Some(number), kind, None).await;
             }
         }
@@ -78,8 +79,12 @@ impl<'a> Search<'a> {
         self.form(text, kind, None).await;
     }
 
-    /// The same, for a string that has a form to tell of.
-    pub(super) async fn form(&mut self, text: &[u8], kind: DiagnosisKind, form: Option<&str>) {
+    /// Tries the JSON in another form, under every known secret.
+    pub(super) async fn reserialized(&mut self, text: &[u8], form: &str) {
+        self.form(text, DiagnosisKind::Reserialized, Some(form)).await;
+    }
+
+    async fn form(&mut self, text: &[u8], kind: DiagnosisKind, form: Option<&str>) {
         for number in 0..self.known.len() {
             let mac = self.known[number].secret.keyed();
             self.attempt(mac, text, Some(number), kind, form).await;

@@ -107,10 +107,11 @@ impl Line {
         Verifier::new(Secret::new(held).unwrap())
             .also_accept("old", Secret::new(OLD).unwrap())
             .recognize("staging", Secret::new(STAGING).unwrap())
-            .diagnose(move || {
+            .clock(move || {
                 let seconds = seconds.fetch_add(1, Ordering::Relaxed);
                 SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
             })
+            .diagnose()
     }
 }
 

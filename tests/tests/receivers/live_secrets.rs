@@ -128,7 +128,7 @@ fn a_secret_that_was_replaced_by_hand_does_not_come_back_from_a_file_that_has_no
 #[test]
 fn a_secret_whose_time_is_over_is_recognized() {
     let (old, new) = (secret("the old one"), secret("the new one"));
-    let verifier = Verifier::named("old", old.clone()).diagnose(SystemTime::now);
+    let verifier = Verifier::named("old", old.clone()).diagnose();
     let live = LiveVerifier::new(verifier, SystemTime::now).overlap(Duration::ZERO);
     live.replace(new);
     let refused = live.current().verify(signed(&old), COMPLETED).unwrap_err();

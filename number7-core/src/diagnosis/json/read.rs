@@ -1,10 +1,10 @@
 use super::{Text, Value};
 
 /// How deep JSON may be nested. An event is flat.
-const DEEPEST: usize = 32;
+const DEEPEST: usize = 8;
 
 /// How many values JSON may have. An event has six.
-const MOST_VALUES: usize = 2_000;
+const MOST_VALUES: usize = 200;
 
 /// Why JSON is not read.
 pub(super) enum Unread {

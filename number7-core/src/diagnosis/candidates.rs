@@ -8,7 +8,7 @@ use base64::prelude::{
 };
 use zeroize::Zeroizing;
 
-use crate::{DiagnosisKind as Kind, from_base64::from_base64};
+use super::{DiagnosisKind as Kind, Text, from_base64::from_base64};
 
 type Key = Zeroizing<Vec<u8>>;
 
@@ -43,7 +43,8 @@ const AROUND: [(Kind, &str, &str); 26] = [
 ];
 
 /// Each key, and the mistake that makes it.
-pub(super) fn candidates(secret: &[u8]) -> Vec<(Kind, Key)> {
+pub(super) fn candidates(Text(secret): &Text) -> Vec<(Kind, Key)> {
+    let secret: &[u8] = secret;
     let around = |(kind, before, behind): (Kind, &str, &str)| {
         (kind, joined(&[before.as_bytes(), secret, behind.as_bytes()]))
     };

@@ -13,7 +13,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// Decodes base64 as leniently as Node and Python do: of either alphabet, padded or not, and whatever
 /// is in between is passed over. What it returns is as secret as the text.
-pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: &u8| match byte {
         b'-' => Some(b'+'),
         b'_' => Some(b'/'),
