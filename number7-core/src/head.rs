@@ -17,13 +17,13 @@ impl<'h> Head<'h> {
     pub(crate) fn read(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
         let mut head = Self::default();
         for (name, value) in headers {
-            if name.eq_ignore_ascii_case(SIGNATURE_HEADER) {
+            if is(name, SIGNATURE_HEADER) {
                 head.repeated |= head.signature.replace(value).is_some();
-            } else if name.eq_ignore_ascii_case("content-length") {
+            } else if is(name, "content-length") {
                 head.declared_length = head.declared_length.max(declared_length(value));
-            } else if name.eq_ignore_ascii_case("content-encoding") {
+            } else if is(name, "content-encoding") {
                 head.encoded |= is_encoded(value);
-            } else if name.eq_ignore_ascii_case("expect") {
+            } else if is(name, "expect") {
                 head.expects = true;
             } else {
                 head.trace.read(name, value);
@@ -43,6 +43,12 @@ impl<'h> Head<'h> {
         }
         Signature::parse(value).map_err(|_| RejectionKind::MalformedSignature.into())
     }
+}
+
+/// Whether this is the name, which is known in lower case. Most servers write it so, and that is quicker to compare.
+#[inline(always)]
+fn is(name: &str, known: &str) -> bool {
+    name == known || name.eq_ignore_ascii_case(known)
 }
 
 /// The number in a `Content-Length`. What is not a number declares nothing, because framing is the

@@ -40,7 +40,6 @@ impl VerifyNumber7 {
     /// let verify = VerifyNumber7::accounts(Accounts::new(find, SystemTime::now), |Path(account): Path<String>| account);
     /// let app: Router = Router::new().route("/hooks/{account}", post(webhook)).layer(verify);
     /// ```
-    #[must_use]
     pub fn accounts<E>(
         accounts: Accounts,
         name: impl Fn(E) -> String + Send + Sync + 'static,

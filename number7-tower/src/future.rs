@@ -21,6 +21,7 @@ use tokio::{
 use tower_service::Service;
 
 use crate::{
+    ResponseBody,
     body_error::kind_of,
     extractor_limit,
     log::{self, Refusals},
@@ -31,26 +32,30 @@ use crate::{
 pin_project! {
     #[project = ResponseFutureProj]
     /// The future of [`VerifyNumber7Service`](crate::VerifyNumber7Service).
-    pub struct ResponseFuture<S, B>
+    ///
+    /// `Front` is the body in front of it, and `B` the one that the inner service gets.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, Front, B = Front>
     where
         S: Service<Request<B>>,
     {
         #[pin]
-        state: State<S, B, S::Future>,
+        state: State<S, Front, S::Future>,
         log: Refusals,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, B, F> {
+    enum State<S, Front, F> {
         Reading {
             #[pin]
-            body: Reading<B>,
+            body: Reading<Front>,
             then: Option<Then<S>>,
         },
         Verified {
-            then: Option<(Then<S>, Delivery)>,
+            then: Option<Then<S>>,
+            delivery: Option<Delivery>,
         },
         Serving {
             #[pin]
@@ -63,7 +68,7 @@ pin_project! {
         },
         LookingUp {
             // In a box, so that a receiver with one secret makes no room for it.
-            looking_up: Option<Box<LookingUp<S, B>>>,
+            looking_up: Option<Box<LookingUp<S, Front>>>,
         },
         // It is logged and counted.
         Refused {
@@ -77,25 +82,30 @@ pin_project! {
     struct Reading<B> {
         #[pin]
         body: B,
-        intake: Option<Intake>,
-        // Once it is refused: its end is still wanted, because the connection goes on behind it.
-        drain: Option<(Drain, Rejection)>,
-        // Set at the second wait for either.
-        #[pin]
-        deadline: Option<Sleep>,
+        aim: Aim,
+        // Set at the second wait for either. In a box, because a body that is there already needs none.
+        deadline: Option<Pin<Box<Sleep>>>,
         version: Version,
     }
 }
 
+/// What a body is read for.
+enum Aim {
+    /// `None` once it was read to its end.
+    Verify(Option<Intake>),
+    /// It is refused. Its end is still wanted, because the connection goes on behind it.
+    Drain(Drain, Option<Rejection>),
+}
+
 /// A request whose account is looked up.
-struct LookingUp<S, B> {
+struct LookingUp<S, Front> {
     /// A task of its own: a sender that hangs up must not end what others wait for.
     lookup: JoinHandle<Result<Verifier, Rejection>>,
     /// The refusal if the task panics.
     failed: Rejection,
     /// Whose limits are for a refusal.
     unknown: Verifier,
-    request: Request<B>,
+    request: Request<Front>,
     service: S,
 }
 
@@ -114,24 +124,30 @@ struct Refused {
 
 /// What is done with a body once it is verified.
 struct Then<S> {
-    parts: Parts,
+    /// `None` once it is done.
+    parts: Option<Parts>,
     service: S,
     /// Whether the service was polled ready, and may hold a place for this call.
     ready: bool,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, Front, B> ResponseFuture<S, Front, B>
 where
     S: Service<Request<B>>,
 {
-    pub(crate) fn reading(intake: Intake, request: Request<B>, ready: S, log: Refusals) -> Self {
+    pub(crate) fn reading(
+        intake: Intake,
+        request: Request<Front>,
+        ready: S,
+        log: Refusals,
+    ) -> Self {
         Self { state: State::reading(intake, request, ready, true), log }
     }
 
     pub(crate) fn refused(
         rejection: Rejection,
         verifier: &Verifier,
-        request: Request<B>,
+        request: Request<Front>,
         log: Refusals,
     ) -> Self {
         Self { state: State::refused(rejection, verifier, request, &log), log }
@@ -141,7 +157,7 @@ where
     pub(crate) fn looking_up(
         lookup: Lookup,
         accounts: &Accounts,
-        request: Request<B>,
+        request: Request<Front>,
         service: S,
     ) -> Self {
         let unknown = accounts.unknown().clone();
@@ -162,21 +178,19 @@ async fn in_time(mut lookup: Lookup) -> Result<Verifier, Rejection> {
     found.unwrap_or_else(|_| Err(lookup.too_slow()))
 }
 
-impl<S, B> State<S, B, S::Future>
-where
-    S: Service<Request<B>>,
-{
-    fn reading(intake: Intake, request: Request<B>, service: S, ready: bool) -> Self {
+impl<S, Front, F> State<S, Front, F> {
+    #[inline(always)]
+    fn reading(intake: Intake, request: Request<Front>, service: S, ready: bool) -> Self {
         let (parts, body) = request.into_parts();
-        let body = Reading::new(body, Some(intake), None, parts.version);
-        Self::Reading { body, then: Some(Then { parts, service, ready }) }
+        let body = Reading::new(body, Aim::Verify(Some(intake)), parts.version);
+        Self::Reading { body, then: Some(Then { parts: Some(parts), service, ready }) }
     }
 
     /// By the head alone.
     fn refused(
         rejection: Rejection,
         verifier: &Verifier,
-        request: Request<B>,
+        request: Request<Front>,
         log: &Refusals,
     ) -> Self {
         note(&rejection, log);
@@ -184,7 +198,7 @@ where
         let (version, body) = (request.version(), request.into_body());
         match drain {
             Some(drain) if ends_by_reading(version) => {
-                let body = Reading::new(body, None, Some((drain, rejection)), version);
+                let body = Reading::new(body, Aim::Drain(drain, Some(rejection)), version);
                 Self::Reading { body, then: None }
             }
             _ => Self::Refused { refused: Some(Refused::unread(rejection, version)) },
@@ -192,12 +206,9 @@ where
     }
 }
 
-impl<S, B> LookingUp<S, B>
-where
-    S: Service<Request<B>>,
-{
+impl<S, Front> LookingUp<S, Front> {
     /// What follows the lookup.
-    fn end(self, found: Result<Verifier, Rejection>, log: &Refusals) -> State<S, B, S::Future> {
+    fn end<F>(self, found: Result<Verifier, Rejection>, log: &Refusals) -> State<S, Front, F> {
         let Self { unknown, request, service, .. } = self;
         let (rejection, verifier) = match found {
             Err(rejection) => (rejection, unknown),
@@ -210,14 +221,14 @@ where
     }
 }
 
-impl<S, B, ResBody> Future for ResponseFuture<S, B>
+impl<S, Front, B, ResBody> Future for ResponseFuture<S, Front, B>
 where
     S: Service<Request<B>, Response = Response<ResBody>> + Clone,
-    B: Body + From<Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    ResBody: Default,
+    Front: Body,
+    Front::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: From<Bytes>,
 {
-    type Output = Result<S::Response, S::Error>;
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let ResponseFutureProj { mut state, log } = self.project();
@@ -227,10 +238,13 @@ where
                     Poll::Ready(Read::Verified(delivery)) => {
                         // Counted here, whatever the inner service does with it.
                         metrics::verified(&delivery);
-                        let then = then.take().expect(POLLED_AFTER_END);
-                        match then.ready {
-                            true => then.serve(delivery),
-                            false => State::Verified { then: Some((then, delivery)) },
+                        match then {
+                            Some(then) if then.ready => {
+                                let serving = then.serve(delivery);
+                                state.set(serving);
+                                continue;
+                            }
+                            then => State::Verified { then: then.take(), delivery: Some(delivery) },
                         }
                     }
                     Poll::Ready(Read::Refused(refused)) => {
@@ -248,14 +262,15 @@ where
                         return Poll::Pending;
                     }
                 },
-                StateProj::Verified { then } => {
-                    if let Some((then, _)) = then {
-                        ready!(then.service.poll_ready(cx))?;
-                    }
-                    let (then, delivery) = then.take().expect(POLLED_AFTER_END);
-                    then.serve(delivery)
+                StateProj::Verified { then, delivery } => {
+                    let then = then.as_mut().expect(POLLED_AFTER_END);
+                    ready!(then.service.poll_ready(cx))?;
+                    then.serve(delivery.take().expect(POLLED_AFTER_END))
                 }
-                StateProj::Serving { future, span } => return span.in_scope(|| future.poll(cx)),
+                StateProj::Serving { future, span } => {
+                    let response = ready!(span.in_scope(|| future.poll(cx)))?;
+                    return Poll::Ready(Ok(response.map(ResponseBody::served)));
+                }
                 StateProj::Diagnosing { search } => {
                     let rejection = ready!(search.poll(cx));
                     State::Refused { refused: Some(Refused { rejection, closes: false }) }
@@ -269,7 +284,8 @@ where
                 }
                 StateProj::Refused { refused } => {
                     let Refused { rejection, closes } = refused.take().expect(POLLED_AFTER_END);
-                    return Poll::Ready(Ok(refusal(rejection, closes)));
+                    let body = ResponseBody::refused(Bytes::new());
+                    return Poll::Ready(Ok(refusal(rejection, body, closes)));
                 }
             };
             state.set(next);
@@ -290,12 +306,15 @@ impl<S> Then<S> {
         }
     }
 
-    fn serve<B: From<Bytes>>(mut self, delivery: Delivery) -> State<S, B, S::Future>
+    // Once more for each of its two callers: a call would copy the head of the request twice.
+    #[inline(always)]
+    fn serve<Front, B: From<Bytes>>(&mut self, delivery: Delivery) -> State<S, Front, S::Future>
     where
         S: Service<Request<B>>,
     {
         let span = log::verified(&delivery);
-        let mut request = Request::from_parts(self.parts, B::from(delivery.body().clone()));
+        let body = B::from(delivery.body().clone());
+        let mut request = Request::from_parts(self.parts.take().expect(POLLED_AFTER_END), body);
         extractor_limit::raise(&mut request, delivery.body().len());
         request.extensions_mut().insert(delivery);
         let future = span.in_scope(|| self.service.call(request));
@@ -304,13 +323,9 @@ impl<S> Then<S> {
 }
 
 impl<B> Reading<B> {
-    fn new(
-        body: B,
-        intake: Option<Intake>,
-        drain: Option<(Drain, Rejection)>,
-        version: Version,
-    ) -> Self {
-        Self { body, intake, drain, deadline: None, version }
+    #[inline(always)]
+    fn new(body: B, aim: Aim, version: Version) -> Self {
+        Self { body, aim, deadline: None, version }
     }
 
     fn is_waited_for(&self) -> bool {
@@ -318,7 +333,7 @@ impl<B> Reading<B> {
     }
 
     fn is_draining(&self) -> bool {
-        self.drain.is_some()
+        matches!(self.aim, Aim::Drain(..))
     }
 }
 
@@ -329,47 +344,49 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, log: &Refusals) -> Poll<Read> {
-        if self.drain.is_none() {
+        if let Aim::Verify(_) = self.aim {
             let rejection = match ready!(self.as_mut().poll_verify(cx)) {
                 Ok(delivery) => return Poll::Ready(Read::Verified(delivery)),
                 Err(Refusal::Diagnosing(search)) => return Poll::Ready(Read::Diagnosing(search)),
                 Err(Refusal::Final(rejection)) => rejection,
             };
             note(&rejection, log);
-            let mut this = self.as_mut().project();
+            let this = self.as_mut().project();
             // It is there still if the body is not at its end.
-            let Some(intake) = this.intake.take() else {
+            let Aim::Verify(Some(intake)) = mem::replace(this.aim, Aim::Verify(None)) else {
                 return Poll::Ready(Read::Refused(Refused { rejection, closes: false }));
             };
             let drain = intake.drain(&rejection).filter(|_| ends_by_reading(*this.version));
             let Some(drain) = drain else {
                 return Poll::Ready(Read::Refused(Refused::unread(rejection, *this.version)));
             };
-            this.deadline.set(None);
-            *this.drain = Some((drain, rejection));
+            *this.deadline = None;
+            *this.aim = Aim::Drain(drain, Some(rejection));
         }
         let closes = !ready!(self.as_mut().poll_drain(cx));
-        let (_, rejection) = self.project().drain.take().expect(POLLED_AFTER_END);
+        let Aim::Drain(_, rejection) = self.project().aim else { panic!("{POLLED_AFTER_END}") };
+        let rejection = rejection.take().expect(POLLED_AFTER_END);
         Poll::Ready(Read::Refused(Refused { rejection, closes }))
     }
 
     fn poll_verify(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Delivery, Refusal>> {
         let mut this = self.project();
-        let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
+        let Aim::Verify(intake) = this.aim else { panic!("{POLLED_AFTER_END}") };
+        let reading = intake.as_mut().expect(POLLED_AFTER_END);
         // Frames until there are none: only that tells the end of a chunked body.
         while let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
             match frame {
                 Some(Ok(frame)) => {
                     // Trailers are not signed, and are passed over.
                     if let Ok(mut data) = frame.into_data() {
-                        intake.push(data.copy_to_bytes(data.remaining()))?;
+                        reading.push(data.copy_to_bytes(data.remaining()))?;
                     }
                 }
                 Some(Err(error)) => return refused(kind_of(&*error.into())),
-                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).conclude()),
+                None => return Poll::Ready(intake.take().expect(POLLED_AFTER_END).conclude()),
             }
         }
-        let wait = intake.wait()?;
+        let wait = reading.wait()?;
         ready!(poll_wait(wait, this.deadline, cx));
         refused(RejectionKind::BodyTooSlow)
     }
@@ -377,7 +394,7 @@ where
     /// Whether the body came to its end.
     fn poll_drain(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let mut this = self.project();
-        let (drain, _) = this.drain.as_mut().expect(POLLED_AFTER_END);
+        let Aim::Drain(drain, _) = this.aim else { panic!("{POLLED_AFTER_END}") };
         while let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
             match frame {
                 Some(Ok(frame)) => {
@@ -401,7 +418,7 @@ where
 }
 
 /// Ready when the deadline is over.
-fn poll_wait(wait: Wait, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_wait(wait: Wait, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
     let deadline = match wait {
         Wait::OneTurn => {
             cx.waker().wake_by_ref();
@@ -409,10 +426,7 @@ fn poll_wait(wait: Wait, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_
         }
         Wait::Deadline(deadline) => deadline,
     };
-    if timer.is_none() {
-        timer.set(Some(sleep(deadline)));
-    }
-    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+    timer.get_or_insert_with(|| Box::pin(sleep(deadline))).as_mut().poll(cx)
 }
 
 fn refused<T>(kind: RejectionKind) -> Poll<Result<T, Refusal>> {

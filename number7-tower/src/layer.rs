@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
+use bytes::Bytes;
 use http::request::Parts;
 use number7_core::{Accounts, LiveVerifier, Verifier, metrics};
 use tower_layer::Layer;
 
 use crate::{
-    VerifyNumber7Service,
+    As, Same, VerifyNumber7Service,
     verifiers::{NameOf, Verifiers},
 };
 
@@ -15,20 +16,20 @@ use crate::{
 /// is put back, so that whatever stands behind the layer can read it again. See the
 /// [crate docs](crate) for an example.
 #[derive(Clone, Debug)]
-pub struct VerifyNumber7 {
-    verifiers: Verifiers,
+#[must_use = "a layer does nothing unless it is put around a service"]
+pub struct VerifyNumber7<P = Same> {
+    pub(crate) verifiers: Verifiers,
+    put_back: PhantomData<P>,
 }
 
 impl VerifyNumber7 {
     /// Takes a [`Secret`](number7_core::Secret), or a [`Verifier`] if several secrets are accepted
     /// or the limits differ.
-    #[must_use]
     pub fn new(verifier: impl Into<Verifier>) -> Self {
         Self::by(Verifiers::Fixed(verifier.into()))
     }
 
     /// Takes a verifier whose secret can be replaced while it serves.
-    #[must_use]
     pub fn live(verifier: LiveVerifier) -> Self {
         Self::by(Verifiers::Live(verifier))
     }
@@ -37,7 +38,6 @@ impl VerifyNumber7 {
     /// `name` reads the name from the head of the request. If it returns `None`, the answer is 401, as for an unknown account.
     ///
     /// In axum, [`accounts`](Self::accounts) takes an extractor instead.
-    #[must_use]
     pub fn accounts_from_parts(
         accounts: Accounts,
         name: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
@@ -51,14 +51,44 @@ impl VerifyNumber7 {
 
     fn by(verifiers: Verifiers) -> Self {
         metrics::describe();
-        Self { verifiers }
+        Self { verifiers, put_back: PhantomData }
+    }
+
+    /// Gives the verified bytes to the service behind the layer as a `B`, such as `axum::body::Body` or
+    /// `http_body_util::Full<Bytes>`.
+    ///
+    /// Otherwise that service gets the type of body that is in front of the layer. That type must be made from bytes, and
+    /// hyper's `Incoming` cannot be, nor what a layer such as `RequestBodyLimitLayer` of tower-http makes of a body if it is
+    /// directly in front, in the same `ServiceBuilder`. The compiler then asks for this line.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use axum::{Router, body::Body, http::StatusCode, routing::post};
+    /// use number7_tower::{Event, Secret, Verified, VerifyNumber7};
+    /// use tower::ServiceBuilder;
+    /// use tower_http::limit::RequestBodyLimitLayer;
+    ///
+    /// async fn webhook(Verified(_): Verified<Event>) -> StatusCode {
+    ///     StatusCode::OK
+    /// }
+    ///
+    /// fn app(secret: Secret) -> Router {
+    ///     let stack = ServiceBuilder::new()
+    ///         .layer(RequestBodyLimitLayer::new(16 * 1024))
+    ///         .layer(VerifyNumber7::new(secret).put_back_as::<Body>());
+    ///     Router::new().route("/webhook", post(webhook)).layer(stack)
+    /// }
+    /// ```
+    pub fn put_back_as<B: From<Bytes>>(self) -> VerifyNumber7<As<B>> {
+        VerifyNumber7 { verifiers: self.verifiers, put_back: PhantomData }
     }
 }
 
-impl<S> Layer<S> for VerifyNumber7 {
-    type Service = VerifyNumber7Service<S>;
+impl<S, P: Clone> Layer<S> for VerifyNumber7<P> {
+    type Service = VerifyNumber7Service<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VerifyNumber7Service::by(inner, self.verifiers.clone())
+        VerifyNumber7Service::by(inner, self.clone())
     }
 }

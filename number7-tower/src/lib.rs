@@ -13,9 +13,11 @@ mod future;
 mod layer;
 #[cfg_attr(not(feature = "tracing"), path = "log_off.rs")]
 mod log;
+mod put_back;
 #[cfg(feature = "probe")]
 mod receiver;
 mod response;
+mod response_body;
 mod search;
 mod service;
 mod verifiers;
@@ -25,7 +27,11 @@ pub use self::extract::{Verified, VerifiedRejection};
 #[cfg(feature = "probe")]
 pub use self::receiver::{ProbeBody, assert_receiver, probe_request};
 pub use self::{
-    accept::AcceptNumber7, future::ResponseFuture, layer::VerifyNumber7,
+    accept::AcceptNumber7,
+    future::ResponseFuture,
+    layer::VerifyNumber7,
+    put_back::{As, PutBack, Same},
+    response_body::ResponseBody,
     service::VerifyNumber7Service,
 };
 #[doc(inline)]

@@ -14,8 +14,8 @@ pub(crate) fn note(rejection: &Rejection, log: &Refusals) {
 
 /// The answer to a refused request: status and headers for the sender, the reason for the receiver,
 /// in the extensions.
-pub(crate) fn refusal<B: Default>(rejection: Rejection, closes: bool) -> Response<B> {
-    let mut response = Response::new(B::default());
+pub(crate) fn refusal<B>(rejection: Rejection, body: B, closes: bool) -> Response<B> {
+    let mut response = Response::new(body);
     *response.status_mut() =
         StatusCode::from_u16(rejection.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Some(delay) = rejection.retry_after() {
@@ -29,16 +29,13 @@ pub(crate) fn refusal<B: Default>(rejection: Rejection, closes: bool) -> Respons
 }
 
 /// The same behind the layer, with the text that the rejection has if it is a developer's mistake.
-pub(crate) fn refusal_with_text<B: Default + From<&'static str>>(
-    rejection: Rejection,
-) -> Response<B> {
+pub(crate) fn refusal_with_text<B: From<&'static str>>(rejection: Rejection) -> Response<B> {
     let text = rejection.response_text();
     note(&rejection, &Refusals::behind());
-    let mut response = refusal::<B>(rejection, false);
+    let mut response = refusal(rejection, text.into(), false);
     if !text.is_empty() {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, plain);
-        *response.body_mut() = text.into();
     }
     response
 }

@@ -4,47 +4,71 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use number7_core::{Found, Verifier};
 use tower_service::Service;
 
 use crate::{
-    ResponseFuture,
+    PutBack, ResponseBody, ResponseFuture, Same, VerifyNumber7,
     future::headers,
     log::Refusals,
     verifiers::{NameOf, Verifiers},
 };
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
+///
+/// `P` says which body the inner service gets; see [`VerifyNumber7::put_back_as`].
 #[derive(Clone, Debug)]
-pub struct VerifyNumber7Service<S> {
+#[must_use = "a service does nothing unless it is called"]
+pub struct VerifyNumber7Service<S, P = Same> {
     inner: S,
-    verifiers: Verifiers,
+    layer: VerifyNumber7<P>,
 }
 
 impl<S> VerifyNumber7Service<S> {
-    /// Wraps a service; see [`VerifyNumber7::new`](crate::VerifyNumber7::new).
+    /// Wraps a service; see [`VerifyNumber7::new`].
     pub fn new(inner: S, verifier: impl Into<Verifier>) -> Self {
-        Self::by(inner, Verifiers::Fixed(verifier.into()))
+        Self::by(inner, VerifyNumber7::new(verifier))
     }
 
-    pub(crate) fn by(inner: S, verifiers: Verifiers) -> Self {
-        Self { inner, verifiers }
+    /// The layer that wraps services in this one; see [`VerifyNumber7::new`].
+    pub fn layer(verifier: impl Into<Verifier>) -> VerifyNumber7 {
+        VerifyNumber7::new(verifier)
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for VerifyNumber7Service<S>
+impl<S, P> VerifyNumber7Service<S, P> {
+    pub(crate) fn by(inner: S, layer: VerifyNumber7<P>) -> Self {
+        Self { inner, layer }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the inner service out. What calls it then is not verified.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, P, ReqBody, ResBody> Service<Request<ReqBody>> for VerifyNumber7Service<S, P>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    ReqBody: Body + From<Bytes>,
+    P: PutBack<ReqBody>,
+    S: Service<Request<P::Body>, Response = Response<ResBody>> + Clone,
+    ReqBody: Body,
     ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
-    ResBody: Default,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody>;
+    type Future = ResponseFuture<S, ReqBody, P::Body>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -56,7 +80,7 @@ where
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let current;
-        let verifier = match &self.verifiers {
+        let verifier = match &self.layer.verifiers {
             Verifiers::Fixed(verifier) => verifier,
             Verifiers::Live(live) => {
                 current = live.current();

@@ -8,6 +8,7 @@ mod live_secrets;
 mod plain_hyper;
 mod properties;
 mod slow_bodies;
+mod stacks;
 mod table;
 mod tower_layer;
 mod vectors;

@@ -30,7 +30,7 @@ use number7_tests::{
     in_process::{axum_response, saw},
     secret, sign, verifier,
 };
-use number7_tower::{Verified, VerifyNumber7, VerifyNumber7Service};
+use number7_tower::{ResponseBody, Verified, VerifyNumber7, VerifyNumber7Service};
 use tower::{
     Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn,
     util::BoxCloneService,
@@ -181,7 +181,7 @@ impl http_body::Body for Watched {
 }
 
 /// What is answered, and how often the body was polled.
-async fn refused(request: Request<Watched>) -> (Response<Full<Bytes>>, usize) {
+async fn refused(request: Request<Watched>) -> (Response<ResponseBody<Full<Bytes>>>, usize) {
     let mut service = VerifyNumber7Service::new(
         service_fn(async |_: Request<Watched>| -> Result<Response<Full<Bytes>>, Infallible> {
             panic!("it was let through")
@@ -313,7 +313,7 @@ fn without_a_wait_no_timer_and_no_runtime_is_needed() {
     assert_eq!(response.status(), 200);
 }
 
-type BoxedService = BoxCloneService<AxumRequest, axum::response::Response, Infallible>;
+type BoxedService = BoxCloneService<AxumRequest, Response<ResponseBody<Body>>, Infallible>;
 
 /// The layer around a service that takes one call at a time.
 fn limited(handler: fn() -> Pin<Box<dyn Future<Output = ()> + Send>>) -> BoxedService {

@@ -1,0 +1,59 @@
+//! As which body the verified bytes are put back into the request.
+
+use std::{fmt, marker::PhantomData};
+
+use bytes::Bytes;
+
+/// Which body a service behind [`VerifyNumber7`](crate::VerifyNumber7) gets, if `Front` is the one in front of it.
+///
+/// This crate implements it, and nobody else can: it is [`Same`], or [`As`] after
+/// [`put_back_as`](crate::VerifyNumber7::put_back_as).
+#[diagnostic::on_unimplemented(
+    message = "the verified bytes cannot be put back as a `{Front}`",
+    label = "something in front of `VerifyNumber7` makes `{Front}` the body of the request",
+    note = "say which body the service behind `VerifyNumber7` gets; \
+            in axum: `VerifyNumber7::new(secret).put_back_as::<axum::body::Body>()`",
+    note = "without axum: `VerifyNumber7::new(secret).put_back_as::<http_body_util::Full<bytes::Bytes>>()`"
+)]
+pub trait PutBack<Front>: sealed::Sealed {
+    /// The body that the service behind gets.
+    type Body: From<Bytes>;
+}
+
+/// The service behind gets the type of body that is in front, which has to be `From<Bytes>`.
+#[derive(Clone, Copy, Debug)]
+pub struct Same;
+
+/// The service behind gets a `B`, whatever is in front.
+pub struct As<B>(PhantomData<fn() -> B>);
+
+// The message of the trait is for this: without the attribute, the compiler speaks of `From<Bytes>`.
+#[diagnostic::do_not_recommend]
+impl<Front: From<Bytes>> PutBack<Front> for Same {
+    type Body = Front;
+}
+
+impl<Front, B: From<Bytes>> PutBack<Front> for As<B> {
+    type Body = B;
+}
+
+impl<B> Clone for As<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for As<B> {}
+
+impl<B> fmt::Debug for As<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("As")
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::Same {}
+    impl<B> Sealed for super::As<B> {}
+}
