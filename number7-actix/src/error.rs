@@ -8,35 +8,52 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ContentType, RETRY_AFTER},
+        header::{CONTENT_TYPE, ContentType, RETRY_AFTER},
     },
 };
-use number7_core::{Rejection, metrics};
+use number7_core::{Rejection, RejectionBodies, metrics};
 
 use crate::log::Refusals;
 
 /// Why a request was refused, or a handler did not get its [`Verified`](crate::Verified) or could
 /// not accept it into an inbox, as an error of actix-web.
 ///
+/// A handler that takes a `Result<Verified<T>, VerifiedError>` answers itself. The refusal is logged and counted when it becomes a
+/// response.
+///
 /// Middleware around [`VerifyNumber7`](crate::VerifyNumber7) finds it in
 /// `response.response().error()`, and the [`Rejection`] in the extensions of the response.
 #[derive(Debug)]
 pub struct VerifiedError {
     rejection: Rejection,
+    bodies: Option<RejectionBodies>,
     /// It is logged and counted. A second response that is made of it is not.
     is_noted: AtomicBool,
 }
 
 impl VerifiedError {
     /// A refusal by the middleware, which has logged and counted it.
-    pub(crate) fn noted(rejection: Rejection) -> Self {
-        Self { rejection, is_noted: true.into() }
+    pub(crate) fn noted(rejection: Rejection, bodies: Option<RejectionBodies>) -> Self {
+        Self { rejection, bodies, is_noted: true.into() }
     }
 
     /// The reason.
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
         &self.rejection
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.rejection.status_code())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The body of the answer: empty, unless the middleware is missing.
+    #[must_use]
+    pub fn body_text(&self) -> String {
+        self.rejection.response_text().to_owned()
     }
 }
 
@@ -49,7 +66,7 @@ pub(crate) fn note(rejection: &Rejection, log: &Refusals) {
 impl Clone for VerifiedError {
     fn clone(&self) -> Self {
         let is_noted = self.is_noted.load(Ordering::Relaxed).into();
-        Self { rejection: self.rejection.clone(), is_noted }
+        Self { rejection: self.rejection.clone(), bodies: self.bodies.clone(), is_noted }
     }
 }
 
@@ -57,14 +74,13 @@ impl Clone for VerifiedError {
 /// `inbox.accept(&delivery).await?`.
 impl From<Rejection> for VerifiedError {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, is_noted: false.into() }
+        Self { rejection, bodies: None, is_noted: false.into() }
     }
 }
 
 impl ResponseError for VerifiedError {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.rejection.status_code())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        self.status()
     }
 
     /// The answer: status and headers for the sender, the reason for the receiver, in the extensions and, at
@@ -77,9 +93,12 @@ impl ResponseError for VerifiedError {
         if let Some(delay) = self.rejection.retry_after() {
             response.insert_header((RETRY_AFTER, delay.as_secs()));
         }
-        let mut response = match self.rejection.response_text() {
-            "" => response.finish(),
-            text => response.insert_header(ContentType::plaintext()).body(text),
+        let mut response = match (&self.bodies, self.rejection.response_text()) {
+            (Some(bodies), _) => response
+                .insert_header((CONTENT_TYPE, bodies.content_type()))
+                .body(bodies.body(&self.rejection)),
+            (None, "") => response.finish(),
+            (None, text) => response.insert_header(ContentType::plaintext()).body(text),
         };
         response.extensions_mut().insert(self.rejection.clone());
         response

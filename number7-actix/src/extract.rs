@@ -1,4 +1,7 @@
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    ops::{Deref, DerefMut},
+};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 use number7_core::{Delivery, Event, FromDelivery};
@@ -9,7 +12,9 @@ use crate::VerifiedError;
 /// an [`Event`], a [`Delivery`], the signed [`Bytes`](actix_web::web::Bytes), or a type of your own
 /// that implements [`FromDelivery`].
 ///
-/// It does not consume the body, and a handler can take several.
+/// It does not consume the body, and a handler can take several. `Result<Verified<T>, VerifiedError>` leaves the answer to the
+/// handler. In actix-web an `Option` of any extractor is `None` on every error, so an `Option<Verified<Event>>` is `None` for
+/// what is not an event too. `Option<Verified<Delivery>>` is `None` only if the middleware is missing.
 ///
 /// # Errors
 ///
@@ -34,6 +39,26 @@ use crate::VerifiedError;
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Verified<T = Event>(pub T);
+
+impl<T> From<T> for Verified<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Verified<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
 
 impl<T: FromDelivery> FromRequest for Verified<T> {
     type Error = VerifiedError;

@@ -15,8 +15,8 @@ use actix_web::{
 };
 use futures_core::Stream;
 use number7_core::{
-    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionKind,
-    Verifier, Wait, metrics,
+    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionBodies,
+    RejectionKind, Verifier, Wait, metrics,
 };
 use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
@@ -32,6 +32,7 @@ use crate::{
 pin_project! {
     #[project = ResponseFutureProj]
     /// The future of [`VerifyNumber7Middleware`](crate::VerifyNumber7Middleware).
+    #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S>
     where
         S: Service<ServiceRequest>,
@@ -39,6 +40,7 @@ pin_project! {
         #[pin]
         state: State<S, S::Future>,
         log: Refusals,
+        bodies: Option<RejectionBodies>,
     }
 }
 
@@ -46,7 +48,6 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F> {
         Reading {
-            #[pin]
             body: Reading,
             then: Option<(ServiceRequest, Rc<S>)>,
         },
@@ -71,18 +72,21 @@ pin_project! {
     }
 }
 
-pin_project! {
-    /// A body on its way in, and the clock.
-    struct Reading {
-        payload: Payload,
-        intake: Option<Intake>,
-        // Once it is refused: its end is still wanted, because the connection goes on behind it.
-        drain: Option<(Drain, Rejection)>,
-        // Set at the second wait for either.
-        #[pin]
-        deadline: Option<Sleep>,
-        version: Version,
-    }
+/// A body on its way in, and the clock.
+struct Reading {
+    payload: Payload,
+    aim: Aim,
+    // Set at the second wait for either. In a box, because a body that is there already needs none.
+    deadline: Option<Pin<Box<Sleep>>>,
+    version: Version,
+}
+
+/// What a body is read for.
+enum Aim {
+    /// `None` once it was read to its end.
+    Verify(Option<Intake>),
+    /// It is refused. Its end is still wanted, because the connection goes on behind it.
+    Drain(Drain, Option<Rejection>),
 }
 
 /// A request whose account is looked up.
@@ -116,8 +120,9 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         request: ServiceRequest,
         service: Rc<S>,
         log: Refusals,
+        bodies: Option<RejectionBodies>,
     ) -> Self {
-        Self { state: State::reading(intake, request, service), log }
+        Self { state: State::reading(intake, request, service), log, bodies }
     }
 
     pub(crate) fn refused(
@@ -126,8 +131,9 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         request: ServiceRequest,
         service: Rc<S>,
         log: Refusals,
+        bodies: Option<RejectionBodies>,
     ) -> Self {
-        Self { state: State::refused(rejection, verifier, request, service, &log), log }
+        Self { state: State::refused(rejection, verifier, request, service, &log), log, bodies }
     }
 
     pub(crate) fn looking_up(
@@ -135,13 +141,14 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
         accounts: &Accounts,
         request: ServiceRequest,
         service: Rc<S>,
+        bodies: Option<RejectionBodies>,
     ) -> Self {
         let unknown = accounts.unknown().clone();
         let (log, failed) = (Refusals::of(&unknown), lookup.failed());
         let lookup = tokio::spawn(in_time(lookup));
         let looking_up = LookingUp { lookup, failed, unknown, request, service };
         let looking_up = Some(Box::new(looking_up));
-        Self { state: State::LookingUp { looking_up }, log }
+        Self { state: State::LookingUp { looking_up }, log, bodies }
     }
 }
 
@@ -162,11 +169,11 @@ where
     type Output = Result<ServiceResponse<EitherBody<B>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let ResponseFutureProj { mut state, log } = self.project();
+        let ResponseFutureProj { mut state, log, bodies } = self.project();
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Reading { mut body, then } => {
-                    let read = ready!(body.as_mut().poll(cx, log));
+                StateProj::Reading { body, then } => {
+                    let read = ready!(body.poll(cx, log));
                     let (request, service) = then.take().expect(POLLED_AFTER_END);
                     match read {
                         Read::Verified(delivery) => State::serve(request, delivery, &*service),
@@ -198,7 +205,7 @@ where
                 }
                 StateProj::Refused { refused } => {
                     let (request, refused) = refused.take().expect(POLLED_AFTER_END);
-                    let error = VerifiedError::noted(refused.rejection);
+                    let error = VerifiedError::noted(refused.rejection, bodies.take());
                     let mut response = request.error_response(error);
                     response.response_mut().extensions_mut().insert(Unread(refused.unread));
                     return Poll::Ready(Ok(response.map_into_right_body()));
@@ -235,7 +242,7 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
         // The raw payload: the extractors of actix-web may inflate a body, and the HMAC is over
         // what was sent.
         let payload = request.take_payload();
-        let body = Reading::new(payload, Some(intake), None, request.version());
+        let body = Reading::new(payload, Aim::Verify(Some(intake)), request.version());
         Self::Reading { body, then: Some((request, service)) }
     }
 
@@ -252,7 +259,7 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
         let (version, payload) = (request.version(), request.take_payload());
         match drain {
             Some(drain) if ends_by_reading(version) => {
-                let body = Reading::new(payload, None, Some((drain, rejection)), version);
+                let body = Reading::new(payload, Aim::Drain(drain, Some(rejection)), version);
                 Self::Reading { body, then: Some((request, service)) }
             }
             _ => Self::Refused { refused: Some((request, Refused { rejection, unread: payload })) },
@@ -271,78 +278,73 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
 }
 
 impl Reading {
-    fn new(
-        payload: Payload,
-        intake: Option<Intake>,
-        drain: Option<(Drain, Rejection)>,
-        version: Version,
-    ) -> Self {
-        Self { payload, intake, drain, deadline: None, version }
+    fn new(payload: Payload, aim: Aim, version: Version) -> Self {
+        Self { payload, aim, deadline: None, version }
     }
 }
 
 // The loops are the same in number7-tower. To share them, the core would take the body and the timer as closures,
 // which is more than it saves.
 impl Reading {
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, log: &Refusals) -> Poll<Read> {
-        if self.drain.is_none() {
-            let rejection = match ready!(self.as_mut().poll_verify(cx)) {
+    fn poll(&mut self, cx: &mut Context<'_>, log: &Refusals) -> Poll<Read> {
+        if let Aim::Verify(_) = self.aim {
+            let rejection = match ready!(self.poll_verify(cx)) {
                 Ok(delivery) => return Poll::Ready(Read::Verified(delivery)),
                 Err(Refusal::Diagnosing(search)) => return Poll::Ready(Read::Diagnosing(search)),
                 Err(Refusal::Final(rejection)) => rejection,
             };
             note(&rejection, log);
-            let mut this = self.as_mut().project();
             // It is there still if the body is not at its end.
-            let drain = this.intake.take().and_then(|intake| intake.drain(&rejection));
-            let Some(drain) = drain.filter(|_| ends_by_reading(*this.version)) else {
-                let unread = mem::replace(this.payload, Payload::None);
+            let drain = match mem::replace(&mut self.aim, Aim::Verify(None)) {
+                Aim::Verify(Some(intake)) => intake.drain(&rejection),
+                _ => None,
+            };
+            let Some(drain) = drain.filter(|_| ends_by_reading(self.version)) else {
+                let unread = self.payload.take();
                 return Poll::Ready(Read::Refused(Refused { rejection, unread }));
             };
-            this.deadline.set(None);
-            *this.drain = Some((drain, rejection));
+            self.deadline = None;
+            self.aim = Aim::Drain(drain, Some(rejection));
         }
-        ready!(self.as_mut().poll_drain(cx));
-        let this = self.project();
-        let (_, rejection) = this.drain.take().expect(POLLED_AFTER_END);
-        let unread = mem::replace(this.payload, Payload::None);
-        Poll::Ready(Read::Refused(Refused { rejection, unread }))
+        ready!(self.poll_drain(cx));
+        let Aim::Drain(_, rejection) = &mut self.aim else { panic!("{POLLED_AFTER_END}") };
+        let rejection = rejection.take().expect(POLLED_AFTER_END);
+        Poll::Ready(Read::Refused(Refused { rejection, unread: self.payload.take() }))
     }
 
-    fn poll_verify(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Delivery, Refusal>> {
-        let this = self.project();
-        let intake = this.intake.as_mut().expect(POLLED_AFTER_END);
-        while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
+    fn poll_verify(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Refusal>> {
+        let Aim::Verify(intake) = &mut self.aim else { panic!("{POLLED_AFTER_END}") };
+        let reading = intake.as_mut().expect(POLLED_AFTER_END);
+        while let Poll::Ready(chunk) = Pin::new(&mut self.payload).poll_next(cx) {
             match chunk {
-                Some(Ok(chunk)) => intake.push(chunk)?,
+                Some(Ok(chunk)) => reading.push(chunk)?,
                 Some(Err(error)) => return refused(kind_of(&error)),
-                None => return Poll::Ready(this.intake.take().expect(POLLED_AFTER_END).conclude()),
+                None => return Poll::Ready(intake.take().expect(POLLED_AFTER_END).conclude()),
             }
         }
-        let wait = intake.wait()?;
-        ready!(poll_wait(wait, this.deadline, cx));
+        let wait = reading.wait()?;
+        ready!(poll_wait(wait, &mut self.deadline, cx));
         refused(RejectionKind::BodyTooSlow)
     }
 
     /// Ready at the end of the body, or if it does not come to one.
-    fn poll_drain(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let (drain, _) = this.drain.as_mut().expect(POLLED_AFTER_END);
-        while let Poll::Ready(chunk) = Pin::new(&mut *this.payload).poll_next(cx) {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Aim::Drain(drain, _) = &mut self.aim else { panic!("{POLLED_AFTER_END}") };
+        while let Poll::Ready(chunk) = Pin::new(&mut self.payload).poll_next(cx) {
             match chunk {
                 Some(Ok(chunk)) if drain.pass(chunk.len()) => {}
                 _ => return Poll::Ready(()),
             }
         }
         match drain.wait() {
-            Some(wait) => poll_wait(wait, this.deadline, cx),
+            Some(wait) => poll_wait(wait, &mut self.deadline, cx),
             None => Poll::Ready(()),
         }
     }
 }
 
 /// Ready when the deadline is over.
-fn poll_wait(wait: Wait, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_wait(wait: Wait, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
     let deadline = match wait {
         Wait::OneTurn => {
             cx.waker().wake_by_ref();
@@ -350,10 +352,7 @@ fn poll_wait(wait: Wait, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_
         }
         Wait::Deadline(deadline) => deadline,
     };
-    if timer.is_none() {
-        timer.set(Some(sleep(deadline)));
-    }
-    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+    timer.get_or_insert_with(|| Box::pin(sleep(deadline))).as_mut().poll(cx)
 }
 
 fn refused<T>(kind: RejectionKind) -> Poll<Result<T, Refusal>> {

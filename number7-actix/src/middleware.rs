@@ -9,6 +9,7 @@ use actix_web::{
 use number7_core::Found;
 
 use crate::{
+    VerifyNumber7,
     future::{ResponseFuture, headers},
     log::Refusals,
     verifiers::Verifiers,
@@ -18,12 +19,12 @@ use crate::{
 #[derive(Debug)]
 pub struct VerifyNumber7Middleware<S> {
     service: Rc<S>,
-    verifiers: Verifiers,
+    transform: VerifyNumber7,
 }
 
 impl<S> VerifyNumber7Middleware<S> {
-    pub(crate) fn new(service: S, verifiers: Verifiers) -> Self {
-        Self { service: Rc::new(service), verifiers }
+    pub(crate) fn new(service: S, transform: VerifyNumber7) -> Self {
+        Self { service: Rc::new(service), transform }
     }
 }
 
@@ -40,8 +41,9 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let service = Rc::clone(&self.service);
+        let bodies = self.transform.bodies.clone();
         let current;
-        let verifier = match &self.verifiers {
+        let verifier = match &self.transform.verifiers {
             Verifiers::Fixed(verifier) => verifier,
             Verifiers::Live(live) => {
                 current = live.current();
@@ -55,20 +57,26 @@ where
                         &current
                     }
                     Ok(Found::Lookup(lookup)) => {
-                        return ResponseFuture::looking_up(lookup, accounts, request, service);
+                        return ResponseFuture::looking_up(
+                            lookup, accounts, request, service, bodies,
+                        );
                     }
                     Err(rejection) => {
                         let unknown = accounts.unknown();
                         let log = Refusals::of(unknown);
-                        return ResponseFuture::refused(rejection, unknown, request, service, log);
+                        return ResponseFuture::refused(
+                            rejection, unknown, request, service, log, bodies,
+                        );
                     }
                 }
             }
         };
         let log = Refusals::of(verifier);
         match verifier.begin(headers(&request)) {
-            Ok(intake) => ResponseFuture::reading(intake, request, service, log),
-            Err(rejection) => ResponseFuture::refused(rejection, verifier, request, service, log),
+            Ok(intake) => ResponseFuture::reading(intake, request, service, log, bodies),
+            Err(rejection) => {
+                ResponseFuture::refused(rejection, verifier, request, service, log, bodies)
+            }
         }
     }
 }

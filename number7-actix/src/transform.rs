@@ -9,8 +9,10 @@ use actix_web::{
     Error, FromRequest, HttpRequest,
     body::{EitherBody, MessageBody},
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
+    http::{StatusCode, header::HeaderValue},
 };
-use number7_core::{Accounts, LiveVerifier, Verifier, metrics};
+use bytes::Bytes;
+use number7_core::{Accounts, LiveVerifier, RejectionBodies, Verifier, metrics};
 
 use crate::{VerifyNumber7Middleware, verifiers::Verifiers};
 
@@ -23,20 +25,20 @@ use crate::{VerifyNumber7Middleware, verifiers::Verifiers};
 /// Build it once, outside of the closure that `HttpServer::new` calls for every worker, and clone
 /// it there: the clones share the count of bodies that are waited for.
 #[derive(Clone, Debug)]
+#[must_use = "a middleware does nothing unless it is put around a service"]
 pub struct VerifyNumber7 {
-    verifiers: Verifiers,
+    pub(crate) verifiers: Verifiers,
+    pub(crate) bodies: Option<RejectionBodies>,
 }
 
 impl VerifyNumber7 {
     /// Takes a [`Secret`](number7_core::Secret), or a [`Verifier`] if several secrets are accepted
     /// or the limits differ.
-    #[must_use]
     pub fn new(verifier: impl Into<Verifier>) -> Self {
         Self::by(Verifiers::Fixed(verifier.into()))
     }
 
     /// Takes a verifier whose secret can be replaced while it serves.
-    #[must_use]
     pub fn live(verifier: LiveVerifier) -> Self {
         Self::by(Verifiers::Live(verifier))
     }
@@ -73,7 +75,6 @@ impl VerifyNumber7 {
     /// let resource = web::resource("/hooks/{account}").wrap(verify).route(web::post().to(webhook));
     /// # _ = resource;
     /// ```
-    #[must_use]
     pub fn accounts<E: FromRequest + 'static>(
         accounts: Accounts,
         name: impl Fn(E) -> String + Send + Sync + 'static,
@@ -90,7 +91,38 @@ impl VerifyNumber7 {
 
     fn by(verifiers: Verifiers) -> Self {
         metrics::describe();
-        Self { verifiers }
+        Self { verifiers, bodies: None }
+    }
+
+    /// Answers refused requests with a body, which is empty otherwise.
+    ///
+    /// `body` gets the status, is called once for each, here, and not again. So two answers with one status are alike, and do
+    /// not say why a request was refused. Status and other headers stay as they are. A refusal by the extractor
+    /// `Verified` or by [`AcceptNumber7`](crate::AcceptNumber7) is an answer of the handler, and has no such body.
+    ///
+    /// # Panics
+    ///
+    /// If the content type cannot be the value of a header.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use number7_actix::{Secret, VerifyNumber7};
+    ///
+    /// fn verify(secret: Secret) -> VerifyNumber7 {
+    ///     VerifyNumber7::new(secret).rejection_body("application/json", |status| {
+    ///         format!(r#"{{"error":"{}"}}"#, status.canonical_reason().unwrap_or_default())
+    ///     })
+    /// }
+    /// ```
+    pub fn rejection_body<B: Into<Bytes>>(
+        self,
+        content_type: &'static str,
+        body: impl Fn(StatusCode) -> B,
+    ) -> Self {
+        _ = HeaderValue::from_static(content_type);
+        let body = |status| body(StatusCode::from_u16(status).unwrap_or_default());
+        Self { bodies: Some(RejectionBodies::new(content_type, body)), ..self }
     }
 }
 
@@ -106,6 +138,6 @@ where
     type Future = Ready<Result<Self::Transform, Self::InitError>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(VerifyNumber7Middleware::new(service, self.verifiers.clone())))
+        ready(Ok(VerifyNumber7Middleware::new(service, self.clone())))
     }
 }

@@ -119,6 +119,7 @@ impl<T: Accept> Accept for Arc<T> {
 
 /// What became of an accepted delivery. Either way the answer is 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Acceptance {
     /// The event is stored now, and will be worked on.
     New,
@@ -141,4 +142,16 @@ pub enum Acceptance {
     /// }
     /// ```
     Conflict,
+}
+
+impl Acceptance {
+    /// `new`, `duplicate` or `conflict`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
+        }
+    }
 }

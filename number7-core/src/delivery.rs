@@ -42,6 +42,7 @@ use crate::TraceContext;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "an event that is dropped is lost, if the answer is 200"]
 pub struct Delivery {
     body: Bytes,
     signer: Arc<Signer>,

@@ -30,6 +30,7 @@ mod record;
 mod refusal;
 mod refusal_log;
 mod rejection;
+mod rejection_bodies;
 mod retry_hint;
 mod secret;
 mod signature;
@@ -61,6 +62,7 @@ pub use self::{
     refusal::Refusal,
     refusal_log::{Noted, REFUSAL_LOG_INTERVAL, RefusalLog, RefusalSummary},
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
+    rejection_bodies::RejectionBodies,
     retry_hint::RetryHint,
     secret::{Secret, SecretError, SecretErrorKind},
     signature::{SIGNATURE_HEADER, Signature, SignatureError},

@@ -505,9 +505,7 @@ impl Waiting {
     fn end(mut self, stored: &Result<Acceptance, InboxError>) {
         self.is_answered = true;
         let outcome = match stored {
-            Ok(Acceptance::New) => "new",
-            Ok(Acceptance::Duplicate) => "duplicate",
-            Ok(Acceptance::Conflict) => "conflict",
+            Ok(acceptance) => acceptance.name(),
             Err(_) => "failed",
         };
         measure::acceptance(outcome, self.begun.elapsed());

@@ -27,8 +27,12 @@ mod telemetry;
 pub mod testing;
 mod worker;
 
-#[doc(inline)]
-pub use number7_core::*;
+#[doc(no_inline)]
+pub use number7_core::{
+    Accept, Acceptance, Account, AccountError, DocumentType, Event, EventError, EventErrorKind,
+    Fetch, Fetched, FileStatus, IdempotencyKey, JobCompleted, JobFailed, JobId, Record, RetryHint,
+    Timestamp, UnknownEvent,
+};
 
 pub use self::{
     expectations::reconcile::FETCH_TIMEOUT,

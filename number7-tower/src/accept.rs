@@ -38,6 +38,7 @@ use crate::{log, response::refusal_with_text};
 /// ```
 // Much as in number7-actix: a type of the core cannot implement a foreign trait here, and a wrapper
 // would be as long.
+#[must_use = "it does nothing unless requests are routed to it"]
 pub struct AcceptNumber7<I> {
     inbox: Arc<I>,
     deadline: Duration,
@@ -45,14 +46,12 @@ pub struct AcceptNumber7<I> {
 
 impl<I: Accept> AcceptNumber7<I> {
     /// Takes an inbox, such as those of `number7-inbox`, or an `Arc` of one.
-    #[must_use]
     pub fn new(inbox: I) -> Self {
         Self { inbox: Arc::new(inbox), deadline: DEFAULT_ACCEPT_DEADLINE }
     }
 
     /// How long the inbox may take before the sender is answered 503;
     /// [`DEFAULT_ACCEPT_DEADLINE`] unless it is set.
-    #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }

@@ -1,19 +1,25 @@
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    ops::{Deref, DerefMut},
+};
 
 use axum_core::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::request::Parts;
+use http::{StatusCode, request::Parts};
 use number7_core::{Delivery, Event, FromDelivery, Rejection};
 
-use crate::response::refusal_with_text;
+use crate::response::{refusal_with_text, status};
 
 /// What [`VerifyNumber7`](crate::VerifyNumber7) verified, as the type that the handler asks for:
 /// an [`Event`], a [`Delivery`], the signed [`Bytes`](bytes::Bytes), or a type of your own that
 /// implements [`FromDelivery`].
 ///
-/// It does not consume the body, and a handler can take several. If a handler does not compile because of
+/// It does not consume the body, and a handler can take several. `Option<Verified<T>>` is `None` only if the layer is missing:
+/// a route that serves both sides of it can tell them apart. `Result<Verified<T>, VerifiedRejection>` leaves the answer to the
+/// handler. If a handler does not compile because of
 /// it, `#[axum::debug_handler]` says why.
 ///
 /// # Errors
@@ -53,10 +59,52 @@ where
     }
 }
 
+/// `None` only if the layer is missing. A body that is authentic but not a `T` is refused, as it is without the `Option`.
+impl<T, S> OptionalFromRequestParts<S> for Verified<T>
+where
+    T: FromDelivery,
+    S: Send + Sync,
+{
+    type Rejection = VerifiedRejection;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &S,
+    ) -> Result<Option<Self>, Self::Rejection> {
+        match parts.extensions.get::<Delivery>() {
+            Some(_) => {
+                <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+impl<T> From<T> for Verified<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Verified<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
 /// Why a handler did not get its [`Verified`], or could not accept it into an inbox.
 ///
 /// As a response it is what [`VerifyNumber7`](crate::VerifyNumber7) answers for the same
-/// [`Rejection`]; if the layer is missing, its text says so.
+/// [`Rejection`]; if the layer is missing, its text says so. A handler that takes a `Result<Verified<T>, VerifiedRejection>`
+/// answers itself. The refusal is logged and counted when it becomes a response.
 #[derive(Clone, Debug)]
 pub struct VerifiedRejection(Rejection);
 
@@ -65,6 +113,18 @@ impl VerifiedRejection {
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
         &self.0
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        status(&self.0)
+    }
+
+    /// The body of the answer: empty, unless the layer is missing.
+    #[must_use]
+    pub fn body_text(&self) -> String {
+        self.0.response_text().to_owned()
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use http::{Request, Response, Version, request::Parts};
 use http_body::Body;
 use number7_core::{
-    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionKind,
-    Verifier, Wait, metrics,
+    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionBodies,
+    RejectionKind, Verifier, Wait, metrics,
 };
 use pin_project_lite::pin_project;
 use tokio::{
@@ -25,7 +25,7 @@ use crate::{
     body_error::kind_of,
     extractor_limit,
     log::{self, Refusals},
-    response::{note, refusal},
+    response::{note, refusal_with_body},
     search::Search,
 };
 
@@ -42,6 +42,7 @@ pin_project! {
         #[pin]
         state: State<S, Front, S::Future>,
         log: Refusals,
+        bodies: Option<RejectionBodies>,
     }
 }
 
@@ -140,8 +141,9 @@ where
         request: Request<Front>,
         ready: S,
         log: Refusals,
+        bodies: Option<RejectionBodies>,
     ) -> Self {
-        Self { state: State::reading(intake, request, ready, true), log }
+        Self { state: State::reading(intake, request, ready, true), log, bodies }
     }
 
     pub(crate) fn refused(
@@ -149,8 +151,9 @@ where
         verifier: &Verifier,
         request: Request<Front>,
         log: Refusals,
+        bodies: Option<RejectionBodies>,
     ) -> Self {
-        Self { state: State::refused(rejection, verifier, request, &log), log }
+        Self { state: State::refused(rejection, verifier, request, &log), log, bodies }
     }
 
     /// The service was not polled ready.
@@ -159,13 +162,14 @@ where
         accounts: &Accounts,
         request: Request<Front>,
         service: S,
+        bodies: Option<RejectionBodies>,
     ) -> Self {
         let unknown = accounts.unknown().clone();
         let (log, failed) = (Refusals::of(&unknown), lookup.failed());
         let lookup = tokio::spawn(in_time(lookup));
         let looking_up = LookingUp { lookup, failed, unknown, request, service };
         let looking_up = Some(Box::new(looking_up));
-        Self { state: State::LookingUp { looking_up }, log }
+        Self { state: State::LookingUp { looking_up }, log, bodies }
     }
 }
 
@@ -231,7 +235,7 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let ResponseFutureProj { mut state, log } = self.project();
+        let ResponseFutureProj { mut state, log, bodies } = self.project();
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Reading { mut body, then } => match body.as_mut().poll(cx, log) {
@@ -284,8 +288,7 @@ where
                 }
                 StateProj::Refused { refused } => {
                     let Refused { rejection, closes } = refused.take().expect(POLLED_AFTER_END);
-                    let body = ResponseBody::refused(Bytes::new());
-                    return Poll::Ready(Ok(refusal(rejection, body, closes)));
+                    return Poll::Ready(Ok(refusal_with_body(rejection, closes, bodies.as_ref())));
                 }
             };
             state.set(next);

@@ -1,8 +1,8 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
-use http::request::Parts;
-use number7_core::{Accounts, LiveVerifier, Verifier, metrics};
+use http::{HeaderValue, StatusCode, request::Parts};
+use number7_core::{Accounts, LiveVerifier, RejectionBodies, Verifier, metrics};
 use tower_layer::Layer;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
 #[must_use = "a layer does nothing unless it is put around a service"]
 pub struct VerifyNumber7<P = Same> {
     pub(crate) verifiers: Verifiers,
+    pub(crate) bodies: Option<RejectionBodies>,
     put_back: PhantomData<P>,
 }
 
@@ -51,7 +52,40 @@ impl VerifyNumber7 {
 
     fn by(verifiers: Verifiers) -> Self {
         metrics::describe();
-        Self { verifiers, put_back: PhantomData }
+        Self { verifiers, bodies: None, put_back: PhantomData }
+    }
+}
+
+impl<P> VerifyNumber7<P> {
+    /// Answers refused requests with a body, which is empty otherwise.
+    ///
+    /// `body` gets the status, is called once for each, here, and not again. So two answers with one status are alike, and do
+    /// not say why a request was refused. Status and other headers stay as they are. A refusal by the extractor
+    /// `Verified` or by [`AcceptNumber7`](crate::AcceptNumber7) is an answer of the handler, and has no such body.
+    ///
+    /// # Panics
+    ///
+    /// If the content type cannot be the value of a header.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use number7_tower::{Secret, VerifyNumber7};
+    ///
+    /// fn verify(secret: Secret) -> VerifyNumber7 {
+    ///     VerifyNumber7::new(secret).rejection_body("application/json", |status| {
+    ///         format!(r#"{{"error":"{}"}}"#, status.canonical_reason().unwrap_or_default())
+    ///     })
+    /// }
+    /// ```
+    pub fn rejection_body<B: Into<Bytes>>(
+        self,
+        content_type: &'static str,
+        body: impl Fn(StatusCode) -> B,
+    ) -> Self {
+        _ = HeaderValue::from_static(content_type);
+        let body = |status| body(StatusCode::from_u16(status).unwrap_or_default());
+        Self { bodies: Some(RejectionBodies::new(content_type, body)), ..self }
     }
 
     /// Gives the verified bytes to the service behind the layer as a `B`, such as `axum::body::Body` or
@@ -81,7 +115,7 @@ impl VerifyNumber7 {
     /// }
     /// ```
     pub fn put_back_as<B: From<Bytes>>(self) -> VerifyNumber7<As<B>> {
-        VerifyNumber7 { verifiers: self.verifiers, put_back: PhantomData }
+        VerifyNumber7 { verifiers: self.verifiers, bodies: self.bodies, put_back: PhantomData }
     }
 }
 

@@ -34,5 +34,14 @@ pub use self::{
     response_body::ResponseBody,
     service::VerifyNumber7Service,
 };
-#[doc(inline)]
-pub use number7_core::*;
+#[doc(no_inline)]
+#[cfg(feature = "probe")]
+pub use number7_core::probe;
+#[doc(no_inline)]
+pub use number7_core::{
+    Accept, Acceptance, Account, AccountError, Accounts, Delivery, Diagnosis, DiagnosisKind,
+    DocumentType, Event, EventError, EventErrorKind, FileStatus, FromDelivery, IdempotencyKey,
+    JobCompleted, JobFailed, JobId, LiveVerifier, Record, Rejection, RejectionKind,
+    SIGNATURE_HEADER, Secret, SecretError, SecretErrorKind, Signature, Timestamp, UnknownEvent,
+    Verifier,
+};

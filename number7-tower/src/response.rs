@@ -1,10 +1,11 @@
+use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER},
 };
-use number7_core::{Rejection, metrics};
+use number7_core::{Rejection, RejectionBodies, metrics};
 
-use crate::log::Refusals;
+use crate::{ResponseBody, log::Refusals};
 
 /// Logs and counts a refusal.
 pub(crate) fn note(rejection: &Rejection, log: &Refusals) {
@@ -12,12 +13,15 @@ pub(crate) fn note(rejection: &Rejection, log: &Refusals) {
     metrics::refused(rejection);
 }
 
+pub(crate) fn status(rejection: &Rejection) -> StatusCode {
+    StatusCode::from_u16(rejection.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 /// The answer to a refused request: status and headers for the sender, the reason for the receiver,
 /// in the extensions.
 pub(crate) fn refusal<B>(rejection: Rejection, body: B, closes: bool) -> Response<B> {
     let mut response = Response::new(body);
-    *response.status_mut() =
-        StatusCode::from_u16(rejection.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = status(&rejection);
     if let Some(delay) = rejection.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(delay.as_secs()));
     }
@@ -25,6 +29,21 @@ pub(crate) fn refusal<B>(rejection: Rejection, body: B, closes: bool) -> Respons
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.extensions_mut().insert(rejection);
+    response
+}
+
+/// The same by the layer, with a body if the app has chosen one.
+pub(crate) fn refusal_with_body<B>(
+    rejection: Rejection,
+    closes: bool,
+    bodies: Option<&RejectionBodies>,
+) -> Response<ResponseBody<B>> {
+    let body = bodies.map_or_else(Bytes::new, |bodies| bodies.body(&rejection));
+    let mut response = refusal(rejection, ResponseBody::refused(body), closes);
+    if let Some(bodies) = bodies {
+        let content_type = HeaderValue::from_static(bodies.content_type());
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
     response
 }
 

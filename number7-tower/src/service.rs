@@ -97,20 +97,25 @@ where
                     Ok(Found::Lookup(lookup)) => {
                         // The clone holds no place of the service while the lookup keeps us waiting.
                         let clone = ready.clone();
-                        return ResponseFuture::looking_up(lookup, accounts, request, clone);
+                        let bodies = self.layer.bodies.clone();
+                        return ResponseFuture::looking_up(
+                            lookup, accounts, request, clone, bodies,
+                        );
                     }
                     Err(rejection) => {
                         let unknown = accounts.unknown();
                         let log = Refusals::of(unknown);
-                        return ResponseFuture::refused(rejection, unknown, request, log);
+                        let bodies = self.layer.bodies.clone();
+                        return ResponseFuture::refused(rejection, unknown, request, log, bodies);
                     }
                 }
             }
         };
         let log = Refusals::of(verifier);
+        let bodies = self.layer.bodies.clone();
         match verifier.begin(headers(&request)) {
-            Ok(intake) => ResponseFuture::reading(intake, request, ready, log),
-            Err(rejection) => ResponseFuture::refused(rejection, verifier, request, log),
+            Ok(intake) => ResponseFuture::reading(intake, request, ready, log, bodies),
+            Err(rejection) => ResponseFuture::refused(rejection, verifier, request, log, bodies),
         }
     }
 }

@@ -175,6 +175,7 @@ impl fmt::Debug for Entry {
 
 /// Where an event stands in its inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum State {
     /// It waits for a worker.
     Ready,

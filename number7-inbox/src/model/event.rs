@@ -55,6 +55,7 @@ impl<'de> Deserialize<'de> for StoredEvent {
 
 /// How an event came into the inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Origin {
     /// The vendor delivered it, and its signature was verified.
     Signed,

@@ -109,6 +109,54 @@ async fn the_extractor_gives_each_type_and_leaves_the_body() {
 }
 
 #[actix_web::test]
+async fn the_extractor_of_a_delivery_is_none_only_without_the_middleware() {
+    async fn optional(
+        delivery: Option<Verified<Delivery>>,
+        event: Option<Verified<Event>>,
+    ) -> String {
+        format!("{} {}", delivery.is_some(), event.is_some())
+    }
+    let route = || web::post().to(optional);
+    let open = init_service(App::new().route("/webhook", route())).await;
+    let response = call_service(&open, signed().to_request()).await;
+    assert_eq!(read_body(response).await, "false false");
+    let behind = init_service(App::new().wrap(verify()).route("/webhook", route())).await;
+    for (request, body) in [(signed(), "true true"), (untypable(), "true false")] {
+        let response = call_service(&behind, request.to_request()).await;
+        assert_eq!(read_body(response).await, body);
+    }
+}
+
+/// A signed body that is no event.
+fn untypable() -> TestRequest {
+    unsigned().set_payload("[]").insert_header((SIGNATURE_HEADER, sign("[]")))
+}
+
+#[actix_web::test]
+async fn the_extractor_leaves_its_refusal_to_a_handler_that_asks_for_it() {
+    async fn result(verified: Result<Verified<Event>, VerifiedError>) -> String {
+        match verified {
+            Ok(mut verified) => {
+                let event = std::mem::replace(
+                    &mut *verified,
+                    Event::from_json("{\"event\":\"x\"}").unwrap(),
+                );
+                Verified::from(event).name().to_owned()
+            }
+            Err(refused) => format!("{} {}", refused.status().as_u16(), refused.body_text()),
+        }
+    }
+    let route = || web::post().to(result);
+    let open = init_service(App::new().route("/webhook", route())).await;
+    let response = read_body(call_service(&open, signed().to_request()).await).await;
+    assert!(response.starts_with(b"500 no verified delivery was found: put VerifyNumber7 "));
+    let behind = init_service(App::new().wrap(verify()).route("/webhook", route())).await;
+    for (request, body) in [(signed(), "job.completed"), (untypable(), "400 ")] {
+        assert_eq!(read_body(call_service(&behind, request.to_request()).await).await, body);
+    }
+}
+
+#[actix_web::test]
 async fn the_extractor_without_the_middleware_says_what_is_missing() {
     let app = init_service(App::new().route("/webhook", web::post().to(webhook))).await;
     let response = actix_response(call_service(&app, signed().to_request()).await).await;

@@ -7,6 +7,7 @@ mod lenient_reading;
 mod live_secrets;
 mod plain_hyper;
 mod properties;
+mod rejection_bodies;
 mod slow_bodies;
 mod stacks;
 mod table;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_core::{DEFAULT_BODY_DEADLINE, DEFAULT_MAX_HELD_BODIES, SIGNATURE_HEADER};
+use number7_core::{DEFAULT_BODY_DEADLINE, DEFAULT_MAX_HELD_BODIES, DRAIN_LIMIT, SIGNATURE_HEADER};
 use number7_tests::{COMPLETED, in_process::saw, server::Server, sign, socket::Socket, verifier};
 
 /// Short for the tests, and long enough that no busy machine misses it where it must not.
@@ -145,5 +145,35 @@ fn a_sender_that_goes_away_gives_its_place_back() {
         socket.write(&COMPLETED[50..]);
         assert_eq!(socket.answer().unwrap().status, 200, "{}", server.framework);
         assert!(start.elapsed() < DEFAULT_BODY_DEADLINE, "the deadline gave it back");
+    }
+}
+
+/// As nginx does with a body that it has buffered: it writes all of it, and reads then. A receiver that closes a connection
+/// with unread bytes resets it, and the answer is lost.
+#[test]
+fn the_answer_reaches_a_sender_that_writes_its_whole_body_before_it_reads() {
+    const TIMES: usize = 50;
+    for server in Server::both(verifier) {
+        let signed = format!("{SIGNATURE_HEADER}: {}\r\n", sign(COMPLETED));
+        for (status, headers) in [(401, ""), (413, &*signed)] {
+            for bytes in [65_537, 200_000, 900_000, DRAIN_LIMIT] {
+                let head = format!("POST /webhook HTTP/1.1\r\nhost: test\r\n{headers}");
+                let declared =
+                    format!("{head}content-length: {bytes}\r\n\r\n{}", "x".repeat(bytes));
+                // The chunk itself is larger than the limit, and comes in more than one read.
+                let in_chunks = format!(
+                    "{head}transfer-encoding: chunked\r\n\r\n{bytes:x}\r\n{}\r\n0\r\n\r\n",
+                    "x".repeat(bytes)
+                );
+                for request in [declared, in_chunks] {
+                    for _ in 0..TIMES {
+                        let mut socket = Socket::connect(server.addr);
+                        socket.write(&request);
+                        let answer = socket.answer().map(|answer| answer.status);
+                        assert_eq!(answer, Some(status), "{}: {bytes} bytes", server.framework);
+                    }
+                }
+            }
+        }
     }
 }

@@ -150,7 +150,7 @@ fn a_connection_goes_on_after_a_refusal_whose_body_arrives() {
     let of_declared = |bytes: usize| signature("") + &format!("content-length: {bytes}");
     let in_chunks = |bytes: usize| format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(bytes));
     let (large, larger, small) = (in_chunks(20_000), in_chunks(2_000_000), in_chunks(2));
-    let text = "x".repeat(20_000);
+    let (text, long) = ("x".repeat(20_000), "x".repeat(900_000));
     let of_text = |bytes: usize| format!("content-length: {bytes}");
     let (at_once, later, never) = (Body::AtOnce, Body::Later, Body::Never);
     let limited = || {
@@ -168,6 +168,8 @@ fn a_connection_goes_on_after_a_refusal_whose_body_arrives() {
         ("unsigned, in chunks without an end", chunked, never("2\r\n{}\r\n"), 401, false),
         ("unsigned, 20 KB", &of_text(20_000), later(&text), 401, true),
         ("unsigned, 20 KB in chunks", chunked, later(&large), 401, true),
+        ("unsigned, 900 KB", &of_text(900_000), later(&long), 401, true),
+        ("unsigned, 2 MB declared", &of_text(2_000_000), at_once(""), 401, false),
         ("unsigned, 2 MB in chunks", chunked, later(&larger), 401, false),
         ("unsigned, 99 KB declared", &of_text(99_000), at_once(&text), 401, false),
         ("malformed", &malformed, at_once("{}"), 401, true),
@@ -179,7 +181,8 @@ fn a_connection_goes_on_after_a_refusal_whose_body_arrives() {
         ("no event", &no_event, at_once("{}"), 400, true),
         ("declared too large", &of_declared(20_000), at_once(&text), 413, true),
         ("declared too large, later", &of_declared(20_000), later(&text), 413, true),
-        ("declared far too large", &of_declared(99_000), at_once(""), 413, false),
+        ("declared far too large", &of_declared(2_000_000), at_once(""), 413, false),
+        ("declared far too large, half of it", &of_declared(40_000), at_once(&text), 413, false),
         ("too large", &(signature("") + chunked), at_once(&large), 413, true),
         ("far too large", &(signature("") + chunked), at_once(&larger), 413, false),
         ("stalled", &(signature("") + length), never("{"), 408, false),

@@ -30,9 +30,11 @@ use number7_tests::{
     in_process::{axum_response, saw},
     secret, sign, verifier,
 };
-use number7_tower::{ResponseBody, Verified, VerifyNumber7, VerifyNumber7Service};
+use number7_tower::{
+    ResponseBody, Verified, VerifiedRejection, VerifyNumber7, VerifyNumber7Service,
+};
 use tower::{
-    Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn,
+    Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn,
     util::BoxCloneService,
 };
 use tower_http::{
@@ -151,6 +153,66 @@ async fn the_extractor_without_the_layer_says_what_is_missing() {
     assert!(response.headers.contains(&plain));
 }
 
+/// A signed body that is no event.
+fn untypable() -> Request<Body> {
+    let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign("[]"));
+    request.body(Body::from("[]")).unwrap()
+}
+
+#[tokio::test]
+async fn the_extractor_is_none_only_without_the_layer() {
+    async fn optional(verified: Option<Verified<Event>>) -> String {
+        verified.map_or("none".to_owned(), |event| event.name().to_owned())
+    }
+    let open = Router::new().route("/webhook", post(optional));
+    let behind = open.clone().layer(VerifyNumber7::new(secret()));
+    for (app, request, status, body) in [
+        (&open, signed(whole()), 200, "none"),
+        (&behind, signed(whole()), 200, "job.completed"),
+        (&behind, untypable(), 400, ""),
+        (&behind, unsigned(whole()), 401, ""),
+    ] {
+        let response = axum_response(app.clone().oneshot(request).await.unwrap()).await;
+        assert_eq!((response.status, &*response.body), (status, body.as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn the_extractor_leaves_its_refusal_to_a_handler_that_asks_for_it() {
+    async fn result(verified: Result<Verified<Event>, VerifiedRejection>) -> String {
+        match verified {
+            Ok(mut verified) => {
+                let event = std::mem::replace(
+                    &mut *verified,
+                    Event::from_json("{\"event\":\"x\"}").unwrap(),
+                );
+                Verified::from(event).name().to_owned()
+            }
+            Err(refused) => format!("{} {}", refused.status().as_u16(), refused.body_text()),
+        }
+    }
+    let open = Router::new().route("/webhook", post(result));
+    let behind = open.clone().layer(VerifyNumber7::new(secret()));
+    for (app, request, starts) in [
+        (&open, signed(whole()), "500 no verified delivery was found: put VerifyNumber7 "),
+        (&behind, signed(whole()), "job.completed"),
+        (&behind, untypable(), "400 "),
+    ] {
+        let response = axum_response(app.clone().oneshot(request).await.unwrap()).await;
+        let body = String::from_utf8_lossy(&response.body);
+        assert!(response.status == 200 && body.starts_with(starts), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_service_shows_its_inner_service_and_makes_layers() {
+    let mut service = VerifyNumber7Service::<()>::layer(secret()).layer(5);
+    *service.get_mut() += 1;
+    assert_eq!(*service.get_ref(), 6);
+    assert!(format!("{service:?}").contains("inner: 6"));
+    assert_eq!(service.into_inner(), 6);
+}
+
 /// Counts how often it is asked for a frame.
 struct Watched {
     polled: Arc<AtomicUsize>,
@@ -201,7 +263,7 @@ async fn a_request_without_a_good_header_is_refused_and_its_connection_goes_on_b
     // Its only frame, and its end.
     assert_eq!((polled, response.headers().get(header::CONNECTION)), (2, None));
 
-    for (name, value) in [("content-length", "65537"), ("expect", "100-continue")] {
+    for (name, value) in [("content-length", "1048577"), ("expect", "100-continue")] {
         let mut request = unsigned(body());
         request.headers_mut().insert(name, value.parse().unwrap());
         let (response, polled) = refused(request).await;

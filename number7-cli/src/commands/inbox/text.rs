@@ -226,6 +226,7 @@ pub(crate) fn show(entry: &Entry) -> String {
         (Origin::Fetched, _) => "origin    fetched: no webhook came, and nobody signed it".into(),
         (Origin::Signed, Some(secret)) => format!("signed by {}", one_line(secret)),
         (Origin::Signed, None) => "signed by a secret whose name is lost".into(),
+        (other, _) => format!("origin    {}", other.name()),
     });
     lines.extend(entry.errors().iter().map(|error| {
         let text = styled(BAD, printable(error.text()));
