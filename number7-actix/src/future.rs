@@ -82,6 +82,7 @@ struct Reading {
 }
 
 /// What a body is read for.
+#[expect(clippy::large_enum_variant, reason = "nearly every request needs the large one")]
 enum Aim {
     /// `None` once it was read to its end.
     Verify(Option<Intake>),

@@ -21,10 +21,10 @@ pub use self::{
     accept::AcceptNumber7, error::VerifiedError, extract::Verified, future::ResponseFuture,
     middleware::VerifyNumber7Middleware, transform::VerifyNumber7,
 };
-#[doc(no_inline)]
 #[cfg(feature = "probe")]
+#[doc(inline)]
 pub use number7_core::probe;
-#[doc(no_inline)]
+#[doc(inline)]
 pub use number7_core::{
     Accept, Acceptance, Account, AccountError, Accounts, Delivery, Diagnosis, DiagnosisKind,
     DocumentType, Event, EventError, EventErrorKind, FileStatus, FromDelivery, IdempotencyKey,

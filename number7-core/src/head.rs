@@ -54,12 +54,11 @@ fn is(name: &str, known: &str) -> bool {
 /// The number in a `Content-Length`. What is not a number declares nothing, because framing is the
 /// server's job; one that is too large for 64 bits is too large for every limit.
 fn declared_length(value: &[u8]) -> u64 {
-    if !value.iter().all(u8::is_ascii_digit) {
-        return 0;
-    }
-    value.iter().fold(0, |length: u64, digit| {
-        length.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-    })
+    let length = value.iter().try_fold(0, |length: u64, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        Some(length.saturating_mul(10).saturating_add(digit))
+    });
+    length.unwrap_or(0)
 }
 
 /// What is in a `Content-Encoding` if the body is not encoded. The last two are not codings: some senders

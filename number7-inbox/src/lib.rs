@@ -27,11 +27,14 @@ mod telemetry;
 pub mod testing;
 mod worker;
 
-#[doc(no_inline)]
+#[cfg(feature = "test-util")]
+#[doc(inline)]
+pub use number7_core::probe;
+#[doc(inline)]
 pub use number7_core::{
-    Accept, Acceptance, Account, AccountError, DocumentType, Event, EventError, EventErrorKind,
-    Fetch, Fetched, FileStatus, IdempotencyKey, JobCompleted, JobFailed, JobId, Record, RetryHint,
-    Timestamp, UnknownEvent,
+    Accept, Acceptance, Account, AccountError, Delivery, DocumentType, Event, EventError,
+    EventErrorKind, Fetch, Fetched, FileStatus, IdempotencyKey, JobCompleted, JobFailed, JobId,
+    Record, RetryHint, Timestamp, UnknownEvent,
 };
 
 pub use self::{

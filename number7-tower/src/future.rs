@@ -91,6 +91,7 @@ pin_project! {
 }
 
 /// What a body is read for.
+#[expect(clippy::large_enum_variant, reason = "nearly every request needs the large one")]
 enum Aim {
     /// `None` once it was read to its end.
     Verify(Option<Intake>),
@@ -183,7 +184,6 @@ async fn in_time(mut lookup: Lookup) -> Result<Verifier, Rejection> {
 }
 
 impl<S, Front, F> State<S, Front, F> {
-    #[inline(always)]
     fn reading(intake: Intake, request: Request<Front>, service: S, ready: bool) -> Self {
         let (parts, body) = request.into_parts();
         let body = Reading::new(body, Aim::Verify(Some(intake)), parts.version);
@@ -244,6 +244,7 @@ where
                         metrics::verified(&delivery);
                         match then {
                             Some(then) if then.ready => {
+                                // Set here, because a state that goes through `next` is copied once more.
                                 let serving = then.serve(delivery);
                                 state.set(serving);
                                 continue;
@@ -309,7 +310,7 @@ impl<S> Then<S> {
         }
     }
 
-    // Once more for each of its two callers: a call would copy the head of the request twice.
+    // Inlined, because a call would copy the head of the request once more.
     #[inline(always)]
     fn serve<Front, B: From<Bytes>>(&mut self, delivery: Delivery) -> State<S, Front, S::Future>
     where
@@ -326,7 +327,6 @@ impl<S> Then<S> {
 }
 
 impl<B> Reading<B> {
-    #[inline(always)]
     fn new(body: B, aim: Aim, version: Version) -> Self {
         Self { body, aim, deadline: None, version }
     }

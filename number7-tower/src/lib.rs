@@ -34,10 +34,10 @@ pub use self::{
     response_body::ResponseBody,
     service::VerifyNumber7Service,
 };
-#[doc(no_inline)]
 #[cfg(feature = "probe")]
+#[doc(inline)]
 pub use number7_core::probe;
-#[doc(no_inline)]
+#[doc(inline)]
 pub use number7_core::{
     Accept, Acceptance, Account, AccountError, Accounts, Delivery, Diagnosis, DiagnosisKind,
     DocumentType, Event, EventError, EventErrorKind, FileStatus, FromDelivery, IdempotencyKey,

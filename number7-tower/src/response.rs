@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER},
@@ -38,12 +37,13 @@ pub(crate) fn refusal_with_body<B>(
     closes: bool,
     bodies: Option<&RejectionBodies>,
 ) -> Response<ResponseBody<B>> {
-    let body = bodies.map_or_else(Bytes::new, |bodies| bodies.body(&rejection));
-    let mut response = refusal(rejection, ResponseBody::refused(body), closes);
-    if let Some(bodies) = bodies {
-        let content_type = HeaderValue::from_static(bodies.content_type());
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
-    }
+    let Some(bodies) = bodies else {
+        return refusal(rejection, ResponseBody::empty(), closes);
+    };
+    let body = ResponseBody::refused(bodies.body(&rejection));
+    let mut response = refusal(rejection, body, closes);
+    let content_type = HeaderValue::from_static(bodies.content_type());
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 

@@ -32,9 +32,12 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Served { body } }
     }
 
-    pub(crate) fn refused(body: Bytes) -> Self {
-        let text = (!body.is_empty()).then(|| Box::new(body));
-        Self { inner: Inner::Refused { text } }
+    pub(crate) fn empty() -> Self {
+        Self { inner: Inner::Refused { text: None } }
+    }
+
+    pub(crate) fn refused(text: Bytes) -> Self {
+        Self { inner: Inner::Refused { text: Some(Box::new(text)) } }
     }
 }
 

@@ -65,7 +65,6 @@ pub fn diagnosing() -> Verifier {
 }
 
 /// The published payload for another job, as the vendor delivers it.
-#[must_use]
 pub fn delivery(event: &str, job: &str) -> Delivery {
     let body = body(event, job);
     verifier().verify(sign(&body), body).unwrap()

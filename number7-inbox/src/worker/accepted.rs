@@ -10,7 +10,6 @@ use crate::{
 
 /// An accepted event on its way through a [`Worker`](crate::Worker): what the handler gets.
 #[derive(Clone, Debug)]
-#[must_use = "an event that is dropped is lost, if its handler returns `Ok`"]
 pub struct AcceptedEvent {
     pub(crate) stored: StoredEvent,
     pub(crate) key: String,
