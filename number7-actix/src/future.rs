@@ -42,6 +42,18 @@ pin_project! {
         log: Refusals,
         bodies: Option<RejectionBodies>,
     }
+
+    impl<S> PinnedDrop for ResponseFuture<S>
+    where
+        S: Service<ServiceRequest>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.state.is_undecided() {
+                note(&RejectionKind::BodyBrokenOff.into(), this.log);
+            }
+        }
+    }
 }
 
 pin_project! {
@@ -245,6 +257,15 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
         let payload = request.take_payload();
         let body = Reading::new(payload, Aim::Verify(Some(intake)), request.version());
         Self::Reading { body, then: Some((request, service)) }
+    }
+
+    /// Whether nothing is logged and counted yet. If the sender goes away, actix-web may drop the future.
+    fn is_undecided(&self) -> bool {
+        match self {
+            Self::Reading { body, .. } => matches!(body.aim, Aim::Verify(Some(_))),
+            Self::LookingUp { looking_up } => looking_up.is_some(),
+            _ => false,
+        }
     }
 
     /// By the head alone.

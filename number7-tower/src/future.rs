@@ -44,6 +44,18 @@ pin_project! {
         log: Refusals,
         bodies: Option<RejectionBodies>,
     }
+
+    impl<S, Front, B> PinnedDrop for ResponseFuture<S, Front, B>
+    where
+        S: Service<Request<B>>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.state.is_undecided() {
+                note(&RejectionKind::BodyBrokenOff.into(), this.log);
+            }
+        }
+    }
 }
 
 pin_project! {
@@ -188,6 +200,15 @@ impl<S, Front, F> State<S, Front, F> {
         let (parts, body) = request.into_parts();
         let body = Reading::new(body, Aim::Verify(Some(intake)), parts.version);
         Self::Reading { body, then: Some(Then { parts: Some(parts), service, ready }) }
+    }
+
+    /// Whether nothing is logged and counted yet. If the sender goes away, a server may drop the future.
+    fn is_undecided(&self) -> bool {
+        match self {
+            Self::Reading { body, .. } => matches!(body.aim, Aim::Verify(Some(_))),
+            Self::LookingUp { looking_up } => looking_up.is_some(),
+            _ => false,
+        }
     }
 
     /// By the head alone.

@@ -90,6 +90,11 @@ impl Socket {
         drop(self.0.shutdown(Shutdown::Write));
     }
 
+    /// Ends the connection by a reset, as a process that crashes or a proxy that gives up may do.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// Whether an answer, or the end of the connection, has arrived.
     #[must_use]
     pub fn is_answered(&self) -> bool {

@@ -5,7 +5,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -16,6 +17,9 @@ use number7_tests::{
     in_process::{actix, actix_app, axum, axum_app},
     probes,
     running::{PATIENCE, abandon, accept, accept_again},
+    server::Server,
+    sign,
+    socket::Socket,
     store::Store,
     verifier,
 };
@@ -290,4 +294,40 @@ fn prometheus_takes_the_alerts() {
         .output()
         .unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+/// Over sockets, where a server may drop what waits for a sender that is gone.
+#[test]
+fn a_sender_that_goes_away_in_its_body_is_counted_once_in_both_frameworks() {
+    let handle = PrometheusBuilder::new().install_recorder().unwrap();
+    let broken_off = || {
+        let rendered = handle.render();
+        let line = rendered.lines().find(|line| line.contains("body_broken_off"));
+        line.map_or(0, |line| line.rsplit_once(' ').unwrap().1.parse::<u32>().unwrap())
+    };
+    let mut expected = 0;
+    for server in Server::both(verifier) {
+        for resets in [false, true] {
+            let mut socket = Socket::connect(server.addr);
+            socket.write_head(&sign(COMPLETED), COMPLETED.len());
+            socket.write(&COMPLETED[..50]);
+            // The receiver has to have the head before the reset throws it away.
+            thread::sleep(Duration::from_millis(100));
+            if resets {
+                socket.reset();
+            } else {
+                drop(socket);
+            }
+            expected += 1;
+            let begun = Instant::now();
+            while broken_off() < expected {
+                let what = format!("{}, reset: {resets}", server.framework);
+                assert!(begun.elapsed() < PATIENCE, "{what}: not counted");
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+    // Nor is any of them counted a second time.
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(broken_off(), expected);
 }

@@ -227,6 +227,52 @@ async fn in_axum_it_stands_on_routers_and_in_them() {
     }
 }
 
+/// A `GET` of the route gets the framework's 405 if it gets through to it.
+#[tokio::test]
+async fn in_axum_another_method_is_refused_like_every_unsigned_request_unless_the_layer_is_on_the_handler()
+ {
+    let hooks = || Router::new().route("/webhook", post(webhook));
+    for (name, app, unsigned) in [
+        ("layer", hooks().layer(verify()), 401),
+        ("route_layer", hooks().route_layer(verify()), 401),
+        ("method router", Router::new().route("/webhook", post(webhook).layer(verify())), 401),
+        (
+            "its route_layer",
+            Router::new().route("/webhook", post(webhook).route_layer(verify())),
+            405,
+        ),
+        ("handler", Router::new().route("/webhook", post(webhook.layer(verify()))), 405),
+    ] {
+        let get = || Request::get("/webhook");
+        let request = get().body(Body::empty()).unwrap();
+        assert_eq!(app.clone().oneshot(request).await.unwrap().status(), unsigned, "{name}");
+        let request = get().header(SIGNATURE_HEADER, sign("")).body(Body::empty()).unwrap();
+        assert_eq!(app.oneshot(request).await.unwrap().status(), 405, "{name}");
+    }
+}
+
+#[actix_web::test]
+async fn in_actix_another_method_is_refused_like_every_unsigned_request_unless_the_middleware_is_on_the_route()
+ {
+    use actix_web::test::{TestRequest, call_service, init_service};
+    let verify = || number7_actix::VerifyNumber7::new(secret());
+    let route = || web::post().to(async || "");
+    macro_rules! assert_statuses {
+        ($name:expr, $app:expr, $unsigned:expr) => {
+            let app = init_service($app).await;
+            let get = || TestRequest::get().uri("/webhook");
+            let response = call_service(&app, get().to_request()).await;
+            assert_eq!(response.status(), $unsigned, $name);
+            let request = get().insert_header((SIGNATURE_HEADER, sign("")));
+            assert_eq!(call_service(&app, request.to_request()).await.status(), 405, $name);
+        };
+    }
+    let resource = || web::resource("/webhook");
+    assert_statuses!("resource", App::new().service(resource().wrap(verify()).route(route())), 401);
+    assert_statuses!("app", App::new().wrap(verify()).service(resource().route(route())), 401);
+    assert_statuses!("route", App::new().service(resource().route(route().wrap(verify()))), 405);
+}
+
 /// It takes `Content-Encoding` away, so the layer cannot see that these are not the bytes that were sent.
 #[tokio::test]
 async fn what_a_layer_in_front_has_decompressed_is_not_what_was_signed() {
