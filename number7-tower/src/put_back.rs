@@ -7,7 +7,20 @@ use bytes::Bytes;
 /// Which body a service behind [`VerifyNumber7`](crate::VerifyNumber7) gets, if `Front` is the one in front of it.
 ///
 /// This crate implements it, and nobody else can: it is [`Same`], or [`As`] after
-/// [`put_back_as`](crate::VerifyNumber7::put_back_as).
+/// [`put_back_as`](crate::VerifyNumber7::put_back_as). Without that, this does not compile, and the compiler says what to add:
+///
+/// ```compile_fail,E0277
+/// # use axum::Router;
+/// # use number7_tower::{Secret, VerifyNumber7};
+/// # use tower::ServiceBuilder;
+/// # use tower_http::limit::RequestBodyLimitLayer;
+/// # fn app(secret: Secret) -> Router {
+/// let stack = ServiceBuilder::new()
+///     .layer(RequestBodyLimitLayer::new(16 * 1024))
+///     .layer(VerifyNumber7::new(secret));
+/// Router::new().layer(stack)
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the verified bytes cannot be put back as a `{Front}`",
     label = "something in front of `VerifyNumber7` makes `{Front}` the body of the request",
