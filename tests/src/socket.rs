@@ -1,7 +1,7 @@
 //! A sender that writes bytes, and knows nothing of HTTP that it could get right by accident.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     thread::sleep,
     time::Duration,
@@ -54,6 +54,15 @@ impl Socket {
             Err(error) if !closed(error.kind()) => panic!("{error}"),
             _ => {}
         }
+    }
+
+    /// Writes bytes to a receiver that has to take them all.
+    ///
+    /// # Errors
+    ///
+    /// It has closed the connection.
+    pub fn write_all(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.write_all(bytes.as_ref())
     }
 
     /// Writes a whole signed request at once, so that its body does not come later than its head.
