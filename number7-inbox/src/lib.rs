@@ -34,7 +34,7 @@ pub use number7_core::probe;
 pub use number7_core::{
     Accept, Acceptance, Account, AccountError, Delivery, DocumentType, Event, EventError,
     EventErrorKind, Fetch, Fetched, FileStatus, IdempotencyKey, JobCompleted, JobFailed, JobId,
-    Record, RetryHint, Timestamp, UnknownEvent,
+    Record, RetryHint, Secret, Timestamp, UnknownEvent, Verifier,
 };
 
 pub use self::{
