@@ -18,8 +18,8 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-/// How often the bytes of another connection go to and fro during one diagnosis of some eight hundred steps. A task that is
-/// woken at once gets many steps before the runtime looks for I/O, and so comes to a tenth of it.
+/// How often the bytes of another connection go to and fro during one diagnosis of some hundred steps. A search
+/// without steps comes to none.
 const ROUND_TRIPS: u32 = 100;
 
 fn diagnosing() -> Verifier {
@@ -28,7 +28,7 @@ fn diagnosing() -> Verifier {
 
 /// As much work as a diagnosis can be.
 fn large_body() -> String {
-    COMPLETED.replace("job_abc123", &"x".repeat(60_000))
+    COMPLETED.replace("job_abc123", &"x".repeat(16_000))
 }
 
 /// Counts the round trips of a connection on this thread, until it is dropped.
