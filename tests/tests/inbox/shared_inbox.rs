@@ -14,7 +14,7 @@ use number7_tests::{
     body, on_every_store,
     running::{Handled, Running, accept, until},
     secret, sign,
-    store::Store,
+    store::{Store, redis_script},
 };
 use tokio::time::sleep;
 
@@ -187,6 +187,15 @@ async fn a_busy_account_does_not_hold_up_the_others(store: Store) {
     assert!(last_of_others.unwrap() < 300, "{last_of_others:?}");
     let of_second = seen[..600].iter().filter(|name| *name == "second").count();
     assert!(of_second > 100, "{of_second}");
+    none_waits(&store).await;
+}
+
+/// Redis keeps the events that are ready once more, by account.
+async fn none_waits(store: &Store) {
+    if let Store::Redis(url) = store {
+        let count = "return redis.call('ZCARD', key('ready_of_account'))";
+        assert_eq!(redis_script::<i64>(url, count).await, 0);
+    }
 }
 
 /// Also if it has more events than a claim passes over, which are older than all others.
@@ -233,6 +242,7 @@ async fn a_paused_account_waits_and_no_other_does(store: Store) {
     for worker in workers {
         worker.stop().await;
     }
+    none_waits(&store).await;
 }
 
 on_every_store! {
