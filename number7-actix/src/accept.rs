@@ -79,6 +79,6 @@ async fn accept(
     delivery: &Delivery,
 ) -> Result<(), Rejection> {
     let accepted = timeout(deadline, inbox.accept(delivery)).await;
-    log::accepted(accepted.map_err(|_| RejectionKind::StoredTooSlowly)??);
+    log::accepted(accepted.map_err(|_| delivery.refused(RejectionKind::StoredTooSlowly))??);
     Ok(())
 }

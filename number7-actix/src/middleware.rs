@@ -6,7 +6,7 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, forward_ready},
 };
 
-use number7_core::Found;
+use number7_core::{Found, RejectionKind};
 
 use crate::{
     VerifyNumber7,
@@ -61,7 +61,10 @@ where
                             lookup, accounts, request, service, bodies,
                         );
                     }
-                    Err(rejection) => {
+                    // An answer that this version does not know is none.
+                    unanswered => {
+                        let failed = || RejectionKind::LookupFailed.into();
+                        let rejection = unanswered.err().unwrap_or_else(failed);
                         let unknown = accounts.unknown();
                         let log = Refusals::of(unknown);
                         return ResponseFuture::refused(

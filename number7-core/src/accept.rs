@@ -81,7 +81,7 @@ pub trait Accept: Send + Sync {
         &self,
         delivery: &Delivery,
     ) -> impl Future<Output = Result<Acceptance, Rejection>> + Send {
-        accept(self, Record::of(delivery))
+        accept(self, delivery, Record::of(delivery))
     }
 
     /// Accepts a delivery as an event of its own, although another one has its key; see [`Acceptance::Conflict`].
@@ -93,17 +93,19 @@ pub trait Accept: Send + Sync {
         &self,
         delivery: &Delivery,
     ) -> impl Future<Output = Result<Acceptance, Rejection>> + Send {
-        accept(self, Record::keyed_by_bytes(delivery))
+        accept(self, delivery, Record::keyed_by_bytes(delivery))
     }
 }
 
 async fn accept(
     inbox: &(impl Accept + ?Sized),
+    delivery: &Delivery,
     record: Result<Record, EventError>,
 ) -> Result<Acceptance, Rejection> {
-    let record = record.map_err(|error| Rejection::untypable(error.into()))?;
+    let of_account = |rejection: Rejection| rejection.of_any(delivery.account());
+    let record = record.map_err(|error| of_account(Rejection::untypable(error.into())))?;
     let stored = inbox.store(record).await;
-    stored.map_err(|error| Rejection::because(RejectionKind::NotStored, error.into()))
+    stored.map_err(|error| of_account(Rejection::because(RejectionKind::NotStored, error.into())))
 }
 
 impl<T: Accept> Accept for Arc<T> {

@@ -1,21 +1,22 @@
 //! Which verifier a request is for, if each account has a secret of its own.
 
+mod answer;
+#[cfg_attr(not(feature = "tracing"), path = "accounts/log_off.rs")]
+mod log;
+mod lookup;
+mod registry;
+
 use std::{
     error::Error,
     fmt,
-    hash::{BuildHasher, RandomState},
     pin::Pin,
-    sync::{Arc, atomic::AtomicUsize},
-    task::{Context, Poll},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use quick_cache::sync::Cache;
-
-use crate::{
-    Account, Rejection, RejectionKind, Secret, Verifier, clock::Clock, diagnosis::SharedLimit,
-    held::HeldPlace,
-};
+pub use self::lookup::Lookup;
+use self::registry::Registry;
+use crate::{Account, Rejection, Verifier, clock::Clock};
 
 /// How long the verifier of an account is kept before it is looked up again: 1 minute.
 ///
@@ -28,10 +29,28 @@ pub const DEFAULT_ACCOUNT_TTL: Duration = Duration::from_secs(60);
 /// The first webhook of a new account may come before its secret is there, and the vendor does not publish how soon it retries.
 pub const DEFAULT_UNKNOWN_TTL: Duration = Duration::from_secs(1);
 
-/// How many accounts are kept, unknown ones included: 100,000.
+/// For how long the last answer is used after its time while the account cannot be looked up: 1 hour.
+///
+/// Most outages of a database are over by then, and the vendor gives an event up after three retries. A secret that was
+/// revoked works for that much longer only if the lookup fails meanwhile.
+pub const DEFAULT_STALE_IF_ERROR: Duration = Duration::from_secs(60 * 60);
+
+/// How soon an account is looked up again after that failed, while its last answer is used: 5 seconds.
+pub const LOOKUP_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How many accounts are kept: 100,000.
 pub const DEFAULT_CACHED_ACCOUNTS: usize = 100_000;
 
+/// For how many names it is kept that there is no such account: 10,000.
+///
+/// They have a cache of their own, so a sender that makes names up takes no place from an account.
+pub const CACHED_UNKNOWN_NAMES: usize = 10_000;
+
 /// How many requests wait for a lookup at once: 256. More are answered 503.
+///
+/// Requests for accounts that are in the cache and have to be looked up again are counted apart, with a limit of the
+/// same size. So a sender that makes names up does not keep them from being looked up. The requests for one account wait
+/// in at most a quarter of the places.
 pub const DEFAULT_MAX_LOOKUPS: usize = 256;
 
 /// How long a request waits for a lookup: 5 seconds, as for the store that accepts its event.
@@ -50,13 +69,22 @@ pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// - An account that does not exist is answered as a forged signature is: after the body is read and hashed, with the same 401.
 ///   It is kept for [a second](DEFAULT_UNKNOWN_TTL) that there is none.
-/// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_DEADLINE). Several
-///   requests for one account wait for the same lookup.
+/// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_DEADLINE), and at most a
+///   quarter of them for the same account. Several requests for one account wait for the same lookup. Accounts that are in the cache
+///   have places of their own.
+/// - Unknown names have a [cache of their own](CACHED_UNKNOWN_NAMES).
 /// - All accounts share one count of [unverified bodies](Verifier::max_held_bodies), one log of refusals and one limit of
 ///   diagnoses, whatever verifiers the function returns.
 ///
-/// If a lookup fails, takes too long, or cannot begin because too many are running, the answer is 503 with `Retry-After`: the
-/// event may be authentic. Such a failure is for all requests that wait for it, and is not kept.
+/// # If a lookup fails
+///
+/// If a lookup fails, panics, takes too long, or cannot begin because too many requests wait, the last answer for the account is used for
+/// [another hour](DEFAULT_STALE_IF_ERROR), and the account is looked up again every [5 seconds](LOOKUP_RETRY_INTERVAL). With the
+/// feature `tracing`, one `WARN` a minute says so. If the function returns that there is no such account, that ends it at once. An account that
+/// is not in the cache is answered 503 with `Retry-After`, because the event may be authentic. Such a failure is for all requests that wait
+/// for it, and is not kept.
+///
+/// If the clock is set, forward or back, accounts are looked up again, and nothing is kept for longer than it would be by the new time.
 ///
 /// # What the function has to keep to
 ///
@@ -84,14 +112,6 @@ pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Accounts(Arc<Registry>);
 
-struct Registry {
-    settings: Settings,
-    cache: Cache<Account, Entry>,
-    unknown: Verifier,
-    diagnoses: SharedLimit,
-    waiting: Arc<AtomicUsize>,
-}
-
 #[derive(Clone)]
 struct Settings {
     clock: Clock,
@@ -99,6 +119,7 @@ struct Settings {
     limits: Arc<dyn Fn(Verifier) -> Verifier + Send + Sync>,
     ttl: Duration,
     unknown_ttl: Duration,
+    stale_if_error: Duration,
     max_cached: usize,
     max_lookups: usize,
     lookup_deadline: Duration,
@@ -110,19 +131,13 @@ const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 type FindFuture = Pin<Box<dyn Future<Output = Result<Option<Verifier>, BoxError>> + Send>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
-#[derive(Clone)]
-struct Entry {
-    /// A failure is only for those who wait for it.
-    found: Result<Verifier, Rejection>,
-    until: SystemTime,
-}
-
 /// What [`Accounts::find`] returns.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Found {
     /// The verifier of the account: [begin](Verifier::begin).
     Verifier(Verifier),
-    /// The account has to be looked up first.
+    /// The account is being looked up.
     Lookup(Lookup),
 }
 
@@ -148,6 +163,7 @@ impl Accounts {
             limits: Arc::new(|verifier| verifier),
             ttl: DEFAULT_ACCOUNT_TTL,
             unknown_ttl: DEFAULT_UNKNOWN_TTL,
+            stale_if_error: DEFAULT_STALE_IF_ERROR,
             max_cached: DEFAULT_CACHED_ACCOUNTS,
             max_lookups: DEFAULT_MAX_LOOKUPS,
             lookup_deadline: DEFAULT_LOOKUP_DEADLINE,
@@ -173,6 +189,13 @@ impl Accounts {
     #[must_use]
     pub fn unknown_ttl(self, ttl: Duration) -> Self {
         Self::with(Settings { unknown_ttl: ttl, ..self.0.settings.clone() })
+    }
+
+    /// For how long the last answer is used after its [time](Self::ttl) while the account cannot be looked up. Zero ends it
+    /// with its time. Default: [`DEFAULT_STALE_IF_ERROR`].
+    #[must_use]
+    pub fn stale_if_error(self, length: Duration) -> Self {
+        Self::with(Settings { stale_if_error: length, ..self.0.settings.clone() })
     }
 
     /// How many accounts are kept. Default: [`DEFAULT_CACHED_ACCOUNTS`].
@@ -206,154 +229,58 @@ impl Accounts {
     }
 
     /// Finds the verifier of the account that a request names: from the cache, or by a lookup if the
-    /// request has a signature. Pass `None` if it names none. For adapters.
+    /// request has a signature. Pass `None` if it names none. A lookup that ends at once needs no waiting. For adapters.
     ///
     /// # Errors
     ///
-    /// A lookup is needed, and the signature is missing or malformed, or too many requests wait for a lookup. [Drain](Verifier::drain) by
-    /// [`unknown`](Self::unknown).
+    /// A lookup is needed, and the signature is missing or malformed, too many requests wait for a lookup, or it failed at once.
+    /// [Drain](Verifier::drain) by [`unknown`](Self::unknown).
+    #[inline]
     pub fn find<'h>(
         &self,
         name: Option<&str>,
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     ) -> Result<Found, Rejection> {
-        let registry = &self.0;
-        let cached = name.and_then(|name| registry.cache.get(name));
-        if let Some(entry) = cached.filter(|entry| registry.is_live(entry)) {
-            return entry.found.map(Found::Verifier);
+        let Some(name) = name else { return Ok(Found::Verifier(self.unknown().clone())) };
+        match self.0.fresh(name) {
+            Ok(verifier) => Ok(Found::Verifier(verifier)),
+            Err(last) => self.0.look_up(name, last, headers),
         }
-        let Some(account) = name.and_then(|name| Account::new(name).ok()) else {
-            return Ok(Found::Verifier(registry.unknown.clone()));
-        };
-        registry.unknown.check(headers)?;
-        let place = HeldPlace::take(&registry.waiting, registry.settings.max_lookups)
-            .ok_or_else(|| Rejection::from(RejectionKind::TooManyLookups).of(&account))?;
-        Ok(Found::Lookup(Lookup::new(self.clone(), account, place)))
     }
 
-    /// Looks the account up again at its next request, such as after its secret was changed. For this process alone.
+    /// Looks the account up again at its next request, such as after its secret was changed, and does not use its last answer any
+    /// more, even if that fails. For this process alone.
     pub fn forget(&self, account: &Account) {
-        self.0.cache.remove(account);
+        self.0.forget(account);
     }
 
     /// The verifier of accounts that do not exist. It refuses every request.
     #[must_use]
     pub fn unknown(&self) -> &Verifier {
-        &self.0.unknown
+        self.0.nobody()
     }
 
     fn with(settings: Settings) -> Self {
-        let diagnoses = SharedLimit::default();
-        let unknown = (settings.limits)(Verifier::new(nobodys_secret())).refuse_all(&diagnoses);
-        let cache = Cache::new(settings.max_cached);
-        Self(Arc::new(Registry { settings, cache, unknown, diagnoses, waiting: Arc::default() }))
-    }
-
-    /// Waits for the lookup of another request for this account, or looks it up.
-    async fn look_up(&self, account: &Account) -> Result<Verifier, Rejection> {
-        let registry = &self.0;
-        registry.cache.remove_if(account, |entry| !registry.is_live(entry));
-        let place = match registry.cache.get_value_or_guard_async(account).await {
-            Ok(entry) => return entry.found,
-            Err(place) => place,
-        };
-        let begun = (registry.settings.clock)();
-        let Registry { unknown, diagnoses, settings, .. } = &**registry;
-        let (found, ttl) = match (settings.find)(account.clone()).await {
-            Ok(Some(verifier)) => {
-                let verifier = (settings.limits)(verifier);
-                (Ok(verifier.of_account(account, unknown, diagnoses)), settings.ttl)
-            }
-            Ok(None) => (Ok(unknown.clone()), settings.unknown_ttl),
-            Err(error) => {
-                let rejection = Rejection::because(RejectionKind::LookupFailed, error);
-                (Err(rejection.of(account)), Duration::ZERO)
-            }
-        };
-        let entry = Entry { found: found.clone(), until: begun + ttl.min(LONGEST_TTL) };
-        // Refused only if somebody else has removed the place, and then the next request looks it up again.
-        _ = place.insert(entry);
-        found
-    }
-}
-
-impl Registry {
-    fn is_live(&self, entry: &Entry) -> bool {
-        (self.settings.clock)() < entry.until
+        Self(Registry::new(settings))
     }
 }
 
 impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accounts").field("cached", &self.0.cache.len()).finish_non_exhaustive()
+        f.debug_struct("Accounts").field("cached", &self.0.cached()).finish_non_exhaustive()
     }
-}
-
-/// A lookup of an account: a future that needs no particular async runtime. It holds one of the places for
-/// lookups until it is dropped. Wait for it no longer than its [deadline](Self::deadline), in a task of its own: other requests
-/// wait for it too, and a sender that hangs up must not end it.
-pub struct Lookup {
-    account: Account,
-    deadline: Duration,
-    found: Pin<Box<dyn Future<Output = Result<Verifier, Rejection>> + Send>>,
-}
-
-impl Lookup {
-    fn new(accounts: Accounts, account: Account, place: HeldPlace) -> Self {
-        let (deadline, of) = (accounts.0.settings.lookup_deadline, account.clone());
-        let found = Box::pin(async move {
-            let _place = place;
-            accounts.look_up(&of).await
-        });
-        Self { account, deadline, found }
-    }
-
-    /// How long to wait. After that, refuse with [`too_slow`](Self::too_slow).
-    #[must_use]
-    pub fn deadline(&self) -> Duration {
-        self.deadline
-    }
-
-    /// The refusal if it ends without an answer, by a panic of the function.
-    #[must_use]
-    pub fn failed(&self) -> Rejection {
-        Rejection::from(RejectionKind::LookupFailed).of(&self.account)
-    }
-
-    /// The refusal if the deadline is over.
-    #[must_use]
-    pub fn too_slow(&self) -> Rejection {
-        Rejection::from(RejectionKind::LookupTooSlow).of(&self.account)
-    }
-}
-
-impl Future for Lookup {
-    type Output = Result<Verifier, Rejection>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.found.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Lookup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookup").field("account", &self.account).finish_non_exhaustive()
-    }
-}
-
-/// A secret to hash bodies of unknown accounts with. Nothing depends on its being unknown: such a body is refused
-/// even if it signed it.
-fn nobodys_secret() -> Secret {
-    let secret = [(); 4].map(|()| RandomState::new().hash_one(0).to_ne_bytes()).concat();
-    Secret::of_bytes(&secret)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, pin::pin, task::Waker};
+    use std::{
+        convert::Infallible,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
 
     use super::*;
-    use crate::{SIGNATURE_HEADER, Wait};
+    use crate::{RejectionKind, SIGNATURE_HEADER, Secret, Wait};
 
     fn accounts() -> Accounts {
         Accounts::new(

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    Account, Event, EventError, IdempotencyKey, JobId, Signature, Timestamp,
+    Account, Event, EventError, IdempotencyKey, JobId, Rejection, RejectionKind, Signature,
+    Timestamp,
     byte_order_mark::without_mark,
     event::{Fields, Outline, text},
     named_secret::Signer,
@@ -99,6 +100,13 @@ impl Delivery {
     #[must_use]
     pub fn account(&self) -> Option<&Account> {
         self.signer.account.as_ref()
+    }
+
+    /// A refusal of this delivery, such as [`StoredTooSlowly`](RejectionKind::StoredTooSlowly). It says for which account it
+    /// was. For adapters.
+    #[must_use]
+    pub fn refused(&self, kind: RejectionKind) -> Rejection {
+        Rejection::from(kind).of_any(self.account())
     }
 
     /// The signature that the sender sent.

@@ -91,6 +91,7 @@ impl Delivery {
     /// [`FromDelivery`] fails.
     pub fn extract<T: FromDelivery>(found: Option<&Self>) -> Result<T, Rejection> {
         let delivery = found.ok_or(RejectionKind::MissingMiddleware)?;
-        T::from_delivery(delivery).map_err(|error| Rejection::untypable(error.into()))
+        let refused = |error: T::Error| Rejection::untypable(error.into());
+        T::from_delivery(delivery).map_err(|error| refused(error).of_any(delivery.account()))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 ///
 /// An adapter for a web framework is a loop around it: [`push`](Self::push) what comes,
 /// [`wait`](Self::wait) when nothing does, [`conclude`](Self::conclude) at the end. It drops the intake
-/// when the body breaks off or the clock runs out, and answers with
+/// when the body breaks off or the clock runs out, and answers with what [`refused`](Self::refused) makes of
 /// [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
 ///
 /// # Example
@@ -137,16 +137,22 @@ impl Intake {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, trace, .. } = self;
         let Some(signer) = signer(&verifier, &signature, mac, &chunks) else {
-            let refused = Rejection::from(verifier.mismatch_kind()).of_any(verifier.account());
+            let refused = verifier.refused(verifier.mismatch_kind());
             return Err(verifier.refusal(refused, signature, chunks, encoded));
         };
         if encoded {
-            let rejection = Rejection::from(RejectionKind::BodyEncoded);
-            return Err(rejection.of_any(verifier.account()).into());
+            return Err(verifier.refused(RejectionKind::BodyEncoded).into());
         }
         let delivery = Delivery::new(chunks.join(), signer, signature, trace);
         verifier.refuse_authentic(&delivery)?;
         Ok(delivery)
+    }
+
+    /// The refusal of a body that broke off or was too slow. It says for which account the request was.
+    #[must_use]
+    #[cold]
+    pub fn refused(&self, kind: RejectionKind) -> Rejection {
+        self.verifier.refused(kind)
     }
 
     /// What may still be read of a body that is refused before its end, so that the connection can be used
@@ -161,7 +167,7 @@ impl Intake {
 
     fn refuse_large(&self) -> Result<(), Rejection> {
         match self.chunks.counted() > self.verifier.limit() {
-            true => Err(RejectionKind::BodyTooLarge.into()),
+            true => Err(self.verifier.refused(RejectionKind::BodyTooLarge)),
             false => Ok(()),
         }
     }

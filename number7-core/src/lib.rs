@@ -43,8 +43,9 @@ pub use self::{
     accept::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE},
     account::{Account, AccountError, MAX_ACCOUNT_LENGTH},
     accounts::{
-        Accounts, DEFAULT_ACCOUNT_TTL, DEFAULT_CACHED_ACCOUNTS, DEFAULT_LOOKUP_DEADLINE,
-        DEFAULT_MAX_LOOKUPS, DEFAULT_UNKNOWN_TTL, Found, Lookup,
+        Accounts, CACHED_UNKNOWN_NAMES, DEFAULT_ACCOUNT_TTL, DEFAULT_CACHED_ACCOUNTS,
+        DEFAULT_LOOKUP_DEADLINE, DEFAULT_MAX_LOOKUPS, DEFAULT_STALE_IF_ERROR, DEFAULT_UNKNOWN_TTL,
+        Found, LOOKUP_RETRY_INTERVAL, Lookup,
     },
     delivery::Delivery,
     diagnosis::{Diagnosing, Diagnosis, DiagnosisKind},

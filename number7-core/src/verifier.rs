@@ -268,7 +268,7 @@ impl Verifier {
         let head = Head::read(headers);
         let signature = self.signature(&head)?;
         if head.declared_length > self.0.body_limit as u64 {
-            return Err(RejectionKind::BodyTooLarge.into());
+            return Err(self.refused(RejectionKind::BodyTooLarge));
         }
         Ok(Intake::new(self.clone(), signature, head.encoded, head.trace.context()))
     }
@@ -291,10 +291,18 @@ impl Verifier {
     fn bad_header(&self, head: &Head<'_>, rejection: Rejection) -> Rejection {
         let is_malformed = rejection.kind() == RejectionKind::MalformedSignature;
         let value = head.signature_value().filter(|_| is_malformed);
-        match value.and_then(|value| self.0.diagnostics.of_header(value)) {
+        let rejection = match value.and_then(|value| self.0.diagnostics.of_header(value)) {
             Some(diagnosis) => Rejection::because(rejection.kind(), diagnosis.into()),
             None => rejection,
-        }
+        };
+        rejection.of_any(self.account())
+    }
+
+    /// A refusal of a request, which says for which account it was.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn refused(&self, kind: RejectionKind) -> Rejection {
+        Rejection::from(kind).of_any(self.account())
     }
 
     /// What may be read of the body of a request that [`begin`](Self::begin) has refused, by its headers. `None`
@@ -434,7 +442,7 @@ impl Verifier {
 
     pub(crate) fn hold_body(&self) -> Result<HeldPlace, Rejection> {
         HeldPlace::take(&self.0.held_bodies, self.0.max_held_bodies)
-            .ok_or_else(|| RejectionKind::TooManyBodies.into())
+            .ok_or_else(|| self.refused(RejectionKind::TooManyBodies))
     }
 
     #[inline]
@@ -442,8 +450,7 @@ impl Verifier {
         match &self.0.refuses {
             None => Ok(()),
             Some(refuses) => {
-                let judged = refuses.judge(delivery, &self.0.clock);
-                judged.map_err(|kind| Rejection::from(kind).of_any(self.account()))
+                refuses.judge(delivery, &self.0.clock).map_err(|kind| self.refused(kind))
             }
         }
     }

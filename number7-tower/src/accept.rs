@@ -93,7 +93,8 @@ async fn accept(
     deadline: Duration,
     delivery: Result<Delivery, Rejection>,
 ) -> Result<(), Rejection> {
-    let accepted = timeout(deadline, inbox.accept(&delivery?)).await;
-    log::accepted(accepted.map_err(|_| RejectionKind::StoredTooSlowly)??);
+    let delivery = delivery?;
+    let accepted = timeout(deadline, inbox.accept(&delivery)).await;
+    log::accepted(accepted.map_err(|_| delivery.refused(RejectionKind::StoredTooSlowly))??);
     Ok(())
 }

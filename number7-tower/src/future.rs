@@ -115,7 +115,7 @@ enum Aim {
 struct LookingUp<S, Front> {
     /// A task of its own: a sender that hangs up must not end what others wait for.
     lookup: JoinHandle<Result<Verifier, Rejection>>,
-    /// The refusal if the task panics.
+    /// The refusal if the task is dropped.
     failed: Rejection,
     /// Whose limits are for a refusal.
     unknown: Verifier,
@@ -192,7 +192,7 @@ pub(crate) fn headers<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &[
 
 async fn in_time(mut lookup: Lookup) -> Result<Verifier, Rejection> {
     let found = timeout(lookup.deadline(), &mut lookup).await;
-    found.unwrap_or_else(|_| Err(lookup.too_slow()))
+    found.unwrap_or_else(|_| lookup.timed_out())
 }
 
 impl<S, Front, F> State<S, Front, F> {
@@ -406,13 +406,13 @@ where
                         reading.push(data.copy_to_bytes(data.remaining()))?;
                     }
                 }
-                Some(Err(error)) => return refused(kind_of(&*error.into())),
+                Some(Err(error)) => return refused(reading, kind_of(&*error.into())),
                 None => return Poll::Ready(intake.take().expect(POLLED_AFTER_END).conclude()),
             }
         }
         let wait = reading.wait()?;
         ready!(poll_wait(wait, this.deadline, cx));
-        refused(RejectionKind::BodyTooSlow)
+        refused(reading, RejectionKind::BodyTooSlow)
     }
 
     /// Whether the body came to its end.
@@ -453,8 +453,8 @@ fn poll_wait(wait: Wait, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'
     timer.get_or_insert_with(|| Box::pin(sleep(deadline))).as_mut().poll(cx)
 }
 
-fn refused<T>(kind: RejectionKind) -> Poll<Result<T, Refusal>> {
-    Poll::Ready(Err(Rejection::from(kind).into()))
+fn refused<T>(intake: &Intake, kind: RejectionKind) -> Poll<Result<T, Refusal>> {
+    Poll::Ready(Err(intake.refused(kind).into()))
 }
 
 /// Whether a connection can be used again only if the body is read: later versions have a stream for each request.

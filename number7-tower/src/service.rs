@@ -6,7 +6,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use number7_core::{Found, Verifier};
+use number7_core::{Found, RejectionKind, Verifier};
 use tower_service::Service;
 
 use crate::{
@@ -102,7 +102,10 @@ where
                             lookup, accounts, request, clone, bodies,
                         );
                     }
-                    Err(rejection) => {
+                    // An answer that this version does not know is none.
+                    unanswered => {
+                        let failed = || RejectionKind::LookupFailed.into();
+                        let rejection = unanswered.err().unwrap_or_else(failed);
                         let unknown = accounts.unknown();
                         let log = Refusals::of(unknown);
                         let bodies = self.layer.bodies.clone();

@@ -26,6 +26,8 @@ pub struct Response {
     pub body: Bytes,
     /// The rejection in the extensions.
     pub rejection: Option<RejectionKind>,
+    /// The account of the rejection.
+    pub account: Option<String>,
 }
 
 impl Response {
@@ -119,11 +121,13 @@ pub async fn axum(verifier: Verifier, probe: &Probe) -> Option<Response> {
 /// Reads an answer of axum.
 pub async fn axum_response(response: axum::response::Response) -> Response {
     let (parts, body) = response.into_parts();
+    let rejection = parts.extensions.get::<Rejection>();
     Response {
         status: parts.status.as_u16(),
         headers: sorted(parts.headers.iter().map(|(name, value)| (name, value.as_bytes()))),
         body: body.collect().await.unwrap().to_bytes(),
-        rejection: parts.extensions.get::<Rejection>().map(Rejection::kind),
+        rejection: rejection.map(Rejection::kind),
+        account: rejection.and_then(account),
     }
 }
 
@@ -139,11 +143,18 @@ pub async fn actix_response(
     response: ServiceResponse<impl actix_web::body::MessageBody>,
 ) -> Response {
     let response = response.into_parts().1;
-    let rejection = response.extensions().get::<Rejection>().map(Rejection::kind);
+    let (rejection, account) = match response.extensions().get::<Rejection>() {
+        Some(rejection) => (Some(rejection.kind()), account(rejection)),
+        None => (None, None),
+    };
     let headers = sorted(response.headers().iter().map(|(name, value)| (name, value.as_bytes())));
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body()).await.map_err(|_| "no body").unwrap();
-    Response { status, headers, body, rejection }
+    Response { status, headers, body, rejection, account }
+}
+
+fn account(rejection: &Rejection) -> Option<String> {
+    rejection.account().map(ToString::to_string)
 }
 
 fn sorted<'a>(headers: impl Iterator<Item = (impl ToString, &'a [u8])>) -> Vec<(String, String)> {

@@ -6,8 +6,8 @@ use std::{
     convert::Infallible,
     io,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
 };
@@ -120,6 +120,8 @@ async fn an_unknown_account_is_answered_as_a_forged_signature_is() {
         ] {
             let answer = receiver.signed(account, "account-2").await;
             assert_eq!(answer.rejection, Some(kind), "{framework}: {account}");
+            let named = (!account.contains('%')).then(|| account.to_owned());
+            assert_eq!(answer.account, named, "{framework}: whose it is, if that can be a name");
             answers.insert((answer.status, answer.headers, answer.body));
         }
         assert_eq!(answers.len(), 1, "{framework}: {answers:?}");
@@ -136,6 +138,7 @@ async fn an_account_is_looked_up_once_and_only_for_a_request_with_a_signature() 
         for signature in [None, Some("no signature".to_owned())] {
             let answer = receiver.post("account-1", signature, COMPLETED).await;
             assert_eq!((answer.status, lookups.load(Relaxed)), (401, 0), "{framework}");
+            assert_eq!(answer.account.as_deref(), Some("account-1"), "{framework}");
         }
         let answers = join_all((0..20).map(|_| receiver.signed("account-1", "account-1"))).await;
         assert!(answers.iter().all(|answer| answer.status == 200), "{framework}");
@@ -234,6 +237,218 @@ async fn so_many_requests_wait_for_a_lookup_and_no_more() {
         let expected = (503, Some(RejectionKind::TooManyLookups));
         assert_eq!((other.status, other.rejection), expected, "{framework}");
         assert_eq!(receiver.signed(new, new).await.status, 200, "{framework}");
+    }
+}
+
+/// What accounts are looked up in, and the time.
+#[derive(Default)]
+struct Database {
+    seconds: AtomicU64,
+    lookups: AtomicUsize,
+    /// What becomes of a lookup.
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum State {
+    #[default]
+    Good,
+    Down,
+    Panics,
+    Hangs,
+    Empty,
+}
+
+/// When the clocks of the tests begin.
+const BEGIN: u64 = 1_800_000_000;
+
+impl Database {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { seconds: BEGIN.into(), ..Self::default() })
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap() = state;
+    }
+
+    fn at(&self, seconds: u64) {
+        self.seconds.store(BEGIN + seconds, Relaxed);
+    }
+
+    fn lookups(&self) -> usize {
+        self.lookups.load(Relaxed)
+    }
+
+    fn accounts(self: &Arc<Self>) -> Accounts {
+        let (this, clock) = (Arc::clone(self), Arc::clone(self));
+        let find = move |account: Account| {
+            this.lookups.fetch_add(1, Relaxed);
+            let state = *this.state.lock().unwrap();
+            async move {
+                tokio::task::yield_now().await;
+                match state {
+                    State::Good if account.as_str().starts_with("account-") => {
+                        Ok(Some(secret_of(account.as_str()).into()))
+                    }
+                    State::Good | State::Empty => Ok(None),
+                    State::Down => Err(io::Error::other("the database is away")),
+                    State::Panics => panic!("a panic of the test"),
+                    State::Hangs => std::future::pending().await,
+                }
+            }
+        };
+        let clock =
+            move || SystemTime::UNIX_EPOCH + Duration::from_secs(clock.seconds.load(Relaxed));
+        Accounts::new(find, clock).lookup_deadline(Duration::from_millis(20))
+    }
+}
+
+/// The default times: kept for a minute, and used for an hour longer if a lookup fails.
+#[actix_web::test]
+async fn an_outage_of_the_lookup_refuses_no_event_of_a_known_account() {
+    for outage in [State::Down, State::Panics, State::Hangs] {
+        for number in 0..2 {
+            let database = Database::new();
+            let (framework, receiver) = &receivers(&database.accounts())[number];
+            let status = async |name: &str| receiver.signed(name, name).await.status;
+            assert_eq!(status("account-1").await, 200, "{framework}");
+            database.set(outage);
+            for second in [60, 61, 64, 65, 600, 3659] {
+                database.at(second);
+                let say = format!("{framework}: {outage:?} {second}");
+                assert_eq!(status("account-1").await, 200, "{say}");
+                let forged = receiver.signed("account-1", "account-2").await;
+                assert_eq!(forged.rejection, Some(RejectionKind::SignatureMismatch), "{say}");
+            }
+            assert_eq!(database.lookups(), 5, "{framework}: {outage:?}: at most every 5 seconds");
+            assert_eq!(status("account-2").await, 503, "{framework}: it was never known");
+            database.at(3660);
+            assert_eq!(status("account-1").await, 503, "{framework}: its hour is over");
+            database.set(State::Good);
+            assert_eq!(status("account-1").await, 200, "{framework}: it is back");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_account_that_is_gone_or_forgotten_is_not_used_any_longer() {
+    for number in 0..2 {
+        let database = Database::new();
+        let accounts = database.accounts();
+        let (framework, receiver) = &receivers(&accounts)[number];
+        let status = async |name: &str| receiver.signed(name, name).await.status;
+        for name in ["account-1", "account-2"] {
+            assert_eq!(status(name).await, 200, "{framework}");
+        }
+        database.set(State::Down);
+        database.at(60);
+        assert_eq!(status("account-1").await, 200, "{framework}");
+        accounts.forget(&Account::new("account-2").unwrap());
+        assert_eq!(status("account-2").await, 503, "{framework}: its last answer is forgotten");
+        database.set(State::Empty);
+        database.at(65);
+        assert_eq!(status("account-1").await, 401, "{framework}: there is no such account");
+        database.set(State::Down);
+        database.at(66);
+        assert_eq!(status("account-1").await, 503, "{framework}: that was for a second");
+    }
+}
+
+#[actix_web::test]
+async fn names_that_somebody_makes_up_take_no_place_from_accounts() {
+    let database = Database::new();
+    let accounts = database.accounts().max_cached(20);
+    for (framework, receiver) in receivers(&accounts) {
+        let known = async || {
+            for number in 0..10 {
+                let name = format!("account-{number}");
+                assert_eq!(receiver.signed(&name, &name).await.status, 200, "{framework}");
+            }
+        };
+        known().await;
+        for number in 0..500 {
+            let answer = receiver.signed(&format!("nobody-{number}"), "nobody").await;
+            assert_eq!(answer.status, 401, "{framework}");
+        }
+        let before = database.lookups();
+        known().await;
+        assert_eq!(database.lookups(), before, "{framework}: all of them are kept");
+    }
+}
+
+/// The lookups of names that are not known yet hang.
+#[actix_web::test]
+async fn neither_one_slow_account_nor_made_up_names_take_all_the_places() {
+    for number in 0..2 {
+        let database = Database::new();
+        let accounts =
+            database.accounts().max_lookups(8).lookup_deadline(Duration::from_millis(200));
+        let (framework, receiver) = &receivers(&accounts)[number];
+        assert_eq!(receiver.signed("account-1", "account-1").await.status, 200, "{framework}");
+        database.set(State::Hangs);
+
+        let slow = join_all((0..8).map(|_| receiver.signed("slow", "slow")));
+        let other = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            database.set(State::Good);
+            receiver.signed("account-2", "account-2").await.status
+        };
+        let (slow, other) = tokio::join!(slow, other);
+        assert_eq!(other, 200, "{framework}: one slow account leaves places for others");
+        let count = |kind| slow.iter().filter(|answer| answer.rejection == Some(kind)).count();
+        assert_eq!(count(RejectionKind::LookupTooSlow), 2, "{framework}: a quarter of the places");
+        assert_eq!(count(RejectionKind::TooManyLookups), 6, "{framework}");
+
+        database.set(State::Hangs);
+        let names: Vec<_> = (0..20).map(|number| format!("nobody-{number}")).collect();
+        let flood = join_all(names.iter().map(|name| receiver.signed(name, name)));
+        let known = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let cached = receiver.signed("account-1", "account-1").await.status;
+            let before = database.lookups();
+            database.at(60);
+            database.set(State::Good);
+            let again = receiver.signed("account-1", "account-1").await.status;
+            (cached, again, database.lookups() - before)
+        };
+        let (flood, known) = tokio::join!(flood, known);
+        assert_eq!(known, (200, 200, 1), "{framework}: known accounts have places of their own");
+        let refused = RejectionKind::TooManyLookups;
+        let refused = flood.iter().filter(|answer| answer.rejection == Some(refused)).count();
+        assert_eq!(refused, 12, "{framework}");
+    }
+}
+
+#[actix_web::test]
+async fn a_clock_that_is_set_neither_keeps_answers_forever_nor_loses_them() {
+    for number in 0..2 {
+        let database = Database::new();
+        let (framework, receiver) = &receivers(&database.accounts())[number];
+        let status = async |name: &str| receiver.signed(name, name).await.status;
+        database.at(1_000_000);
+        for name in ["account-1", "nobody"] {
+            receiver.signed(name, name).await;
+        }
+        // Back, during an outage.
+        database.set(State::Down);
+        database.at(0);
+        assert_eq!(status("account-1").await, 200, "{framework}: it is not lost");
+        assert_eq!(database.lookups(), 3, "{framework}: but it is looked up again");
+        assert_eq!(status("nobody").await, 503, "{framework}: so is what is not there");
+        database.at(3599);
+        assert_eq!(status("account-1").await, 200, "{framework}");
+        database.at(3600);
+        assert_eq!(status("account-1").await, 503, "{framework}: nor is it kept forever");
+        // Forward, and back again.
+        database.set(State::Good);
+        for second in [1_000_000, 0] {
+            database.at(second);
+            let before = database.lookups();
+            for _ in 0..2 {
+                assert_eq!(status("account-1").await, 200, "{framework}");
+            }
+            assert_eq!(database.lookups(), before + 1, "{framework}");
+        }
     }
 }
 

@@ -1,0 +1,168 @@
+//! An account that is being looked up.
+
+use std::{
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
+};
+
+use super::{FindFuture, Found, answer::Answer, registry::Registry};
+use crate::{Account, Rejection, RejectionKind, Verifier, held::HeldPlace};
+
+/// What a lookup comes to: a verifier that refuses everything if there is no such account.
+pub(super) type Outcome = Result<Verifier, Rejection>;
+
+/// A lookup of an account: a future that needs no particular async runtime. It holds one of the places for
+/// lookups until it is dropped. Wait for it no longer than its [deadline](Self::deadline), in a task of its own: other requests
+/// wait for it too, and a sender that hangs up must not end it.
+pub struct Lookup {
+    registry: Arc<Registry>,
+    account: Account,
+    last: Option<Arc<Answer>>,
+    running: Arc<Running>,
+    begun: SystemTime,
+    /// `None` if it is waited for, and at its end.
+    find: Option<FindFuture>,
+    _place: HeldPlace,
+}
+
+impl Lookup {
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        account: &Account,
+        last: Option<Arc<Answer>>,
+        running: Arc<Running>,
+        begun: SystemTime,
+        place: HeldPlace,
+    ) -> Self {
+        let account = account.clone();
+        Self { registry, account, last, running, begun, find: None, _place: place }
+    }
+
+    /// Begins it. If it ends at once, nobody has to wait for it.
+    pub(super) fn begin(mut self) -> Result<Found, Rejection> {
+        let find = AssertUnwindSafe(|| (self.registry.settings.find)(self.account.clone()));
+        self.find = match catch_unwind(find) {
+            Ok(find) => Some(find),
+            Err(_) => return self.settle(Err(panicked())).map(Found::Verifier),
+        };
+        match Pin::new(&mut self).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome.map(Found::Verifier),
+            Poll::Pending => Ok(Found::Lookup(self)),
+        }
+    }
+
+    /// How long to wait. After that, call [`timed_out`](Self::timed_out).
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.registry.settings.lookup_deadline
+    }
+
+    /// What it comes to when the deadline is over: the last answer for the account, or a refusal.
+    ///
+    /// # Errors
+    ///
+    /// There is no last answer, or it is too old.
+    pub fn timed_out(mut self) -> Result<Verifier, Rejection> {
+        let rejection = Rejection::from(RejectionKind::LookupTooSlow);
+        match self.find.take() {
+            Some(_) => self.settle(Err(rejection)),
+            None => match self.last.take() {
+                Some(last) if last.is_usable(self.registry.now()) => Ok(last.verifier.clone()),
+                _ => Err(rejection.of(&self.account)),
+            },
+        }
+    }
+
+    /// The refusal if its task ends without an answer.
+    #[must_use]
+    pub fn failed(&self) -> Rejection {
+        Rejection::from(RejectionKind::LookupFailed).of(&self.account)
+    }
+
+    fn settle(&self, found: Result<Option<Verifier>, Rejection>) -> Outcome {
+        let Self { registry, account, last, running, begun, .. } = self;
+        let outcome = registry.settle(account, running, last.as_deref(), *begun, found);
+        running.end(&outcome);
+        outcome
+    }
+}
+
+impl Future for Lookup {
+    type Output = Result<Verifier, Rejection>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(find) = &mut self.find else { return self.running.poll(cx) };
+        let found = match catch_unwind(AssertUnwindSafe(|| find.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(found)) => {
+                found.map_err(|error| Rejection::because(RejectionKind::LookupFailed, error))
+            }
+            Err(_) => Err(panicked()),
+        };
+        self.find = None;
+        Poll::Ready(self.settle(found))
+    }
+}
+
+/// Others wait for it, if it is dropped before its end.
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        if self.find.take().is_some() {
+            _ = self.settle(Err(RejectionKind::LookupFailed.into()));
+        }
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+fn panicked() -> Rejection {
+    Rejection::because(RejectionKind::LookupFailed, "the function has panicked".into())
+}
+
+/// What the requests have in common that wait for the same lookup.
+#[derive(Default)]
+pub(super) struct Running(Mutex<State>);
+
+enum State {
+    Waiting(Vec<Waker>),
+    Over(Outcome),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Waiting(Vec::new())
+    }
+}
+
+impl Running {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match &mut *self.state() {
+            State::Over(outcome) => Poll::Ready(outcome.clone()),
+            State::Waiting(wakers) => {
+                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    wakers.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn end(&self, outcome: &Outcome) {
+        let before = mem::replace(&mut *self.state(), State::Over(outcome.clone()));
+        if let State::Waiting(wakers) = before {
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,244 @@
+//! What is known of accounts, and which of them are being looked up.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    time::SystemTime,
+};
+
+use quick_cache::{
+    UnitWeighter,
+    sync::{Cache, DefaultLifecycle},
+};
+
+use super::{
+    CACHED_UNKNOWN_NAMES, Found, Lookup, Settings,
+    answer::Answer,
+    log,
+    lookup::{Outcome, Running},
+};
+use crate::{
+    Account, REFUSAL_LOG_INTERVAL, Rejection, RejectionKind, Secret, Verifier,
+    diagnosis::SharedLimit, held::HeldPlace,
+};
+
+pub(super) struct Registry {
+    pub(super) settings: Settings,
+    /// Only real accounts come into it, so nobody can fill it with names whose hashes collide, and the hash can be a fast one.
+    known: Cache<Account, Arc<Answer>, UnitWeighter, foldhash::fast::RandomState>,
+    unknown: Cache<Account, Arc<Answer>>,
+    running: Mutex<HashMap<Account, Arc<Running>>>,
+    nobody: Verifier,
+    diagnoses: SharedLimit,
+    waiting: Waiting,
+    /// When the operator was told that lookups fail.
+    warned: Mutex<Option<SystemTime>>,
+}
+
+/// How many requests wait for a lookup.
+#[derive(Default)]
+struct Waiting {
+    of_known: Arc<AtomicUsize>,
+    /// Anybody can make up names.
+    of_others: Arc<AtomicUsize>,
+}
+
+impl Registry {
+    pub(super) fn new(settings: Settings) -> Arc<Self> {
+        let diagnoses = SharedLimit::default();
+        let nobody = (settings.limits)(Verifier::new(nobodys_secret())).refuse_all(&diagnoses);
+        Arc::new(Self {
+            known: Cache::with(
+                settings.max_cached,
+                settings.max_cached as u64,
+                UnitWeighter,
+                foldhash::fast::RandomState::default(),
+                DefaultLifecycle::default(),
+            ),
+            unknown: Cache::new(CACHED_UNKNOWN_NAMES),
+            running: Mutex::default(),
+            waiting: Waiting::default(),
+            warned: Mutex::default(),
+            settings,
+            nobody,
+            diagnoses,
+        })
+    }
+
+    pub(super) fn nobody(&self) -> &Verifier {
+        &self.nobody
+    }
+
+    pub(super) fn cached(&self) -> usize {
+        self.known.len()
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> SystemTime {
+        (self.settings.clock)()
+    }
+
+    /// The verifier of a known account, or its last answer, if there is one.
+    #[inline]
+    pub(super) fn fresh(&self, name: &str) -> Result<Verifier, Option<Arc<Answer>>> {
+        match self.known.get(name) {
+            Some(answer) if answer.is_fresh(self.now()) => Ok(answer.verifier.clone()),
+            last => Err(last),
+        }
+    }
+
+    /// What follows if there is no fresh answer for a known account.
+    #[cold]
+    pub(super) fn look_up<'h>(
+        self: &Arc<Self>,
+        name: &str,
+        last: Option<Arc<Answer>>,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    ) -> Result<Found, Rejection> {
+        let now = self.now();
+        if let Some(unknown) = self.unknown.get(name).filter(|answer| answer.is_fresh(now)) {
+            return Ok(Found::Verifier(unknown.verifier.clone()));
+        }
+        let Ok(account) = Account::new(name) else {
+            return Ok(Found::Verifier(self.nobody.clone()));
+        };
+        self.nobody.check(headers).map_err(|rejection| rejection.of(&account))?;
+        match self.join(&account, last, now) {
+            Ok(Joined::Answered(verifier)) => Ok(Found::Verifier(verifier)),
+            Ok(Joined::Waits(lookup)) => Ok(Found::Lookup(lookup)),
+            Ok(Joined::Begins(lookup)) => lookup.begin(),
+            Err(kind) => Err(Rejection::from(kind).of(&account)),
+        }
+    }
+
+    /// Waits for a lookup of the account that is running, or begins one.
+    fn join(
+        self: &Arc<Self>,
+        account: &Account,
+        last: Option<Arc<Answer>>,
+        now: SystemTime,
+    ) -> Result<Joined, RejectionKind> {
+        let mut all = self.running();
+        // One may have ended just now.
+        let ended = self.known.get(account).or_else(|| self.unknown.get(account));
+        if let Some(answer) = ended.filter(|answer| answer.is_fresh(now)) {
+            return Ok(Joined::Answered(answer.verifier.clone()));
+        }
+        let running = all.get(account);
+        let usable = last.as_ref().filter(|answer| answer.is_usable(now));
+        if let (Some(_), Some(answer)) = (running, usable.filter(|answer| answer.is_failing)) {
+            return Ok(Joined::Answered(answer.verifier.clone()));
+        }
+        let most = self.settings.max_lookups;
+        let waiting = match last {
+            Some(_) => &self.waiting.of_known,
+            None => &self.waiting.of_others,
+        };
+        // One reference is that of `all`.
+        let has_room =
+            running.is_none_or(|running| Arc::strong_count(running) <= (most / 4).max(1));
+        let Some(place) = has_room.then(|| HeldPlace::take(waiting, most)).flatten() else {
+            let answer = usable.ok_or(RejectionKind::TooManyLookups)?;
+            return Ok(Joined::Answered(answer.verifier.clone()));
+        };
+        let lookup =
+            |running| Lookup::new(Arc::clone(self), account, last.clone(), running, now, place);
+        Ok(match running {
+            Some(running) => Joined::Waits(lookup(Arc::clone(running))),
+            None => {
+                let running = Arc::new(Running::default());
+                all.insert(account.clone(), Arc::clone(&running));
+                Joined::Begins(lookup(running))
+            }
+        })
+    }
+
+    /// Keeps what came of a lookup, and makes of it what is for all that wait for it.
+    pub(super) fn settle(
+        &self,
+        account: &Account,
+        running: &Arc<Running>,
+        last: Option<&Answer>,
+        begun: SystemTime,
+        found: Result<Option<Verifier>, Rejection>,
+    ) -> Outcome {
+        let of_account =
+            |verifier: Verifier| verifier.of_account(account, &self.nobody, &self.diagnoses);
+        // The limits are a function of the user, so they are set before anything is locked.
+        let found =
+            found.map(|found| found.map(|verifier| of_account((self.settings.limits)(verifier))));
+        let (now, settings) = (self.now(), &self.settings);
+        if let (Err(rejection), Some(_)) = (&found, last) {
+            self.warn(account, rejection, now);
+        }
+        let mut all = self.running();
+        // Unless it was forgotten meanwhile.
+        let is_kept = all.get(account).is_some_and(|kept| Arc::ptr_eq(kept, running));
+        if is_kept {
+            all.remove(account);
+        }
+        match found {
+            Ok(Some(verifier)) => {
+                if is_kept {
+                    let answer = Answer::new(verifier.clone(), begun, settings);
+                    self.known.insert(account.clone(), Arc::new(answer));
+                }
+                Ok(verifier)
+            }
+            Ok(None) => {
+                let verifier = of_account(self.nobody.clone());
+                if is_kept {
+                    self.known.remove(account);
+                    let answer = Answer::unknown(verifier.clone(), begun, settings);
+                    self.unknown.insert(account.clone(), Arc::new(answer));
+                }
+                Ok(verifier)
+            }
+            Err(rejection) => match last.filter(|answer| is_kept && answer.is_usable(now)) {
+                Some(last) => {
+                    let answer = last.failing(now, settings);
+                    self.known.insert(account.clone(), Arc::new(answer));
+                    Ok(last.verifier.clone())
+                }
+                None => Err(rejection.of(account)),
+            },
+        }
+    }
+
+    /// Tells the operator of failures that senders do not notice, once a minute.
+    fn warn(&self, account: &Account, rejection: &Rejection, now: SystemTime) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |before: SystemTime| before <= now && now < before + REFUSAL_LOG_INTERVAL;
+        if !warned.is_some_and(is_recent) {
+            *warned = Some(now);
+            log::failing(account, rejection);
+        }
+    }
+
+    pub(super) fn forget(&self, account: &Account) {
+        let mut all = self.running();
+        all.remove(account);
+        self.known.remove(account);
+        self.unknown.remove(account);
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Account, Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a request has of the lookup of its account.
+enum Joined {
+    Answered(Verifier),
+    /// For one that another request has begun.
+    Waits(Lookup),
+    Begins(Lookup),
+}
+
+/// A secret to hash bodies of unknown accounts with. Nothing depends on its being unknown: such a body is refused
+/// even if it signed it.
+fn nobodys_secret() -> Secret {
+    let secret = [(); 4].map(|()| RandomState::new().hash_one(0).to_ne_bytes()).concat();
+    Secret::of_bytes(&secret)
+}
