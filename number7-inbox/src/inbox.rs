@@ -415,13 +415,14 @@ impl Inbox {
     }
 
     /// Stops expecting a job, for example because it was cancelled. False if it was not expected, or if a
-    /// look-up has already found it settled.
+    /// look-up has already found it settled. Jobs of [accounts](Self::account) stay expected.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// Those of [`expect_job`](Self::expect_job).
     pub async fn cancel_expectation(&self, job_id: impl Into<JobId>) -> Result<bool, InboxError> {
-        self.store.cancel_expectation(job_id.into().as_str()).await
+        let expected = ExpectedJob::new(None, &job_id.into())?;
+        self.store.cancel_expectation(&expected.job).await
     }
 
     /// Lists the jobs that are overdue, the oldest first: at most `limit`, after the place of a cursor.

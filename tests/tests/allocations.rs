@@ -117,6 +117,7 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
                 Poll::Pending => panic!("nothing is waited for"),
             }
         }
+        other => panic!("{other:?}"),
     };
     assert_eq!(allocations(|| look_up("acme")), (0, 0), "the second run is measured");
     const MANY: usize = 10_000;

@@ -1,7 +1,7 @@
 //! Asks the vendor for what it never managed to deliver.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     mem,
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -61,6 +61,8 @@ impl Reconcile {
         let mut is_woken = false;
         // Whether the vendor may be asked now, and since when it must not be.
         let (mut may_fetch, mut rests_until) = (false, Instant::now());
+        // The same for the accounts that have a limit of their own.
+        let mut resting: HashMap<Account, Instant> = HashMap::new();
         // When a job that was asked about is to be asked about again.
         let mut again = BTreeSet::new();
         let period = Duration::from_secs(60) / settings.fetches_per_minute;
@@ -93,9 +95,17 @@ impl Reconcile {
             };
             if let Some(ended) = ended {
                 // A panic of the function is an answer, so the task has none of its own.
-                if let Ok((job, rest)) = ended {
+                if let Ok((job, account, rest)) = ended {
+                    let (now, until) = (Instant::now(), Instant::now() + rest);
                     asked.remove(&job);
-                    rests_until = rests_until.max(Instant::now() + rest);
+                    match account {
+                        None => rests_until = rests_until.max(until),
+                        Some(account) => {
+                            resting.retain(|_, until| *until > now);
+                            let of_account = resting.entry(account).or_insert(until);
+                            *of_account = until.max(*of_account);
+                        }
+                    }
                 }
                 continue;
             }
@@ -146,6 +156,12 @@ impl Reconcile {
                     _ = self.store.give_up(&taken.job).await;
                     continue;
                 };
+                // Its turn counts, as if the vendor had been asked.
+                let is_resting =
+                    |account| resting.get(account).is_some_and(|until| *until > Instant::now());
+                if account.as_ref().is_some_and(is_resting) {
+                    continue;
+                }
                 // A call may take longer than the pause after it: the vendor is not asked about one
                 // job twice at a time.
                 if asked.insert(taken.job.clone()) {
@@ -156,8 +172,8 @@ impl Reconcile {
                     }
                     let (this, rest) = (self.clone(), settings.fetch_rest);
                     running.spawn(async move {
-                        let rest = this.fetch(&taken, account, job_id, rest).await;
-                        (taken.job, rest)
+                        let rest = this.fetch(&taken, account.as_ref(), job_id, rest).await;
+                        (taken.job, account, rest)
                     });
                 }
             }
@@ -220,23 +236,21 @@ impl Reconcile {
     }
 
     /// Asks about a job. If nothing comes of it, this is repeated after a rest. Returns how long the vendor is
-    /// to be left alone, if the error says so: to ask about other jobs meanwhile would fail as well, and count as
-    /// fetches of theirs.
+    /// to be left alone, if the error says so: to ask about other jobs meanwhile, or those of the same account, would fail
+    /// as well.
     async fn fetch(
         &self,
         taken: &JobToFetch,
-        account: Option<Account>,
+        account: Option<&Account>,
         job_id: JobId,
         Rest { first, longest }: Rest,
     ) -> Duration {
         let job = &*taken.job;
-        // The limit of one account is not that of the others.
-        let is_for_all = account.is_none();
         let mut alone = Duration::ZERO;
         let fetched = async {
-            let fetched = (self.fetch)(account.clone(), job_id.clone()).await;
+            let fetched = (self.fetch)(account.cloned(), job_id.clone()).await;
             fetched.map_err(|error| {
-                if let (Some(RetryHint::After(time)), true) = (RetryHint::of(&*error), is_for_all) {
+                if let Some(RetryHint::After(time)) = RetryHint::of(&*error) {
                     alone = time.min(LONGEST_REST);
                 }
                 text_of_error(&*error)
@@ -251,7 +265,7 @@ impl Reconcile {
             Err(panic) => Err(text_of_panic(&*panic)),
         };
         let outcome = match fetched {
-            Ok(Fetched::Finished(event)) => self.store(account.as_ref(), &job_id, &event).await,
+            Ok(Fetched::Finished(event)) => self.store(account, &job_id, &event).await,
             Ok(Fetched::StillRunning) => Ok("still_running"),
             Ok(Fetched::Unknown) if taken.fetches >= FETCHES_OF_UNKNOWN => self.give_up(job).await,
             Ok(Fetched::Unknown) => {

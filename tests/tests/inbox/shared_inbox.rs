@@ -8,8 +8,12 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use number7_core::{Accept, Acceptance, Account, Accounts, Delivery, Found, SIGNATURE_HEADER};
-use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, JobId, Origin, State};
+use number7_core::{
+    Accept, Acceptance, Account, Accounts, Delivery, Found, RetryHint, SIGNATURE_HEADER,
+};
+use number7_inbox::{
+    AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, InboxErrorKind, JobId, Origin, State,
+};
 use number7_tests::{
     body, on_every_store,
     running::{Handled, Running, accept, until},
@@ -28,10 +32,10 @@ async fn delivery(name: &str, body: String) -> Delivery {
     let accounts = Accounts::new(find, SystemTime::now);
     let signature = sign(&body);
     let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
-    let Found::Lookup(lookup) = accounts.find(Some(name), headers).unwrap() else {
-        panic!("nothing is in the cache");
+    let Found::Verifier(verifier) = accounts.find(Some(name), headers).unwrap() else {
+        panic!("the lookup ends at once");
     };
-    lookup.await.unwrap().verify(&signature, body).unwrap()
+    verifier.verify(&signature, body).unwrap()
 }
 
 async fn accept_for(inbox: &Inbox, name: &str, job: &str) -> Acceptance {
@@ -114,6 +118,15 @@ async fn a_job_of_one_account_is_not_settled_by_another(store: Store) {
     assert!(acme.cancel_expectation("job_2").await.unwrap());
     assert!(acme.cancel_expectation("job_1").await.unwrap());
     assert!(!inbox.account(&account("globex")).cancel_expectation("job_1").await.unwrap());
+    // What a store calls the job of an account is no name for a caller.
+    acme.expect_job("job_3", Duration::ZERO).await.unwrap();
+    for name in ["account:acme/job_3", "upload:a.pdf"] {
+        let refused = inbox.cancel_expectation(name).await.unwrap_err();
+        assert_eq!(refused.kind(), InboxErrorKind::Invalid, "{name}");
+        assert!(acme.cancel_expectation(name).await.is_err(), "{name}");
+    }
+    assert!(!inbox.cancel_expectation("job_3").await.unwrap());
+    assert!(acme.cancel_expectation("job_3").await.unwrap());
     let left = inbox.overdue(None, 10).await.unwrap().entries;
     assert_eq!(left.len(), 1, "{left:?}");
     worker.stop().await;
@@ -155,6 +168,48 @@ async fn the_vendor_is_asked_with_the_client_of_the_account(store: Store) {
     }
     // The others have no client, and stay overdue.
     until(async || inbox.overdue(None, 10).await.unwrap().entries.len() == 2).await;
+    worker.stop().await;
+}
+
+/// A 429 for one of them.
+async fn a_limit_of_one_account_slows_down_that_account_alone(store: Store) {
+    let inbox = store.open().await;
+    for job in 0..5 {
+        for name in ["limited", "other"] {
+            let job = format!("job_{job}");
+            inbox.account(&account(name)).expect_job(job, Duration::ZERO).await.unwrap();
+        }
+    }
+    let asked = Arc::new(Mutex::new(0));
+    let asks = Arc::clone(&asked);
+    let client = move |account: Account| {
+        let asks = Arc::clone(&asks);
+        let client = move |job: JobId| {
+            let is_limited = account.as_str() == "limited";
+            *asks.lock().unwrap() += u32::from(is_limited);
+            async move {
+                match is_limited {
+                    true => Err(RetryHint::After(Duration::from_secs(60)).into()),
+                    false => {
+                        let json = body("job.completed", job.as_str());
+                        Ok::<_, BoxError>(Fetched::Finished(Event::from_json(json)?))
+                    }
+                }
+            }
+        };
+        async { Ok::<_, BoxError>(Some(client)) }
+    };
+    let handled = Handled::default();
+    let second = Duration::from_secs(1);
+    let worker = handled.worker(&inbox).fetch_limits(1, 60_000).fetch_backoff(second, second);
+    let worker = Running::start(worker.reconcile_accounts(client));
+    until(async || inbox.stats().await.unwrap().done == 5).await;
+    let is_passed_over = async || {
+        let overdue = inbox.overdue(None, 10).await.unwrap().entries;
+        overdue.len() == 5 && overdue.iter().all(|job| job.fetches() >= 2)
+    };
+    until(is_passed_over).await;
+    assert_eq!(*asked.lock().unwrap(), 1, "its vendor is left alone for a minute");
     worker.stop().await;
 }
 
@@ -251,4 +306,5 @@ on_every_store! {
     each_account_has_its_own_event_of_a_job,
     a_job_of_one_account_is_not_settled_by_another,
     the_vendor_is_asked_with_the_client_of_the_account,
+    a_limit_of_one_account_slows_down_that_account_alone,
 }
