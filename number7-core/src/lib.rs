@@ -70,7 +70,7 @@ pub use self::{
     subject::Subject,
     verifier::{
         DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, DEFAULT_MAX_HELD_BODIES, DEFAULT_SECRET_NAME,
-        Verifier,
+        MAX_REPLACED_SECRETS, Verifier,
     },
 };
 

@@ -5,7 +5,7 @@ mod follow;
 mod log;
 
 use std::{
-    fmt,
+    fmt, iter,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -111,7 +111,8 @@ impl LiveVerifier {
     /// Verifies by this secret from now on, and by the one until now for the [overlap](Self::overlap). The name of the new
     /// secret is its [fingerprint](Secret::fingerprint). False if it is the current one: nothing changes then.
     ///
-    /// Further secrets that were given by [`Verifier::also_accept`] are still accepted.
+    /// Further secrets that were given by [`Verifier::also_accept`] are still accepted, and have no end. Of those that were
+    /// replaced, the newest [`MAX_REPLACED_SECRETS`](crate::MAX_REPLACED_SECRETS) are.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn replace(&self, secret: Secret) -> bool {
         let mut is_new = false;
@@ -131,7 +132,10 @@ impl LiveVerifier {
     #[must_use]
     pub fn accepted(&self) -> Vec<AcceptedSecret> {
         let verifier = self.current();
-        let accepted = verifier.accepted().filter(|known| !known.is_over());
+        let (first, further) = verifier.secrets();
+        let further =
+            further.filter(|known| !known.is_over() && !known.secret.is_same(&first.secret));
+        let accepted = iter::once(first).chain(further);
         let shown = accepted.map(|known| AcceptedSecret {
             name: known.name().to_owned(),
             remaining: known.overlap.as_ref().map(Overlap::remaining),

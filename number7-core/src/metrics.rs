@@ -7,7 +7,7 @@
 //! | `number7_deliveries_total` | counter | `outcome`: `verified` or `refused`; `kind`: of what is refused, the [name](crate::RejectionKind::name) of the reason; `secret`: of what is verified, the name of the secret | every request once |
 //! | `number7_answers_refused_total` | counter | `kind` | verified deliveries that the handler refused all the same: no event (400), or not stored (503) |
 //! | `number7_replaced_secret_signed_timestamp_seconds` | gauge | `secret` | when a [replaced](crate::LiveVerifier::replace) secret signed last |
-//! | `number7_secret_stale_since_timestamp_seconds` | gauge | | since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read; 0 if it can |
+//! | `number7_secret_stale_since_timestamp_seconds` | gauge | `secret`: the [fingerprint](crate::Secret::fingerprint) of the last one that was read | since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read; 0 if it can |
 //!
 //! The values of the labels come from this crate and from the names of your secrets, never from a
 //! request, so that no sender can make them many.
@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Unit, describe_counter, describe_gauge};
 
-use crate::{Delivery, Rejection, RejectionKind};
+use crate::{Delivery, Rejection, RejectionKind, Secret};
 
 /// Tells the recorder what the metrics mean, such as for the `# HELP` of Prometheus. The adapters call it when a middleware is
 /// made, so install the recorder before that.
@@ -55,8 +55,11 @@ pub(crate) fn signed_by_replaced(name: &Arc<str>, since_1970: Duration) {
 }
 
 /// Notes since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read: zero if it can.
-pub(crate) fn stale_since(since_1970: Duration) {
-    metrics::gauge!("number7_secret_stale_since_timestamp_seconds").set(since_1970.as_secs_f64());
+/// Says which secret stays in use, because a process can follow several.
+pub(crate) fn stale_since(last: &Secret, since_1970: Duration) {
+    let secret = last.fingerprint();
+    metrics::gauge!("number7_secret_stale_since_timestamp_seconds", "secret" => secret)
+        .set(since_1970.as_secs_f64());
 }
 
 /// Counts a verified delivery.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Delivery, Rejection};
+use crate::{Delivery, Rejection, Secret};
 
 /// Tells the recorder what the metrics mean.
 #[inline(always)]
@@ -20,4 +20,4 @@ pub fn refused(_: &Rejection) {}
 pub(crate) fn signed_by_replaced(_: &Arc<str>, _: Duration) {}
 
 #[inline(always)]
-pub(crate) fn stale_since(_: Duration) {}
+pub(crate) fn stale_since(_: &Secret, _: Duration) {}

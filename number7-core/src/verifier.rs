@@ -39,6 +39,13 @@ pub const DEFAULT_BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// With the default body limit they hold 64 MiB at most.
 pub const DEFAULT_MAX_HELD_BODIES: usize = 1024;
 
+/// How many replaced secrets are still accepted at once: 8. With the next one, the oldest is not any more.
+///
+/// A forged body costs an HMAC for each of them, and nobody rotates a secret so often within an
+/// [overlap](crate::LiveVerifier::overlap). Without a bound, a source that changes by mistake with every look would make each
+/// forged request dearer.
+pub const MAX_REPLACED_SECRETS: usize = 8;
+
 /// The policy by which requests are accepted: the secrets, and the limits on bodies whose sender
 /// is not known yet.
 ///
@@ -353,10 +360,16 @@ impl Verifier {
             return None;
         }
         let old = NamedSecret { overlap: Some(overlap), ..self.0.first.clone() };
-        let others = self.0.further.iter().filter(|known| !known.is_over()).cloned();
+        let others = || self.0.further.iter().filter(|known| !known.is_over());
+        // A secret that was given to be accepted always has no end, even if it was the current one for a while.
+        let stays = |known: &&NamedSecret| known.overlap.is_none();
+        let ends = !others().filter(stays).any(|known| known.secret.is_same(&old.secret));
+        let replaced = iter::once(old).filter(|_| ends);
+        let replaced = replaced.chain(others().filter(|known| !stays(known)).cloned());
         // With room for all of them: what is moved leaves a copy of its key behind.
         let mut further = Vec::with_capacity(self.0.further.len() + 1);
-        further.extend(iter::once(old).chain(others).filter(is_new));
+        further.extend(replaced.filter(is_new).take(MAX_REPLACED_SECRETS));
+        further.extend(others().filter(stays).cloned());
         let first = NamedSecret::new(secret.fingerprint().into(), secret.clone());
         Some(self.with(|policy| (policy.first, policy.further) = (first, further)))
     }

@@ -160,7 +160,7 @@ impl<R: FnMut() -> Result<Secret, E>, E: Display> Following<R> {
                     log::fresh();
                 }
                 self.failures = 0;
-                metrics::stale_since(Duration::ZERO);
+                metrics::stale_since(&self.last, Duration::ZERO);
                 return Some(secret);
             }
             Ok(Err(error)) => error,
@@ -168,7 +168,7 @@ impl<R: FnMut() -> Result<Secret, E>, E: Display> Following<R> {
         };
         if self.failures == 0 {
             log::stale(&error);
-            metrics::stale_since(since_1970((self.clock)()));
+            metrics::stale_since(&self.last, since_1970((self.clock)()));
         }
         self.failures = self.failures.saturating_add(1);
         None

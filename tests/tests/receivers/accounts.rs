@@ -452,6 +452,67 @@ async fn a_clock_that_is_set_neither_keeps_answers_forever_nor_loses_them() {
     }
 }
 
+type Chunks = std::pin::Pin<
+    Box<dyn futures_util::Stream<Item = Result<bytes::Bytes, actix_web::error::PayloadError>>>,
+>;
+
+/// A chunked body, or one of HTTP/2 without a declared length. It comes as fast as it is read.
+#[actix_web::test]
+async fn nothing_is_read_of_a_body_while_its_account_is_looked_up() {
+    use axum::body::Body;
+    use bytes::Bytes;
+    use futures_util::stream;
+    let chunk = Bytes::from(vec![b' '; 8 * 1024]);
+    let endless = |read: &Arc<AtomicUsize>| {
+        let (read, chunk) = (Arc::clone(read), chunk.clone());
+        stream::repeat_with(move || {
+            read.fetch_add(1, Relaxed);
+            Ok::<_, actix_web::error::PayloadError>(chunk.clone())
+        })
+    };
+    for number in 0..2 {
+        let find = async |account: Account| {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok::<_, Infallible>(Some(secret_of(account.as_str()).into()))
+        };
+        let accounts = Accounts::new(find, SystemTime::now);
+        let (framework, receiver) = &receivers(&accounts)[number];
+        let (read, signature) = (Arc::default(), secret_of("other").sign(COMPLETED).to_string());
+        let (stream, uri) = (endless(&read), "/hooks/account-1");
+        let posted = async {
+            match receiver {
+                Receiver::Axum(app) => {
+                    let request = http::Request::post(uri).version(http::Version::HTTP_2);
+                    let body = Body::from_stream(stream);
+                    let request = request.header(SIGNATURE_HEADER, signature).body(body).unwrap();
+                    axum_response(app.clone().oneshot(request).await.unwrap()).await
+                }
+                Receiver::Actix(middleware) => {
+                    let request = test::TestRequest::post()
+                        .uri(uri)
+                        .version(actix_web::http::Version::HTTP_2);
+                    let request = request.insert_header((SIGNATURE_HEADER, signature));
+                    let stream: Chunks = Box::pin(stream);
+                    let stream = actix_web::dev::Payload::from(stream);
+                    let request = request.to_request().replace_payload(stream).0;
+                    let app = App::new().configure(actix_app_behind(middleware.clone()));
+                    let app = test::init_service(app).await;
+                    actix_response(test::call_service(&app, request).await).await
+                }
+            }
+        };
+        let looked = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            read.load(Relaxed)
+        };
+        let (answer, before) = tokio::join!(posted, looked);
+        assert_eq!(before, 0, "{framework}");
+        assert_eq!(answer.rejection, Some(RejectionKind::BodyTooLarge), "{framework}");
+        let most = number7_core::DEFAULT_BODY_LIMIT / chunk.len() + 1;
+        assert_eq!(read.load(Relaxed), most, "{framework}: up to the limit, and no more");
+    }
+}
+
 /// A receiver whose accounts have rules that a user's own test can check.
 fn apps(accounts: &Accounts) -> (axum::Router, number7_actix::VerifyNumber7) {
     let [(_, Receiver::Axum(app)), (_, Receiver::Actix(middleware))] = receivers(accounts) else {

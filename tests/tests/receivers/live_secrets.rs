@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use number7_core::{LiveVerifier, RejectionKind, SIGNATURE_HEADER, Secret, Verifier};
+use number7_core::{
+    LiveVerifier, MAX_REPLACED_SECRETS, RejectionKind, SIGNATURE_HEADER, Secret, Verifier,
+};
 use number7_tests::{COMPLETED, server::Server, socket::Socket};
 use tempfile::TempDir;
 
@@ -91,6 +93,87 @@ fn a_replaced_secret_is_accepted_until_its_time_is_over_and_says_when_it_signed(
     assert!(live.replace(secrets[1].clone()));
     let names: Vec<_> = live.accepted().into_iter().map(|known| known.name).collect();
     assert_eq!(names, [&*two, &*three, "first", "always"]);
+}
+
+#[test]
+fn there_and_back_leaves_the_first_secret_accepted_without_an_end() {
+    let [a, b] = ["a", "b"].map(secret);
+    let live = LiveVerifier::new(a.clone(), SystemTime::now).overlap(Duration::from_secs(60));
+    live.replace(b.clone());
+    live.replace(a.clone());
+    let accepted = live.accepted();
+    assert_eq!(accepted.len(), 2, "each is listed once");
+    assert_eq!((&*accepted[0].name, accepted[0].remaining), (&*a.fingerprint(), None));
+    live.end_overlap();
+    assert!(live.current().verify(signed(&a), COMPLETED).is_ok());
+    assert!(live.current().verify(signed(&b), COMPLETED).is_err());
+
+    // One that is accepted always does not get an end by being the current one for a while.
+    let verifier = Verifier::new(a.clone()).also_accept("b", b.clone());
+    let live = LiveVerifier::new(verifier, SystemTime::now).overlap(Duration::ZERO);
+    live.replace(b.clone());
+    assert_eq!(live.accepted().len(), 1, "it is listed once");
+    live.replace(a.clone());
+    live.end_overlap();
+    for secret in [&a, &b] {
+        assert!(live.current().verify(signed(secret), COMPLETED).is_ok());
+    }
+    assert_eq!(live.accepted()[1].name, "b");
+}
+
+#[test]
+fn so_many_replaced_secrets_are_accepted_and_no_more() {
+    let verifier = Verifier::new(secret("0")).also_accept("always", secret("always"));
+    let live = LiveVerifier::new(verifier, SystemTime::now);
+    for number in 1..=100 {
+        live.replace(secret(&number.to_string()));
+    }
+    let accepts = |text: &str| live.current().verify(signed(&secret(text)), COMPLETED).is_ok();
+    assert_eq!(live.accepted().len(), 1 + MAX_REPLACED_SECRETS + 1);
+    assert!(accepts("100") && accepts("92") && accepts("always"));
+    assert!(!accepts("91"), "the oldest is not accepted any more");
+}
+
+/// As on a network mount whose server is away: a named pipe that nobody writes to.
+#[test]
+fn a_read_that_hangs_holds_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("secret");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let (begun, read) = (Arc::new(AtomicBool::new(false)), pipe.clone());
+    let hangs = Arc::clone(&begun);
+    let live = LiveVerifier::new(secret("old"), SystemTime::now);
+    live.follow(SOON, move || {
+        hangs.store(true, Relaxed);
+        Secret::from_file(&read)
+    })
+    .unwrap();
+    let servers = Server::both_behind(
+        number7_tower::VerifyNumber7::live(live.clone()),
+        number7_actix::VerifyNumber7::live(live.clone()),
+    );
+    wait_until("it is read", || begun.load(Relaxed));
+    let is_accepted = |text: &str| {
+        let signature = signed(&secret(text));
+        servers.iter().all(|server| {
+            let mut socket = Socket::connect(server.addr);
+            socket.write_head(&signature, COMPLETED.len());
+            socket.write(COMPLETED);
+            socket.answer().unwrap().status == 200
+        })
+    };
+    assert!(is_accepted("old"));
+    assert!(live.replace(secret("by hand")), "a replacement by hand waits for nothing");
+    assert!(is_accepted("by hand"));
+    // The server is back, with another secret.
+    let (held, new) = (folder.path().join("held"), folder.path().join("new"));
+    fs::hard_link(&pipe, &held).unwrap();
+    fs::write(&new, "new").unwrap();
+    fs::rename(&new, &pipe).unwrap();
+    fs::write(&held, "new").unwrap();
+    wait_until("it goes on", || current(&live) == secret("new").fingerprint());
+    assert!(is_accepted("new"));
 }
 
 #[test]
