@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     convert::Infallible,
+    hash::{BuildHasher, RandomState},
     io,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix_web::{App, test, web};
@@ -23,6 +25,8 @@ use number7_tests::{
     COMPLETED, SECRET,
     in_process::{Response, actix_app_behind, actix_response, axum_app_behind, axum_response, saw},
     probes,
+    server::Server,
+    socket::Socket,
 };
 use tower::ServiceExt;
 
@@ -450,6 +454,94 @@ async fn a_clock_that_is_set_neither_keeps_answers_forever_nor_loses_them() {
             assert_eq!(database.lookups(), before + 1, "{framework}");
         }
     }
+}
+
+/// An account, by the number of its secret: the one that its owner set last, before which another one is accepted too, and the
+/// one that the vendor signs with.
+#[derive(Default)]
+struct Rotated {
+    set: AtomicUsize,
+    signs: RwLock<usize>,
+}
+
+/// Each rotation goes as `docs/secrets.md` says: the lookup accepts a new secret, and when the old answer is not kept any more, it
+/// is set at the vendor.
+#[std::prelude::v1::test]
+fn five_hundred_accounts_are_rotated_under_load_and_no_delivery_is_refused() {
+    const TTL: Duration = Duration::from_millis(20);
+    const LENGTH: Duration = Duration::from_secs(3);
+    let rotated: Arc<Vec<Rotated>> = Arc::new((0..500).map(|_| Rotated::default()).collect());
+    let secret =
+        |name: &str, version: usize| Secret::new(format!("{SECRET} {version} of {name}")).unwrap();
+    let database = Arc::clone(&rotated);
+    let find = move |account: Account| {
+        let number: usize = account.as_str()["account-".len()..].parse().unwrap();
+        let set = database[number].set.load(Relaxed);
+        async move {
+            tokio::task::yield_now().await;
+            let verifier = Verifier::named("new", secret(account.as_str(), set));
+            Ok::<_, Infallible>(Some(match set.checked_sub(1) {
+                Some(old) => verifier.also_accept("old", secret(account.as_str(), old)),
+                None => verifier,
+            }))
+        }
+    };
+    let accounts = Accounts::new(find, SystemTime::now).ttl(TTL);
+    let servers = Server::both_behind(
+        number7_tower::VerifyNumber7::accounts(accounts.clone(), |Path(name): Path<String>| name),
+        number7_actix::VerifyNumber7::accounts(accounts, web::Path::<String>::into_inner),
+    );
+    let (begun, random) = (Instant::now(), RandomState::new());
+    let pick = |sender: usize, turn: usize| {
+        usize::try_from(random.hash_one((sender, turn)) % 500).unwrap()
+    };
+    let (sent, switched) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for sender in 0..4 {
+            let (server, rotated, sent) = (&servers[sender % 2], &rotated, &sent);
+            scope.spawn(move || {
+                let mut socket = Socket::connect(server.addr);
+                let mut turn = 0;
+                while begun.elapsed() < LENGTH {
+                    turn += 1;
+                    let number = pick(sender, turn);
+                    let name = format!("account-{number}");
+                    // The vendor does not change it while a delivery is on its way.
+                    let version = rotated[number].signs.read().unwrap();
+                    let signature = secret(&name, *version).sign(COMPLETED);
+                    socket.write(format!(
+                        "POST /hooks/{name} HTTP/1.1\r\nhost: test\r\n{SIGNATURE_HEADER}: \
+                         {signature}\r\ncontent-length: {}\r\n\r\n{COMPLETED}",
+                        COMPLETED.len()
+                    ));
+                    let status = socket.answer().unwrap().status;
+                    assert_eq!(status, 200, "{}: {name}, {version}", server.framework);
+                    sent.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        let (rotated, switched) = (&rotated, &switched);
+        scope.spawn(move || {
+            let mut waiting = VecDeque::new();
+            let mut turn = 0;
+            while begun.elapsed() < LENGTH {
+                turn += 1;
+                let number = pick(9, turn);
+                if !waiting.iter().any(|(waits, _)| *waits == number) {
+                    rotated[number].set.fetch_add(1, Relaxed);
+                    waiting.push_back((number, Instant::now() + 2 * TTL));
+                }
+                while let Some((number, _)) = waiting.pop_front_if(|(_, at)| *at <= Instant::now())
+                {
+                    *rotated[number].signs.write().unwrap() += 1;
+                    switched.fetch_add(1, Relaxed);
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+    });
+    let (sent, switched) = (sent.load(Relaxed), switched.load(Relaxed));
+    assert!(sent > 500 && switched > 100, "{sent} were sent, and {switched} secrets rotated");
 }
 
 type Chunks = std::pin::Pin<
