@@ -253,9 +253,10 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
     let documented = documented.filter(|line| line.starts_with("| `number7_"));
     let mut documented: Vec<_> =
         documented.map(|line| line.split_inclusive('|').take(3).collect::<String>()).collect();
-    // Nothing was fetched, and no secret was replaced.
+    // Nothing was fetched or looked up, and no secret was replaced.
     served.extend(
         [
+            "| `number7_failed_lookups_total` | counter |",
             "| `number7_overdue_fetches_total` | counter |",
             "| `number7_replaced_secret_signed_timestamp_seconds` | gauge |",
             "| `number7_secret_stale_since_timestamp_seconds` | gauge |",

@@ -95,7 +95,8 @@ impl LiveVerifier {
         self
     }
 
-    /// Stops accepting all secrets that were replaced, as after a leak.
+    /// Stops accepting all secrets that were replaced, as after a leak. One that was given by [`Verifier::also_accept`] stays
+    /// accepted, even if it was the current one for a while: deploy without it.
     pub fn end_overlap(&self) {
         self.0
             .current

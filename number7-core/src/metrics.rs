@@ -6,6 +6,7 @@
 //! | --- | --- | --- | --- |
 //! | `number7_deliveries_total` | counter | `outcome`: `verified` or `refused`; `kind`: of what is refused, the [name](crate::RejectionKind::name) of the reason; `secret`: of what is verified, the name of the secret | every request once |
 //! | `number7_answers_refused_total` | counter | `kind` | verified deliveries that the handler refused all the same: no event (400), or not stored (503) |
+//! | `number7_failed_lookups_total` | counter | `kind`: `lookup_failed` or `lookup_too_slow` | [lookups](crate::Accounts) that failed, whether the account was served with its last answer or the request was refused |
 //! | `number7_replaced_secret_signed_timestamp_seconds` | gauge | `secret` | when a [replaced](crate::LiveVerifier::replace) secret signed last |
 //! | `number7_secret_stale_since_timestamp_seconds` | gauge | `secret`: the [fingerprint](crate::Secret::fingerprint) of the last one that was read | since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read; 0 if it can |
 //!
@@ -29,6 +30,10 @@ pub fn describe() {
         (
             "number7_answers_refused_total",
             "Verified deliveries that the handler refused: no event, or not stored",
+        ),
+        (
+            "number7_failed_lookups_total",
+            "Lookups of accounts that failed, also if the last answer was used",
         ),
     ] {
         describe_counter!(name, Unit::Count, help);
@@ -55,6 +60,11 @@ pub(crate) fn signed_by_replaced(name: &Arc<str>, since_1970: Duration) {
 }
 
 /// Notes since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read: zero if it can.
+pub(crate) fn lookup_failed(rejection: &Rejection) {
+    metrics::counter!("number7_failed_lookups_total", "kind" => rejection.kind().name())
+        .increment(1);
+}
+
 /// Says which secret stays in use, because a process can follow several.
 pub(crate) fn stale_since(last: &Secret, since_1970: Duration) {
     let secret = last.fingerprint();

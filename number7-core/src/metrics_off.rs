@@ -20,4 +20,7 @@ pub fn refused(_: &Rejection) {}
 pub(crate) fn signed_by_replaced(_: &Arc<str>, _: Duration) {}
 
 #[inline(always)]
+pub(crate) fn lookup_failed(_: &Rejection) {}
+
+#[inline(always)]
 pub(crate) fn stale_since(_: &Secret, _: Duration) {}

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Account, REFUSAL_LOG_INTERVAL, Rejection, RejectionKind, Secret, Verifier,
-    diagnosis::SharedLimit, held::HeldPlace,
+    diagnosis::SharedLimit, held::HeldPlace, metrics,
 };
 
 pub(super) struct Registry {
@@ -169,8 +169,11 @@ impl Registry {
         let found =
             found.map(|found| found.map(|verifier| of_account((self.settings.limits)(verifier))));
         let (now, settings) = (self.now(), &self.settings);
-        if let (Err(rejection), Some(_)) = (&found, last) {
-            self.warn(account, rejection, now);
+        if let Err(rejection) = &found {
+            metrics::lookup_failed(rejection);
+            if last.is_some() {
+                self.warn(account, rejection, now);
+            }
         }
         let mut all = self.running();
         // Unless it was forgotten meanwhile.
