@@ -2,15 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    convert::Infallible,
     fs::File,
     io,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use actix_web::HttpRequest;
 use number7_core::{
-    Accept, Acceptance, REFUSAL_LOG_INTERVAL, Record, RejectionKind, SIGNATURE_HEADER, Verifier,
+    Accept, Acceptance, Account, Accounts, REFUSAL_LOG_INTERVAL, Record, RejectionKind,
+    SIGNATURE_HEADER, Verifier,
     probe::{Answer, Probe},
 };
 use number7_tests::{
@@ -161,6 +164,30 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         all += &lines;
     }
     assert_says_nothing(&all, "the whole run");
+
+    // With accounts, each refusal says for which one it was, also if there is none of that name.
+    for name in ["acme", "nobody"] {
+        // Each framework has its own, because of two refusals of a kind in one log the second is counted.
+        let accounts = || {
+            let find = async |account: Account| {
+                Ok::<_, Infallible>((account.as_str() == "acme").then(verifier))
+            };
+            Accounts::new(find, SystemTime::now)
+        };
+        let layer = number7_tower::VerifyNumber7::accounts_from_parts(accounts(), |_| {
+            Some(name.to_owned())
+        });
+        let middleware =
+            number7_actix::VerifyNumber7::accounts(accounts(), |_: HttpRequest| name.to_owned());
+        for server in Server::both_behind(layer, middleware) {
+            let mut forger = Socket::connect(server.addr);
+            forger.write_request(&"0".repeat(64), COMPLETED);
+            assert_eq!(forger.answer().unwrap().status, 401);
+            let lines = take_until(log, "refused a request");
+            let named = format!("account={name}");
+            assert!(lines.contains(&named), "{}: {lines}", server.framework);
+        }
+    }
 
     // The span of a verified delivery names the secret that signed it.
     for spans in [accepted_by_axum(log).await, accepted_by_actix(log).await] {
