@@ -53,8 +53,6 @@ impl VerifyNumber7 {
     /// # Example
     ///
     /// ```
-    /// use std::time::SystemTime;
-    ///
     /// use actix_web::{HttpResponse, web};
     /// use number7_actix::{Account, Accounts, Delivery, Secret, SecretError, Verified, Verifier, VerifyNumber7};
     ///
@@ -71,7 +69,7 @@ impl VerifyNumber7 {
     ///     HttpResponse::Ok().finish()
     /// }
     ///
-    /// let verify = VerifyNumber7::accounts(Accounts::new(find, SystemTime::now), web::Path::<String>::into_inner);
+    /// let verify = VerifyNumber7::accounts(Accounts::new(find), web::Path::<String>::into_inner);
     /// let resource = web::resource("/hooks/{account}").wrap(verify).route(web::post().to(webhook));
     /// # _ = resource;
     /// ```

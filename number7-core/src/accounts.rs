@@ -16,7 +16,10 @@ use std::{
 
 pub use self::lookup::Lookup;
 use self::registry::Registry;
-use crate::{Account, Rejection, Verifier, clock::Clock};
+use crate::{
+    Account, Rejection, Verifier,
+    clock::{self, Clock},
+};
 
 /// How long the verifier of an account is kept before it is looked up again: 1 minute.
 ///
@@ -95,8 +98,6 @@ pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// # Example
 ///
 /// ```
-/// use std::time::SystemTime;
-///
 /// use number7_core::{Account, Accounts, Secret, SecretError, Verifier};
 ///
 /// async fn find(account: Account) -> Result<Option<Verifier>, SecretError> {
@@ -107,7 +108,7 @@ pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 ///     })
 /// }
 ///
-/// let accounts = Accounts::new(find, SystemTime::now).limits(|verifier| verifier.body_limit(1024 * 1024));
+/// let accounts = Accounts::new(find).limits(|verifier| verifier.body_limit(1024 * 1024));
 /// ```
 #[derive(Clone)]
 pub struct Accounts(Arc<Registry>);
@@ -143,12 +144,8 @@ pub enum Found {
 
 impl Accounts {
     /// Finds the verifier of an account by this function: `None` says that there is no such account. An error is
-    /// logged with its text, and must not quote a secret. `clock` says when it is time to look up an account again; pass
-    /// [`SystemTime::now`] outside of tests.
-    pub fn new<F, E>(
-        find: impl Fn(Account) -> F + Send + Sync + 'static,
-        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
-    ) -> Self
+    /// logged with its text, and must not quote a secret.
+    pub fn new<F, E>(find: impl Fn(Account) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Option<Verifier>, E>> + Send + 'static,
         E: Into<BoxError>,
@@ -158,7 +155,7 @@ impl Accounts {
             Box::pin(async { found.await.map_err(Into::into) })
         };
         Self::with(Settings {
-            clock: Arc::new(clock),
+            clock: clock::system(),
             find: Arc::new(find),
             limits: Arc::new(|verifier| verifier),
             ttl: DEFAULT_ACCOUNT_TTL,
@@ -177,6 +174,12 @@ impl Accounts {
         let before = Arc::clone(&self.0.settings.limits);
         let limits = Arc::new(move |verifier| set(before(verifier)));
         Self::with(Settings { limits, ..self.0.settings.clone() })
+    }
+
+    /// Takes the time from `clock` instead of the system, for tests. It says when an account is looked up again.
+    #[must_use]
+    pub fn clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self::with(Settings { clock: Arc::new(clock), ..self.0.settings.clone() })
     }
 
     /// How long a verifier is kept. Default: [`DEFAULT_ACCOUNT_TTL`].
@@ -283,14 +286,11 @@ mod tests {
     use crate::{RejectionKind, SIGNATURE_HEADER, Secret, Wait};
 
     fn accounts() -> Accounts {
-        Accounts::new(
-            |account: Account| async move {
-                let verifier = Verifier::from(Secret::new(account.as_str()).unwrap());
-                let is_known = account.as_str() != "nobody";
-                Ok::<_, Infallible>(is_known.then(|| verifier.max_held_bodies(1)))
-            },
-            || SystemTime::UNIX_EPOCH,
-        )
+        Accounts::new(|account: Account| async move {
+            let verifier = Verifier::from(Secret::new(account.as_str()).unwrap());
+            let is_known = account.as_str() != "nobody";
+            Ok::<_, Infallible>(is_known.then(|| verifier.max_held_bodies(1)))
+        })
     }
 
     fn verifier(accounts: &Accounts, name: &str) -> Verifier {
@@ -327,7 +327,7 @@ mod tests {
             let verifier = Verifier::from(Secret::new(account.as_str()).unwrap());
             Ok::<_, Infallible>(Some(verifier.clock(|| SystemTime::UNIX_EPOCH).diagnose()))
         };
-        let accounts = Accounts::new(find, || SystemTime::UNIX_EPOCH);
+        let accounts = Accounts::new(find);
         let forged = Secret::new("nobody's").unwrap().sign("{}\n").to_string();
         let diagnosed = (0..20).filter(|number| {
             let verifier = verifier(&accounts, &format!("account-{number}"));

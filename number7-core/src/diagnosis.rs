@@ -170,7 +170,7 @@ impl Verifier {
         if chunks.counted() > LARGEST_BODY {
             return refused.with_source(Undiagnosed::TooLarge).into();
         }
-        if !limit.take(self.now()) {
+        if !limit.take(self.time()()) {
             return refused.with_source(Undiagnosed::TooMany).into();
         }
         let abandoned = refused.clone().with_source(Undiagnosed::Abandoned);

@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use self::follow::{LOOK_INTERVAL, MAX_LOOK_INTERVAL};
-use crate::{Secret, Verifier, clock::Clock, named_secret::Overlap, verifier::Policy};
+use crate::{Secret, Verifier, named_secret::Overlap, verifier::Policy};
 
 /// How long a secret is still accepted after it was replaced: 24 hours.
 ///
@@ -36,14 +36,12 @@ pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// # Example
 ///
 /// ```
-/// use std::time::SystemTime;
-///
 /// use number7_core::{LiveVerifier, Secret};
 ///
 /// let (old, new) = (Secret::new("the secret until now")?, Secret::new("the new secret")?);
 /// let (by_old, by_new) = (old.sign("{}").to_string(), new.sign("{}").to_string());
 ///
-/// let live = LiveVerifier::new(old, SystemTime::now);
+/// let live = LiveVerifier::new(old);
 /// assert!(live.current().verify(&by_new, "{}").is_err());
 ///
 /// assert!(live.replace(new.clone()));
@@ -56,7 +54,6 @@ pub struct LiveVerifier(Arc<Live>);
 
 struct Live {
     current: ArcSwap<Policy>,
-    clock: Clock,
     /// In milliseconds.
     overlap: AtomicU64,
 }
@@ -75,14 +72,11 @@ pub struct AcceptedSecret {
 
 impl LiveVerifier {
     /// Begins with a [`Secret`], or with a [`Verifier`] if other limits or further secrets are wanted. All settings of
-    /// the verifier stay when the secret is replaced. `clock` ends the overlap; pass [`SystemTime::now`] outside of tests.
+    /// the verifier stay when the secret is replaced.
     #[must_use]
-    pub fn new(
-        verifier: impl Into<Verifier>,
-        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(verifier: impl Into<Verifier>) -> Self {
         let current = ArcSwap::new(verifier.into().into_policy());
-        let live = Live { current, clock: Arc::new(clock), overlap: AtomicU64::default() };
+        let live = Live { current, overlap: AtomicU64::default() };
         Self(Arc::new(live)).overlap(DEFAULT_OVERLAP)
     }
 
@@ -118,8 +112,9 @@ impl LiveVerifier {
     pub fn replace(&self, secret: Secret) -> bool {
         let mut is_new = false;
         self.0.current.rcu(|policy| {
-            let overlap = Overlap::new(Arc::clone(&self.0.clock), self.0.overlap());
-            let replaced = Verifier::by(Arc::clone(policy)).replaced(&secret, overlap);
+            let verifier = Verifier::by(Arc::clone(policy));
+            let overlap = Overlap::new(verifier.time(), self.0.overlap());
+            let replaced = verifier.replaced(&secret, overlap);
             is_new = replaced.is_some();
             replaced.map_or_else(|| Arc::clone(policy), Verifier::into_policy)
         });

@@ -236,8 +236,8 @@ impl Verifier {
         self.with(|policy| policy.refuses = Some(Refuses::OlderThan(limit)))
     }
 
-    /// Takes the time from `clock` instead of the system, for tests. [`max_age`](Self::max_age) and the limit of
-    /// diagnoses per second read it.
+    /// Takes the time from `clock` instead of the system, for tests. [`max_age`](Self::max_age), the limit of
+    /// diagnoses per second, and the [overlap](crate::LiveVerifier::overlap) of a secret that was replaced read it.
     #[must_use]
     pub fn clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.with(|policy| policy.clock = Arc::new(clock))
@@ -440,9 +440,8 @@ impl Verifier {
         self.with(|policy| set(&mut policy.diagnostics))
     }
 
-    #[cfg(feature = "diagnosis")]
-    pub(crate) fn now(&self) -> SystemTime {
-        (self.0.clock)()
+    pub(crate) fn time(&self) -> Clock {
+        Arc::clone(&self.0.clock)
     }
 
     pub(crate) fn limit(&self) -> usize {

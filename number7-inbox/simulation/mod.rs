@@ -18,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, resume_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -216,7 +216,7 @@ async fn record(job: usize) -> Record {
     };
     let verifier = Verifier::new(secret);
     let find = move |_| ready(Ok::<_, Infallible>(Some(verifier.clone())));
-    let accounts = Accounts::new(find, SystemTime::now);
+    let accounts = Accounts::new(find);
     let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
     let Found::Lookup(lookup) = accounts.find(Some(account), headers).unwrap() else {
         panic!("nothing is in the cache");

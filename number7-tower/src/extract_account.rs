@@ -19,8 +19,6 @@ impl VerifyNumber7 {
     /// # Example
     ///
     /// ```
-    /// use std::time::SystemTime;
-    ///
     /// use axum::{Router, extract::Path, http::StatusCode, routing::post};
     /// use number7_tower::{Account, Accounts, Delivery, Secret, SecretError, Verified, Verifier, VerifyNumber7};
     ///
@@ -37,7 +35,7 @@ impl VerifyNumber7 {
     ///     StatusCode::OK
     /// }
     ///
-    /// let verify = VerifyNumber7::accounts(Accounts::new(find, SystemTime::now), |Path(account): Path<String>| account);
+    /// let verify = VerifyNumber7::accounts(Accounts::new(find), |Path(account): Path<String>| account);
     /// let app: Router = Router::new().route("/hooks/{account}", post(webhook)).layer(verify);
     /// ```
     pub fn accounts<E>(

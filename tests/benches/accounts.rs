@@ -15,7 +15,7 @@ use std::{
     convert::Infallible,
     fs,
     hash::{BuildHasher, RandomState},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix_web::web;
@@ -37,7 +37,7 @@ fn accounts() -> Accounts {
         Ok::<_, Infallible>(is_known.then(|| secret_of(account.as_str()).into()))
     };
     // So that both are in the cache, or both are not.
-    Accounts::new(find, SystemTime::now).unknown_ttl(DEFAULT_ACCOUNT_TTL)
+    Accounts::new(find).unknown_ttl(DEFAULT_ACCOUNT_TTL)
 }
 
 /// Sends requests one after another on a connection.

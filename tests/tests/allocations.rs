@@ -5,7 +5,6 @@ use std::{
     alloc::System,
     convert::Infallible,
     task::{Context, Poll, Waker},
-    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -107,7 +106,7 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
 
     // An account that is kept takes nothing to find, and about a kilobyte to keep.
     let find = async |_| Ok::<_, Infallible>(Some(Verifier::from(secret())));
-    let accounts = Accounts::new(find, SystemTime::now);
+    let accounts = Accounts::new(find);
     let find = |name: &str| accounts.find(Some(name), [(SIGNATURE_HEADER, signature.as_bytes())]);
     let look_up = |name: &str| match find(name).unwrap() {
         Found::Verifier(verifier) => verifier,

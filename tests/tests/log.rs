@@ -7,7 +7,7 @@ use std::{
     io,
     sync::Arc,
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix_web::HttpRequest;
@@ -172,7 +172,7 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
             let find = async |account: Account| {
                 Ok::<_, Infallible>((account.as_str() == "acme").then(verifier))
             };
-            Accounts::new(find, SystemTime::now)
+            Accounts::new(find)
         };
         let layer = number7_tower::VerifyNumber7::accounts_from_parts(accounts(), |_| {
             Some(name.to_owned())

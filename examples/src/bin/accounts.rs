@@ -1,6 +1,6 @@
 //! Receives webhooks for several accounts at one route, each with a secret of its own, into one inbox with one worker.
 
-use std::{io, time::SystemTime};
+use std::io;
 
 use axum::{Router, extract::Path, routing::post_service};
 use number7_examples::{DEMO_SECRET, Failure, listen, log};
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Failure> {
     log();
     let folder = tempfile::tempdir()?;
     let inbox = Inbox::sqlite(folder.path().join("inbox.db")).await?;
-    let accounts = Accounts::new(find, SystemTime::now);
+    let accounts = Accounts::new(find);
     let verify = VerifyNumber7::accounts(accounts, |Path(account): Path<String>| account);
     let accept = post_service(AcceptNumber7::new(inbox.clone()));
     let app = Router::new().route("/hooks/{account}", accept).layer(verify);

@@ -2,7 +2,7 @@
 //!
 //! The file is in `WEBHOOK_SECRET_FILE`. Without it, the example makes one with the secret of the demo.
 
-use std::{env, fs, io, path::PathBuf, time::SystemTime};
+use std::{env, fs, io, path::PathBuf};
 
 use axum::{Router, http::StatusCode, routing::post};
 use number7_examples::{DEMO_SECRET, Failure, listen, log};
@@ -16,7 +16,7 @@ use tokio::{
 async fn main() -> Result<(), Failure> {
     log();
     let file = file()?;
-    let live = LiveVerifier::from_file(&file, SystemTime::now)?;
+    let live = LiveVerifier::from_file(&file)?;
     let verify = VerifyNumber7::live(live.clone());
     let app = Router::new().route("/webhook", post(webhook).layer(verify));
     let listener = TcpListener::from_std(listen()?)?;

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Weak},
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use super::{Live, LiveVerifier, log};
@@ -39,8 +39,6 @@ impl LiveVerifier {
     /// # Example
     ///
     /// ```
-    /// use std::time::SystemTime;
-    ///
     /// use number7_core::LiveVerifier;
     ///
     /// # let folder = std::env::temp_dir().join(format!("number7-live-{}", std::process::id()));
@@ -48,20 +46,17 @@ impl LiveVerifier {
     /// let file = folder.join("webhook-secret"); // as in /run/secrets/webhook-secret
     /// std::fs::write(&file, "a long random secret\n")?;
     ///
-    /// let live = LiveVerifier::from_file(&file, SystemTime::now)?;
+    /// let live = LiveVerifier::from_file(&file)?;
     /// assert_eq!(live.accepted().len(), 1);
     ///
-    /// assert!(LiveVerifier::from_file(folder.join("none"), SystemTime::now).is_err());
+    /// assert!(LiveVerifier::from_file(folder.join("none")).is_err());
     /// # std::fs::remove_dir_all(&folder)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn from_file(
-        path: impl Into<PathBuf>,
-        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
-    ) -> Result<Self, SecretError> {
+    pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, SecretError> {
         let path = path.into();
         let secret = Secret::from_file(&path)?;
-        let live = Self::new(Verifier::named(secret.fingerprint(), secret), clock);
+        let live = Self::new(Verifier::named(secret.fingerprint(), secret));
         let file = path.clone();
         live.follow(LOOK_INTERVAL, move || Secret::from_file(&file))
             .map_err(|error| SecretError::not_readable(&error).in_file(&path))?;
@@ -87,13 +82,11 @@ impl LiveVerifier {
     /// # Example
     ///
     /// ```
-    /// use std::time::SystemTime;
-    ///
     /// use number7_core::{LOOK_INTERVAL, LiveVerifier, Secret, Verifier};
     ///
     /// fn live(file: &'static str) -> Result<LiveVerifier, Box<dyn std::error::Error>> {
     ///     let verifier = Verifier::new(Secret::from_file(file)?).body_limit(1024 * 1024);
-    ///     let live = LiveVerifier::new(verifier, SystemTime::now);
+    ///     let live = LiveVerifier::new(verifier);
     ///     live.follow(LOOK_INTERVAL, move || Secret::from_file(file))?;
     ///     Ok(live)
     /// }
@@ -105,7 +98,8 @@ impl LiveVerifier {
         read: impl FnMut() -> Result<Secret, E> + Send + 'static,
     ) -> io::Result<()> {
         assert!(!every.is_zero(), "a secret cannot be read without a pause");
-        let (clock, last) = (Arc::clone(&self.0.clock), self.current().first_secret().clone());
+        let verifier = self.current();
+        let (clock, last) = (verifier.time(), verifier.first_secret().clone());
         let mut following = Following { read, clock, last, failures: 0, every };
         let live = Arc::downgrade(&self.0);
         let thread = thread::Builder::new().name("number7-secret".to_owned());

@@ -50,7 +50,7 @@ fn accounts(lookups: &Arc<AtomicUsize>) -> Accounts {
             }
         }
     };
-    Accounts::new(find, SystemTime::now)
+    Accounts::new(find)
 }
 
 /// A receiver without a socket, in either framework.
@@ -201,7 +201,7 @@ async fn a_sender_that_hangs_up_does_not_end_the_lookup_for_the_others() {
                 Ok::<_, Infallible>(Some(secret_of("account-1").into()))
             }
         };
-        let accounts = Accounts::new(find, SystemTime::now);
+        let accounts = Accounts::new(find);
         let (framework, receiver) = &receivers(&accounts)[number];
         let soon = Duration::from_millis(20);
         let left = tokio::time::timeout(soon, receiver.signed("account-1", "account-2")).await;
@@ -303,7 +303,7 @@ impl Database {
         };
         let clock =
             move || SystemTime::UNIX_EPOCH + Duration::from_secs(clock.seconds.load(Relaxed));
-        Accounts::new(find, clock).lookup_deadline(Duration::from_millis(20))
+        Accounts::new(find).clock(clock).lookup_deadline(Duration::from_millis(20))
     }
 }
 
@@ -486,7 +486,7 @@ fn five_hundred_accounts_are_rotated_under_load_and_no_delivery_is_refused() {
             }))
         }
     };
-    let accounts = Accounts::new(find, SystemTime::now).ttl(TTL);
+    let accounts = Accounts::new(find).ttl(TTL);
     let servers = Server::both_behind(
         number7_tower::VerifyNumber7::accounts(accounts.clone(), |Path(name): Path<String>| name),
         number7_actix::VerifyNumber7::accounts(accounts, web::Path::<String>::into_inner),
@@ -567,7 +567,7 @@ async fn nothing_is_read_of_a_body_while_its_account_is_looked_up() {
             tokio::time::sleep(Duration::from_millis(100)).await;
             Ok::<_, Infallible>(Some(secret_of(account.as_str()).into()))
         };
-        let accounts = Accounts::new(find, SystemTime::now);
+        let accounts = Accounts::new(find);
         let (framework, receiver) = &receivers(&accounts)[number];
         let (read, signature) = (Arc::default(), secret_of("other").sign(COMPLETED).to_string());
         let (stream, uri) = (endless(&read), "/hooks/account-1");
@@ -649,7 +649,7 @@ async fn a_lookup_whose_failure_is_hidden_is_found_out() {
         let is_known = account.as_str() == "account-1";
         Ok::<_, Infallible>(is_known.then(|| secret_of("account-1").into()))
     };
-    let (app, _) = apps(&with_deadline(Accounts::new(find, SystemTime::now)));
+    let (app, _) = apps(&with_deadline(Accounts::new(find)));
     number7_tower::assert_receiver(app, &probes_of_accounts()).await;
 }
 
@@ -659,7 +659,7 @@ async fn all_other_answers_are_those_of_a_receiver_with_one_secret() {
     tokio::time::pause();
     let accounts = || {
         let find = async |_| Ok::<_, io::Error>(Some(Verifier::from(number7_tests::secret())));
-        Accounts::new(find, SystemTime::now)
+        Accounts::new(find)
     };
     // What the handler says of the account is all that differs.
     let assert = |framework: &str, probe: &Probe, mut answer: Response| {

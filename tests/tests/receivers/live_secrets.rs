@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use number7_core::{
@@ -46,7 +46,7 @@ fn current(live: &LiveVerifier) -> String {
 #[test]
 fn a_request_is_verified_by_the_secrets_of_its_beginning() {
     let (old, new) = (secret("the old one"), secret("the new one"));
-    let live = LiveVerifier::new(old.clone(), SystemTime::now).overlap(Duration::ZERO);
+    let live = LiveVerifier::new(old.clone()).overlap(Duration::ZERO);
     let begin = |secret: &Secret| {
         let signature = signed(secret);
         let mut intake = live.current().begin([(SIGNATURE_HEADER, signature.as_bytes())]).unwrap();
@@ -68,7 +68,7 @@ fn a_replaced_secret_is_accepted_until_its_time_is_over_and_says_when_it_signed(
     let verifier = Verifier::named("first", secrets[0].clone())
         .also_accept("always", secret("always"))
         .body_limit(COMPLETED.len());
-    let live = LiveVerifier::new(verifier, SystemTime::now);
+    let live = LiveVerifier::new(verifier);
     assert!(!live.replace(secrets[0].clone()), "it is the same");
     for secret in &secrets[1..] {
         assert!(live.replace(secret.clone()));
@@ -98,7 +98,7 @@ fn a_replaced_secret_is_accepted_until_its_time_is_over_and_says_when_it_signed(
 #[test]
 fn there_and_back_leaves_the_first_secret_accepted_without_an_end() {
     let [a, b] = ["a", "b"].map(secret);
-    let live = LiveVerifier::new(a.clone(), SystemTime::now).overlap(Duration::from_secs(60));
+    let live = LiveVerifier::new(a.clone()).overlap(Duration::from_secs(60));
     live.replace(b.clone());
     live.replace(a.clone());
     let accepted = live.accepted();
@@ -110,7 +110,7 @@ fn there_and_back_leaves_the_first_secret_accepted_without_an_end() {
 
     // One that is accepted always does not get an end by being the current one for a while.
     let verifier = Verifier::new(a.clone()).also_accept("b", b.clone());
-    let live = LiveVerifier::new(verifier, SystemTime::now).overlap(Duration::ZERO);
+    let live = LiveVerifier::new(verifier).overlap(Duration::ZERO);
     live.replace(b.clone());
     assert_eq!(live.accepted().len(), 1, "it is listed once");
     live.replace(a.clone());
@@ -124,7 +124,7 @@ fn there_and_back_leaves_the_first_secret_accepted_without_an_end() {
 #[test]
 fn so_many_replaced_secrets_are_accepted_and_no_more() {
     let verifier = Verifier::new(secret("0")).also_accept("always", secret("always"));
-    let live = LiveVerifier::new(verifier, SystemTime::now);
+    let live = LiveVerifier::new(verifier);
     for number in 1..=100 {
         live.replace(secret(&number.to_string()));
     }
@@ -143,7 +143,7 @@ fn a_read_that_hangs_holds_up_nothing() {
     assert!(made.success());
     let (begun, read) = (Arc::new(AtomicBool::new(false)), pipe.clone());
     let hangs = Arc::clone(&begun);
-    let live = LiveVerifier::new(secret("old"), SystemTime::now);
+    let live = LiveVerifier::new(secret("old"));
     live.follow(SOON, move || {
         hangs.store(true, Relaxed);
         Secret::from_file(&read)
@@ -182,7 +182,7 @@ fn an_overlap_can_be_ended_and_does_not_depend_on_when_it_was_set() {
     let file = folder.path().join("secret");
     fs::write(&file, "one").unwrap();
     let read = file.clone();
-    let live = LiveVerifier::from_file(&file, SystemTime::now).unwrap();
+    let live = LiveVerifier::from_file(&file).unwrap();
     live.follow(SOON, move || Secret::from_file(&read)).unwrap();
     // The threads that follow the file know the verifier before and after that.
     let live = live.overlap(Duration::from_secs(60));
@@ -198,7 +198,7 @@ fn an_overlap_can_be_ended_and_does_not_depend_on_when_it_was_set() {
 #[test]
 fn a_secret_that_was_replaced_by_hand_does_not_come_back_from_a_file_that_has_not_changed() {
     let (read, calls) = reads([Ok("leaked")]);
-    let live = LiveVerifier::new(secret("leaked"), SystemTime::now).overlap(Duration::ZERO);
+    let live = LiveVerifier::new(secret("leaked")).overlap(Duration::ZERO);
     live.follow(SOON, read).unwrap();
     live.replace(secret("new"));
     let before = calls.load(Relaxed);
@@ -212,7 +212,7 @@ fn a_secret_that_was_replaced_by_hand_does_not_come_back_from_a_file_that_has_no
 fn a_secret_whose_time_is_over_is_recognized() {
     let (old, new) = (secret("the old one"), secret("the new one"));
     let verifier = Verifier::named("old", old.clone()).diagnose();
-    let live = LiveVerifier::new(verifier, SystemTime::now).overlap(Duration::ZERO);
+    let live = LiveVerifier::new(verifier).overlap(Duration::ZERO);
     live.replace(new);
     let refused = live.current().verify(signed(&old), COMPLETED).unwrap_err();
     assert_eq!(refused.diagnosis().unwrap().secret(), Some("old"));
@@ -253,7 +253,7 @@ fn a_secret_that_is_being_written_or_cannot_be_read_is_not_taken() {
         Ok("two"),
         Ok("two"),
     ]);
-    let live = LiveVerifier::new(secret("one"), SystemTime::now);
+    let live = LiveVerifier::new(secret("one"));
     live.follow(SOON, read).unwrap();
     let two = secret("two").fingerprint();
     wait_until("the secret is replaced", || current(&live) == two);
@@ -309,7 +309,7 @@ fn a_mounted_secret_is_swapped_under_load_and_no_delivery_is_refused() {
     let mut mounted = Mounted::new("secret-0");
     let follow = || {
         let file = mounted.file();
-        let live = LiveVerifier::new(Secret::from_file(&file).unwrap(), SystemTime::now);
+        let live = LiveVerifier::new(Secret::from_file(&file).unwrap());
         live.follow(SOON, move || Secret::from_file(&file)).unwrap();
         live
     };
@@ -363,8 +363,7 @@ fn a_file_that_is_emptied_or_deleted_leaves_the_last_secret_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     fs::write(&file, "one\r\n").unwrap();
-    let (live, read) =
-        (LiveVerifier::new(Secret::from_file(&file).unwrap(), SystemTime::now), file.clone());
+    let (live, read) = (LiveVerifier::new(Secret::from_file(&file).unwrap()), file.clone());
     let failures = Arc::new(AtomicU32::new(0));
     let failed = Arc::clone(&failures);
     live.follow(SOON, move || {
