@@ -50,7 +50,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if this.state.is_undecided() {
-                note(&this.state.broken_off(), this.log);
+                note(&RejectionKind::BodyBrokenOff.into(), this.log);
             }
         }
     }
@@ -265,19 +265,6 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
             Self::Reading { body, .. } => matches!(body.aim, Aim::Verify(Some(_))),
             Self::LookingUp { looking_up } => looking_up.is_some(),
             _ => false,
-        }
-    }
-
-    /// The refusal in that case.
-    #[cold]
-    fn broken_off(&self) -> Rejection {
-        let kind = RejectionKind::BodyBrokenOff;
-        match self {
-            Self::Reading { body, .. } => match &body.aim {
-                Aim::Verify(Some(intake)) => intake.refused(kind),
-                _ => kind.into(),
-            },
-            _ => kind.into(),
         }
     }
 

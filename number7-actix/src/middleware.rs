@@ -6,13 +6,13 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, forward_ready},
 };
 
-use number7_core::{Found, RejectionKind};
+use number7_core::{Accounts, Found, RejectionKind, Verifier};
 
 use crate::{
     VerifyNumber7,
     future::{ResponseFuture, headers},
     log::Refusals,
-    verifiers::Verifiers,
+    verifiers::{NameOf, Verifiers},
 };
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
@@ -40,8 +40,6 @@ where
     forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let service = Rc::clone(&self.service);
-        let bodies = self.transform.bodies.clone();
         let current;
         let verifier = match &self.transform.verifiers {
             Verifiers::Fixed(verifier) => verifier,
@@ -50,36 +48,46 @@ where
                 &current
             }
             Verifiers::Accounts(accounts, name) => {
-                let name = name(request.request());
-                match accounts.find(name.as_deref(), headers(&request)) {
-                    Ok(Found::Verifier(verifier)) => {
-                        current = verifier;
-                        &current
-                    }
-                    Ok(Found::Lookup(lookup)) => {
-                        return ResponseFuture::looking_up(
-                            lookup, accounts, request, service, bodies,
-                        );
-                    }
-                    // An answer that this version does not know is none.
-                    unanswered => {
-                        let failed = || RejectionKind::LookupFailed.into();
-                        let rejection = unanswered.err().unwrap_or_else(failed);
-                        let unknown = accounts.unknown();
-                        let log = Refusals::of(unknown);
-                        return ResponseFuture::refused(
-                            rejection, unknown, request, service, log, bodies,
-                        );
-                    }
-                }
+                return self.call_of_account(accounts, name, request);
             }
         };
-        let log = Refusals::of(verifier);
+        self.begin(verifier, request)
+    }
+}
+
+impl<S: Service<ServiceRequest>> VerifyNumber7Middleware<S> {
+    #[inline(always)]
+    fn begin(&self, verifier: &Verifier, request: ServiceRequest) -> ResponseFuture<S> {
+        let (service, log) = (Rc::clone(&self.service), Refusals::of(verifier));
+        let bodies = self.transform.bodies.clone();
         match verifier.begin(headers(&request)) {
             Ok(intake) => ResponseFuture::reading(intake, request, service, log, bodies),
             Err(rejection) => {
                 ResponseFuture::refused(rejection, verifier, request, service, log, bodies)
             }
         }
+    }
+
+    /// Apart, because it would make the call for a single secret dearer.
+    #[inline(never)]
+    fn call_of_account(
+        &self,
+        accounts: &Accounts,
+        name: &NameOf,
+        request: ServiceRequest,
+    ) -> ResponseFuture<S> {
+        let name = name(request.request());
+        let (service, bodies) = (Rc::clone(&self.service), self.transform.bodies.clone());
+        let rejection = match accounts.find(name.as_deref(), headers(&request)) {
+            Ok(Found::Verifier(verifier)) => return self.begin(&verifier, request),
+            Ok(Found::Lookup(lookup)) => {
+                return ResponseFuture::looking_up(lookup, accounts, request, service, bodies);
+            }
+            // An answer that this version does not know is none.
+            Ok(_) => RejectionKind::LookupFailed.into(),
+            Err(rejection) => rejection,
+        };
+        let unknown = accounts.unknown();
+        ResponseFuture::refused(rejection, unknown, request, service, Refusals::of(unknown), bodies)
     }
 }

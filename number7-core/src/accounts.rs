@@ -238,7 +238,6 @@ impl Accounts {
     ///
     /// A lookup is needed, and the signature is missing or malformed, too many requests wait for a lookup, or it failed at once.
     /// [Drain](Verifier::drain) by [`unknown`](Self::unknown).
-    #[inline]
     pub fn find<'h>(
         &self,
         name: Option<&str>,

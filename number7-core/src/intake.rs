@@ -137,11 +137,12 @@ impl Intake {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, trace, .. } = self;
         let Some(signer) = signer(&verifier, &signature, mac, &chunks) else {
-            let refused = verifier.refused(verifier.mismatch_kind());
+            let refused = Rejection::from(verifier.mismatch_kind()).of_any(verifier.account());
             return Err(verifier.refusal(refused, signature, chunks, encoded));
         };
         if encoded {
-            return Err(verifier.refused(RejectionKind::BodyEncoded).into());
+            let rejection = Rejection::from(RejectionKind::BodyEncoded);
+            return Err(rejection.of_any(verifier.account()).into());
         }
         let delivery = Delivery::new(chunks.join(), signer, signature, trace);
         verifier.refuse_authentic(&delivery)?;
@@ -151,6 +152,7 @@ impl Intake {
     /// The refusal of a body that broke off or was too slow. It says for which account the request was.
     #[must_use]
     #[cold]
+    #[inline(never)]
     pub fn refused(&self, kind: RejectionKind) -> Rejection {
         self.verifier.refused(kind)
     }
@@ -167,7 +169,7 @@ impl Intake {
 
     fn refuse_large(&self) -> Result<(), Rejection> {
         match self.chunks.counted() > self.verifier.limit() {
-            true => Err(self.verifier.refused(RejectionKind::BodyTooLarge)),
+            true => Err(self.refused(RejectionKind::BodyTooLarge)),
             false => Ok(()),
         }
     }

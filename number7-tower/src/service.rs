@@ -6,7 +6,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use number7_core::{Found, RejectionKind, Verifier};
+use number7_core::{Accounts, Found, RejectionKind, Verifier};
 use tower_service::Service;
 
 use crate::{
@@ -74,7 +74,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         // The body is read before the inner service is called, so the future takes the service that
         // was polled ready, and leaves a clone that was not. A refusal gives its place back.
         let clone = self.inner.clone();
@@ -86,32 +86,8 @@ where
                 current = live.current();
                 &current
             }
-            Verifiers::Accounts(accounts, names) => {
-                let name;
-                (name, request) = named(request, names);
-                match accounts.find(name.as_deref(), headers(&request)) {
-                    Ok(Found::Verifier(verifier)) => {
-                        current = verifier;
-                        &current
-                    }
-                    Ok(Found::Lookup(lookup)) => {
-                        // The clone holds no place of the service while the lookup keeps us waiting.
-                        let clone = ready.clone();
-                        let bodies = self.layer.bodies.clone();
-                        return ResponseFuture::looking_up(
-                            lookup, accounts, request, clone, bodies,
-                        );
-                    }
-                    // An answer that this version does not know is none.
-                    unanswered => {
-                        let failed = || RejectionKind::LookupFailed.into();
-                        let rejection = unanswered.err().unwrap_or_else(failed);
-                        let unknown = accounts.unknown();
-                        let log = Refusals::of(unknown);
-                        let bodies = self.layer.bodies.clone();
-                        return ResponseFuture::refused(rejection, unknown, request, log, bodies);
-                    }
-                }
+            Verifiers::Accounts(accounts, name) => {
+                return self.call_of_account(accounts, name, request, ready);
             }
         };
         let log = Refusals::of(verifier);
@@ -120,6 +96,46 @@ where
             Ok(intake) => ResponseFuture::reading(intake, request, ready, log, bodies),
             Err(rejection) => ResponseFuture::refused(rejection, verifier, request, log, bodies),
         }
+    }
+}
+
+impl<S, P> VerifyNumber7Service<S, P> {
+    /// Apart, because it would make the call for a single secret dearer.
+    #[inline(never)]
+    fn call_of_account<B>(
+        &self,
+        accounts: &Accounts,
+        name: &NameOf,
+        request: Request<B>,
+        ready: S,
+    ) -> ResponseFuture<S, B, P::Body>
+    where
+        P: PutBack<B>,
+        S: Service<Request<P::Body>> + Clone,
+    {
+        let (name, request) = named(request, name);
+        let bodies = self.layer.bodies.clone();
+        let rejection = match accounts.find(name.as_deref(), headers(&request)) {
+            Ok(Found::Verifier(verifier)) => {
+                let log = Refusals::of(&verifier);
+                return match verifier.begin(headers(&request)) {
+                    Ok(intake) => ResponseFuture::reading(intake, request, ready, log, bodies),
+                    Err(rejection) => {
+                        ResponseFuture::refused(rejection, &verifier, request, log, bodies)
+                    }
+                };
+            }
+            Ok(Found::Lookup(lookup)) => {
+                // The clone holds no place of the service while the lookup keeps us waiting.
+                let clone = ready.clone();
+                return ResponseFuture::looking_up(lookup, accounts, request, clone, bodies);
+            }
+            // An answer that this version does not know is none.
+            Ok(_) => RejectionKind::LookupFailed.into(),
+            Err(rejection) => rejection,
+        };
+        let unknown = accounts.unknown();
+        ResponseFuture::refused(rejection, unknown, request, Refusals::of(unknown), bodies)
     }
 }
 
