@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use number7_core::{Acceptance, Account, Record, Signature, Subject};
+use number7_core::{Acceptance, Record, Signature, Subject};
 use tokio::runtime::Handle;
 
 use self::expectations::Expectations;
@@ -318,7 +318,8 @@ pub(crate) struct PausedRow {
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 impl From<PausedRow> for Paused {
     fn from(PausedRow { account, paused_by: by, why, since, until }: PausedRow) -> Self {
-        let (account, since) = (Account::new(account).ok(), time_of_millis(since));
+        let account = number7_core::Account::new(account).ok();
+        let since = time_of_millis(since);
         Self { account, by, why, since, until: until.map(time_of_millis) }
     }
 }

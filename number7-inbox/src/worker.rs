@@ -1,7 +1,7 @@
 pub(crate) mod accepted;
 pub(crate) mod attempt;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod fair_share;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod finish_in;
 pub(crate) mod held_claim;
 mod moment;

@@ -287,6 +287,7 @@ pub(super) fn waiting_accounts(rows: Vec<(String, bool)>) -> WaitingAccounts {
 }
 
 /// A number of rows.
+#[cfg(feature = "postgres")]
 pub(super) fn rows(number: usize) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
