@@ -102,10 +102,9 @@ async fn accept(
     delivery: &Delivery,
     record: Result<Record, EventError>,
 ) -> Result<Acceptance, Rejection> {
-    let of_account = |rejection: Rejection| rejection.of_any(delivery.account());
-    let record = record.map_err(|error| of_account(Rejection::untypable(error.into())))?;
-    let stored = inbox.store(record).await;
-    stored.map_err(|error| of_account(Rejection::because(RejectionKind::NotStored, error.into())))
+    let untypable = |error| delivery.refused(RejectionKind::Untypable).with_source(error);
+    let stored = inbox.store(record.map_err(untypable)?).await;
+    stored.map_err(|error| delivery.refused(RejectionKind::NotStored).with_source(error))
 }
 
 impl<T: Accept> Accept for Arc<T> {

@@ -91,7 +91,7 @@ impl Delivery {
     /// [`FromDelivery`] fails.
     pub fn extract<T: FromDelivery>(found: Option<&Self>) -> Result<T, Rejection> {
         let delivery = found.ok_or(RejectionKind::MissingMiddleware)?;
-        let refused = |error: T::Error| Rejection::untypable(error.into());
-        T::from_delivery(delivery).map_err(|error| refused(error).of_any(delivery.account()))
+        let untypable = |error| delivery.refused(RejectionKind::Untypable).with_source(error);
+        T::from_delivery(delivery).map_err(untypable)
     }
 }

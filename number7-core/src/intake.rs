@@ -137,12 +137,11 @@ impl Intake {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, trace, .. } = self;
         let Some(signer) = signer(&verifier, &signature, mac, &chunks) else {
-            let refused = Rejection::from(verifier.mismatch_kind()).of_any(verifier.account());
+            let refused = verifier.refused(verifier.mismatch_kind());
             return Err(verifier.refusal(refused, signature, chunks, encoded));
         };
         if encoded {
-            let rejection = Rejection::from(RejectionKind::BodyEncoded);
-            return Err(rejection.of_any(verifier.account()).into());
+            return Err(verifier.refused(RejectionKind::BodyEncoded).into());
         }
         let delivery = Delivery::new(chunks.join(), signer, signature, trace);
         verifier.refuse_authentic(&delivery)?;

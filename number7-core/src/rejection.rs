@@ -41,18 +41,8 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// An authentic body that [`FromDelivery`](crate::FromDelivery) could not type.
-    pub(crate) fn untypable(error: Box<dyn Error + Send + Sync>) -> Self {
-        Self::because(RejectionKind::Untypable, error)
-    }
-
-    pub(crate) fn because(kind: RejectionKind, error: Box<dyn Error + Send + Sync>) -> Self {
-        Self { kind, account: None, source: Some(error.into()) }
-    }
-
-    #[cfg(feature = "diagnosis")]
-    pub(crate) fn with_source(self, source: impl Error + Send + Sync + 'static) -> Self {
-        Self { source: Some(Arc::new(source)), ..self }
+    pub(crate) fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into().into()), ..self }
     }
 
     pub(crate) fn of(self, account: &Account) -> Self {

@@ -301,7 +301,7 @@ impl Verifier {
         let is_malformed = rejection.kind() == RejectionKind::MalformedSignature;
         let value = head.signature_value().filter(|_| is_malformed);
         let rejection = match value.and_then(|value| self.0.diagnostics.of_header(value)) {
-            Some(diagnosis) => Rejection::because(rejection.kind(), diagnosis.into()),
+            Some(diagnosis) => rejection.with_source(diagnosis),
             None => rejection,
         };
         rejection.of_any(self.account())

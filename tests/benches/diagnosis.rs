@@ -58,7 +58,7 @@ async fn main() {
         ("16 KiB of numbers", fill("1,")),
         ("16 KiB of nested objects", fill("{\"b\":[{\"a\":1}]},")),
         ("16 KiB of escapes", fill("\"\\u00e9\\/<>&'\\u2028\",")),
-        ("16 KiB that is no JSON", "x".repeat(16 * 1024)),
+        ("16 KiB that is not JSON", "x".repeat(16 * 1024)),
     ] {
         let mut best = [Duration::MAX; 2];
         for _ in 0..ROUNDS {

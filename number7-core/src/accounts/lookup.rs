@@ -98,9 +98,8 @@ impl Future for Lookup {
         let Some(find) = &mut self.find else { return self.running.poll(cx) };
         let found = match catch_unwind(AssertUnwindSafe(|| find.as_mut().poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(found)) => {
-                found.map_err(|error| Rejection::because(RejectionKind::LookupFailed, error))
-            }
+            Ok(Poll::Ready(found)) => found
+                .map_err(|error| Rejection::from(RejectionKind::LookupFailed).with_source(error)),
             Err(_) => Err(panicked()),
         };
         self.find = None;
@@ -124,7 +123,7 @@ impl fmt::Debug for Lookup {
 }
 
 fn panicked() -> Rejection {
-    Rejection::because(RejectionKind::LookupFailed, "the function has panicked".into())
+    Rejection::from(RejectionKind::LookupFailed).with_source("the function has panicked")
 }
 
 /// What the requests have in common that wait for the same lookup.

@@ -96,7 +96,8 @@ impl Reconcile {
             if let Some(ended) = ended {
                 // A panic of the function is an answer, so the task has none of its own.
                 if let Ok((job, account, rest)) = ended {
-                    let (now, until) = (Instant::now(), Instant::now() + rest);
+                    let now = Instant::now();
+                    let until = now + rest;
                     asked.remove(&job);
                     match account {
                         None => rests_until = rests_until.max(until),

@@ -118,7 +118,7 @@ async fn a_job_of_one_account_is_not_settled_by_another(store: Store) {
     assert!(acme.cancel_expectation("job_2").await.unwrap());
     assert!(acme.cancel_expectation("job_1").await.unwrap());
     assert!(!inbox.account(&account("globex")).cancel_expectation("job_1").await.unwrap());
-    // What a store calls the job of an account is no name for a caller.
+    // What a store calls the job of an account is not a name for a caller.
     acme.expect_job("job_3", Duration::ZERO).await.unwrap();
     for name in ["account:acme/job_3", "upload:a.pdf"] {
         let refused = inbox.cancel_expectation(name).await.unwrap_err();

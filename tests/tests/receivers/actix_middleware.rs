@@ -127,7 +127,7 @@ async fn the_extractor_of_a_delivery_is_none_only_without_the_middleware() {
     }
 }
 
-/// A signed body that is no event.
+/// A signed body that is not an event.
 fn untypable() -> TestRequest {
     unsigned().set_payload("[]").insert_header((SIGNATURE_HEADER, sign("[]")))
 }

@@ -401,29 +401,24 @@ async fn in_actix_all_this_middleware_stands_in_front_and_behind() {
         saw(event.name())
     }
     let route = || web::post().to(webhook);
+    // Each `wrap` makes another type.
+    macro_rules! wrapped {
+        ($app:expr) => {
+            $app.wrap(Compress::default())
+                .wrap(DefaultHeaders::new().add(("x-test", "1")))
+                .wrap(NormalizePath::trim())
+                .wrap(Logger::default())
+                .wrap(ErrorHandlers::new())
+                .wrap(actix_from_fn(pass))
+        };
+    }
     assert_app_protects!(
         "in front",
-        App::new()
-            .wrap(verify())
-            .wrap(Compress::default())
-            .wrap(DefaultHeaders::new().add(("x-test", "1")))
-            .wrap(NormalizePath::trim())
-            .wrap(Logger::default())
-            .wrap(ErrorHandlers::new())
-            .wrap(actix_from_fn(pass))
-            .route("/webhook", route())
+        wrapped!(App::new().wrap(verify())).route("/webhook", route())
     );
     assert_app_protects!(
         "behind",
-        App::new()
-            .wrap(Compress::default())
-            .wrap(DefaultHeaders::new().add(("x-test", "1")))
-            .wrap(NormalizePath::trim())
-            .wrap(Logger::default())
-            .wrap(ErrorHandlers::new())
-            .wrap(actix_from_fn(pass))
-            .wrap(Condition::new(true, verify()))
-            .route("/webhook", route())
+        wrapped!(App::new()).wrap(Condition::new(true, verify())).route("/webhook", route())
     );
     assert_app_protects!(
         "scope and resource",

@@ -153,7 +153,7 @@ async fn the_extractor_without_the_layer_says_what_is_missing() {
     assert!(response.headers.contains(&plain));
 }
 
-/// A signed body that is no event.
+/// A signed body that is not an event.
 fn untypable() -> Request<Body> {
     let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign("[]"));
     request.body(Body::from("[]")).unwrap()
