@@ -246,7 +246,7 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
         .collect();
     let documented = [
         include_str!("../../number7-inbox/README.md"),
-        include_str!("../../number7-core/src/metrics.rs"),
+        include_str!("../../number7-core/src/adapter/metrics.rs"),
     ];
     let documented = documented.iter().flat_map(|text| text.lines());
     let documented = documented.map(|line| line.trim_start_matches("//! "));

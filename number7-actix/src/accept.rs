@@ -1,7 +1,7 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use actix_web::{Handler, HttpResponse, rt::time::timeout};
-use number7_core::{Accept, DEFAULT_ACCEPT_DEADLINE, Delivery, Rejection, RejectionKind};
+use actix_web::{Handler, HttpResponse, rt::time::sleep};
+use number7_core::{Accept, DEFAULT_ACCEPT_TIMEOUT, Delivery, adapter};
 
 use crate::{Verified, VerifiedError, log};
 
@@ -30,55 +30,40 @@ use crate::{Verified, VerifiedError, log};
 // Much as in number7-tower: a type of the core cannot implement a foreign trait here, and a wrapper
 // would be as long.
 #[must_use = "it does nothing unless requests are routed to it"]
-pub struct AcceptNumber7<I> {
-    inbox: Arc<I>,
-    deadline: Duration,
+#[derive(Clone)]
+pub struct AcceptNumber7 {
+    inbox: Arc<dyn Accept>,
+    timeout: Duration,
 }
 
-impl<I: Accept> AcceptNumber7<I> {
+impl AcceptNumber7 {
     /// Takes an inbox, such as those of `number7-inbox`, or an `Arc` of one.
-    pub fn new(inbox: I) -> Self {
-        Self { inbox: Arc::new(inbox), deadline: DEFAULT_ACCEPT_DEADLINE }
+    pub fn new(inbox: impl Accept + 'static) -> Self {
+        Self { inbox: Arc::new(inbox), timeout: DEFAULT_ACCEPT_TIMEOUT }
     }
 
     /// How long the inbox may take before the sender is answered 503;
-    /// [`DEFAULT_ACCEPT_DEADLINE`] unless it is set.
-    pub fn deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
+    /// [`DEFAULT_ACCEPT_TIMEOUT`] unless it is set.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 }
 
-impl<I> Clone for AcceptNumber7<I> {
-    fn clone(&self) -> Self {
-        Self { inbox: Arc::clone(&self.inbox), deadline: self.deadline }
-    }
-}
-
-impl<I> fmt::Debug for AcceptNumber7<I> {
+impl fmt::Debug for AcceptNumber7 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AcceptNumber7").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("AcceptNumber7").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
-impl<I: Accept + 'static> Handler<(Verified<Delivery>,)> for AcceptNumber7<I> {
+impl Handler<(Verified<Delivery>,)> for AcceptNumber7 {
     type Output = Result<HttpResponse, VerifiedError>;
     type Future = Pin<Box<dyn Future<Output = Self::Output>>>;
 
     fn call(&self, (Verified(delivery),): (Verified<Delivery>,)) -> Self::Future {
-        let Self { inbox, deadline } = self.clone();
+        let Self { inbox, timeout } = self.clone();
         Box::pin(async move {
-            accept(&*inbox, deadline, &delivery).await?;
+            log::accepted(adapter::accept(&*inbox, &delivery, sleep(timeout)).await?);
             Ok(HttpResponse::Ok().finish())
         })
     }
-}
-
-async fn accept(
-    inbox: &impl Accept,
-    deadline: Duration,
-    delivery: &Delivery,
-) -> Result<(), Rejection> {
-    let accepted = timeout(deadline, inbox.accept(delivery)).await;
-    log::accepted(accepted.map_err(|_| delivery.refused(RejectionKind::StoredTooSlowly))??);
-    Ok(())
 }

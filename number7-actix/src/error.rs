@@ -11,7 +11,10 @@ use actix_web::{
         header::{CONTENT_TYPE, ContentType, RETRY_AFTER},
     },
 };
-use number7_core::{Rejection, RejectionBodies, metrics};
+use number7_core::{
+    Rejection,
+    adapter::{RejectionBodies, metrics},
+};
 
 use crate::log::Refusals;
 

@@ -4,12 +4,12 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
-use number7_core::{Delivery, Event, FromDelivery};
+use number7_core::{Event, FromDelivery, adapter};
 
 use crate::VerifiedError;
 
 /// What [`VerifyNumber7`](crate::VerifyNumber7) verified, as the type that the handler asks for:
-/// an [`Event`], a [`Delivery`], the signed [`Bytes`](actix_web::web::Bytes), or a type of your own
+/// an [`Event`], a [`Delivery`](crate::Delivery), the signed [`Bytes`](actix_web::web::Bytes), or a type of your own
 /// that implements [`FromDelivery`].
 ///
 /// It does not consume the body, and a handler can take several. `Result<Verified<T>, VerifiedError>` leaves the answer to the
@@ -65,7 +65,7 @@ impl<T: FromDelivery> FromRequest for Verified<T> {
     type Future = Ready<Result<Self, Self::Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let value = Delivery::extract(request.extensions().get());
+        let value = adapter::extract(request.extensions().get());
         ready(value.map(Self).map_err(VerifiedError::from))
     }
 }

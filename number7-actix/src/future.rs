@@ -15,8 +15,8 @@ use actix_web::{
 };
 use futures_core::Stream;
 use number7_core::{
-    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionBodies,
-    RejectionKind, Verifier, Wait, metrics,
+    Accounts, Delivery, Intake, Rejection, RejectionKind, Verifier, Wait,
+    adapter::{Diagnosing, Drain, Lookup, Refusal, RejectionBodies, metrics},
 };
 use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
@@ -89,7 +89,7 @@ struct Reading {
     payload: Payload,
     aim: Aim,
     // Set at the second wait for either. In a box, because a body that is there already needs none.
-    deadline: Option<Pin<Box<Sleep>>>,
+    timeout: Option<Pin<Box<Sleep>>>,
     version: Version,
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn headers(request: &ServiceRequest) -> impl Iterator<Item = (&str, &
 }
 
 async fn in_time(mut lookup: Lookup) -> Result<Verifier, Rejection> {
-    let found = timeout(lookup.deadline(), &mut lookup).await;
+    let found = timeout(lookup.timeout(), &mut lookup).await;
     found.unwrap_or_else(|_| lookup.timed_out())
 }
 
@@ -301,7 +301,7 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
 
 impl Reading {
     fn new(payload: Payload, aim: Aim, version: Version) -> Self {
-        Self { payload, aim, deadline: None, version }
+        Self { payload, aim, timeout: None, version }
     }
 }
 
@@ -325,7 +325,7 @@ impl Reading {
                 let unread = self.payload.take();
                 return Poll::Ready(Read::Refused(Refused { rejection, unread }));
             };
-            self.deadline = None;
+            self.timeout = None;
             self.aim = Aim::Drain(drain, Some(rejection));
         }
         ready!(self.poll_drain(cx));
@@ -345,7 +345,7 @@ impl Reading {
             }
         }
         let wait = reading.wait()?;
-        ready!(poll_wait(wait, &mut self.deadline, cx));
+        ready!(poll_wait(wait, &mut self.timeout, cx));
         refused(reading, RejectionKind::BodyTooSlow)
     }
 
@@ -359,22 +359,22 @@ impl Reading {
             }
         }
         match drain.wait() {
-            Some(wait) => poll_wait(wait, &mut self.deadline, cx),
+            Some(wait) => poll_wait(wait, &mut self.timeout, cx),
             None => Poll::Ready(()),
         }
     }
 }
 
-/// Ready when the deadline is over.
+/// Ready when the timeout is over.
 fn poll_wait(wait: Wait, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-    let deadline = match wait {
+    let timeout = match wait {
         Wait::OneTurn => {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Wait::Deadline(deadline) => deadline,
+        Wait::Timeout(timeout) => timeout,
     };
-    timer.get_or_insert_with(|| Box::pin(sleep(deadline))).as_mut().poll(cx)
+    timer.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx)
 }
 
 fn refused<T>(intake: &Intake, kind: RejectionKind) -> Poll<Result<T, Refusal>> {

@@ -10,13 +10,14 @@ mod future;
 mod log;
 mod middleware;
 #[cfg(feature = "probe")]
-mod receiver;
+pub mod receiver;
 mod search;
 mod transform;
 mod verifiers;
 
 #[cfg(feature = "probe")]
-pub use self::receiver::{assert_receiver, probe_request};
+#[doc(inline)]
+pub use self::receiver::assert_receiver;
 pub use self::{
     accept::AcceptNumber7, error::VerifiedError, extract::Verified, future::ResponseFuture,
     middleware::VerifyNumber7Middleware, transform::VerifyNumber7,
@@ -29,6 +30,6 @@ pub use number7_core::{
     Accept, Acceptance, Account, AccountError, Accounts, Delivery, Diagnosis, DiagnosisKind,
     DocumentType, Event, EventError, EventErrorKind, FileStatus, FromDelivery, IdempotencyKey,
     JobCompleted, JobFailed, JobId, LiveVerifier, Record, Rejection, RejectionKind,
-    SIGNATURE_HEADER, Secret, SecretError, SecretErrorKind, Signature, Timestamp, UnknownEvent,
-    Verifier,
+    SIGNATURE_HEADER, Secret, SecretError, SecretErrorKind, Signature, StoreFuture, Timestamp,
+    UnknownEvent, Verifier,
 };

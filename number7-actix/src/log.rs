@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_core::{Acceptance, Delivery, Noted, RefusalLog, RefusalSummary, Rejection, Verifier};
+use number7_core::{
+    Acceptance, Delivery, Rejection, Verifier,
+    adapter::{Noted, RefusalLog, RefusalSummary},
+};
 use tokio::{runtime::Handle, time::sleep};
 pub(crate) use tracing::Span;
 

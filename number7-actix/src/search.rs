@@ -7,7 +7,7 @@ use actix_web::rt::{
     task::yield_now,
     time::{Sleep, sleep},
 };
-use number7_core::{Diagnosing, Rejection};
+use number7_core::{Rejection, adapter::Diagnosing};
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 

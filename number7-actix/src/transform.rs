@@ -12,7 +12,10 @@ use actix_web::{
     http::{StatusCode, header::HeaderValue},
 };
 use bytes::Bytes;
-use number7_core::{Accounts, LiveVerifier, RejectionBodies, Verifier, metrics};
+use number7_core::{
+    Accounts, LiveVerifier, Verifier,
+    adapter::{RejectionBodies, metrics},
+};
 
 use crate::{VerifyNumber7Middleware, verifiers::Verifiers};
 

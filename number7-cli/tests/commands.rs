@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
-use number7_core::{Accept, SIGNATURE_HEADER, Secret, Verifier};
+use number7_core::{SIGNATURE_HEADER, Secret, Verifier};
 use number7_inbox::{AcceptedEvent, Inbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -659,7 +659,7 @@ fn what_cannot_be_taken_is_said_in_a_sentence() {
         (&["send", "--url", "ftp://127.0.0.1/"], 2, "it has to begin with http://"),
         (&["send", "--rate", "0"], 2, "it has to be from 0.001"),
         (&["send", "--times", "0"], 2, "0 is not in 1.."),
-        (&["doctor", "http://127.0.0.1:1/", "--deadline", "0"], 2, "0 is not in 1.."),
+        (&["doctor", "http://127.0.0.1:1/", "--body-timeout", "0"], 2, "0 is not in 1.."),
         (&["doctor", "http://127.0.0.1:1/", "--body-limit", "9"], 2, "9 is not in 1024.."),
         (&["doctor", "http://127.0.0.1:1/"], 3, "cannot connect to http://127.0.0.1:1/: "),
         (

@@ -261,7 +261,7 @@ fn number7(addr: SocketAddr) -> Command {
 
 async fn examine(addr: SocketAddr) -> Examined {
     let mut doctor = number7(addr);
-    doctor.args(["--json", "--deadline", "2"]).stderr(Stdio::inherit());
+    doctor.args(["--json", "--body-timeout", "2"]).stderr(Stdio::inherit());
     let output = tokio::task::spawn_blocking(move || doctor.output().unwrap()).await.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rules = report["rules"].as_array().unwrap();
@@ -380,7 +380,7 @@ async fn a_receiver_that_says_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut doctor = number7(addr);
-    doctor.args(["--deadline", "1"]);
+    doctor.args(["--body-timeout", "1"]);
     let begun = Instant::now();
     let doctor = tokio::task::spawn_blocking(move || doctor.output().unwrap()).await.unwrap();
     assert_eq!(doctor.status.code(), Some(1));

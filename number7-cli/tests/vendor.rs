@@ -49,7 +49,7 @@ fn fixes(program: &str, recipe: &str, variable: &str, needs: &str) -> Option<BTr
     BufReader::new(receiver.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
     let url = format!("http://127.0.0.1:{}/webhook", port.trim());
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_number7"));
-    doctor.args(["--json", "doctor", "--deadline", "2", &url]).env("WEBHOOK_SECRET", SECRET);
+    doctor.args(["--json", "doctor", "--body-timeout", "2", &url]).env("WEBHOOK_SECRET", SECRET);
     let report: Value = serde_json::from_slice(&doctor.output().unwrap().stdout).unwrap();
     let fixes = report["rules"].as_array().unwrap().iter().filter_map(|rule| rule["fix"].as_str());
     Some(fixes.map(str::to_owned).collect())
@@ -74,7 +74,7 @@ fn the_vendors_receiver_for_express() {
         "fails where there is no signature header",
         "a signature in a trailer",
         "fails where the signature is wrong",
-        // `express.raw` takes one content-type, inflates, and has a limit of 100 kB and no deadline.
+        // `express.raw` takes one content-type, inflates, and has a limit of 100 kB and no timeout.
         "only read if its content-type is application/json",
         "something inflates bodies before they are verified",
         "a body over the limit is not refused",

@@ -24,11 +24,11 @@ pub const DEFAULT_REQUESTS_PER_MINUTE: u32 = 30;
 
 /// How long [`Client::result`] may take, with all its waiting and its retries: 15 seconds. That is shorter
 /// than the default lease of a worker of `number7-inbox`, which is 20 seconds.
-pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(15);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long the transfer of a document may take: 10 minutes, in which a line of 1 Mbit/s transfers 70 MB.
 /// The time limit of the other requests would cut off large documents.
-pub const DEFAULT_UPLOAD_LIMIT: Duration = Duration::from_secs(600);
+pub const DEFAULT_UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ const ATTEMPTS: u32 = 4;
 const FIRST_REST: Duration = Duration::from_secs(1);
 
 /// The longest limit: a year. Longer ones cannot be added to every time.
-const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A client of the vendor's REST API.
 ///
@@ -70,8 +70,8 @@ pub struct Client {
     key: ApiKey,
     base_url: Url,
     limiter: Arc<Limiter>,
-    time_limit: Duration,
-    upload_limit: Duration,
+    timeout: Duration,
+    upload_timeout: Duration,
 }
 
 impl Client {
@@ -91,8 +91,8 @@ impl Client {
             key,
             base_url,
             limiter: Arc::new(Limiter::new(DEFAULT_REQUESTS_PER_MINUTE)),
-            time_limit: DEFAULT_TIME_LIMIT,
-            upload_limit: DEFAULT_UPLOAD_LIMIT,
+            timeout: DEFAULT_TIMEOUT,
+            upload_timeout: DEFAULT_UPLOAD_TIMEOUT,
         }
     }
 
@@ -150,19 +150,19 @@ impl Client {
     }
 
     /// How long a call of [`result`](Self::result) may take, and how long an [`upload`](Self::upload) may
-    /// wait and try again until it begins; [`DEFAULT_TIME_LIMIT`] unless it is set. In a handler, it has to
+    /// wait and try again until it begins; [`DEFAULT_TIMEOUT`] unless it is set. In a handler, it has to
     /// be shorter than the lease of the worker. A call that would have to wait longer fails at once.
     #[must_use]
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.time_limit = limit.min(LONGEST_LIMIT);
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 
-    /// How long the transfer of one document and its answer may take; [`DEFAULT_UPLOAD_LIMIT`] unless it is
+    /// How long the transfer of one document and its answer may take; [`DEFAULT_UPLOAD_TIMEOUT`] unless it is
     /// set.
     #[must_use]
-    pub fn upload_limit(mut self, limit: Duration) -> Self {
-        self.upload_limit = limit.min(LONGEST_LIMIT);
+    pub fn upload_timeout(mut self, timeout: Duration) -> Self {
+        self.upload_timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 
@@ -181,7 +181,7 @@ impl Client {
         url.query_pairs_mut()
             .append_pair("document.type", document.document_type().as_str())
             .append_pair("document.version", "v1");
-        let deadline = Instant::now() + self.time_limit;
+        let deadline = Instant::now() + self.timeout;
         let mut attempts = Attempts::default();
         loop {
             // First, because an unreadable document must not use up the plan.
@@ -189,7 +189,7 @@ impl Client {
             let permit = self.permit(deadline, &mut attempts).await?;
             let request = self.http.post(url.clone()).multipart(form);
             let failed = match self
-                .send(request, permit, &attempts, Instant::now() + self.upload_limit)
+                .send(request, permit, &attempts, Instant::now() + self.upload_timeout)
                 .await
             {
                 Ok(answer) => return answer.upload(),
@@ -206,14 +206,14 @@ impl Client {
     /// The result of a job, or how far it is.
     ///
     /// It is tried up to four times: after a 429 when the vendor allows it, and after a 5xx or a failure of
-    /// the network after 1, 2 and 4 seconds. [`time_limit`](Self::time_limit) bounds all of that.
+    /// the network after 1, 2 and 4 seconds. [`timeout`](Self::timeout) bounds all of that.
     ///
     /// # Errors
     ///
     /// See [`ErrorKind`].
     pub async fn result(&self, job: &JobId) -> Result<JobResult> {
         let url = self.url(&["results", job.as_str()])?;
-        let deadline = Instant::now() + self.time_limit;
+        let deadline = Instant::now() + self.timeout;
         let mut attempts = Attempts::default();
         loop {
             let permit = self.permit(deadline, &mut attempts).await?;

@@ -29,7 +29,7 @@ pub enum ErrorKind {
     /// 404: this account has no such job.
     UnknownJob,
     /// The plan allows no more requests now. Either the vendor answered 429, or a request was not sent,
-    /// because it would have had to wait longer than [`Client::time_limit`](crate::Client::time_limit).
+    /// because it would have had to wait longer than [`Client::timeout`](crate::Client::timeout).
     RateLimited,
     /// 5xx: the vendor is at fault.
     Server,

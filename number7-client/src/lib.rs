@@ -15,8 +15,8 @@ pub use number7_core::{DocumentType, FileStatus, JobId, RetryHint};
 pub use self::{
     answer::MAX_ANSWER,
     client::{
-        Client, DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_MINUTE, DEFAULT_TIME_LIMIT,
-        DEFAULT_UPLOAD_LIMIT,
+        Client, DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_MINUTE, DEFAULT_TIMEOUT,
+        DEFAULT_UPLOAD_TIMEOUT,
     },
     document::Document,
     error::{Error, ErrorKind, Result},

@@ -352,7 +352,7 @@ async fn an_upload_that_may_have_arrived_is_not_sent_again() {
         (String::new(), ErrorKind::Timeout),
     ] {
         let raw = Raw::new(&[&first, &ok(UPLOADED)]);
-        let client = raw.client().upload_limit(SECOND * 2);
+        let client = raw.client().upload_timeout(SECOND * 2);
         let error = client.upload(invoice()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{first:?}: {error}");
         tokio::time::sleep(SECOND / 5).await;
@@ -400,7 +400,7 @@ async fn a_result_is_tried_again_as_the_vendor_asks() {
     // It ends when the next attempt would be too late.
     let raw = Raw::new(&[&unavailable]);
     let begun = Instant::now();
-    let error = raw.client().time_limit(SECOND * 2).result(&"job_1".into()).await.unwrap_err();
+    let error = raw.client().timeout(SECOND * 2).result(&"job_1".into()).await.unwrap_err();
     assert_eq!((error.kind(), raw.count()), (ErrorKind::Server, 2));
     assert!(begun.elapsed() < SECOND * 2, "{:?}", begun.elapsed());
 
@@ -435,7 +435,7 @@ async fn each_failure_has_its_kind_and_no_text_has_the_key() {
         let raw = Raw::new(&[&sent]);
         // Long enough for a slow machine, and for all attempts.
         let limit = if sent.is_empty() { SECOND * 9 / 10 } else { SECOND * 10 };
-        let client = raw.client().time_limit(limit);
+        let client = raw.client().timeout(limit);
         let error: Error = client.result(&"job_1".into()).await.unwrap_err();
         assert_eq!((error.kind(), RetryHint::of(&error)), (kind, hint), "{sent:?}: {error}");
         let text = format!("{error} {error:?} {client:?} {:?}", key());
@@ -594,7 +594,7 @@ async fn many_that_meet_no_server_say_so() {
     let addr = listener.local_addr().unwrap();
     drop(listener);
     let client = client(format!("http://{addr}")).requests_per_minute(12);
-    let client = client.time_limit(SECOND * 4);
+    let client = client.timeout(SECOND * 4);
     let requests = (0..10).map(|_| {
         let client = client.clone();
         tokio::spawn(async move { client.result(&"job_1".into()).await.unwrap_err().kind() })
@@ -614,7 +614,7 @@ async fn many_that_meet_no_server_say_so() {
 #[tokio::test]
 async fn a_limit_that_is_never_reached_is_no_panic() {
     let raw = Raw::new(&[&ok(UPLOADED)]);
-    let client = raw.client().time_limit(Duration::MAX).upload_limit(Duration::MAX);
+    let client = raw.client().timeout(Duration::MAX).upload_timeout(Duration::MAX);
     client.upload(invoice()).await.unwrap();
 }
 

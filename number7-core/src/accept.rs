@@ -1,6 +1,6 @@
 //! Durable acceptance: the promise that a 200 makes.
 
-use std::{error::Error, future::Future, sync::Arc, time::Duration};
+use std::{error::Error, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{Delivery, EventError, Record, Rejection, RejectionKind};
 
@@ -9,13 +9,13 @@ use crate::{Delivery, EventError, Record, Rejection, RejectionKind};
 /// A healthy store answers in milliseconds. The vendor does not publish its own timeout, so this only
 /// limits how long the receiver holds a request. If an event is stored after the sender gave up, the
 /// retry is a duplicate.
-pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
+pub const DEFAULT_ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A place where verified events are safe: an inbox.
 ///
 /// `number7-inbox` implements it on SQLite, PostgreSQL and Redis. Implement it to use a store or queue of
-/// your own: [`store`](Self::store) is the only required method, and it needs no particular async
-/// runtime. An `Arc` of an inbox is an inbox too.
+/// your own: it needs no particular async runtime. To accept a delivery, call [`accept`](trait@Accept#method.accept) on
+/// any inbox as a `&dyn Accept`; the inboxes of `number7-inbox` have it as a method of their own.
 ///
 /// # Contract
 ///
@@ -35,85 +35,78 @@ pub const DEFAULT_ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 /// An inbox in memory breaks the first promise, so it is fit for tests only:
 ///
 /// ```
-/// use std::{collections::HashMap, convert::Infallible, sync::Mutex};
+/// use std::{collections::HashMap, sync::Mutex};
 ///
-/// use number7_core::{Accept, Acceptance, Record};
+/// use number7_core::{Accept, Acceptance, Record, StoreFuture};
 ///
 /// #[derive(Default)]
 /// struct Memory(Mutex<HashMap<String, Record>>);
 ///
 /// impl Accept for Memory {
-///     type Error = Infallible;
-///
-///     async fn store(&self, record: Record) -> Result<Acceptance, Infallible> {
-///         let mut records = self.0.lock().expect("no panic under the lock");
-///         if records.contains_key(record.key()) {
-///             return Ok(Acceptance::Duplicate);
-///         }
-///         records.insert(record.key().to_owned(), record);
-///         Ok(Acceptance::New)
+///     fn store(&self, record: Record) -> StoreFuture<'_> {
+///         Box::pin(async move {
+///             let mut records = self.0.lock().expect("no panic under the lock");
+///             if records.contains_key(record.key()) {
+///                 return Ok(Acceptance::Duplicate);
+///             }
+///             records.insert(record.key().to_owned(), record);
+///             Ok(Acceptance::New)
+///         })
 ///     }
 /// }
-/// # let _: Memory = Memory::default();
+/// # let _: &dyn Accept = &Memory::default();
 /// ```
 pub trait Accept: Send + Sync {
-    /// Why a record could not be stored. The sender gets a 503. The receiver logs the text, and those of its
-    /// sources, so they should say what to fix, and must not quote the record.
-    type Error: Error + Send + Sync + 'static;
-
     /// Stores the record unless its key is known, in one atomic write.
     ///
     /// # Errors
     ///
     /// The record may or may not be stored. If only the confirmation was lost, the next call with its key
-    /// returns [`Acceptance::Duplicate`].
-    fn store(&self, record: Record)
-    -> impl Future<Output = Result<Acceptance, Self::Error>> + Send;
+    /// returns [`Acceptance::Duplicate`]. The sender gets a 503. The receiver logs the error, and its sources, so
+    /// they should say what to fix, and must not quote the record.
+    fn store(&self, record: Record) -> StoreFuture<'_>;
+}
 
+/// What [`Accept::store`] returns. It is boxed, so that an inbox can be a `dyn Accept`: beside a write that a disk has
+/// confirmed, the allocation costs nothing.
+pub type StoreFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Acceptance, Box<dyn Error + Send + Sync>>> + Send + 'a>>;
+
+// Not methods of the trait, because an inbox could then change what they promise.
+impl dyn Accept + '_ {
     /// Accepts a delivery: what a handler calls before it answers 200.
     ///
     /// # Errors
     ///
     /// [`RejectionKind::Untypable`] (400) if the authentic body names no event, and
-    /// [`RejectionKind::NotStored`] (503) if [`store`](Self::store) fails. Return it with `?` from
+    /// [`RejectionKind::NotStored`] (503) if [`store`](Accept::store) fails. Return it with `?` from
     /// a handler whose error is the adapter's, and the sender gets the right status.
-    fn accept(
-        &self,
-        delivery: &Delivery,
-    ) -> impl Future<Output = Result<Acceptance, Rejection>> + Send {
-        accept(self, delivery, Record::of(delivery))
+    pub async fn accept(&self, delivery: &Delivery) -> Result<Acceptance, Rejection> {
+        self.accept_record(delivery, Record::of(delivery)).await
     }
 
     /// Accepts a delivery as an event of its own, although another one has its key; see [`Acceptance::Conflict`].
     ///
     /// # Errors
     ///
-    /// Those of [`accept`](Self::accept).
-    fn accept_apart(
+    /// Those of [`accept`](trait@Accept#method.accept).
+    pub async fn accept_apart(&self, delivery: &Delivery) -> Result<Acceptance, Rejection> {
+        self.accept_record(delivery, Record::keyed_by_bytes(delivery)).await
+    }
+
+    async fn accept_record(
         &self,
         delivery: &Delivery,
-    ) -> impl Future<Output = Result<Acceptance, Rejection>> + Send {
-        accept(self, delivery, Record::keyed_by_bytes(delivery))
+        record: Result<Record, EventError>,
+    ) -> Result<Acceptance, Rejection> {
+        let untypable = |error| delivery.refused(RejectionKind::Untypable).with_source(error);
+        let stored = self.store(record.map_err(untypable)?).await;
+        stored.map_err(|error| delivery.refused(RejectionKind::NotStored).with_source(error))
     }
 }
 
-async fn accept(
-    inbox: &(impl Accept + ?Sized),
-    delivery: &Delivery,
-    record: Result<Record, EventError>,
-) -> Result<Acceptance, Rejection> {
-    let untypable = |error| delivery.refused(RejectionKind::Untypable).with_source(error);
-    let stored = inbox.store(record.map_err(untypable)?).await;
-    stored.map_err(|error| delivery.refused(RejectionKind::NotStored).with_source(error))
-}
-
-impl<T: Accept> Accept for Arc<T> {
-    type Error = T::Error;
-
-    fn store(
-        &self,
-        record: Record,
-    ) -> impl Future<Output = Result<Acceptance, Self::Error>> + Send {
+impl<T: Accept + ?Sized> Accept for Arc<T> {
+    fn store(&self, record: Record) -> StoreFuture<'_> {
         T::store(self, record)
     }
 }
@@ -135,7 +128,7 @@ pub enum Acceptance {
     /// ```
     /// use number7_core::{Accept, Acceptance, Delivery, Rejection};
     ///
-    /// async fn accept(inbox: &impl Accept, delivery: &Delivery) -> Result<(), Rejection> {
+    /// async fn accept(inbox: &dyn Accept, delivery: &Delivery) -> Result<(), Rejection> {
     ///     if inbox.accept(delivery).await? == Acceptance::Conflict {
     ///         inbox.accept_apart(delivery).await?;
     ///     }

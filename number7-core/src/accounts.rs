@@ -57,7 +57,7 @@ pub const CACHED_UNKNOWN_NAMES: usize = 10_000;
 pub const DEFAULT_MAX_LOOKUPS: usize = 256;
 
 /// How long a request waits for a lookup: 5 seconds, as for the store that accepts its event.
-pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
+pub const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The accounts of a receiver that serves several, each with a webhook secret of its own.
 ///
@@ -72,7 +72,7 @@ pub const DEFAULT_LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// - An account that does not exist is answered as a forged signature is: after the body is read and hashed, with the same 401.
 ///   It is kept for [a second](DEFAULT_UNKNOWN_TTL) that there is none.
-/// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_DEADLINE), and at most a
+/// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_TIMEOUT), and at most a
 ///   quarter of them for the same account. Several requests for one account wait for the same lookup. Accounts that are in the cache
 ///   have places of their own.
 /// - Unknown names have a [cache of their own](CACHED_UNKNOWN_NAMES).
@@ -123,7 +123,7 @@ struct Settings {
     stale_if_error: Duration,
     max_cached: usize,
     max_lookups: usize,
-    lookup_deadline: Duration,
+    lookup_timeout: Duration,
 }
 
 /// Longer than any process runs, and not too long for a clock to tell its end.
@@ -163,7 +163,7 @@ impl Accounts {
             stale_if_error: DEFAULT_STALE_IF_ERROR,
             max_cached: DEFAULT_CACHED_ACCOUNTS,
             max_lookups: DEFAULT_MAX_LOOKUPS,
-            lookup_deadline: DEFAULT_LOOKUP_DEADLINE,
+            lookup_timeout: DEFAULT_LOOKUP_TIMEOUT,
         })
     }
 
@@ -219,16 +219,16 @@ impl Accounts {
         Self::with(Settings { max_lookups: requests, ..self.0.settings.clone() })
     }
 
-    /// How long a request waits for a lookup. Default: [`DEFAULT_LOOKUP_DEADLINE`].
+    /// How long a request waits for a lookup. Default: [`DEFAULT_LOOKUP_TIMEOUT`].
     ///
     /// # Panics
     ///
-    /// If the deadline is zero, which no lookup can meet.
+    /// If the timeout is zero, which no lookup can meet.
     #[must_use]
     #[track_caller]
-    pub fn lookup_deadline(self, deadline: Duration) -> Self {
-        assert!(!deadline.is_zero(), "a lookup deadline of 0 refuses every event");
-        Self::with(Settings { lookup_deadline: deadline, ..self.0.settings.clone() })
+    pub fn lookup_timeout(self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "a lookup timeout of 0 refuses every event");
+        Self::with(Settings { lookup_timeout: timeout, ..self.0.settings.clone() })
     }
 
     /// Finds the verifier of the account that a request names: from the cache, or by a lookup if the
@@ -315,7 +315,7 @@ mod tests {
         for intake in [&mut one, &mut other] {
             assert_eq!(intake.wait().unwrap(), Wait::OneTurn);
         }
-        assert!(matches!(one.wait(), Ok(Wait::Deadline(_))));
+        assert!(matches!(one.wait(), Ok(Wait::Timeout(_))));
         assert_eq!(other.wait().unwrap_err().kind(), RejectionKind::TooManyBodies);
     }
 

@@ -6,33 +6,31 @@
 //! # Example
 //!
 //! ```
-//! use std::{collections::{HashMap, VecDeque}, convert::Infallible, sync::{Arc, Mutex}};
+//! use std::{collections::{HashMap, VecDeque}, sync::{Arc, Mutex}};
 //!
-//! use number7_core::{Accept, Acceptance, Record, contract::{self, Place}};
+//! use number7_core::{Accept, Acceptance, Record, StoreFuture, contract::{self, Place}};
 //!
 //! /// Keeps its promises for as long as the test has it.
 //! #[derive(Clone, Default)]
 //! struct Memory(Arc<Mutex<(HashMap<String, Record>, VecDeque<String>)>>);
 //!
 //! impl Accept for Memory {
-//!     type Error = Infallible;
-//!
-//!     async fn store(&self, record: Record) -> Result<Acceptance, Infallible> {
-//!         let (records, queue) = &mut *self.0.lock().expect("no panic under the lock");
-//!         if records.contains_key(record.key()) {
-//!             return Ok(Acceptance::Duplicate);
-//!         }
-//!         queue.push_back(record.key().to_owned());
-//!         records.insert(record.key().to_owned(), record);
-//!         Ok(Acceptance::New)
+//!     fn store(&self, record: Record) -> StoreFuture<'_> {
+//!         Box::pin(async move {
+//!             let (records, queue) = &mut *self.0.lock().expect("no panic under the lock");
+//!             if records.contains_key(record.key()) {
+//!                 return Ok(Acceptance::Duplicate);
+//!             }
+//!             queue.push_back(record.key().to_owned());
+//!             records.insert(record.key().to_owned(), record);
+//!             Ok(Acceptance::New)
+//!         })
 //!     }
 //! }
 //!
 //! impl Place for Memory {
-//!     type Inbox = Self;
-//!
-//!     async fn open(&self) -> Self {
-//!         self.clone()
+//!     async fn open(&self) -> Arc<dyn Accept> {
+//!         Arc::new(self.clone())
 //!     }
 //!
 //!     async fn work(&self) -> Vec<Vec<u8>> {
@@ -57,7 +55,10 @@ use std::{
     mem,
     pin::{Pin, pin},
     process, slice,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
 };
 
@@ -75,11 +76,8 @@ const MOST_POLLS: usize = 1_000;
 /// A store that can be opened more than once, and a worker for it.
 #[expect(async_fn_in_trait, reason = "the suite awaits in place, so nothing has to be Send")]
 pub trait Place {
-    /// The inbox under test.
-    type Inbox: Accept;
-
-    /// Opens the store as a starting process would. Every call opens the same store.
-    async fn open(&self) -> Self::Inbox;
+    /// Opens the store as a starting process would, and returns the inbox under test. Every call opens the same store.
+    async fn open(&self) -> Arc<dyn Accept>;
 
     /// Works on every event that is accepted and not yet worked on, and returns the JSON that the handler
     /// saw of each. What was returned once is not returned again.

@@ -28,8 +28,8 @@ pub use self::{
 };
 use self::{limit::Limit, pace::EACH, search::Search};
 use crate::{
-    Refusal, Rejection, Secret, Signature, Verifier, byte_order_mark::without_mark, chunks::Chunks,
-    named_secret::NamedSecret,
+    Rejection, Secret, Signature, Verifier, byte_order_mark::without_mark, chunks::Chunks,
+    named_secret::NamedSecret, refusal::Refusal,
 };
 
 /// What the text of a mismatch says where nobody looks for the cause.

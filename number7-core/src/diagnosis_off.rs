@@ -3,7 +3,9 @@
 
 use std::{convert::Infallible, error::Error, fmt, time::Duration};
 
-use crate::{Refusal, Rejection, Signature, Verifier, chunks::Chunks, named_secret::NamedSecret};
+use crate::{
+    Rejection, Signature, Verifier, chunks::Chunks, named_secret::NamedSecret, refusal::Refusal,
+};
 
 pub(crate) const HINT: &str = "; the feature `diagnosis` finds out which";
 

@@ -12,11 +12,11 @@ use crate::{Verifier, Wait, held::HeldPlace};
 pub const DRAIN_LIMIT: usize = 1024 * 1024;
 
 /// How long the rest of a refused body is waited for: 1 second, or the
-/// [body deadline](Verifier::body_deadline) if that is shorter.
+/// [body timeout](Verifier::body_timeout) if that is shorter.
 ///
 /// A proxy beside the receiver sends 1 MiB in milliseconds. From far away, with a round trip of 100 milliseconds, it takes
 /// some seven round trips.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The rest of the body of a refused request, which is read and thrown away within narrow limits.
 ///
@@ -25,14 +25,14 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// end of the body it answers, and the connection serves the next request. If the limits end it before, it
 /// answers with `Connection: close`. Log and count the refusal first: the sender may hang up meanwhile.
 ///
-/// At most [`DRAIN_LIMIT`] bytes are read within [`DRAIN_DEADLINE`], and none of them is kept or hashed. A body that is waited
+/// At most [`DRAIN_LIMIT`] bytes are read within [`DRAIN_TIMEOUT`], and none of them is kept or hashed. A body that is waited
 /// for takes one of the [places](Verifier::max_held_bodies) of unverified bodies. A sender without the secret gains nothing from
 /// that: with a forged signature in the right format, it can hold a place for longer, and have its bytes kept.
 ///
 /// # Example
 ///
 /// ```
-/// use number7_core::{DRAIN_DEADLINE, SIGNATURE_HEADER, Secret, Verifier, Wait};
+/// use number7_core::{SIGNATURE_HEADER, Secret, Verifier, Wait, adapter::DRAIN_TIMEOUT};
 ///
 /// let verifier = Verifier::new(Secret::new("a long random secret")?);
 /// let unsigned = [("content-length", &b"5"[..])];
@@ -41,7 +41,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// let mut drain = verifier.drain(unsigned).unwrap();
 /// assert!(drain.pass(3), "the sender goes on");
 /// assert_eq!(drain.wait(), Some(Wait::OneTurn));
-/// assert_eq!(drain.wait(), Some(Wait::Deadline(DRAIN_DEADLINE)));
+/// assert_eq!(drain.wait(), Some(Wait::Timeout(DRAIN_TIMEOUT)));
 /// assert!(!drain.pass(2_000_000), "this is too much: close the connection");
 ///
 /// assert!(verifier.drain([("content-length", &b"9999999"[..])]).is_none(), "and so is this");
@@ -66,7 +66,7 @@ impl Drain {
         left.is_some()
     }
 
-    /// Call this when the next chunk is not there yet: it says how to wait for it. When the deadline ends, and
+    /// Call this when the next chunk is not there yet: it says how to wait for it. When the timeout ends, and
     /// if this returns `None` because all places are taken, stop reading.
     pub fn wait(&mut self) -> Option<Wait> {
         if self.held.is_none() {
@@ -75,7 +75,7 @@ impl Drain {
             }
             self.held = Some(self.verifier.hold_body().ok()?);
         }
-        Some(Wait::Deadline(self.verifier.deadline().min(DRAIN_DEADLINE)))
+        Some(Wait::Timeout(self.verifier.timeout().min(DRAIN_TIMEOUT)))
     }
 }
 
@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn a_drain_takes_a_place_like_every_body_that_is_waited_for() {
-        let verifier = verifier().body_deadline(Duration::from_millis(5));
+        let verifier = verifier().body_timeout(Duration::from_millis(5));
         let drain = || verifier.drain([]).unwrap();
         let (mut first, mut second) = (drain(), drain());
         assert_eq!(first.wait(), Some(Wait::OneTurn));
-        assert_eq!(first.wait(), Some(Wait::Deadline(Duration::from_millis(5))));
+        assert_eq!(first.wait(), Some(Wait::Timeout(Duration::from_millis(5))));
         assert_eq!(second.wait(), Some(Wait::OneTurn));
         assert_eq!(second.wait(), None);
         drop(first);
@@ -118,7 +118,7 @@ mod tests {
         let refused = intake_of_one.push("more than ten bytes".into()).unwrap_err();
         assert_eq!(refused.kind(), RejectionKind::BodyTooLarge);
         let mut drain = intake_of_one.drain(&refused).unwrap();
-        assert_eq!(drain.wait(), Some(Wait::Deadline(DRAIN_DEADLINE)));
+        assert_eq!(drain.wait(), Some(Wait::Timeout(DRAIN_TIMEOUT)));
         let mut other = intake();
         other.wait().unwrap();
         let refused = other.wait().unwrap_err();

@@ -4,7 +4,7 @@ use std::{convert::Infallible, error::Error};
 
 use bytes::Bytes;
 
-use crate::{Delivery, Event, EventError, Rejection, RejectionKind};
+use crate::{Delivery, Event, EventError};
 
 /// What a handler can take as `Verified<Self>`.
 ///
@@ -13,7 +13,7 @@ use crate::{Delivery, Event, EventError, Rejection, RejectionKind};
 /// # Example
 ///
 /// ```
-/// use number7_core::{Delivery, FromDelivery, RejectionKind, Secret, Verifier};
+/// use number7_core::{Delivery, FromDelivery, RejectionKind, Secret, Verifier, adapter};
 /// use serde::Deserialize;
 ///
 /// #[derive(Deserialize)]
@@ -32,10 +32,10 @@ use crate::{Delivery, Event, EventError, Rejection, RejectionKind};
 ///     Verifier::new(secret.clone()).verify(secret.sign(body).to_string(), body)
 /// };
 ///
-/// let receipt: Receipt = Delivery::extract(Some(&deliver(r#"{"jobId":"job_1"}"#)?))?;
+/// let receipt: Receipt = adapter::extract(Some(&deliver(r#"{"jobId":"job_1"}"#)?))?;
 /// assert_eq!(receipt.job, "job_1");
 ///
-/// let rejection = Delivery::extract::<Receipt>(Some(&deliver("{}")?)).err().unwrap();
+/// let rejection = adapter::extract::<Receipt>(Some(&deliver("{}")?)).err().unwrap();
 /// assert_eq!(rejection.kind(), RejectionKind::Untypable);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -78,20 +78,5 @@ impl FromDelivery for Bytes {
 
     fn from_delivery(delivery: &Delivery) -> Result<Self, Self::Error> {
         Ok(delivery.body().clone())
-    }
-}
-
-impl Delivery {
-    /// Reads a `T` from the delivery in a request's extensions. The `Verified<T>` of each framework calls
-    /// this.
-    ///
-    /// # Errors
-    ///
-    /// [`RejectionKind::MissingMiddleware`] if `found` is `None`, and [`RejectionKind::Untypable`] if
-    /// [`FromDelivery`] fails.
-    pub fn extract<T: FromDelivery>(found: Option<&Self>) -> Result<T, Rejection> {
-        let delivery = found.ok_or(RejectionKind::MissingMiddleware)?;
-        let untypable = |error| delivery.refused(RejectionKind::Untypable).with_source(error);
-        T::from_delivery(delivery).map_err(untypable)
     }
 }

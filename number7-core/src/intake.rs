@@ -6,8 +6,9 @@ use bytes::Bytes;
 use hmac::Mac;
 
 use crate::{
-    Delivery, Drain, Refusal, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks,
-    held::HeldPlace, named_secret::Signer, secret::HmacSha256, trace_context::Traced,
+    Delivery, Rejection, RejectionKind, Signature, Verifier, chunks::Chunks, drain::Drain,
+    held::HeldPlace, named_secret::Signer, refusal::Refusal, secret::HmacSha256,
+    trace_context::Traced,
 };
 
 /// An unverified body that is being read: it is hashed and kept in one pass.
@@ -59,7 +60,7 @@ pub enum Wait {
     OneTurn,
     /// Wait, but no longer than this in total: one timer for the whole body, started when this is first
     /// returned. When it ends, refuse with [`RejectionKind::BodyTooSlow`].
-    Deadline(Duration),
+    Timeout(Duration),
 }
 
 impl Intake {
@@ -98,7 +99,7 @@ impl Intake {
     /// Call this when the next chunk is not there yet: it says how to wait for it.
     ///
     /// The second call takes one of the places for waiting bodies, and keeps it until the intake ends.
-    /// From then on every call returns the deadline.
+    /// From then on every call returns the timeout.
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ impl Intake {
             }
             self.held = Some(self.verifier.hold_body()?);
         }
-        Ok(Wait::Deadline(self.verifier.deadline()))
+        Ok(Wait::Timeout(self.verifier.timeout()))
     }
 
     /// Compares the signature, in constant time, and hands out the body if it verifies.
@@ -127,7 +128,7 @@ impl Intake {
 
     /// Like [`finish`](Self::finish), for a thread that serves other requests too. It does not search for
     /// the cause of a mismatch itself: it returns [`Refusal::Diagnosing`]. Call
-    /// [`Diagnosing::step`](crate::Diagnosing::step) until that returns the rejection, and let others have
+    /// [`Diagnosing::step`](crate::adapter::Diagnosing::step) until that returns the rejection, and let others have
     /// the thread between two calls.
     ///
     /// # Errors
@@ -215,20 +216,20 @@ mod tests {
     #[test]
     fn a_body_gets_one_turn_before_it_counts_as_waited_for() {
         let verifier = Verifier::new(Secret::new("secret").unwrap()).max_held_bodies(1);
-        let deadline = Ok(Wait::Deadline(crate::DEFAULT_BODY_DEADLINE));
+        let timeout = Ok(Wait::Timeout(crate::DEFAULT_BODY_TIMEOUT));
         let wait = |intake: &mut Intake| intake.wait().map_err(|rejection| rejection.kind());
 
         let mut slow = intake(&verifier);
         assert_eq!(wait(&mut slow), Ok(Wait::OneTurn));
         slow.push("a".into()).unwrap();
-        assert_eq!(wait(&mut slow), deadline, "a byte in each turn cannot avoid the timer");
+        assert_eq!(wait(&mut slow), timeout, "a byte in each turn cannot avoid the timer");
         slow.push("b".into()).unwrap();
-        assert_eq!(wait(&mut slow), deadline);
+        assert_eq!(wait(&mut slow), timeout);
 
         let mut other = intake(&verifier);
         assert_eq!(wait(&mut other), Ok(Wait::OneTurn));
         assert_eq!(wait(&mut other), Err(RejectionKind::TooManyBodies));
         drop(slow);
-        assert_eq!(wait(&mut other), deadline);
+        assert_eq!(wait(&mut other), timeout);
     }
 }

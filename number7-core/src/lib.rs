@@ -4,6 +4,7 @@
 mod accept;
 mod account;
 mod accounts;
+pub mod adapter;
 mod byte_order_mark;
 mod chunks;
 mod clock;
@@ -21,8 +22,6 @@ mod held;
 mod idempotency_key;
 mod intake;
 mod live;
-#[cfg_attr(not(feature = "metrics"), path = "metrics_off.rs")]
-pub mod metrics;
 mod named_secret;
 #[cfg(feature = "probe")]
 pub mod probe;
@@ -40,16 +39,15 @@ mod trace_context;
 mod verifier;
 
 pub use self::{
-    accept::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE},
+    accept::{Accept, Acceptance, DEFAULT_ACCEPT_TIMEOUT, StoreFuture},
     account::{Account, AccountError, MAX_ACCOUNT_LENGTH},
     accounts::{
         Accounts, CACHED_UNKNOWN_NAMES, DEFAULT_ACCOUNT_TTL, DEFAULT_CACHED_ACCOUNTS,
-        DEFAULT_LOOKUP_DEADLINE, DEFAULT_MAX_LOOKUPS, DEFAULT_STALE_IF_ERROR, DEFAULT_UNKNOWN_TTL,
-        Found, LOOKUP_RETRY_INTERVAL, Lookup,
+        DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MAX_LOOKUPS, DEFAULT_STALE_IF_ERROR, DEFAULT_UNKNOWN_TTL,
+        Found, LOOKUP_RETRY_INTERVAL,
     },
     delivery::Delivery,
-    diagnosis::{Diagnosing, Diagnosis, DiagnosisKind},
-    drain::{DRAIN_DEADLINE, DRAIN_LIMIT, Drain},
+    diagnosis::{Diagnosis, DiagnosisKind},
     event::{
         DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
         JobId, Timestamp, TimestampError, UnknownEvent,
@@ -60,16 +58,14 @@ pub use self::{
     intake::{Intake, Wait},
     live::{AcceptedSecret, DEFAULT_OVERLAP, LOOK_INTERVAL, LiveVerifier, MAX_LOOK_INTERVAL},
     record::{MAX_KEY_LENGTH, Record},
-    refusal::Refusal,
-    refusal_log::{Noted, REFUSAL_LOG_INTERVAL, RefusalLog, RefusalSummary},
+    refusal_log::REFUSAL_LOG_INTERVAL,
     rejection::{RETRY_AFTER, Rejection, RejectionKind},
-    rejection_bodies::RejectionBodies,
     retry_hint::RetryHint,
     secret::{Secret, SecretError, SecretErrorKind},
     signature::{SIGNATURE_HEADER, Signature, SignatureError},
     subject::Subject,
     verifier::{
-        DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, DEFAULT_MAX_HELD_BODIES, DEFAULT_SECRET_NAME,
+        DEFAULT_BODY_LIMIT, DEFAULT_BODY_TIMEOUT, DEFAULT_MAX_HELD_BODIES, DEFAULT_SECRET_NAME,
         MAX_REPLACED_SECRETS, Verifier,
     },
 };

@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     Account, Secret,
+    adapter::metrics,
     clock::{Clock, since_1970},
-    metrics,
 };
 
 /// A secret, and what the user calls it.

@@ -29,7 +29,7 @@ pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 ///
 /// ```
 /// use std::time::Duration;
-/// use number7_core::{Noted, REFUSAL_LOG_INTERVAL, RejectionKind, Secret, Verifier};
+/// use number7_core::{REFUSAL_LOG_INTERVAL, RejectionKind, Secret, Verifier, adapter::Noted};
 ///
 /// let verifier = Verifier::new(Secret::new("a long random secret")?);
 /// let (log, now) = (verifier.refusal_log(), Duration::ZERO);

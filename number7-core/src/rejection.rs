@@ -193,14 +193,14 @@ pub enum RejectionKind {
     TooManyLookups,
     /// The account could not be [looked up](crate::Accounts); the source says why.
     LookupFailed,
-    /// The lookup of the account took longer than its [deadline](crate::Accounts::lookup_deadline).
+    /// The lookup of the account took longer than its [timeout](crate::Accounts::lookup_timeout).
     LookupTooSlow,
     /// The body is larger than [`Verifier::body_limit`](crate::Verifier::body_limit), by its
     /// declared length or as it arrived.
     BodyTooLarge,
     /// All [`Verifier::max_held_bodies`](crate::Verifier::max_held_bodies) places are taken.
     TooManyBodies,
-    /// The body took longer than [`Verifier::body_deadline`](crate::Verifier::body_deadline), or than the
+    /// The body took longer than [`Verifier::body_timeout`](crate::Verifier::body_timeout), or than the
     /// limit of something in front of the receiver.
     BodyTooSlow,
     /// The body ended early: the sender went away, or its framing was broken.
@@ -218,7 +218,7 @@ pub enum RejectionKind {
     Untypable,
     /// The [inbox](crate::Accept) could not store the event; the source says why.
     NotStored,
-    /// The [inbox](crate::Accept) took longer than its deadline. The event may be stored all the
+    /// The [inbox](crate::Accept) took longer than its timeout. The event may be stored all the
     /// same, and will then be a duplicate when it is sent again.
     StoredTooSlowly,
     /// The extractor or `AcceptNumber7` stands in an app or route without `VerifyNumber7`.
@@ -274,7 +274,7 @@ impl RejectionKind {
             Self::MalformedSignature => "the x-number7ai-signature header is not 64 hex digits",
             Self::TooManyLookups => "too many requests wait for the lookup of an account",
             Self::LookupFailed => "the account could not be looked up",
-            Self::LookupTooSlow => "the account was not looked up within the deadline",
+            Self::LookupTooSlow => "the account was not looked up within the timeout",
             Self::BodyTooLarge => "the body is larger than the limit",
             Self::TooManyBodies => "too many unverified bodies are being waited for",
             Self::BodyTooSlow => "the body did not arrive in time",
@@ -288,7 +288,7 @@ impl RejectionKind {
             Self::TooOld => "the event is too old, or has no readable timestamp",
             Self::Untypable => "the body is authentic but not what the handler asks for",
             Self::NotStored => "the event could not be stored",
-            Self::StoredTooSlowly => "the event was not stored within the deadline",
+            Self::StoredTooSlowly => "the event was not stored within the timeout",
             Self::MissingMiddleware => {
                 "no verified delivery was found: put VerifyNumber7 in front of \
                  this handler, by .layer(VerifyNumber7::new(secret)) in axum or \

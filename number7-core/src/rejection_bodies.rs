@@ -15,7 +15,7 @@ const STATUSES: [u16; 6] = [400, 401, 408, 413, 415, 503];
 /// # Example
 ///
 /// ```
-/// use number7_core::{RejectionBodies, RejectionKind};
+/// use number7_core::{RejectionKind, adapter::RejectionBodies};
 ///
 /// let bodies = RejectionBodies::new("application/json", |status| format!(r#"{{"status":{status}}}"#));
 /// assert_eq!(bodies.body(&RejectionKind::MissingSignature.into()), r#"{"status":401}"#);

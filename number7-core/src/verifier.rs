@@ -9,13 +9,14 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Account, DRAIN_LIMIT, Delivery, Drain, Intake, RefusalLog, Rejection, RejectionKind,
-    SIGNATURE_HEADER, Secret, Signature,
+    Account, Delivery, Intake, Rejection, RejectionKind, SIGNATURE_HEADER, Secret, Signature,
     clock::{self, Clock},
     diagnosis::{Diagnostics, SharedLimit},
+    drain::{DRAIN_LIMIT, Drain},
     head::Head,
     held::HeldPlace,
     named_secret::{NamedSecret, Overlap},
+    refusal_log::RefusalLog,
 };
 
 /// The name of the first secret when it is given none.
@@ -32,7 +33,7 @@ pub const DEFAULT_BODY_LIMIT: usize = 64 * 1024;
 /// It is counted from the moment at which the request is there and its body is not. A sender of
 /// 150 bytes needs a few milliseconds; ten seconds forgive a lost packet or two, and end a sender
 /// that drips.
-pub const DEFAULT_BODY_DEADLINE: Duration = Duration::from_secs(10);
+pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many unverified bodies are waited for at once: 1,024.
 ///
@@ -95,7 +96,7 @@ pub(crate) struct Policy {
     first: NamedSecret,
     further: Vec<NamedSecret>,
     body_limit: usize,
-    body_deadline: Duration,
+    body_timeout: Duration,
     max_held_bodies: usize,
     held_bodies: Arc<AtomicUsize>,
     refuses: Option<Refuses>,
@@ -139,7 +140,7 @@ impl Verifier {
             first: NamedSecret::new(name.into(), secret),
             further: Vec::new(),
             body_limit: DEFAULT_BODY_LIMIT,
-            body_deadline: DEFAULT_BODY_DEADLINE,
+            body_timeout: DEFAULT_BODY_TIMEOUT,
             max_held_bodies: DEFAULT_MAX_HELD_BODIES,
             held_bodies: Arc::default(),
             refuses: None,
@@ -174,16 +175,16 @@ impl Verifier {
         self.with(|policy| policy.body_limit = bytes)
     }
 
-    /// Waits at most `deadline` for a whole body. Default: [`DEFAULT_BODY_DEADLINE`].
+    /// Waits at most `timeout` for a whole body. Default: [`DEFAULT_BODY_TIMEOUT`].
     ///
     /// # Panics
     ///
-    /// If the deadline is zero, which no body that is still on its way can meet.
+    /// If the timeout is zero, which no body that is still on its way can meet.
     #[must_use]
     #[track_caller]
-    pub fn body_deadline(self, deadline: Duration) -> Self {
-        assert!(!deadline.is_zero(), "a body deadline of 0 refuses events that are on their way");
-        self.with(|policy| policy.body_deadline = deadline)
+    pub fn body_timeout(self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "a body timeout of 0 refuses events that are on their way");
+        self.with(|policy| policy.body_timeout = timeout)
     }
 
     /// Waits for at most `bodies` unverified bodies at once. Default: [`DEFAULT_MAX_HELD_BODIES`].
@@ -450,8 +451,8 @@ impl Verifier {
         self.0.body_limit
     }
 
-    pub(crate) fn deadline(&self) -> Duration {
-        self.0.body_deadline
+    pub(crate) fn timeout(&self) -> Duration {
+        self.0.body_timeout
     }
 
     pub(crate) fn hold_body(&self) -> Result<HeldPlace, Rejection> {
@@ -493,7 +494,7 @@ impl fmt::Debug for Verifier {
         f.debug_struct("Verifier")
             .field("secrets", &names(&mut self.accepted()))
             .field("body_limit", &self.0.body_limit)
-            .field("body_deadline", &self.0.body_deadline)
+            .field("body_timeout", &self.0.body_timeout)
             .field("max_held_bodies", &self.0.max_held_bodies)
             .field("max_age", &self.max_age_limit())
             .field("recognized", &names(&mut self.0.diagnostics.recognized().iter()))

@@ -10,9 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use number7_core::{
-    DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, DEFAULT_MAX_HELD_BODIES, DEFAULT_SECRET_NAME,
+    DEFAULT_BODY_LIMIT, DEFAULT_BODY_TIMEOUT, DEFAULT_MAX_HELD_BODIES, DEFAULT_SECRET_NAME,
     Delivery, Event, FromDelivery, JobId, Rejection, RejectionKind, SIGNATURE_HEADER, Secret,
-    Signature, Timestamp, Verifier,
+    Signature, Timestamp, Verifier, adapter,
 };
 
 const BODY: &str = r#"{"event":"job.completed","jobId":"job_abc123"}"#;
@@ -30,7 +30,7 @@ fn delivery(body: &'static str) -> Delivery {
 fn the_defaults_are_the_documented_ones() {
     assert_eq!(SIGNATURE_HEADER, "x-number7ai-signature");
     assert_eq!(DEFAULT_BODY_LIMIT, 65_536);
-    assert_eq!(DEFAULT_BODY_DEADLINE, Duration::from_secs(10));
+    assert_eq!(DEFAULT_BODY_TIMEOUT, Duration::from_secs(10));
     assert_eq!(DEFAULT_MAX_HELD_BODIES, 1024);
     assert_eq!(delivery(BODY).signed_by(), DEFAULT_SECRET_NAME);
 }
@@ -69,7 +69,7 @@ fn every_kind_has_its_status_and_only_one_asks_to_come_again() {
 
 #[test]
 fn a_rejection_quotes_our_own_reason_and_not_a_users() {
-    let rejection = Delivery::extract::<Event>(Some(&delivery(BODY))).unwrap_err();
+    let rejection = adapter::extract::<Event>(Some(&delivery(BODY))).unwrap_err();
     assert!(rejection.to_string().ends_with("what the handler asks for"), "{rejection}");
     let text = rejection.log_text();
     assert!(text.ends_with("asks for: field `fileStatus` is missing"), "{text}");
@@ -84,7 +84,7 @@ fn a_rejection_quotes_our_own_reason_and_not_a_users() {
             Err(format!("{:?}", delivery.body()))
         }
     }
-    let rejection = Delivery::extract::<Quoting>(Some(&delivery(BODY))).unwrap_err();
+    let rejection = adapter::extract::<Quoting>(Some(&delivery(BODY))).unwrap_err();
     assert!(!rejection.log_text().contains("job_abc123"), "{}", rejection.log_text());
     assert!(!format!("{rejection:?}").contains("job_abc123"), "{rejection:?}");
     assert!(rejection.source().unwrap().to_string().contains("job_abc123"));
@@ -116,7 +116,7 @@ fn a_wrong_setting_fails_where_it_is_made() {
         assert!(catch_unwind(|| set(Verifier::new(secret()))).is_err());
     }
     panics(|verifier| verifier.body_limit(0));
-    panics(|verifier| verifier.body_deadline(Duration::ZERO));
+    panics(|verifier| verifier.body_timeout(Duration::ZERO));
     panics(|verifier| verifier.max_held_bodies(0));
     panics(|verifier| verifier.max_age(Duration::ZERO));
     panics(|verifier| verifier.also_accept(DEFAULT_SECRET_NAME, secret()));

@@ -3,12 +3,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
     sync::{Arc, Mutex},
 };
 
 use number7_core::{
-    Accept, Acceptance, Record,
+    Accept, Acceptance, Record, StoreFuture,
     contract::{self, Place},
 };
 use tokio::task::yield_now;
@@ -62,23 +61,27 @@ impl Store {
 struct Inbox(Store, Broken);
 
 impl Accept for Inbox {
-    type Error = io::Error;
+    fn store(&self, record: Record) -> StoreFuture<'_> {
+        Box::pin(async move { Ok(self.accepted(record).await) })
+    }
+}
 
-    async fn store(&self, record: Record) -> io::Result<Acceptance> {
+impl Inbox {
+    async fn accepted(&self, record: Record) -> Acceptance {
         let Self(store, broken) = self;
         yield_now().await;
         match broken {
             Broken::CheckThenAct => {
                 if store.knows(record.key()) {
-                    return Ok(Acceptance::Duplicate);
+                    return Acceptance::Duplicate;
                 }
                 yield_now().await;
                 store.insert(record);
-                return Ok(Acceptance::New);
+                return Acceptance::New;
             }
             Broken::ClaimThenStore | Broken::Early => {
                 if store.knows(record.key()) {
-                    return Ok(Acceptance::Duplicate);
+                    return Acceptance::Duplicate;
                 }
                 store.0.lock().unwrap().0.insert(record.key().to_owned(), None);
                 yield_now().await;
@@ -90,20 +93,19 @@ impl Accept for Inbox {
             _ => store.insert(record),
         };
         yield_now().await;
-        Ok(accepted)
+        accepted
     }
 }
 
 struct Places(Store, Broken);
 
 impl Place for Places {
-    type Inbox = Inbox;
-
-    async fn open(&self) -> Inbox {
-        match self.1 {
-            Broken::Forgetful => Inbox(Store::default(), self.1),
-            _ => Inbox(self.0.clone(), self.1),
-        }
+    async fn open(&self) -> Arc<dyn Accept> {
+        let store = match self.1 {
+            Broken::Forgetful => Store::default(),
+            _ => self.0.clone(),
+        };
+        Arc::new(Inbox(store, self.1))
     }
 
     async fn work(&self) -> Vec<Vec<u8>> {

@@ -135,7 +135,7 @@ async fn a_stop_without_a_limit_can_say_so() {
         sleep(Duration::from_secs(5)).await;
         Ok::<_, Failure>(())
     });
-    worker.shutdown_limit(Duration::MAX).run_until(sleep(Duration::from_secs(1))).await;
+    worker.shutdown_timeout(Duration::MAX).run_until(sleep(Duration::from_secs(1))).await;
     assert!(world.are_done());
 }
 
@@ -375,7 +375,7 @@ async fn a_stop_takes_no_longer_than_its_limit() {
             sleep(second).await;
             world.seen().away_until = Instant::now() + outage;
         };
-        worker.shutdown_limit(second).run_until(stop).await;
+        worker.shutdown_timeout(second).run_until(stop).await;
         let took = start.elapsed() - second;
         assert!((second..second + latest).contains(&took), "{took:?}");
     }
@@ -395,7 +395,7 @@ async fn a_stop_takes_no_longer_than_its_limit_in_the_middle_of_an_exchange() {
         sleep(second).await;
         told_at = Instant::now();
     };
-    worker.shutdown_limit(second).run_until(stop).await;
+    worker.shutdown_timeout(second).run_until(stop).await;
     let took = told_at.elapsed();
     assert!((second..=4 * second).contains(&took), "{took:?}");
 }

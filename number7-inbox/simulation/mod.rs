@@ -88,7 +88,7 @@ impl Process {
             (seen.limit, is_patient)
         };
         let worker = worker.lease(LEASE).concurrency(CONCURRENCY).attempts(limit);
-        let worker = if is_patient { worker } else { worker.shutdown_limit(SHUTDOWN_LIMIT) };
+        let worker = if is_patient { worker } else { worker.shutdown_timeout(SHUTDOWN_LIMIT) };
         let worker = worker.backoff(Duration::from_millis(500), Duration::from_secs(4));
         let (stop, stopped) = oneshot::channel();
         let signal = async {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use number7_core::{Accept, Acceptance, JobId, Record};
+use number7_core::{Accept, Acceptance, Delivery, JobId, Record, Rejection, StoreFuture};
 
 pub use self::{
     account::AccountInbox,
@@ -94,6 +94,40 @@ impl Inbox {
     pub fn is_name(name: &str) -> bool {
         let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_good)
+    }
+
+    /// Accepts a delivery: what a handler of your own calls before it answers 200.
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`]: 400 if the authentic body names no event, 503 if the event could not be stored. Return it with `?` from a
+    /// handler whose error is `VerifiedRejection` in axum or `VerifiedError` in actix-web, and the sender gets the right status.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use number7_inbox::{Delivery, Inbox};
+    /// use number7_tower::{Verified, VerifiedRejection};
+    ///
+    /// async fn webhook(inbox: Inbox, Verified(delivery): Verified<Delivery>) -> Result<(), VerifiedRejection> {
+    ///     inbox.accept(&delivery).await?;
+    ///     Ok(())
+    /// }
+    /// # _ = webhook;
+    /// ```
+    pub async fn accept(&self, delivery: &Delivery) -> Result<Acceptance, Rejection> {
+        let inbox: &dyn Accept = self;
+        inbox.accept(delivery).await
+    }
+
+    /// Accepts a delivery as an event of its own, although another one has its key; see [`Acceptance::Conflict`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`accept`](Self::accept).
+    pub async fn accept_apart(&self, delivery: &Delivery) -> Result<Acceptance, Rejection> {
+        let inbox: &dyn Accept = self;
+        inbox.accept_apart(delivery).await
     }
 
     /// A worker that runs an async function for each accepted event.
@@ -473,26 +507,26 @@ fn count<T>(of: &[T]) -> u32 {
 /// One write, which is durable when it is confirmed, or fails within
 /// [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
 impl Accept for Inbox {
-    type Error = InboxError;
-
-    async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
-        let waiting = Waiting { begun: Instant::now(), is_answered: false };
-        let key = record.key().to_owned();
-        let stored = self.store.insert(record.into()).await;
-        waiting.end(&stored);
-        match stored {
-            Ok(Acceptance::New) => self.store.announce(),
-            Ok(Acceptance::Conflict) => {
-                tracing::warn!(
-                    target: "number7", key,
-                    "an event was signed again with other bytes, which are kept with it and not handled: `show` has both"
-                );
-                // A worker may have passed over the event while the store looked at it.
-                self.store.announce();
+    fn store(&self, record: Record) -> StoreFuture<'_> {
+        Box::pin(async move {
+            let waiting = Waiting { begun: Instant::now(), is_answered: false };
+            let key = record.key().to_owned();
+            let stored = self.store.insert(record.into()).await;
+            waiting.end(&stored);
+            match stored {
+                Ok(Acceptance::New) => self.store.announce(),
+                Ok(Acceptance::Conflict) => {
+                    tracing::warn!(
+                        target: "number7", key,
+                        "an event was signed again with other bytes, which are kept with it and not handled: `show` has both"
+                    );
+                    // A worker may have passed over the event while the store looked at it.
+                    self.store.announce();
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        stored
+            Ok(stored?)
+        })
     }
 }
 
@@ -521,7 +555,7 @@ impl Drop for Waiting {
             tracing::warn!(
                 target: "number7", ?took,
                 "an acceptance is abandoned before the store has answered: the sender went away, or its \
-                deadline has passed"
+                timeout has passed"
             );
         }
     }

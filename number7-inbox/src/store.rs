@@ -51,7 +51,7 @@ mod wakes;
 
 /// How long one operation may take on the store: 4 seconds.
 ///
-/// It is shorter than [`DEFAULT_ACCEPT_DEADLINE`](number7_core::DEFAULT_ACCEPT_DEADLINE), so that
+/// It is shorter than [`DEFAULT_ACCEPT_TIMEOUT`](number7_core::DEFAULT_ACCEPT_TIMEOUT), so that
 /// the log has the error of the store.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 

@@ -186,8 +186,8 @@ impl Worker {
     /// says of a future that is dropped is true here as well. If the store does not answer then, the stop takes
     /// up to three seconds more. So set the limit at least four seconds below the time after which your service
     /// manager kills the process: Docker waits 10 seconds, Kubernetes 30, systemd 90.
-    pub fn shutdown_limit(mut self, limit: Duration) -> Self {
-        self.job.settings.shutdown_limit = Some(limit);
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
+        self.job.settings.shutdown_timeout = Some(limit);
         self
     }
 
@@ -198,7 +198,7 @@ impl Worker {
     /// It is called after the store has confirmed the dead letter; not if the process ends in
     /// between. It may be called twice if the lease of the last attempt expired: for
     /// that, and again if the attempt then fails after all. [`run_until`](Self::run_until) waits
-    /// for it, but not longer than the [`shutdown_limit`](Self::shutdown_limit) if one is set.
+    /// for it, but not longer than the [`shutdown_timeout`](Self::shutdown_timeout) if one is set.
     ///
     /// # Example
     ///

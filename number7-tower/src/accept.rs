@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use number7_core::{Accept, DEFAULT_ACCEPT_DEADLINE, Delivery, Rejection, RejectionKind};
-use tokio::time::timeout;
+use number7_core::{Accept, DEFAULT_ACCEPT_TIMEOUT, Delivery, Rejection, adapter};
+use tokio::time::sleep;
 use tower_service::Service;
 
 use crate::{log, response::refusal_with_text};
@@ -39,37 +39,32 @@ use crate::{log, response::refusal_with_text};
 // Much as in number7-actix: a type of the core cannot implement a foreign trait here, and a wrapper
 // would be as long.
 #[must_use = "it does nothing unless requests are routed to it"]
-pub struct AcceptNumber7<I> {
-    inbox: Arc<I>,
-    deadline: Duration,
+#[derive(Clone)]
+pub struct AcceptNumber7 {
+    inbox: Arc<dyn Accept>,
+    timeout: Duration,
 }
 
-impl<I: Accept> AcceptNumber7<I> {
+impl AcceptNumber7 {
     /// Takes an inbox, such as those of `number7-inbox`, or an `Arc` of one.
-    pub fn new(inbox: I) -> Self {
-        Self { inbox: Arc::new(inbox), deadline: DEFAULT_ACCEPT_DEADLINE }
+    pub fn new(inbox: impl Accept + 'static) -> Self {
+        Self { inbox: Arc::new(inbox), timeout: DEFAULT_ACCEPT_TIMEOUT }
     }
 
     /// How long the inbox may take before the sender is answered 503;
-    /// [`DEFAULT_ACCEPT_DEADLINE`] unless it is set.
-    pub fn deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
+    /// [`DEFAULT_ACCEPT_TIMEOUT`] unless it is set.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 }
 
-impl<I> Clone for AcceptNumber7<I> {
-    fn clone(&self) -> Self {
-        Self { inbox: Arc::clone(&self.inbox), deadline: self.deadline }
-    }
-}
-
-impl<I> fmt::Debug for AcceptNumber7<I> {
+impl fmt::Debug for AcceptNumber7 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AcceptNumber7").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("AcceptNumber7").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
-impl<I: Accept + 'static, B> Service<Request<B>> for AcceptNumber7<I> {
+impl<B> Service<Request<B>> for AcceptNumber7 {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -79,22 +74,20 @@ impl<I: Accept + 'static, B> Service<Request<B>> for AcceptNumber7<I> {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let delivery = Delivery::extract(request.extensions().get());
-        let Self { inbox, deadline } = self.clone();
+        let delivery = adapter::extract(request.extensions().get());
+        let Self { inbox, timeout } = self.clone();
         Box::pin(async move {
-            let accepted = accept(&*inbox, deadline, delivery).await;
+            let accepted = accept(&*inbox, timeout, delivery).await;
             Ok(accepted.map_or_else(refusal_with_text, |()| Response::default()))
         })
     }
 }
 
 async fn accept(
-    inbox: &impl Accept,
-    deadline: Duration,
+    inbox: &dyn Accept,
+    timeout: Duration,
     delivery: Result<Delivery, Rejection>,
 ) -> Result<(), Rejection> {
-    let delivery = delivery?;
-    let accepted = timeout(deadline, inbox.accept(&delivery)).await;
-    log::accepted(accepted.map_err(|_| delivery.refused(RejectionKind::StoredTooSlowly))??);
+    log::accepted(adapter::accept(inbox, &delivery?, sleep(timeout)).await?);
     Ok(())
 }

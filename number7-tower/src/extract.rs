@@ -9,7 +9,7 @@ use axum_core::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, request::Parts};
-use number7_core::{Delivery, Event, FromDelivery, Rejection};
+use number7_core::{Delivery, Event, FromDelivery, Rejection, adapter};
 
 use crate::response::{refusal_with_text, status};
 
@@ -54,7 +54,7 @@ where
     type Rejection = VerifiedRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let value = Delivery::extract(parts.extensions.get());
+        let value = adapter::extract(parts.extensions.get());
         value.map(Self).map_err(VerifiedRejection)
     }
 }

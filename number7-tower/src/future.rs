@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use http::{Request, Response, Version, request::Parts};
 use http_body::Body;
 use number7_core::{
-    Accounts, Delivery, Diagnosing, Drain, Intake, Lookup, Refusal, Rejection, RejectionBodies,
-    RejectionKind, Verifier, Wait, metrics,
+    Accounts, Delivery, Intake, Rejection, RejectionKind, Verifier, Wait,
+    adapter::{Diagnosing, Drain, Lookup, Refusal, RejectionBodies, metrics},
 };
 use pin_project_lite::pin_project;
 use tokio::{
@@ -97,7 +97,7 @@ pin_project! {
         body: B,
         aim: Aim,
         // Set at the second wait for either. In a box, because a body that is there already needs none.
-        deadline: Option<Pin<Box<Sleep>>>,
+        timeout: Option<Pin<Box<Sleep>>>,
         version: Version,
     }
 }
@@ -191,7 +191,7 @@ pub(crate) fn headers<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &[
 }
 
 async fn in_time(mut lookup: Lookup) -> Result<Verifier, Rejection> {
-    let found = timeout(lookup.deadline(), &mut lookup).await;
+    let found = timeout(lookup.timeout(), &mut lookup).await;
     found.unwrap_or_else(|_| lookup.timed_out())
 }
 
@@ -349,11 +349,11 @@ impl<S> Then<S> {
 
 impl<B> Reading<B> {
     fn new(body: B, aim: Aim, version: Version) -> Self {
-        Self { body, aim, deadline: None, version }
+        Self { body, aim, timeout: None, version }
     }
 
     fn is_waited_for(&self) -> bool {
-        self.deadline.is_some()
+        self.timeout.is_some()
     }
 
     fn is_draining(&self) -> bool {
@@ -384,7 +384,7 @@ where
             let Some(drain) = drain else {
                 return Poll::Ready(Read::Refused(Refused::unread(rejection, *this.version)));
             };
-            *this.deadline = None;
+            *this.timeout = None;
             *this.aim = Aim::Drain(drain, Some(rejection));
         }
         let closes = !ready!(self.as_mut().poll_drain(cx));
@@ -411,7 +411,7 @@ where
             }
         }
         let wait = reading.wait()?;
-        ready!(poll_wait(wait, this.deadline, cx));
+        ready!(poll_wait(wait, this.timeout, cx));
         refused(reading, RejectionKind::BodyTooSlow)
     }
 
@@ -432,7 +432,7 @@ where
         }
         match drain.wait() {
             Some(wait) if wait == Wait::OneTurn || Handle::try_current().is_ok() => {
-                ready!(poll_wait(wait, this.deadline, cx));
+                ready!(poll_wait(wait, this.timeout, cx));
                 Poll::Ready(false)
             }
             // All places are taken, or there is no timer.
@@ -441,16 +441,16 @@ where
     }
 }
 
-/// Ready when the deadline is over.
+/// Ready when the timeout is over.
 fn poll_wait(wait: Wait, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-    let deadline = match wait {
+    let timeout = match wait {
         Wait::OneTurn => {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Wait::Deadline(deadline) => deadline,
+        Wait::Timeout(timeout) => timeout,
     };
-    timer.get_or_insert_with(|| Box::pin(sleep(deadline))).as_mut().poll(cx)
+    timer.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx)
 }
 
 fn refused<T>(intake: &Intake, kind: RejectionKind) -> Poll<Result<T, Refusal>> {

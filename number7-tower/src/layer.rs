@@ -2,7 +2,10 @@ use std::{marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, request::Parts};
-use number7_core::{Accounts, LiveVerifier, RejectionBodies, Verifier, metrics};
+use number7_core::{
+    Accounts, LiveVerifier, Verifier,
+    adapter::{RejectionBodies, metrics},
+};
 use tower_layer::Layer;
 
 use crate::{

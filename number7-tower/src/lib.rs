@@ -15,7 +15,7 @@ mod layer;
 mod log;
 mod put_back;
 #[cfg(feature = "probe")]
-mod receiver;
+pub mod receiver;
 mod response;
 mod response_body;
 mod search;
@@ -25,7 +25,8 @@ mod verifiers;
 #[cfg(feature = "axum")]
 pub use self::extract::{Verified, VerifiedRejection};
 #[cfg(feature = "probe")]
-pub use self::receiver::{ProbeBody, assert_receiver, probe_request};
+#[doc(inline)]
+pub use self::receiver::assert_receiver;
 pub use self::{
     accept::AcceptNumber7,
     future::ResponseFuture,
@@ -42,6 +43,6 @@ pub use number7_core::{
     Accept, Acceptance, Account, AccountError, Accounts, Delivery, Diagnosis, DiagnosisKind,
     DocumentType, Event, EventError, EventErrorKind, FileStatus, FromDelivery, IdempotencyKey,
     JobCompleted, JobFailed, JobId, LiveVerifier, Record, Rejection, RejectionKind,
-    SIGNATURE_HEADER, Secret, SecretError, SecretErrorKind, Signature, Timestamp, UnknownEvent,
-    Verifier,
+    SIGNATURE_HEADER, Secret, SecretError, SecretErrorKind, Signature, StoreFuture, Timestamp,
+    UnknownEvent, Verifier,
 };

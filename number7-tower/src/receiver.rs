@@ -1,3 +1,5 @@
+//! Sends the [probes](number7_core::probe) to a service in the same process.
+
 use std::{
     future::poll_fn,
     io,
@@ -18,10 +20,10 @@ use tower_service::Service;
 /// Sends all [probes](number7_core::probe) that need no socket to a service, such as an axum `Router`,
 /// and panics if it breaks a rule.
 ///
-/// Four of the probes make the receiver wait for its body deadline, 10 seconds by default. If the app
+/// Four of the probes make the receiver wait for its body timeout, 10 seconds by default. If the app
 /// waits for nothing outside tokio, `#[tokio::test(start_paused = true)]` (tokio's feature `test-util`)
 /// skips that wait. An app with a database or an inbox needs the real clock, because a paused one jumps
-/// ahead of real I/O: give its verifier and the probes a shorter [deadline](Probes::body_deadline).
+/// ahead of real I/O: give its verifier and the probes a shorter [timeout](Probes::body_timeout).
 ///
 /// # Panics
 ///

@@ -2,7 +2,10 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER},
 };
-use number7_core::{Rejection, RejectionBodies, metrics};
+use number7_core::{
+    Rejection,
+    adapter::{RejectionBodies, metrics},
+};
 
 use crate::{ResponseBody, log::Refusals};
 

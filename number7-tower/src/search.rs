@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use number7_core::{Diagnosing, Rejection};
+use number7_core::{Rejection, adapter::Diagnosing};
 use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,

@@ -22,7 +22,6 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use number7_core::Accept;
 use number7_inbox::{AcceptedEvent, BoxError, DEFAULT_CONCURRENCY, Inbox};
 use number7_tests::{
     delivery,

@@ -114,7 +114,7 @@ pub fn actix_app_behind(
 
 /// Puts a probe to the axum receiver. `None` if it needs a socket.
 pub async fn axum(verifier: Verifier, probe: &Probe) -> Option<Response> {
-    let request = number7_tower::probe_request(probe, "/webhook")?;
+    let request = number7_tower::receiver::probe_request(probe, "/webhook")?;
     Some(axum_response(axum_app(verifier).oneshot(request).await.unwrap()).await)
 }
 
@@ -133,7 +133,7 @@ pub async fn axum_response(response: axum::response::Response) -> Response {
 
 /// Puts a probe to the actix-web receiver. `None` if it needs a socket.
 pub async fn actix(verifier: Verifier, probe: &Probe) -> Option<Response> {
-    let request = number7_actix::probe_request(probe, "/webhook")?;
+    let request = number7_actix::receiver::probe_request(probe, "/webhook")?;
     let app = test::init_service(App::new().configure(actix_app(verifier))).await;
     Some(actix_response(app.call(request).await.unwrap()).await)
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_core::{Accept, Acceptance};
+use number7_core::Acceptance;
 use number7_inbox::{AcceptedEvent, BoxError, Entry, Filter, Inbox, State, Worker};
 use sqlx::Connection;
 use tokio::{

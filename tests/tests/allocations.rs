@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use number7_core::{Accounts, Event, Found, SIGNATURE_HEADER, Secret, Verifier, metrics};
+use number7_core::{Accounts, Event, Found, SIGNATURE_HEADER, Secret, Verifier, adapter::metrics};
 use number7_tests::{COMPLETED, secret, sign, verifier};
 use number7_tower::VerifyNumber7Service;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

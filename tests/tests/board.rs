@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Request, routing::post_service};
-use number7_core::{Accept, SIGNATURE_HEADER};
+use number7_core::SIGNATURE_HEADER;
 use number7_inbox::{AcceptedEvent, Board, Failure, Inbox, State};
 use number7_tests::{
     body,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, future::join_all};
-use number7_core::{Accept, Acceptance, RejectionKind};
+use number7_core::{Acceptance, RejectionKind};
 use number7_inbox::{AcceptedEvent, BoxError, Inbox, InboxErrorKind, MIN_LEASE};
 use number7_tests::{
     delivery,

@@ -13,7 +13,7 @@ use std::{
 use actix_web::HttpRequest;
 use number7_core::{
     Accept, Acceptance, Account, Accounts, REFUSAL_LOG_INTERVAL, Record, RejectionKind,
-    SIGNATURE_HEADER, Verifier,
+    SIGNATURE_HEADER, StoreFuture, Verifier,
     probe::{Answer, Probe},
 };
 use number7_tests::{
@@ -137,7 +137,7 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
     assert!(all.contains("kind=Untypable"), "{all}");
 
     // Over sockets, with everything that the frameworks, hyper and tokio say at the finest level.
-    let slow = || diagnosing().body_deadline(Duration::from_millis(50));
+    let slow = || diagnosing().body_timeout(Duration::from_millis(50));
     for server in Server::both(slow) {
         for probe in probes().table().iter().filter(|probe| probe.request().is_whole()) {
             Socket::probe(server.addr, probe).unwrap();
@@ -201,11 +201,11 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
 struct Inbox;
 
 impl Accept for Inbox {
-    type Error = io::Error;
-
-    async fn store(&self, _: Record) -> io::Result<Acceptance> {
-        tracing::info!(target: "in_the_inbox", "hello");
-        Ok(Acceptance::New)
+    fn store(&self, _: Record) -> StoreFuture<'_> {
+        Box::pin(async {
+            tracing::info!(target: "in_the_inbox", "hello");
+            Ok(Acceptance::New)
+        })
     }
 }
 

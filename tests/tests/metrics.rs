@@ -227,14 +227,14 @@ fn names(text: &str, quote: char) -> BTreeSet<&str> {
 
 /// All that is counted.
 fn counted() -> BTreeSet<&'static str> {
-    let deliveries = include_str!("../../number7-core/src/metrics.rs");
+    let deliveries = include_str!("../../number7-core/src/adapter/metrics.rs");
     let inbox = include_str!("../../number7-inbox/src/measure.rs");
     [deliveries, inbox].into_iter().flat_map(|source| names(source, '"')).collect()
 }
 
 #[test]
 fn the_pages_have_all_metrics_and_no_other() {
-    let deliveries = include_str!("../../number7-core/src/metrics.rs");
+    let deliveries = include_str!("../../number7-core/src/adapter/metrics.rs");
     let inbox = include_str!("../../number7-inbox/README.md");
     let pages = [deliveries, inbox].into_iter().flat_map(|page| names(page, '`'));
     assert_eq!(pages.collect::<BTreeSet<_>>(), counted());
@@ -245,7 +245,7 @@ async fn every_metric_has_a_help() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let _local = metrics::set_default_local_recorder(&recorder);
     _ = number7_tower::VerifyNumber7::new(verifier());
-    number7_core::metrics::verified(&number7_tests::delivery("job.completed", "job_1"));
+    number7_core::adapter::metrics::verified(&number7_tests::delivery("job.completed", "job_1"));
     let inbox = Inbox::memory();
     accept_again(&inbox).await;
     inbox.stats().await.unwrap();

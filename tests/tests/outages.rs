@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_core::{Accept, Acceptance, DEFAULT_ACCEPT_DEADLINE, Rejection, RejectionKind};
+use number7_core::{Acceptance, DEFAULT_ACCEPT_TIMEOUT, Rejection, RejectionKind};
 use number7_inbox::{
     AcceptedEvent, BoxError, Event, Failure, Fetched, Inbox, InboxError, InboxErrorKind, JobId,
     MIN_LEASE, STORE_TIMEOUT, State,
@@ -36,7 +36,7 @@ use tokio::{
 /// How long anything may take on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much later than its deadline an answer may come on a machine that is busy.
+/// How much later than its timeout an answer may come on a machine that is busy.
 const SLACK: Duration = Duration::from_secs(5);
 
 fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a> {
@@ -55,7 +55,7 @@ fn refused_in_time(receiver: &Receiver, job: &str) {
     let (status, head) = receiver.answer(&body("job.completed", job)).unwrap();
     assert_eq!(status, 503, "{head}");
     assert!(head.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{head}");
-    assert!(begun.elapsed() < DEFAULT_ACCEPT_DEADLINE + SLACK, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < DEFAULT_ACCEPT_TIMEOUT + SLACK, "{:?}", begun.elapsed());
 }
 
 /// Delivers again and again, until the receiver has it.
@@ -199,7 +199,7 @@ async fn stops_while_away(engine: Engine, handler_ends: bool) {
     let (stop, stopped) = oneshot::channel::<()>();
     let worker = match handler_ends {
         true => worker,
-        false => worker.shutdown_limit(Duration::from_secs(1)),
+        false => worker.shutdown_timeout(Duration::from_secs(1)),
     };
     let worker = worker.lease(MIN_LEASE).run_until(async { _ = stopped.await });
     let worker = tokio::spawn(worker);
@@ -460,7 +460,7 @@ async fn a_file_that_another_process_locks_is_busy() {
     other.execute("BEGIN IMMEDIATE").await.unwrap();
     let begun = Instant::now();
     assert_eq!(reason(&accept(&inbox, "job_1").await), InboxErrorKind::Busy);
-    assert!(begun.elapsed() < DEFAULT_ACCEPT_DEADLINE + SLACK);
+    assert!(begun.elapsed() < DEFAULT_ACCEPT_TIMEOUT + SLACK);
     other.execute("ROLLBACK").await.unwrap();
     assert_eq!(accept(&inbox, "job_1").await.unwrap(), Acceptance::New);
 }

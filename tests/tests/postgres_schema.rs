@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use number7_core::{Accept, Acceptance};
+use number7_core::Acceptance;
 use number7_inbox::{
     AcceptedEvent, BoxError, Failure, Filter, Inbox, InboxErrorKind, MIN_LEASE, State,
 };

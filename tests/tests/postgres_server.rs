@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use number7_core::{Accept, Acceptance, Rejection};
+use number7_core::{Acceptance, Rejection};
 use number7_inbox::{
     AcceptedEvent, BoxError, Fetched, Filter, Inbox, InboxErrorKind, MIN_LEASE, State,
 };

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use number7_core::{Accept, Acceptance, Rejection};
+use number7_core::{Acceptance, Rejection};
 use number7_inbox::{Filter, Inbox, MIN_LEASE, State};
 use number7_tests::{
     delivery,

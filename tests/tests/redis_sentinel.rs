@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use number7_core::{Accept, Acceptance, Rejection};
+use number7_core::{Acceptance, Rejection};
 use number7_inbox::{Inbox, InboxErrorKind, MIN_LEASE, STORE_TIMEOUT};
 use number7_tests::{
     delivery,

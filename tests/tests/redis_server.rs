@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use number7_core::{Accept, Acceptance, Rejection};
+use number7_core::{Acceptance, Rejection};
 use number7_inbox::{
     AcceptedEvent, BoxError, Filter, Inbox, InboxError, InboxErrorKind, MAX_LEASE, MIN_LEASE, State,
 };

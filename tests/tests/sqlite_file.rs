@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::poll;
-use number7_core::{Accept, Acceptance, Rejection};
+use number7_core::{Acceptance, Rejection};
 use number7_inbox::{Filter, Inbox, InboxErrorKind, State};
 use number7_tests::{
     body, delivery,

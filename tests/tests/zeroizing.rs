@@ -9,7 +9,9 @@ use std::{
 };
 
 use number7_client::{ApiKey, Client};
-use number7_core::{DiagnosisKind, Refusal, SIGNATURE_HEADER, Secret, SecretErrorKind, Verifier};
+use number7_core::{
+    DiagnosisKind, SIGNATURE_HEADER, Secret, SecretErrorKind, Verifier, adapter::Refusal,
+};
 use number7_tests_allocator::Watch;
 use tempfile::NamedTempFile;
 

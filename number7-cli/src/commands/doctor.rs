@@ -1,7 +1,7 @@
 use std::{cell::Cell, time::Duration};
 
 use number7_core::{
-    DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, Secret,
+    DEFAULT_BODY_LIMIT, DEFAULT_BODY_TIMEOUT, Secret,
     probe::{Finding, Leaves, Observed, Probe, Probes, Report},
 };
 use serde_json::json;
@@ -27,7 +27,7 @@ use crate::{
 #[command(after_long_help = "Examples:
   number7 doctor http://127.0.0.1:3000/webhook
   number7 doctor https://example.com/webhook --job job_of_the_doctor --secret-env LIVE_SECRET
-  number7 doctor http://127.0.0.1:3000/webhook --body-limit 131072 --deadline 30
+  number7 doctor http://127.0.0.1:3000/webhook --body-limit 131072 --body-timeout 30
   number7 doctor http://127.0.0.1:3000/hooks/acme --unknown-account /hooks/nobody --other-secret-env GLOBEX_SECRET")]
 pub(crate) struct Args {
     /// The receiver
@@ -40,9 +40,9 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
     body_limit: u64,
     /// How many seconds the receiver waits for a body
-    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_BODY_DEADLINE.as_secs(),
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_BODY_TIMEOUT.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=600))]
-    deadline: u64,
+    body_timeout: u64,
     /// For a receiver with several accounts: the path of an account that does not exist
     #[arg(long, value_name = "PATH", value_parser = path)]
     unknown_account: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     let probes = Probes::new(args.secret.load()?)
         .sample(sample.clone())
         .body_limit(usize::try_from(args.body_limit)?)
-        .body_deadline(Duration::from_secs(args.deadline));
+        .body_timeout(Duration::from_secs(args.body_timeout));
     let probes = args.unknown_account.into_iter().fold(probes, Probes::unknown_account);
     let probes = match args.other_secret_env {
         Some(name) => probes.other_account(Secret::from_env(&name)?),

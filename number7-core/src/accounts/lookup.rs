@@ -16,7 +16,7 @@ use crate::{Account, Rejection, RejectionKind, Verifier, held::HeldPlace};
 pub(super) type Outcome = Result<Verifier, Rejection>;
 
 /// A lookup of an account: a future that needs no particular async runtime. It holds one of the places for
-/// lookups until it is dropped. Wait for it no longer than its [deadline](Self::deadline), in a task of its own: other requests
+/// lookups until it is dropped. Wait for it no longer than its [timeout](Self::timeout), in a task of its own: other requests
 /// wait for it too, and a sender that hangs up must not end it.
 pub struct Lookup {
     registry: Arc<Registry>,
@@ -57,11 +57,11 @@ impl Lookup {
 
     /// How long to wait. After that, call [`timed_out`](Self::timed_out).
     #[must_use]
-    pub fn deadline(&self) -> Duration {
-        self.registry.settings.lookup_deadline
+    pub fn timeout(&self) -> Duration {
+        self.registry.settings.lookup_timeout
     }
 
-    /// What it comes to when the deadline is over: the last answer for the account, or a refusal.
+    /// What it comes to when the timeout is over: the last answer for the account, or a refusal.
     ///
     /// # Errors
     ///

@@ -19,8 +19,8 @@ use super::{
     lookup::{Outcome, Running},
 };
 use crate::{
-    Account, REFUSAL_LOG_INTERVAL, Rejection, RejectionKind, Secret, Verifier,
-    diagnosis::SharedLimit, held::HeldPlace, metrics,
+    Account, REFUSAL_LOG_INTERVAL, Rejection, RejectionKind, Secret, Verifier, adapter::metrics,
+    diagnosis::SharedLimit, held::HeldPlace,
 };
 
 pub(super) struct Registry {

@@ -24,7 +24,7 @@ const REST: Duration = Duration::from_millis(1);
 /// # Example
 ///
 /// ```
-/// use number7_core::{DiagnosisKind, Refusal, SIGNATURE_HEADER, Secret, Verifier};
+/// use number7_core::{DiagnosisKind, SIGNATURE_HEADER, Secret, Verifier, adapter::Refusal};
 ///
 /// let secret = Secret::new("a long random secret")?;
 /// let signature = secret.sign("{}").to_string();

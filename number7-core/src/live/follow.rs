@@ -13,8 +13,8 @@ use std::{
 use super::{Live, LiveVerifier, log};
 use crate::{
     Secret, SecretError, Verifier,
+    adapter::metrics,
     clock::{Clock, since_1970},
-    metrics,
 };
 
 /// How often a followed secret is read: every 10 seconds.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Request, Sample, gzip::gzip, request::Ending};
 use crate::{
-    DEFAULT_BODY_DEADLINE, DEFAULT_BODY_LIMIT, Rejection, RejectionKind as Kind, SIGNATURE_HEADER,
+    DEFAULT_BODY_LIMIT, DEFAULT_BODY_TIMEOUT, Rejection, RejectionKind as Kind, SIGNATURE_HEADER,
     Secret, secret::keyed,
 };
 
@@ -145,7 +145,7 @@ pub struct Probes {
     path: String,
     sample: Sample,
     body_limit: usize,
-    body_deadline: Duration,
+    body_timeout: Duration,
     unknown_account: Option<String>,
     other_secret: Option<Secret>,
     failing_lookup: Option<String>,
@@ -161,7 +161,7 @@ impl Probes {
             path: "/webhook".into(),
             sample: Sample::completed("job_abc123"),
             body_limit: DEFAULT_BODY_LIMIT,
-            body_deadline: DEFAULT_BODY_DEADLINE,
+            body_timeout: DEFAULT_BODY_TIMEOUT,
             unknown_account: None,
             other_secret: None,
             failing_lookup: None,
@@ -228,10 +228,10 @@ impl Probes {
         Self { body_limit: bytes, ..self }
     }
 
-    /// The [deadline](crate::Verifier::body_deadline) that the receiver sets for bodies.
+    /// The [timeout](crate::Verifier::body_timeout) that the receiver sets for bodies.
     #[must_use]
-    pub fn body_deadline(self, deadline: Duration) -> Self {
-        Self { body_deadline: deadline, ..self }
+    pub fn body_timeout(self, timeout: Duration) -> Self {
+        Self { body_timeout: timeout, ..self }
     }
 
     /// Where to send them.
@@ -243,7 +243,7 @@ impl Probes {
     /// How long to wait for an answer: as long as a body may take, and five seconds more.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        self.body_deadline.saturating_add(Duration::from_secs(5))
+        self.body_timeout.saturating_add(Duration::from_secs(5))
     }
 
     /// All probes, in the order of the checks that they show.
@@ -556,13 +556,13 @@ impl Probes {
         let json = self.sample.json();
         let length = json.len() as u64;
         let slow = |name| {
-            let otherwise = "a body that does not come is waited for too long: set a deadline, tell \
+            let otherwise = "a body that does not come is waited for too long: set a timeout, tell \
                              the probes which it is, or let nothing in front of VerifyNumber7 read \
                              the body";
             self.refused(name, &json, Kind::BodyTooSlow, otherwise)
         };
-        // It has bytes for sixteen deadlines.
-        let drip = self.body_deadline / 8;
+        // It has bytes for sixteen timeouts.
+        let drip = self.body_timeout / 8;
         vec![
             slow("a body that never begins")
                 .request_with(|request| request.with_body("").ending_by(Ending::Stalled(length))),

@@ -51,7 +51,7 @@ mod tests {
         time::Duration,
     };
 
-    use number7_core::{Accept, Secret, Verifier, probe::Sample};
+    use number7_core::{Secret, Verifier, probe::Sample};
     use tokio::time::{Instant, sleep};
 
     use super::*;

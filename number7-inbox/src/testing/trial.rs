@@ -3,7 +3,7 @@
 use std::{fmt, ops::ControlFlow, pin::pin, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
-use number7_core::{Accept, Record, Secret, Verifier};
+use number7_core::{Record, Secret, Verifier};
 use tokio::{
     join, select,
     sync::{mpsc, oneshot},

@@ -13,7 +13,7 @@ impl AcceptedEvent {
     /// PostgreSQL.
     ///
     /// Use this instead of the pool's own `begin` if the worker has a
-    /// [`timeout`](crate::Worker::timeout) or a [`shutdown_limit`](crate::Worker::shutdown_limit). Both drop
+    /// [`timeout`](crate::Worker::timeout) or a [`shutdown_timeout`](crate::Worker::shutdown_timeout). Both drop
     /// the future of a handler at any await point. If that is inside `PgPool::begin` of sqlx 0.9.0, the
     /// transaction stays open on its connection, and the pool does not notice. The next user of the
     /// connection then writes into it, and these writes are never committed. This method begins the

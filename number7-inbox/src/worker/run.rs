@@ -173,7 +173,7 @@ pub(crate) async fn work(job: Job, stop: CancellationToken) -> RunSummary {
         }
         store.forget(worker).await
     };
-    let released = match job.settings.shutdown_limit {
+    let released = match job.settings.shutdown_timeout {
         Some(_) => shared.in_a_last_call(released).await,
         None => released.await,
     };
@@ -283,7 +283,7 @@ impl Worker {
 
     async fn run(mut self) -> RunSummary {
         let shared = Arc::clone(&self.shared);
-        let limit = shared.job.settings.shutdown_limit;
+        let limit = shared.job.settings.shutdown_timeout;
         // An exchange may take long when the stop is asked for.
         let (stop, since) = (self.stop.clone(), Arc::clone(&self.stops_since));
         let _notes_stop = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -407,7 +407,7 @@ impl Worker {
 
     /// When its time to stop is over, if it is to stop and has a limit.
     fn give_up_at(&self) -> Option<Instant> {
-        let limit = self.shared.job.settings.shutdown_limit?;
+        let limit = self.shared.job.settings.shutdown_timeout?;
         self.stops_since.get()?.checked_add(limit)
     }
 
@@ -845,8 +845,8 @@ impl Worker {
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         // One lease after the outage began, others may have rescued what it holds. A stop gives it that time, or its
         // limit. Nothing is given up while a handler runs: the store may be back when it ends.
-        let Settings { lease, shutdown_limit, .. } = self.shared.job.settings;
-        let patience = shutdown_limit.unwrap_or(lease).min(lease);
+        let Settings { lease, shutdown_timeout, .. } = self.shared.job.settings;
+        let patience = shutdown_timeout.unwrap_or(lease).min(lease);
         let stops_since = self.stops_since.get().copied();
         let since = stops_since.max(self.outage.since());
         let is_long = stops_since.is_some()

@@ -19,8 +19,8 @@ use std::{
 
 use actix_web::{App, HttpServer, web};
 use axum::{Router, routing::post_service};
-use number7_core::{Accept, Acceptance, Record};
-use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Inbox, InboxError, JobId, MIN_LEASE};
+use number7_core::{Accept, Record, StoreFuture};
+use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Inbox, JobId, MIN_LEASE};
 use number7_tests::verifier;
 use tokio::{task::spawn_blocking, time::sleep};
 
@@ -164,27 +164,27 @@ fn handle(
 struct Crashing(Inbox, Crash);
 
 impl Accept for Crashing {
-    type Error = InboxError;
-
-    async fn store(&self, record: Record) -> Result<Acceptance, InboxError> {
+    fn store(&self, record: Record) -> StoreFuture<'_> {
         let Self(inbox, crash) = self;
-        if *crash == Crash::BeforeInsert {
-            abort();
-        }
-        if *crash == Crash::DuringInsert {
-            // Another thread writes it, so this one can only choose the moment: within a usual commit.
-            let after = Duration::from_micros(RandomState::new().hash_one(()) % 3_000);
-            std::thread::spawn(move || {
-                std::thread::sleep(after);
+        Box::pin(async move {
+            if *crash == Crash::BeforeInsert {
                 abort();
-            });
-            _ = inbox.store(record).await;
-            return pending().await;
-        }
-        let stored = inbox.store(record).await;
-        if *crash == Crash::BeforeAnswer {
-            abort();
-        }
-        stored
+            }
+            if *crash == Crash::DuringInsert {
+                // Another thread writes it, so this one can only choose the moment: within a usual commit.
+                let after = Duration::from_micros(RandomState::new().hash_one(()) % 3_000);
+                std::thread::spawn(move || {
+                    std::thread::sleep(after);
+                    abort();
+                });
+                _ = inbox.store(record).await;
+                return pending().await;
+            }
+            let stored = inbox.store(record).await;
+            if *crash == Crash::BeforeAnswer {
+                abort();
+            }
+            stored
+        })
     }
 }

@@ -5,7 +5,6 @@ use std::{
     collections::HashSet,
     error::Error,
     future::pending,
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,7 +18,7 @@ use axum::{
     routing::{post, post_service},
 };
 use number7_core::{
-    Accept, Acceptance, Delivery, Record, Rejection, RejectionKind, SIGNATURE_HEADER,
+    Accept, Acceptance, Delivery, Record, Rejection, RejectionKind, SIGNATURE_HEADER, StoreFuture,
 };
 use number7_tests::{
     COMPLETED, body,
@@ -44,17 +43,17 @@ impl Inbox {
 }
 
 impl Accept for Inbox {
-    type Error = io::Error;
-
-    async fn store(&self, record: Record) -> io::Result<Acceptance> {
-        match self {
-            Self::Good(keys) => match keys.lock().unwrap().insert(record.key().to_owned()) {
-                true => Ok(Acceptance::New),
-                false => Ok(Acceptance::Duplicate),
-            },
-            Self::Failing => Err(io::Error::other("the disk is on fire")),
-            Self::Hanging => pending().await,
-        }
+    fn store(&self, record: Record) -> StoreFuture<'_> {
+        Box::pin(async move {
+            match self {
+                Self::Good(keys) => match keys.lock().unwrap().insert(record.key().to_owned()) {
+                    true => Ok(Acceptance::New),
+                    false => Ok(Acceptance::Duplicate),
+                },
+                Self::Failing => Err("the disk is on fire".into()),
+                Self::Hanging => pending().await,
+            }
+        })
     }
 }
 
@@ -67,24 +66,25 @@ enum Style {
 }
 
 /// Shorter than the one that is not set.
-const DEADLINE: Duration = Duration::from_millis(50);
+const TIMEOUT: Duration = Duration::from_millis(50);
 
 async fn axum(inbox: &Inbox, style: Style, body: &str) -> Response {
     use number7_tower::{AcceptNumber7, Verified, VerifiedRejection, VerifyNumber7};
     async fn webhook(
-        State(inbox): State<Inbox>,
+        State(inbox): State<Arc<dyn Accept>>,
         Verified(delivery): Verified<Delivery>,
     ) -> Result<StatusCode, VerifiedRejection> {
         inbox.accept(&delivery).await?;
         Ok(StatusCode::OK)
     }
-    let one_line = post_service(AcceptNumber7::new(inbox.clone()).deadline(DEADLINE));
+    let one_line = post_service(AcceptNumber7::new(inbox.clone()).timeout(TIMEOUT));
     let verify = VerifyNumber7::new(verifier());
     let app = match style {
         Style::OneLine => Router::new().route("/webhook", one_line).layer(verify),
         Style::WithoutLayer => Router::new().route("/webhook", one_line),
         Style::InHandler => {
-            Router::new().route("/webhook", post(webhook)).layer(verify).with_state(inbox.clone())
+            let inbox: Arc<dyn Accept> = Arc::new(inbox.clone());
+            Router::new().route("/webhook", post(webhook)).layer(verify).with_state(inbox)
         }
     };
     let request = Request::post("/webhook").header(SIGNATURE_HEADER, sign(body));
@@ -95,15 +95,16 @@ async fn axum(inbox: &Inbox, style: Style, body: &str) -> Response {
 async fn actix(inbox: &Inbox, style: Style, body: &str) -> Response {
     use number7_actix::{AcceptNumber7, Verified, VerifiedError, VerifyNumber7};
     async fn webhook(
-        inbox: web::Data<Inbox>,
+        inbox: web::Data<dyn Accept>,
         Verified(delivery): Verified<Delivery>,
     ) -> Result<HttpResponse, VerifiedError> {
         inbox.accept(&delivery).await?;
         Ok(HttpResponse::Ok().finish())
     }
-    let one_line = web::post().to(AcceptNumber7::new(inbox.clone()).deadline(DEADLINE));
+    let one_line = web::post().to(AcceptNumber7::new(inbox.clone()).timeout(TIMEOUT));
     let verify = VerifyNumber7::new(verifier());
-    let app = App::new().app_data(web::Data::new(inbox.clone()));
+    let state: Arc<dyn Accept> = Arc::new(inbox.clone());
+    let app = App::new().app_data(web::Data::from(state));
     let request = || {
         let request = test::TestRequest::post().uri("/webhook");
         let request = request.insert_header((SIGNATURE_HEADER, sign(body)));
@@ -204,12 +205,12 @@ async fn an_inbox_that_hangs_is_answered_503_at_the_deadline() {
     let answers = both(|| Inbox::Hanging, Style::OneLine, COMPLETED).await;
     assert_eq!(answers, [too_slow.clone(), too_slow]);
     let texts = [
-        format!("{:?}", number7_tower::AcceptNumber7::new(Inbox::Hanging).deadline(DEADLINE)),
-        format!("{:?}", number7_actix::AcceptNumber7::new(Inbox::Hanging).deadline(DEADLINE)),
+        format!("{:?}", number7_tower::AcceptNumber7::new(Inbox::Hanging).timeout(TIMEOUT)),
+        format!("{:?}", number7_actix::AcceptNumber7::new(Inbox::Hanging).timeout(TIMEOUT)),
     ];
     assert!(texts.iter().all(|text| text.contains("50ms")), "{texts:?}");
     // One framework after the other, and timers have milliseconds.
-    assert!(begun.elapsed() < 3 * DEADLINE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < 3 * TIMEOUT, "{:?}", begun.elapsed());
 }
 
 #[actix_web::test]
@@ -226,7 +227,8 @@ async fn without_the_layer_nothing_is_accepted() {
 #[actix_web::test]
 async fn errors_say_what_the_store_said() {
     let delivery = verifier().verify(sign(COMPLETED), COMPLETED).unwrap();
-    let rejection: Rejection = Inbox::Failing.accept(&delivery).await.unwrap_err();
+    let failing: &dyn Accept = &Inbox::Failing;
+    let rejection: Rejection = failing.accept(&delivery).await.unwrap_err();
     assert_eq!(rejection.to_string(), "the event could not be stored");
     assert_eq!(rejection.log_text(), "the event could not be stored: the disk is on fire");
     assert!(format!("{rejection:?}").contains("the disk is on fire"));

@@ -6,23 +6,24 @@ use std::{
     time::Duration,
 };
 
-use number7_core::contract::{self, Place};
-use number7_inbox::{AcceptedEvent, Inbox};
+use number7_core::{
+    Accept,
+    contract::{self, Place},
+};
+use number7_inbox::AcceptedEvent;
 use number7_tests::{on_every_store, store::Store};
 
 struct Places(Store);
 
 impl Place for Places {
-    type Inbox = Inbox;
-
-    async fn open(&self) -> Inbox {
-        self.0.open().await
+    async fn open(&self) -> Arc<dyn Accept> {
+        Arc::new(self.0.open().await)
     }
 
     async fn work(&self) -> Vec<Vec<u8>> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let handled = Arc::clone(&seen);
-        let worker = self.open().await.worker(move |event: AcceptedEvent| {
+        let worker = self.0.open().await.worker(move |event: AcceptedEvent| {
             handled.lock().unwrap().push(event.json().to_vec());
             async { Ok::<_, std::io::Error>(()) }
         });

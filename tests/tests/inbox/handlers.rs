@@ -129,7 +129,7 @@ async fn stopping_waits_no_longer_than_it_may(store: Store) {
             Ok::<_, BoxError>(())
         }
     });
-    let worker = Running::start(worker.attempts(1).shutdown_limit(Duration::from_millis(300)));
+    let worker = Running::start(worker.attempts(1).shutdown_timeout(Duration::from_millis(300)));
     gate.begun().await;
     let begun = Instant::now();
     timeout(PATIENCE, worker.stop()).await.expect("it waits for the handler");

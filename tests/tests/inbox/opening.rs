@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use number7_core::{Accept, Acceptance};
+use number7_core::Acceptance;
 use number7_inbox::{DEFAULT_STATEMENT_TIMEOUT, Inbox, InboxError, InboxErrorKind};
 use number7_tests::{
     delivery,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use number7_core::{Accept, Acceptance, Delivery, Secret, Verifier};
+use number7_core::{Acceptance, Delivery, Secret, Verifier};
 use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, JobId, Origin, State};
 use number7_tests::{
     body, on_every_store,

@@ -8,9 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use number7_core::{
-    Accept, Acceptance, Account, Accounts, Delivery, Found, RetryHint, SIGNATURE_HEADER,
-};
+use number7_core::{Acceptance, Account, Accounts, Delivery, Found, RetryHint, SIGNATURE_HEADER};
 use number7_inbox::{
     AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, InboxErrorKind, JobId, Origin, State,
 };

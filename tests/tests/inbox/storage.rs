@@ -1,7 +1,6 @@
 //! What lies in a store.
 #![allow(clippy::unwrap_used)]
 
-use number7_core::Accept;
 use number7_tests::{body, delivery, on_every_store, store::Store};
 use sqlx::{Connection, PgConnection};
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use number7_core::{Accept, Acceptance};
+use number7_core::Acceptance;
 use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, STORE_TIMEOUT, State};
 use number7_tests::{
     body,
@@ -254,7 +254,7 @@ async fn an_event_that_is_locked_holds_up_no_stop_beyond_its_limit() {
     let pool = PgPool::connect(&store.url()).await.unwrap();
     accept(&inbox, "job.completed", "locked").await;
     let limit = Duration::from_secs(1);
-    let worker = Running::start(leaves_locked(&inbox, pool.clone()).shutdown_limit(limit));
+    let worker = Running::start(leaves_locked(&inbox, pool.clone()).shutdown_timeout(limit));
     until(async || query_scalar::<_, i64>(LOCKS).fetch_one(&pool).await.unwrap() == 1).await;
     let begun = Instant::now();
     worker.stop().await;
@@ -270,7 +270,8 @@ async fn an_event_that_is_locked_holds_up_no_conflict() {
     let inbox = store.open().await;
     let pool = PgPool::connect(&store.url()).await.unwrap();
     accept(&inbox, "job.completed", "locked").await;
-    let worker = Running::start(leaves_locked(&inbox, pool.clone()).shutdown_limit(Duration::ZERO));
+    let worker =
+        Running::start(leaves_locked(&inbox, pool.clone()).shutdown_timeout(Duration::ZERO));
     until(async || query_scalar::<_, i64>(LOCKS).fetch_one(&pool).await.unwrap() == 1).await;
     let body = body("job.completed", "locked").replace("invoice", "grn");
     let again = verifier().verify(sign(&body), body).unwrap();

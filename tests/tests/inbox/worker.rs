@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_core::{Accept, Acceptance};
+use number7_core::Acceptance;
 use number7_inbox::{
     AcceptedEvent, BoxError, Entry, Event, Failure, Filter, Inbox, MAX_LEASE, MIN_LEASE, State,
 };

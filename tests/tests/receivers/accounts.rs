@@ -171,7 +171,7 @@ async fn what_is_kept_is_looked_up_again_after_its_time() {
 #[actix_web::test]
 async fn a_lookup_that_fails_or_is_slow_is_answered_503() {
     let lookups = Arc::default();
-    let accounts = accounts(&lookups).lookup_deadline(Duration::from_millis(20));
+    let accounts = accounts(&lookups).lookup_timeout(Duration::from_millis(20));
     for (framework, receiver) in receivers(&accounts) {
         for (account, kind) in
             [("down", RejectionKind::LookupFailed), ("slow", RejectionKind::LookupTooSlow)]
@@ -225,7 +225,7 @@ async fn a_failure_is_for_all_that_wait_for_it() {
 #[actix_web::test]
 async fn so_many_requests_wait_for_a_lookup_and_no_more() {
     let lookups = Arc::default();
-    let accounts = accounts(&lookups).max_lookups(1).lookup_deadline(Duration::from_millis(200));
+    let accounts = accounts(&lookups).max_lookups(1).lookup_timeout(Duration::from_millis(200));
     for ((framework, receiver), new) in
         receivers(&accounts).into_iter().zip(["account-2", "account-3"])
     {
@@ -303,7 +303,7 @@ impl Database {
         };
         let clock =
             move || SystemTime::UNIX_EPOCH + Duration::from_secs(clock.seconds.load(Relaxed));
-        Accounts::new(find).clock(clock).lookup_deadline(Duration::from_millis(20))
+        Accounts::new(find).clock(clock).lookup_timeout(Duration::from_millis(20))
     }
 }
 
@@ -386,7 +386,7 @@ async fn neither_one_slow_account_nor_made_up_names_take_all_the_places() {
     for number in 0..2 {
         let database = Database::new();
         let accounts =
-            database.accounts().max_lookups(8).lookup_deadline(Duration::from_millis(200));
+            database.accounts().max_lookups(8).lookup_timeout(Duration::from_millis(200));
         let (framework, receiver) = &receivers(&accounts)[number];
         assert_eq!(receiver.signed("account-1", "account-1").await.status, 200, "{framework}");
         database.set(State::Hangs);
@@ -616,14 +616,14 @@ fn apps(accounts: &Accounts) -> (axum::Router, number7_actix::VerifyNumber7) {
 fn probes_of_accounts() -> Probes {
     Probes::new(secret_of("account-1"))
         .at("/hooks/account-1")
-        .body_deadline(Duration::from_millis(300))
+        .body_timeout(Duration::from_millis(300))
         .unknown_account("/hooks/nobody")
         .other_account(secret_of("account-2"))
         .failing_lookup("/hooks/down")
 }
 
 fn with_deadline(accounts: Accounts) -> Accounts {
-    accounts.limits(|verifier| verifier.body_deadline(Duration::from_millis(300)))
+    accounts.limits(|verifier| verifier.body_timeout(Duration::from_millis(300)))
 }
 
 #[actix_web::test]
@@ -672,7 +672,9 @@ async fn all_other_answers_are_those_of_a_receiver_with_one_secret() {
     let name = |_: http::HeaderMap| "account-1".to_owned();
     let app = axum_app_behind(number7_tower::VerifyNumber7::accounts(accounts(), name));
     for probe in probes().table() {
-        let Some(request) = number7_tower::probe_request(&probe, "/webhook") else { continue };
+        let Some(request) = number7_tower::receiver::probe_request(&probe, "/webhook") else {
+            continue;
+        };
         let answer = app.clone().oneshot(request).await.unwrap();
         assert("axum", &probe, axum_response(answer).await);
     }
@@ -680,7 +682,9 @@ async fn all_other_answers_are_those_of_a_receiver_with_one_secret() {
     let middleware = number7_actix::VerifyNumber7::accounts(accounts(), name);
     let app = test::init_service(App::new().configure(actix_app_behind(middleware))).await;
     for probe in probes().table() {
-        let Some(request) = number7_actix::probe_request(&probe, "/webhook") else { continue };
+        let Some(request) = number7_actix::receiver::probe_request(&probe, "/webhook") else {
+            continue;
+        };
         let answer = actix_web::dev::Service::call(&app, request).await.unwrap();
         assert("actix-web", &probe, actix_response(answer).await);
     }

@@ -229,7 +229,7 @@ async fn a_payload_error_is_a_400_and_a_stalled_payload_a_408() {
     let late: Stalling = Box::pin(stream::iter([Err(late)]));
     assert_eq!(with_payload(verifier(), late).await, Some(RejectionKind::BodyTooSlow));
 
-    let impatient = verifier().body_deadline(Duration::from_millis(50));
+    let impatient = verifier().body_timeout(Duration::from_millis(50));
     let stalled = with_payload(impatient, Box::pin(stream::pending()));
     let rejection = timeout(Duration::from_secs(30), stalled).await.unwrap();
     assert_eq!(rejection, Some(RejectionKind::BodyTooSlow));

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use number7_core::{Accept, Acceptance, Record};
+use number7_core::{Acceptance, Record};
 use number7_inbox::{AcceptedEvent, BoxError};
 use number7_tests::{COMPLETED, running::PATIENCE, sign, store::Store, verifier};
 

@@ -22,14 +22,14 @@ fn body(status: u16) -> String {
 async fn in_axum(probe: &Probe) -> Option<Response> {
     let verify = number7_tower::VerifyNumber7::new(verifier())
         .rejection_body(JSON, |status| body(status.as_u16()));
-    let request = number7_tower::probe_request(probe, "/webhook")?;
+    let request = number7_tower::receiver::probe_request(probe, "/webhook")?;
     Some(axum_response(axum_app_behind(verify).oneshot(request).await.unwrap()).await)
 }
 
 async fn in_actix(probe: &Probe) -> Option<Response> {
     let verify = number7_actix::VerifyNumber7::new(verifier())
         .rejection_body(JSON, |status| body(status.as_u16()));
-    let request = number7_actix::probe_request(probe, "/webhook")?;
+    let request = number7_actix::receiver::probe_request(probe, "/webhook")?;
     let app = init_service(App::new().configure(actix_app_behind(verify))).await;
     Some(actix_response(actix_web::dev::Service::call(&app, request).await.unwrap()).await)
 }

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_core::{DEFAULT_BODY_DEADLINE, DEFAULT_MAX_HELD_BODIES, DRAIN_LIMIT, SIGNATURE_HEADER};
+use number7_core::{
+    DEFAULT_BODY_TIMEOUT, DEFAULT_MAX_HELD_BODIES, SIGNATURE_HEADER, adapter::DRAIN_LIMIT,
+};
 use number7_tests::{COMPLETED, in_process::saw, server::Server, sign, socket::Socket, verifier};
 
 /// Short for the tests, and long enough that no busy machine misses it where it must not.
@@ -34,7 +36,7 @@ fn assert_good_passes(server: &Server) {
 /// The table has who is too late; here is that nobody is refused too early.
 #[test]
 fn a_body_that_does_not_come_is_refused_at_the_deadline_and_not_before() {
-    for server in Server::both(|| verifier().body_deadline(DEADLINE)) {
+    for server in Server::both(|| verifier().body_timeout(DEADLINE)) {
         let start = Instant::now();
         let answer = stalled(&server).answer().unwrap();
         assert_eq!((answer.status, &*answer.body), (408, ""), "{}", server.framework);
@@ -62,7 +64,7 @@ fn a_body_that_is_not_wanted_is_not_asked_for() {
 fn a_refused_connection_with_an_unfinished_chunked_body_is_closed() {
     let unsigned = String::new();
     let forged = format!("{SIGNATURE_HEADER}: {}\r\n", "0".repeat(64));
-    for server in Server::both(|| verifier().body_deadline(DEADLINE).body_limit(1024)) {
+    for server in Server::both(|| verifier().body_timeout(DEADLINE).body_limit(1024)) {
         for (header, chunk, status) in [
             (&unsigned, "1\r\nx\r\n", 401),
             (&forged, "1\r\nx\r\n", 408),
@@ -103,7 +105,7 @@ fn three_hundred_stalled_connections_keep_no_good_one_out() {
 #[test]
 fn one_body_more_than_may_be_held_is_answered_503_and_good_ones_still_pass() {
     let deadline = Duration::from_secs(3);
-    for server in Server::both(|| verifier().max_held_bodies(3).body_deadline(deadline)) {
+    for server in Server::both(|| verifier().max_held_bodies(3).body_timeout(deadline)) {
         let mut held: Vec<_> = (0..4).map(|_| stalled(&server)).collect();
         // Nobody is answered before the deadline but the one for whom there is no place.
         let refused = loop {
@@ -137,14 +139,14 @@ fn a_sender_that_goes_away_gives_its_place_back() {
         // It takes the server a moment to see that they are gone.
         let mut socket = stalled(&server);
         sleep(Duration::from_millis(50));
-        while socket.is_answered() && start.elapsed() < DEFAULT_BODY_DEADLINE {
+        while socket.is_answered() && start.elapsed() < DEFAULT_BODY_TIMEOUT {
             assert_eq!(socket.answer().unwrap().status, 503, "{}", server.framework);
             socket = stalled(&server);
             sleep(Duration::from_millis(50));
         }
         socket.write(&COMPLETED[50..]);
         assert_eq!(socket.answer().unwrap().status, 200, "{}", server.framework);
-        assert!(start.elapsed() < DEFAULT_BODY_DEADLINE, "the deadline gave it back");
+        assert!(start.elapsed() < DEFAULT_BODY_TIMEOUT, "the deadline gave it back");
     }
 }
 

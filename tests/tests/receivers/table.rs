@@ -6,7 +6,8 @@ use std::{thread, time::Duration};
 use actix_web::{App, HttpResponse, test::init_service, web};
 use axum::{Router, routing::post};
 use number7_core::{
-    DRAIN_LIMIT, RejectionKind, SIGNATURE_HEADER,
+    RejectionKind, SIGNATURE_HEADER,
+    adapter::DRAIN_LIMIT,
     probe::{Answer, Ending, Probe, Probes, Step},
 };
 use number7_tests::{
@@ -59,8 +60,16 @@ fn only_what_no_library_would_send_needs_a_socket() {
     let raw = |probe: &&Probe| probe.request().ending() == Ending::Raw;
     assert_eq!(table.iter().filter(raw).count(), 5);
     for probe in table.iter().filter(|probe| !raw(probe)) {
-        assert!(number7_tower::probe_request(probe, "/webhook").is_some(), "{}", probe.name());
-        assert!(number7_actix::probe_request(probe, "/webhook").is_some(), "{}", probe.name());
+        assert!(
+            number7_tower::receiver::probe_request(probe, "/webhook").is_some(),
+            "{}",
+            probe.name()
+        );
+        assert!(
+            number7_actix::receiver::probe_request(probe, "/webhook").is_some(),
+            "{}",
+            probe.name()
+        );
     }
 }
 
@@ -70,8 +79,8 @@ fn real_sockets_are_answered_as_the_table_says() {
     const DEADLINE: Duration = Duration::from_secs(3);
     let is_slow = |probe: &Probe| probe.request().body_steps().contains(&Step::Stall);
     let (slow, quick): (Vec<_>, Vec<_>) =
-        Probes::new(secret()).body_deadline(DEADLINE).table().into_iter().partition(is_slow);
-    for server in &Server::both(|| verifier().body_deadline(DEADLINE)) {
+        Probes::new(secret()).body_timeout(DEADLINE).table().into_iter().partition(is_slow);
+    for server in &Server::both(|| verifier().body_timeout(DEADLINE)) {
         thread::scope(|threads| {
             let slow: Vec<_> =
                 slow.iter().map(|probe| threads.spawn(|| assert_answer(server, probe))).collect();
@@ -154,7 +163,7 @@ fn a_connection_goes_on_after_a_refusal_whose_body_arrives() {
     let of_text = |bytes: usize| format!("content-length: {bytes}");
     let (at_once, later, never) = (Body::AtOnce, Body::Later, Body::Never);
     let limited = || {
-        verifier().body_limit(10_000).body_deadline(Duration::from_millis(300)).max_held_bodies(8)
+        verifier().body_limit(10_000).body_timeout(Duration::from_millis(300)).max_held_bodies(8)
     };
     let servers = Server::both(limited);
     for (name, headers, body, status, goes_on) in [

@@ -59,13 +59,14 @@ pub(crate) fn signed_by_replaced(name: &Arc<str>, since_1970: Duration) {
         .set(since_1970.as_secs_f64());
 }
 
-/// Notes since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read: zero if it can.
+/// Counts a lookup that failed, even if the last answer serves.
 pub(crate) fn lookup_failed(rejection: &Rejection) {
     metrics::counter!("number7_failed_lookups_total", "kind" => rejection.kind().name())
         .increment(1);
 }
 
-/// Says which secret stays in use, because a process can follow several.
+/// Notes since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read: zero if it can.
+/// Names the secret that stays in use, because a process can follow several.
 pub(crate) fn stale_since(last: &Secret, since_1970: Duration) {
     let secret = last.fingerprint();
     metrics::gauge!("number7_secret_stale_since_timestamp_seconds", "secret" => secret)
