@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::{
     Account, Event, EventError, IdempotencyKey, JobId, Rejection, RejectionKind, Signature,
-    Timestamp,
+    Subject, Timestamp,
     byte_order_mark::without_mark,
-    event::{Fields, Outline, text},
+    event::{Fields, text},
     named_secret::Signer,
     trace_context::Traced,
 };
@@ -152,9 +152,9 @@ impl Delivery {
     /// an unknown event about no job is an [`Event::Unknown`] without a key. It is authentic, so do not
     /// refuse it for that.
     pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
-        let outline = Outline::read(&self.body)?;
-        let job_id = JobId::from(outline.job_id?);
-        Ok(IdempotencyKey::new(self.account().cloned(), outline.event.into(), job_id))
+        let subject = Subject::of_json(&self.body)?;
+        let job_id = JobId::from(subject.job_id?);
+        Ok(IdempotencyKey::new(self.account().cloned(), subject.event.into(), job_id))
     }
 
     /// The signed timestamp, of whichever event.

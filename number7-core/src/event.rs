@@ -7,20 +7,16 @@ use serde_json::value::RawValue;
 mod error;
 mod fields;
 mod job_id;
-mod outline;
 mod published;
 mod serde_impls;
 mod timestamp;
 
+pub(crate) use self::fields::{Field, Fields, Lossy, text};
 pub use self::{
     error::{EventError, EventErrorKind},
     job_id::JobId,
     published::{DocumentType, FileStatus},
     timestamp::{Timestamp, TimestampError},
-};
-pub(crate) use self::{
-    fields::{Field, Fields, text},
-    outline::Outline,
 };
 
 /// An event of Number7 AI.

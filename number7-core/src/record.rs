@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Account, Delivery, EventError, Signature, byte_order_mark::without_mark, event::Outline,
+    Account, Delivery, EventError, Signature, Subject, byte_order_mark::without_mark,
     idempotency_key, named_secret::Signer, trace_context::Traced,
 };
 
@@ -79,7 +79,7 @@ impl Record {
     /// Those of [`of`](Self::of).
     pub fn keyed_by_bytes(delivery: &Delivery) -> Result<Self, EventError> {
         let (account, json) = (delivery.account(), delivery.body());
-        let key = key_of_bytes(&Outline::read(json)?.event, json);
+        let key = key_of_bytes(Subject::of_json(json)?.event(), json);
         Ok(Self::keyed(storable(account, key), delivery))
     }
 
@@ -105,16 +105,19 @@ impl Record {
     ///
     /// Those of [`of`](Self::of).
     pub fn key_of_account(account: Option<&Account>, json: &[u8]) -> Result<String, EventError> {
-        let Outline { event, job_id, .. } = Outline::read(json)?;
-        let key = match job_id {
-            Ok(job_id) => {
-                let mut key = String::new();
-                _ = idempotency_key::write(&mut key, None, &event, &job_id);
-                key
-            }
-            Err(_) => key_of_bytes(&event, json),
-        };
-        Ok(storable(account, key))
+        let subject = Subject::of_json(json)?;
+        Ok(match subject.job_id() {
+            Some(job_id) => Self::key_of_job(account, subject.event(), job_id),
+            None => storable(account, key_of_bytes(subject.event(), json)),
+        })
+    }
+
+    /// The [key](Self::key) that an event of a job has.
+    #[must_use]
+    pub fn key_of_job(account: Option<&Account>, event: &str, job_id: &str) -> String {
+        let mut key = String::new();
+        _ = idempotency_key::write(&mut key, None, event, job_id);
+        storable(account, key)
     }
 
     /// The name of the account that a [key](Self::key) has in front.

@@ -108,8 +108,9 @@ fn a_byte_order_mark_is_skipped() {
         panic!("another event")
     };
     assert_eq!(event.json(), r#"{"event":"a"}"#);
-    let subject = |json: &str| Subject::of_json(json.as_bytes()).unwrap();
-    assert_eq!(subject(&marked(COMPLETED)), subject(COMPLETED));
+    let marked_json = marked(COMPLETED);
+    let subject = Subject::of_json(marked_json.as_bytes()).unwrap();
+    assert_eq!(subject, Subject::of_json(COMPLETED.as_bytes()).unwrap());
     let secret = Secret::new("a long random secret").unwrap();
     let deliver = |json: String| {
         let verifier = Verifier::new(secret.clone());

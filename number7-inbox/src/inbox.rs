@@ -32,6 +32,7 @@ use crate::{
         page::{Cursor, Filter, Page},
         paused::{NewPause, Paused},
         stats::Stats,
+        time::millis_of_time,
         worker_status::WorkerStatus,
     },
     store::{self, MINUTE, Store},
@@ -196,7 +197,7 @@ impl Inbox {
     ///
     /// The store failed.
     pub async fn handled_per_minute(&self) -> Result<[u64; 15], InboxError> {
-        let now = store::millis_of(self.store.now().await?);
+        let now = millis_of_time(self.store.now().await?);
         self.store.handled_per_minute(now - now % MINUTE - 15 * MINUTE).await
     }
 

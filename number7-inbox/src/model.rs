@@ -20,6 +20,7 @@ pub(crate) mod page;
 pub(crate) mod paused;
 pub(crate) mod settings;
 pub(crate) mod stats;
+pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod wake;
 pub(crate) mod worker_status;

@@ -21,6 +21,7 @@ use crate::{
         event::Origin,
         paused::{NewPause, Paused},
         stats::Stats,
+        time::time_of_millis,
         trace::Trace,
         wake::Wake,
         worker_status::WorkerStatus,
@@ -215,7 +216,7 @@ impl NewEvent {
         let subject = Subject::of_json(&json).ok();
         let event = subject.as_ref().map(|subject| storable(subject.event())).unwrap_or_default();
         let job = subject.as_ref().and_then(|subject| subject.job_id());
-        let job = job.map(|job| storable(job.as_str()));
+        let job = job.map(storable);
         Self { key, event, job, json, signer, trace: None }
     }
 
@@ -322,20 +323,6 @@ impl From<PausedRow> for Paused {
         let since = time_of_millis(since);
         Self { account, by, why, since, until: until.map(time_of_millis) }
     }
-}
-
-/// A time as a store has it, in milliseconds since the epoch.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-pub(crate) fn time_of_millis(millis: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or_default())
-}
-
-/// The milliseconds of a time since the epoch, but at most those of the year 2500: no event has a later time, and every
-/// store can count that far.
-pub(crate) fn millis_of(time: SystemTime) -> i64 {
-    const LAST: i64 = 16_725_225_600_000;
-    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    since_epoch.as_millis().try_into().unwrap_or(LAST).min(LAST)
 }
 
 /// Bounds an operation.

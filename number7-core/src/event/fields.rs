@@ -245,7 +245,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
 /// A string with U+FFFD in place of lone surrogates, which no `str` can hold. JavaScript leaves
 /// lone surrogates if it cuts a string inside a character.
-pub(super) struct Lossy<'a>(pub(super) Cow<'a, str>);
+pub(crate) struct Lossy<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Lossy<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

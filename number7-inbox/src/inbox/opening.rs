@@ -152,6 +152,12 @@ impl Inbox {
         Self::options().open(url).await
     }
 
+    /// Whether [`open`](Self::open) knows the scheme of this URL. It does not connect.
+    #[must_use]
+    pub fn is_url(url: &str) -> bool {
+        Engine::of(url).is_ok()
+    }
+
     /// Like [`open`](Self::open), with settings.
     pub fn options() -> InboxOptions {
         InboxOptions(Options::default())
@@ -282,25 +288,20 @@ impl InboxOptions {
     /// a schema whose name does not have 1 to 63 bytes.
     pub async fn open(self, url: &str) -> Result<Inbox, InboxError> {
         let options = self.checked()?;
-        let store: Arc<dyn Store> = match url.split_once(':') {
+        let store: Arc<dyn Store> = match Engine::of(url)? {
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", _)) => Arc::new(store::sqlite::Sqlite::open_url(url, options).await?),
+            Engine::Sqlite => Arc::new(store::sqlite::Sqlite::open_url(url, options).await?),
             #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => {
-                Arc::new(store::postgres::Postgres::open(url, options).await?)
-            }
+            Engine::Postgres => Arc::new(store::postgres::Postgres::open(url, options).await?),
             #[cfg(feature = "redis")]
-            Some((scheme, _)) if store::redis::SCHEMES.contains(&scheme) => {
-                Arc::new(store::redis::Redis::open(url).await?)
-            }
+            Engine::Redis => Arc::new(store::redis::Redis::open(url).await?),
             #[cfg(feature = "memory")]
-            Some(("memory", "")) if options.migrate => Arc::new(store::memory::Memory::default()),
+            Engine::Memory if options.migrate => Arc::new(store::memory::Memory::default()),
             #[cfg(feature = "memory")]
-            Some(("memory", "")) => {
+            Engine::Memory => {
                 let text = "an inbox in memory is there only for the process that has opened it";
                 return Err(InboxError::new(InboxErrorKind::Schema, text));
             }
-            _ => return Err(no_store()),
         };
         Ok(Inbox::on(store, options))
     }
@@ -378,24 +379,48 @@ impl InboxOptions {
     /// Those of [`Inbox::migrations`].
     pub fn migrations(&self, url: &str) -> Result<String, InboxError> {
         self.checked()?;
-        match url.split_once(':') {
+        Ok(match Engine::of(url)? {
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", _)) => Ok(store::sqlite::Sqlite::migrations(&self.0)),
+            Engine::Sqlite => store::sqlite::Sqlite::migrations(&self.0),
             #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => {
-                Ok(store::postgres::Postgres::migrations(&self.0))
-            }
+            Engine::Postgres => store::postgres::Postgres::migrations(&self.0),
             #[cfg(feature = "redis")]
-            Some((scheme, _)) if store::redis::SCHEMES.contains(&scheme) => Ok(String::new()),
+            Engine::Redis => String::new(),
             #[cfg(feature = "memory")]
-            Some(("memory", "")) => Ok(String::new()),
-            _ => Err(no_store()),
-        }
+            Engine::Memory => String::new(),
+        })
     }
 }
 
-fn no_store() -> InboxError {
-    let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis:// (or redis+sentinel://), and \
-        needs the feature of that name";
-    InboxError::new(InboxErrorKind::Invalid, text)
+/// What the scheme of a URL names.
+enum Engine {
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres,
+    #[cfg(feature = "redis")]
+    Redis,
+    #[cfg(feature = "memory")]
+    Memory,
+}
+
+impl Engine {
+    fn of(url: &str) -> Result<Self, InboxError> {
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+        Ok(match scheme.unwrap_or_default() {
+            #[cfg(feature = "sqlite")]
+            "sqlite" => Self::Sqlite,
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => Self::Postgres,
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => Self::Redis,
+            #[cfg(feature = "memory")]
+            "memory" if url == "memory:" => Self::Memory,
+            _ => {
+                let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis:// (or \
+                    redis+sentinel://), and needs the feature of that name";
+                return Err(InboxError::new(InboxErrorKind::Invalid, text));
+            }
+        })
+    }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use number7_core::{Account, JobId, Record};
-use serde_json::json;
 
 use crate::model::error::{InboxError, InboxErrorKind};
 
@@ -83,21 +82,16 @@ impl ExpectedJob {
     }
 
     pub(crate) fn new(account: Option<&Account>, job: &JobId) -> Result<Self, InboxError> {
-        let refused = |text| InboxError::new(InboxErrorKind::Invalid, text);
         let job = job.as_str();
         let is_reserved = [UPLOAD, ACCOUNT].iter().any(|reserved| job.starts_with(reserved));
         // PostgreSQL refuses strings with a NUL.
         if job.is_empty() || job.contains('\0') || is_reserved {
-            return Err(refused(
-                "a job id must not be empty, contain a NUL, or begin with upload: or account:",
-            ));
+            let text =
+                "a job id must not be empty, contain a NUL, or begin with upload: or account:";
+            return Err(InboxError::new(InboxErrorKind::Invalid, text));
         }
-        let key = |event| {
-            let json = json!({ "event": event, "jobId": job }).to_string();
-            Record::key_of_account(account, json.as_bytes())
-                .map_err(|_| refused("the job can have no event"))
-        };
-        let keys = [key("job.completed")?, key("job.failed")?];
+        let keys =
+            ["job.completed", "job.failed"].map(|event| Record::key_of_job(account, event, job));
         Ok(Self { job: ExpectedName::write(account, job), keys })
     }
 }

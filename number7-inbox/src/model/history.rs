@@ -13,6 +13,7 @@ pub const KEPT_ERRORS: usize = 10;
 /// What the stores note of an event whose worker died.
 pub(crate) const LOST: &str = "the lease of its worker expired";
 
+use crate::model::time::{millis_of_time, time_of_millis};
 const DAY: Duration = Duration::from_hours(24);
 
 /// What one attempt failed with, or what else happened to the event.
@@ -63,14 +64,14 @@ pub(crate) struct History(Vec<AttemptError>);
 #[derive(Serialize, Deserialize)]
 struct Row {
     /// Milliseconds since the epoch.
-    at: u64,
+    at: i64,
     attempt: u32,
     error: String,
     /// In the note of the snoozes: how many there were, and when the first was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snoozes: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    first: Option<u64>,
+    first: Option<i64>,
 }
 
 impl History {
@@ -132,28 +133,22 @@ impl History {
 
 impl From<Row> for AttemptError {
     fn from(row: Row) -> Self {
-        let time = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         let snoozes = row.snoozes.unwrap_or_default();
-        let first = row.first.filter(|_| snoozes > 0).map(time);
-        Self { at: time(row.at), attempt: row.attempt, text: row.error, snoozes, first }
+        let first = row.first.filter(|_| snoozes > 0).map(time_of_millis);
+        Self { at: time_of_millis(row.at), attempt: row.attempt, text: row.error, snoozes, first }
     }
 }
 
 impl From<&AttemptError> for Row {
     fn from(error: &AttemptError) -> Self {
         Self {
-            at: millis(error.at),
+            at: millis_of_time(error.at),
             attempt: error.attempt,
             error: error.text.clone(),
             snoozes: error.first.map(|_| error.snoozes),
-            first: error.first.map(millis),
+            first: error.first.map(millis_of_time),
         }
     }
-}
-
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -187,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_event_that_has_been_snoozed_for_a_day_is_reported_once_a_day() {
-        let ago = |age: Duration| millis(SystemTime::now() - age);
+        let ago = |age: Duration| millis_of_time(SystemTime::now() - age);
         let is_told = |first: Duration, last: Duration| {
             let (at, first) = (ago(last), ago(first));
             let note =

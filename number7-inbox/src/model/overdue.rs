@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use number7_core::{Account, JobId};
 
@@ -6,6 +6,7 @@ use crate::model::{
     error::InboxError,
     expectation::{Expected, ExpectedName, JobPlace, OverdueRow},
     page::{Cursor, no_cursor},
+    time::of_micros,
 };
 
 /// What cursors of the list of overdue jobs begin with.
@@ -69,8 +70,7 @@ impl OverdueJob {
     /// When its event was due, by the store's clock.
     #[must_use]
     pub fn due_at(&self) -> SystemTime {
-        let micros = self.due_micros.try_into().unwrap_or_default();
-        SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+        SystemTime::UNIX_EPOCH + of_micros(self.due_micros)
     }
 
     /// How often it was its turn to be fetched; see [`Worker::reconcile`](crate::Worker::reconcile). A

@@ -17,7 +17,6 @@ use tokio::{runtime::Handle, time::Instant};
 use self::expectations::Expected;
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PerMinute, STEP, Signer, Store, WaitingAccounts,
-    millis_of,
 };
 use crate::model::{
     change::Change,
@@ -30,6 +29,7 @@ use crate::model::{
     page::no_cursor,
     paused::{NewPause, Paused},
     stats::Stats,
+    time::{millis_of_time, of_millis},
     trace::Trace,
     wake::Wake,
     worker_status::{WorkerStatus, with_claims},
@@ -534,7 +534,7 @@ impl Tables {
     }
 
     fn handled_per_minute(&self, first: i64) -> PerMinute {
-        let (first, mut minutes) = (millis(first), PerMinute::default());
+        let (first, mut minutes) = (of_millis(first), PerMinute::default());
         let finished = self.of(State::Done).chain(self.of(State::Dead));
         for at in finished.filter_map(|(at, _)| at.checked_sub(first)) {
             let minute = usize::try_from(at.as_secs() / 60).ok();
@@ -617,10 +617,6 @@ impl Tables {
             history: row.history.clone(),
         }
     }
-}
-
-fn millis(millis: i64) -> Duration {
-    Duration::from_millis(millis.try_into().unwrap_or_default())
 }
 
 fn time(since_epoch: Duration) -> SystemTime {
@@ -737,7 +733,7 @@ impl Store for Memory {
     }
 
     fn place_of(&self, time: SystemTime) -> String {
-        cursor((millis(millis_of(time)), EventId(0)))
+        cursor((of_millis(millis_of_time(time)), EventId(0)))
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

@@ -39,9 +39,7 @@ use super::{
     Answer, Exchange, Exchanged, Listed, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute, STEP,
     Store, WaitingAccounts,
     driver::Driver,
-    millis_of,
     sql::{self, Place},
-    time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
     wakes::Wakes,
 };
@@ -55,6 +53,7 @@ use crate::model::{
     options::Options,
     paused::{NewPause, Paused},
     stats::Stats,
+    time::{millis_of_time, of_micros, time_of_millis},
     wake::Wake,
     worker_status::{MOST_NAMED, WorkerStatus},
 };
@@ -416,7 +415,7 @@ impl Store for Postgres {
     }
 
     fn place_of(&self, time: SystemTime) -> String {
-        Place { time: millis_of(time) * 1_000, id: 0 }.text()
+        Place { time: millis_of_time(time) * 1_000, id: 0 }.text()
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
@@ -524,19 +523,15 @@ impl FromRow<'_, PgRow> for Part {
             "ended" => Self::Ended(EventId(row.try_get("id")?)),
             "locked" => Self::Locked(EventId(row.try_get("id")?)),
             "lapsed" => Self::Lapsed,
-            "next" => Self::Next(micros(row.try_get("due_at")?)),
+            "next" => Self::Next(of_micros(row.try_get("due_at")?)),
             "accounts paused" => Self::AccountsPaused,
-            "paused" => Self::Paused(row.try_get::<Option<i64>, _>("due_at")?.map(micros)),
+            "paused" => Self::Paused(row.try_get::<Option<i64>, _>("due_at")?.map(of_micros)),
             _ => {
                 let claim = Box::new(sql::ClaimRow::from_row(row)?.into());
                 Self::Claimed { claim, due_at: row.try_get("due_at")? }
             }
         })
     }
-}
-
-fn micros(micros: i64) -> Duration {
-    Duration::from_micros(micros.try_into().unwrap_or_default())
 }
 
 /// A claim of a worker.

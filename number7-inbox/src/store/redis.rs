@@ -34,8 +34,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, PerMinute, STEP, STORE_TIMEOUT,
-    Signer, Store, WaitingAccounts, driver::Driver, in_time, millis_of, time_of_millis,
-    wakes::Wakes,
+    Signer, Store, WaitingAccounts, driver::Driver, in_time, wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -46,13 +45,10 @@ use crate::model::{
     page::no_cursor,
     paused::{NewPause, Paused},
     stats::Stats,
+    time::{millis, millis_of_time, time_of_millis},
     wake::Wake,
     worker_status::{WorkerStatus, with_claims},
 };
-
-/// The schemes of its URLs.
-pub(crate) const SCHEMES: [&str; 5] =
-    ["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"];
 
 /// How long opening may take, with all that is asked of the server then.
 const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_millis(500));
@@ -589,7 +585,7 @@ impl Store for Redis {
     }
 
     fn place_of(&self, time: SystemTime) -> String {
-        cursor((millis_of(time).to_string(), String::new()))
+        cursor((millis_of_time(time).to_string(), String::new()))
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {
@@ -656,10 +652,4 @@ fn place(cursor: Option<&str>) -> Result<(&str, &str), InboxError> {
 /// What stands for an event in the keys: in the order of acceptance.
 fn member(event: EventId) -> String {
     format!("{:016}", event.0)
-}
-
-/// As milliseconds, of which no script has more than it can count on from now.
-fn millis(duration: Duration) -> u64 {
-    const CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
-    u64::try_from(duration.as_millis()).unwrap_or(CENTURY).min(CENTURY)
 }

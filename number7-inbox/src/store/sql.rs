@@ -9,7 +9,7 @@ use number7_core::{Acceptance, Signature};
 use sqlx::FromRow;
 use tokio::time::{Instant, timeout};
 
-use super::{STEP, WaitingAccounts, time_of_millis};
+use super::{STEP, WaitingAccounts};
 use crate::model::{
     claim::{Claim, EventId, Number},
     conflict::Conflict,
@@ -19,6 +19,7 @@ use crate::model::{
     history::History,
     page::no_cursor,
     stats::Stats,
+    time::time_of_millis,
     trace::Trace,
 };
 

@@ -43,9 +43,8 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, MINUTE, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute,
-    STEP, Signer, Store, WaitingAccounts, in_time, millis_of,
+    STEP, Signer, Store, WaitingAccounts, in_time,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
-    time_of_millis,
     transaction::{TransactionalStore, sealed::Finish},
 };
 use crate::model::{
@@ -58,6 +57,7 @@ use crate::model::{
     options::Options,
     paused::{NewPause, Paused},
     stats::Stats,
+    time::{millis, millis_of_time, of_millis, time_of_millis},
     wake::Wake,
     worker_status::{WorkerStatus, with_claims},
 };
@@ -394,7 +394,7 @@ impl Sqlite {
     /// How long a time is ahead, as the columns have it.
     fn time_until(&self, time: i64) -> Duration {
         let millis = time.saturating_sub(self.file.clock.millis());
-        Duration::from_millis(millis.try_into().unwrap_or_default())
+        of_millis(millis)
     }
 }
 
@@ -452,14 +452,6 @@ fn connect_options(url: &str, options: &Options) -> Result<SqliteConnectOptions,
 
 fn is_about_an_event(error: &InboxError) -> bool {
     matches!(error.kind(), InboxErrorKind::Unstorable | InboxErrorKind::Full)
-}
-
-/// As the columns have it. Rounded up, so that nothing is ready, or over, before its time.
-fn millis(duration: Duration) -> i64 {
-    /// More than anyone needs, and no more than can be added to any time.
-    const CENTURY: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
-    let millis = duration.as_nanos().div_ceil(1_000_000);
-    millis.try_into().unwrap_or(CENTURY).min(CENTURY)
 }
 
 /// An event in the parameter of `insert.sql`.
@@ -789,7 +781,7 @@ impl Store for Sqlite {
     }
 
     fn place_of(&self, time: SystemTime) -> String {
-        Place { time: millis_of(time), id: 0 }.text()
+        Place { time: millis_of_time(time), id: 0 }.text()
     }
 
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed> {

@@ -34,7 +34,7 @@ impl AcceptedEvent {
     /// none, which no event that the vendor publishes does.
     #[must_use]
     pub fn job_id(&self) -> Option<JobId> {
-        Subject::of_json(self.json()).ok()?.job_id().cloned()
+        Subject::of_json(self.json()).ok()?.job_id().map(JobId::from)
     }
 
     /// The account that it was verified for. `None` if the receiver has a single account.

@@ -113,7 +113,7 @@ fn span(stored: &StoredEvent, key: &str, attempt: u32) -> Span {
     {
         span.record("event", subject.event());
         if let Some(job) = subject.job_id() {
-            span.record("job", job.as_str());
+            span.record("job", job);
         }
     }
     span

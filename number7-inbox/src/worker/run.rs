@@ -776,7 +776,7 @@ impl Worker {
         while self.hooks.try_join_next().is_some() {}
         let Attempt { claim, key, stored, origin, .. } = attempt;
         let subject = Subject::of_json(stored.json()).ok();
-        let job = subject.as_ref().and_then(Subject::job_id).map(|job| job.as_str().to_owned());
+        let job = subject.as_ref().and_then(Subject::job_id).map(str::to_owned);
         let dead_letter = Entry {
             place: String::new(),
             key,

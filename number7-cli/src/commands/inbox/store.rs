@@ -28,18 +28,8 @@ pub(super) fn name(name: &str) -> Result<String, &'static str> {
 impl StoreArgs {
     /// The URL, if it is one of a store.
     pub(crate) fn url(&self) -> &str {
-        const SCHEMES: [&str; 8] = [
-            "sqlite:",
-            "postgres://",
-            "postgresql://",
-            "redis://",
-            "rediss://",
-            "redis+unix://",
-            "redis+sentinel://",
-            "rediss+sentinel://",
-        ];
         // clap would print the value, which may have a password.
-        if !SCHEMES.iter().any(|scheme| self.store.starts_with(scheme)) {
+        if !Inbox::is_url(&self.store) {
             let text = "invalid value for '--store <URL>': use sqlite:, postgres://, redis:// or \
                 redis+sentinel://\n";
             Error::raw(ErrorKind::ValueValidation, text).exit();

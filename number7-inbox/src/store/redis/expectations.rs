@@ -9,10 +9,11 @@ use super::{
         Answer,
         expectations::{Expectations, LOOK_UP_AGAIN, LOOK_UP_EVERY, MOST_LOOKED_UP},
     },
-    Redis, STEP, millis,
+    Redis, STEP,
     script::script,
 };
 use crate::model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest};
+use crate::model::time::millis;
 
 impl Expectations for Redis {
     fn expect_job(&self, job: ExpectedJob, within: Duration) -> Answer<'_, ()> {

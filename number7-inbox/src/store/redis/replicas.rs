@@ -6,7 +6,8 @@ use redis::{RedisError, Value, from_redis_value};
 use tokio::sync::{mpsc, oneshot};
 use tracing::instrument::WithSubscriber;
 
-use super::{fault::serves_no_more, link::Link, millis, script::Call};
+use super::{fault::serves_no_more, link::Link, script::Call};
+use crate::model::time::millis;
 use crate::{
     model::error::{InboxError, InboxErrorKind},
     store::driver::Driver,

@@ -6,13 +6,14 @@ use number7_core::Signature;
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 use serde::{Deserialize, Serialize};
 
-use super::super::{NewEvent, Signer, time_of_millis};
+use super::super::{NewEvent, Signer};
 use crate::model::{
     claim::{Claim, EventId, Number},
     conflict::Conflict,
     entry::{Entry, State},
     event::{Origin, StoredEvent},
     history::History,
+    time::time_of_millis,
     trace::Trace,
 };
 

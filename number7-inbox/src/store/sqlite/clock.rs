@@ -18,6 +18,7 @@ use std::{
 };
 
 /// How much further the clock may be than expected, and for how long it has to be steady after that.
+use crate::model::time::{of_millis, whole_millis};
 const LEAP: Duration = Duration::from_secs(3_600);
 
 /// How much a steady clock may deviate within that time.
@@ -92,22 +93,22 @@ impl Clock {
     pub(super) fn learn(&self, latest: i64, believed: i64) {
         self.goes_on_from(latest);
         let mut state = self.lock();
-        state.believed.time = duration(believed);
+        state.believed.time = of_millis(believed);
         state.is_believed((self.clocks)());
     }
 
     /// What was noted last in a file that is opened.
     pub(super) fn goes_on_from(&self, latest: i64) {
-        if duration(latest) > self.now() + CORRECTED {
+        if of_millis(latest) > self.now() + CORRECTED {
             // It went on for a while after that.
-            self.heard_of(latest.saturating_add(millis(NOTED_EVERY)));
+            self.heard_of(latest.saturating_add(whole_millis(NOTED_EVERY)));
         }
         self.heard_of(latest);
     }
 
     /// What another process noted in the file.
     pub(super) fn heard_of(&self, latest: i64) {
-        let latest = duration(latest);
+        let latest = of_millis(latest);
         let mut state = self.lock();
         let clocks = (self.clocks)();
         if state.now(clocks) < latest {
@@ -122,7 +123,7 @@ impl Clock {
 
     /// As the columns have it.
     pub(super) fn millis(&self) -> i64 {
-        millis(self.now())
+        whole_millis(self.now())
     }
 
     /// Whether the time has not leapt for so long. Otherwise what others wrote just before that seems old.
@@ -141,13 +142,13 @@ impl Clock {
         let now = state.now((system, at));
         state.is_believed((system, at));
         let expected = state.believed.time + at.saturating_sub(state.believed.at);
-        millis(expected.max(system).min(now))
+        whole_millis(expected.max(system).min(now))
     }
 
     /// By what time old events may be forgotten. `None` while the clock is in doubt.
     pub(super) fn believed(&self) -> Option<i64> {
         let clocks = (self.clocks)();
-        self.lock().is_believed(clocks).then(|| millis(clocks.0))
+        self.lock().is_believed(clocks).then(|| whole_millis(clocks.0))
     }
 
     /// What is to be noted in the file, if it is time for that, and again until it is [`noted`](Self::noted).
@@ -160,8 +161,8 @@ impl Clock {
         if is_noted && !state.is_behind {
             return None;
         }
-        let believed = state.is_believed(clocks).then(|| millis(clocks.0));
-        Some(Note { latest: millis(latest), believed })
+        let believed = state.is_believed(clocks).then(|| whole_millis(clocks.0));
+        Some(Note { latest: whole_millis(latest), believed })
     }
 
     /// The file has it: the transaction was committed.
@@ -226,14 +227,6 @@ impl Reading {
     }
 }
 
-fn duration(millis: i64) -> Duration {
-    Duration::from_millis(millis.try_into().unwrap_or_default())
-}
-
-fn millis(duration: Duration) -> i64 {
-    duration.as_millis().try_into().unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::Arc;
@@ -250,7 +243,7 @@ pub(super) mod tests {
 
     impl Fake {
         pub(in super::super) fn new() -> Self {
-            Self(Arc::new(Mutex::new((duration(1_000 * DAY), Duration::ZERO))))
+            Self(Arc::new(Mutex::new((of_millis(1_000 * DAY), Duration::ZERO))))
         }
 
         pub(in super::super) fn clock(&self) -> Clock {
@@ -261,18 +254,18 @@ pub(super) mod tests {
         /// So many milliseconds pass.
         pub(in super::super) fn pass(&self, millis: i64) {
             let mut clocks = self.0.lock().unwrap();
-            clocks.0 += duration(millis);
-            clocks.1 += duration(millis);
+            clocks.0 += of_millis(millis);
+            clocks.1 += of_millis(millis);
         }
 
         /// Somebody sets the clock on or back.
         pub(in super::super) fn set(&self, by: i64) {
             let mut clocks = self.0.lock().unwrap();
-            clocks.0 = duration(millis(clocks.0) + by);
+            clocks.0 = of_millis(whole_millis(clocks.0) + by);
         }
 
         pub(in super::super) fn system(&self) -> i64 {
-            millis(self.0.lock().unwrap().0)
+            whole_millis(self.0.lock().unwrap().0)
         }
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures_util::{FutureExt, TryFutureExt};
 use sqlx::{FromRow, query, query_as, query_scalar};
 
-use super::{Sqlite, millis, statement};
+use super::{Sqlite, statement};
+use crate::model::time::millis;
 use crate::{
     model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
     store::{
