@@ -313,7 +313,7 @@ impl Reading {
             let rejection = match ready!(self.poll_verify(cx)) {
                 Ok(delivery) => return Poll::Ready(Read::Verified(delivery)),
                 Err(Refusal::Diagnosing(search)) => return Poll::Ready(Read::Diagnosing(search)),
-                Err(Refusal::Final(rejection)) => rejection,
+                Err(refusal) => refusal.finish(),
             };
             note(&rejection, log);
             // It is there still if the body is not at its end.
@@ -367,12 +367,9 @@ impl Reading {
 
 /// Ready when the timeout is over.
 fn poll_wait(wait: Wait, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-    let timeout = match wait {
-        Wait::OneTurn => {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Wait::Timeout(timeout) => timeout,
+    let Wait::Timeout(timeout) = wait else {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
     };
     timer.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx)
 }

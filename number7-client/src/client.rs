@@ -152,16 +152,26 @@ impl Client {
     /// How long a call of [`result`](Self::result) may take, and how long an [`upload`](Self::upload) may
     /// wait and try again until it begins; [`DEFAULT_TIMEOUT`] unless it is set. In a handler, it has to
     /// be shorter than the lease of the worker. A call that would have to wait longer fails at once.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "with a timeout of 0 every call fails");
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 
     /// How long the transfer of one document and its answer may take; [`DEFAULT_UPLOAD_TIMEOUT`] unless it is
     /// set.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
     #[must_use]
     pub fn upload_timeout(mut self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "with a timeout of 0 every upload fails");
         self.upload_timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }

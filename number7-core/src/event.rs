@@ -15,7 +15,7 @@ pub(crate) use self::fields::{Field, Fields, Lossy, text};
 pub use self::{
     error::{EventError, EventErrorKind},
     job_id::JobId,
-    published::{DocumentType, FileStatus},
+    published::{DocumentType, FileStatus, OtherName},
     timestamp::{Timestamp, TimestampError},
 };
 

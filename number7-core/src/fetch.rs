@@ -6,6 +6,7 @@ use crate::{Event, JobId};
 
 /// What the vendor says about a job: the answer of a [`Fetch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fetched {
     /// The job is finished, and this is the event that its webhook would have carried: `job.completed` or
     /// `job.failed`, of the job that was asked for.

@@ -54,6 +54,7 @@ pub struct Intake {
 
 /// How to wait for the next chunk of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Wait {
     /// Yield to the executor once, and then ask for the chunk again. A server hands over a body
     /// that is already at the socket only when asked. Such a body must not count as waited for.

@@ -50,7 +50,7 @@ pub use self::{
     diagnosis::{Diagnosis, DiagnosisKind},
     event::{
         DocumentType, Event, EventError, EventErrorKind, FileStatus, JobCompleted, JobFailed,
-        JobId, Timestamp, TimestampError, UnknownEvent,
+        JobId, OtherName, Timestamp, TimestampError, UnknownEvent,
     },
     fetch::{Fetch, Fetched},
     from_delivery::FromDelivery,

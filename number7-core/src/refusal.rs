@@ -4,6 +4,7 @@ use crate::{Rejection, diagnosis::Diagnosing};
 
 /// Why [`Intake::conclude`](crate::Intake::conclude) refuses a body.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Refusal {
     /// There is nothing to look for: answer.
     Final(Rejection),

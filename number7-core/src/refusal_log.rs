@@ -62,6 +62,7 @@ struct Open {
 
 /// What to do with a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Noted {
     /// Log it.
     InFull {

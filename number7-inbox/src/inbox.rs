@@ -7,11 +7,13 @@ mod upload;
 use std::{
     cmp::Reverse,
     fmt,
-    sync::Arc,
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
 use number7_core::{Accept, Acceptance, Delivery, JobId, Record, Rejection, StoreFuture};
+use tower_service::Service;
 
 pub use self::{
     account::AccountInbox,
@@ -138,20 +140,23 @@ impl Inbox {
     ///
     /// # Example
     ///
+    /// What the handler needs, such as the pool of its database, is cloned for each call:
+    ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, BoxError, Event, Inbox};
+    /// use sqlx::SqlitePool;
     ///
-    /// async fn handle(accepted: AcceptedEvent) -> Result<(), BoxError> {
-    ///     match accepted.event()? {
-    ///         Event::JobCompleted(job) => println!("{} is done", job.job_id),
-    ///         Event::JobFailed(job) => println!("{} failed: {}", job.job_id, job.error),
-    ///         other => println!("{} is new to this receiver", other.name()),
-    ///     }
-    ///     Ok(())
+    /// async fn work(inbox: &Inbox, pool: SqlitePool) {
+    ///     let worker = inbox.worker(move |accepted| handle(pool.clone(), accepted));
+    ///     worker.attempts(10).run_until(terminated()).await;
     /// }
     ///
-    /// async fn work(inbox: &Inbox) {
-    ///     inbox.worker(handle).attempts(10).run_until(terminated()).await;
+    /// async fn handle(pool: SqlitePool, accepted: AcceptedEvent) -> Result<(), BoxError> {
+    ///     if let Event::JobCompleted(job) = accepted.event()? {
+    ///         let insert = sqlx::query("INSERT INTO documents (job) VALUES (?) ON CONFLICT DO NOTHING");
+    ///         insert.bind(job.job_id.as_str()).execute(&pool).await?;
+    ///     }
+    ///     Ok(())
     /// }
     ///
     /// async fn terminated() {
@@ -159,6 +164,7 @@ impl Inbox {
     /// }
     /// # _ = work;
     /// ```
+    // Not an `AsyncFn`, whose future could borrow the pool: nothing on stable Rust says that it is `Send`.
     pub fn worker<H, F, E>(&self, handler: H) -> Worker
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
@@ -170,6 +176,53 @@ impl Inbox {
             name => format!("{}, {name}", self.store.kind()),
         };
         Worker::new(inbox, Arc::clone(&self.store), self.polling, handler)
+    }
+
+    /// A worker that calls a tower [`Service`] for each accepted event, for limits, retry budgets and error reports that come
+    /// from tower's layers.
+    ///
+    /// Each event has a clone of the service. It is called once it is ready; an event that waits for that is claimed, and
+    /// [`Worker::timeout`] includes the wait. So a limit below [`Worker::concurrency`] keeps events from other workers.
+    ///
+    /// Layers box errors, and a [`Failure`] is not an error. To snooze an event or to fail it for good behind a layer, return
+    /// an error that has a [`RetryHint`](crate::RetryHint) among its sources.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use number7_inbox::{AcceptedEvent, BoxError, Inbox};
+    /// use tower::{ServiceBuilder, service_fn};
+    ///
+    /// async fn work(inbox: &Inbox) {
+    ///     let service = ServiceBuilder::new()
+    ///         .concurrency_limit(4) // of calls to the bank, in all workers that share it
+    ///         .timeout(Duration::from_secs(30))
+    ///         .service(service_fn(handle));
+    ///     inbox.worker_service(service).run().await;
+    /// }
+    ///
+    /// async fn handle(accepted: AcceptedEvent) -> Result<(), BoxError> {
+    ///     println!("{}", accepted.event()?.name());
+    ///     Ok(())
+    /// }
+    /// # _ = work;
+    /// ```
+    pub fn worker_service<S>(&self, service: S) -> Worker
+    where
+        S: Service<AcceptedEvent, Response = (), Error: Into<Failure>, Future: Send>,
+        S: Clone + Send + 'static,
+    {
+        // A service need not be `Sync`.
+        let service = Mutex::new(service);
+        self.worker(move |accepted| {
+            let mut service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            async move {
+                poll_fn(|cx| service.poll_ready(cx)).await?;
+                service.call(accepted).await
+            }
+        })
     }
 
     /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a

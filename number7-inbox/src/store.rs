@@ -21,7 +21,6 @@ use crate::{
         event::Origin,
         paused::{NewPause, Paused},
         stats::Stats,
-        time::time_of_millis,
         trace::Trace,
         wake::Wake,
         worker_status::WorkerStatus,
@@ -31,6 +30,9 @@ use crate::{
 
 #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "redis"))]
 use crate::model::error::InboxErrorKind;
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+use crate::model::time::time_of_millis;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) mod driver;

@@ -11,7 +11,14 @@ pub(crate) mod run_summary;
 pub(crate) mod running;
 mod upkeep;
 
-use std::{fmt, future::Future, panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, pending},
+    panic::resume_unwind,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use number7_core::{Account, Fetch};
@@ -39,7 +46,7 @@ use crate::{
 
 /// Runs an async function for each accepted event.
 ///
-/// Made by [`Inbox::worker`](crate::Inbox::worker), configured by value, and run by
+/// Made by [`Inbox::worker`](crate::Inbox::worker), configured by value, and run by [`run`](Self::run) or
 /// [`run_until`](Self::run_until). Any number of workers, in any number of processes, can run on
 /// one inbox.
 ///
@@ -114,7 +121,12 @@ impl Worker {
     /// each, up to `longest`. The defaults are [`DEFAULT_BACKOFF`](crate::DEFAULT_BACKOFF) and
     /// [`DEFAULT_MAX_BACKOFF`](crate::DEFAULT_MAX_BACKOFF). Up to a quarter of the wait is added, so that
     /// events that failed together are not retried together. The whole wait is at most 30 days.
+    ///
+    /// # Panics
+    ///
+    /// `first` is longer than `longest`.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        assert_grows(first, longest);
         self.job.settings.first_backoff = first;
         self.job.settings.max_backoff = longest.min(LONGEST_REST);
         self
@@ -136,7 +148,12 @@ impl Worker {
     /// How long the key of a finished event stays known, to the second;
     /// [`DEFAULT_RETENTION`](crate::DEFAULT_RETENTION) unless it is set. The key of an unfinished event or
     /// a dead letter stays known as long as the event is there.
+    ///
+    /// # Panics
+    ///
+    /// It is zero: each retry of the vendor would be a new event.
     pub fn retention(mut self, retention: Duration) -> Self {
+        assert!(!retention.is_zero(), "with a retention of 0 a repeated event is handled again");
         self.job.settings.retention = retention;
         self
     }
@@ -154,7 +171,12 @@ impl Worker {
     /// How long dead letters are kept, to the second: forever unless it is set. Then they are
     /// forgotten, with their keys: nobody can requeue them any more, and a delivery of that event is
     /// new again. All workers of one inbox should have the same.
+    ///
+    /// # Panics
+    ///
+    /// It is zero: nobody could ever see a dead letter.
     pub fn dead_letter_retention(mut self, retention: Duration) -> Self {
+        assert!(!retention.is_zero(), "with a retention of 0 nobody can see a dead letter");
         self.job.settings.dead_retention = Some(retention);
         self
     }
@@ -186,8 +208,8 @@ impl Worker {
     /// says of a future that is dropped is true here as well. If the store does not answer then, the stop takes
     /// up to three seconds more. So set the limit at least four seconds below the time after which your service
     /// manager kills the process: Docker waits 10 seconds, Kubernetes 30, systemd 90.
-    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
-        self.job.settings.shutdown_timeout = Some(limit);
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.job.settings.shutdown_timeout = Some(timeout);
         self
     }
 
@@ -347,7 +369,12 @@ impl Worker {
     /// `first` after the first time, at least a second, doubled after each, and never longer than
     /// `longest` or 30 days; [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
     /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set.
+    ///
+    /// # Panics
+    ///
+    /// `first` is longer than `longest`.
     pub fn fetch_backoff(mut self, first: Duration, longest: Duration) -> Self {
+        assert_grows(first, longest);
         // Without a minimum, the vendor would be asked as fast as the store can answer.
         let longest = longest.clamp(SHORTEST_FETCH_REST, LONGEST_REST);
         let first = first.clamp(SHORTEST_FETCH_REST, longest);
@@ -374,16 +401,22 @@ impl Worker {
         self.pause.clone()
     }
 
+    /// Works until its future is dropped: [`run_until`](Self::run_until) without a signal, for a process that is stopped from
+    /// outside. If it is killed, its events are handled by others after its lease.
+    pub async fn run(self) {
+        self.run_until(pending()).await;
+    }
+
     /// Works until the signal is ready, and then finishes what is running.
     ///
     /// It does not fail: while the store is away it waits for it, and says so in the log. A worker
     /// whose future is dropped claims nothing more. Its handlers go on without a lease, and their
     /// ends are recorded unless another worker has begun their events by then.
     pub async fn run_until(self, signal: impl Future<Output = ()>) {
-        self.run(signal).await;
+        self.run_to_summary(signal).await;
     }
 
-    pub(crate) async fn run(self, signal: impl Future<Output = ()>) -> RunSummary {
+    pub(crate) async fn run_to_summary(self, signal: impl Future<Output = ()>) -> RunSummary {
         let stop = CancellationToken::new();
         let work = work(self.job, stop.clone());
         // A task, so that it does not wait for whatever else its caller polls.
@@ -403,6 +436,11 @@ impl Worker {
             Err(Err(_)) => RunSummary::default(),
         }
     }
+}
+
+#[track_caller]
+fn assert_grows(first: Duration, longest: Duration) {
+    assert!(first <= longest, "a backoff of {first:?} cannot grow to {longest:?}");
 }
 
 impl fmt::Debug for Worker {

@@ -53,7 +53,12 @@ impl AcceptNumber7 {
 
     /// How long the inbox may take before the sender is answered 503;
     /// [`DEFAULT_ACCEPT_TIMEOUT`] unless it is set.
+    ///
+    /// # Panics
+    ///
+    /// It is zero.
     pub fn timeout(self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "a timeout of 0 refuses every event");
         Self { timeout, ..self }
     }
 }

@@ -372,7 +372,7 @@ where
             let rejection = match ready!(self.as_mut().poll_verify(cx)) {
                 Ok(delivery) => return Poll::Ready(Read::Verified(delivery)),
                 Err(Refusal::Diagnosing(search)) => return Poll::Ready(Read::Diagnosing(search)),
-                Err(Refusal::Final(rejection)) => rejection,
+                Err(refusal) => refusal.finish(),
             };
             note(&rejection, log);
             let this = self.as_mut().project();
@@ -443,12 +443,9 @@ where
 
 /// Ready when the timeout is over.
 fn poll_wait(wait: Wait, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-    let timeout = match wait {
-        Wait::OneTurn => {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Wait::Timeout(timeout) => timeout,
+    let Wait::Timeout(timeout) = wait else {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
     };
     timer.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx)
 }

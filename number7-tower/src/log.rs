@@ -40,7 +40,7 @@ impl Refusals {
                 );
             }
             Noted::Counted { summarize_in: Some(wait) } => summarize(&self.0, wait),
-            Noted::Counted { summarize_in: None } => {}
+            _ => {}
         }
     }
 }

@@ -764,7 +764,7 @@ async fn an_event_that_is_damaged_holds_up_no_other() {
     assert_eq!(states().await, [0, 0, 7, 0]);
     // They are forgotten as others are.
     let worker = inbox.worker(async |_: AcceptedEvent| Ok::<_, BoxError>(()));
-    let worker = Running::start(worker.retention(Duration::ZERO));
+    let worker = Running::start(worker.retention(Duration::from_millis(1)));
     until(async || states().await == [0, 0, 0, 0]).await;
     worker.stop().await;
     assert_eq!(store.keys().await, 0);
@@ -848,7 +848,11 @@ async fn no_script_takes_long_however_much_there_is() {
 
     // A worker has very many, and renews its lease; it dies, and they are rescued.
     let (gate, handled) = (Gate::default(), Handled::default());
-    let other = handled.worker(&inbox).lease(MIN_LEASE).retention(Duration::ZERO).concurrency(256);
+    let other = handled
+        .worker(&inbox)
+        .lease(MIN_LEASE)
+        .retention(Duration::from_millis(1))
+        .concurrency(256);
     let pause = other.pause();
     pause.pause();
     let other = Running::start(other);

@@ -17,7 +17,7 @@ macro_rules! published_names {
         pub enum $Enum {
             $( $(#[$doc])* #[doc = concat!("`", $name, "`")] $Variant, )+
             /// A name that this version does not know.
-            Other(Box<str>),
+            Other(OtherName),
         }
 
         impl $Enum {
@@ -26,7 +26,7 @@ macro_rules! published_names {
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$Variant => $name, )+
-                    Self::Other(name) => name,
+                    Self::Other(name) => name.as_str(),
                 }
             }
         }
@@ -35,7 +35,7 @@ macro_rules! published_names {
             fn from(name: Cow<'_, str>) -> Self {
                 match &*name {
                     $( $name => Self::$Variant, )+
-                    _ => Self::Other(name.into()),
+                    _ => Self::Other(OtherName(name.into())),
                 }
             }
         }
@@ -64,6 +64,20 @@ macro_rules! published_names {
             }
         }
     };
+}
+
+/// A name that this version does not know, as it was sent.
+///
+/// Only reading a name makes one, so it is never a name that has a variant of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OtherName(Box<str>);
+
+impl OtherName {
+    /// The name as the vendor spells it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 published_names! {

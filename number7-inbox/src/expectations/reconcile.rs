@@ -267,7 +267,6 @@ impl Reconcile {
         };
         let outcome = match fetched {
             Ok(Fetched::Finished(event)) => self.store(account, &job_id, &event).await,
-            Ok(Fetched::StillRunning) => Ok("still_running"),
             Ok(Fetched::Unknown) if taken.fetches >= FETCHES_OF_UNKNOWN => self.give_up(job).await,
             Ok(Fetched::Unknown) => {
                 tracing::warn!(
@@ -276,6 +275,7 @@ impl Reconcile {
                 );
                 Ok("unknown")
             }
+            Ok(_) => Ok("still_running"),
             Err(error) => Err(error),
         };
         measure::fetched(outcome.as_ref().unwrap_or(&"failed"));

@@ -406,16 +406,19 @@ enum Engine {
 
 impl Engine {
     fn of(url: &str) -> Result<Self, InboxError> {
-        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
-        Ok(match scheme.unwrap_or_default() {
+        Ok(match url.split_once(':').unwrap_or_default() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => Self::Sqlite,
+            ("sqlite", _) => Self::Sqlite,
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Self::Postgres,
+            ("postgres" | "postgresql", rest) if rest.starts_with("//") => Self::Postgres,
             #[cfg(feature = "redis")]
-            "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => Self::Redis,
+            ("redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel", rest)
+                if rest.starts_with("//") =>
+            {
+                Self::Redis
+            }
             #[cfg(feature = "memory")]
-            "memory" if url == "memory:" => Self::Memory,
+            ("memory", "") => Self::Memory,
             _ => {
                 let text = "the URL of an inbox must begin with sqlite:, postgres:// or redis:// (or \
                     redis+sentinel://), and needs the feature of that name";

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 const LONGEST: i64 = 16_725_225_600_000;
 
 /// Rounded up, so that nothing is ready, or over, before its time.
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 pub(crate) fn millis(duration: Duration) -> i64 {
     bounded(duration.as_nanos().div_ceil(1_000_000))
 }

@@ -37,7 +37,7 @@ impl Worker {
     /// ```
     pub async fn run_until_idle(mut self) -> RunSummary {
         self.job.stops_when_idle = true;
-        self.run(pending()).await
+        self.run_to_summary(pending()).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use number7_inbox::{AcceptedEvent, BoxError, Failure, MIN_LEASE, State};
+use number7_inbox::{AcceptedEvent, BoxError, Failure, MIN_LEASE, RetryHint, State};
 use number7_tests::{
     gate::Gate,
     on_every_store,
@@ -15,6 +15,7 @@ use number7_tests::{
     store::Store,
 };
 use tokio::time::{sleep, timeout};
+use tower::{ServiceBuilder, service_fn};
 
 /// For good: one attempt, whatever is left.
 async fn what_fails_for_good_is_a_dead_letter_at_once(store: Store) {
@@ -89,6 +90,50 @@ async fn an_attempt_that_takes_too_long_has_failed(store: Store) {
     let slow = inbox.show("job.completed:slow").await.unwrap().unwrap();
     assert_eq!((slow.state(), slow.attempts()), (State::Done, 2));
     assert_eq!(slow.error(), "the attempt took longer than its limit of 200ms");
+}
+
+/// Limits come from tower's layers, and what an error says about trying again passes through them.
+async fn a_tower_service_handles_events(store: Store) {
+    let inbox = store.open().await;
+    let jobs: [_; 6] = std::array::from_fn(|job| format!("job_{job}"));
+    for job in &jobs {
+        accept(&inbox, "job.completed", job).await;
+    }
+    accept(&inbox, "job.completed", "hopeless").await;
+    let running = Arc::new(Mutex::new((0, 0)));
+    let seen = Arc::clone(&running);
+    let service = service_fn(move |event: AcceptedEvent| {
+        let running = Arc::clone(&seen);
+        async move {
+            if event.key().ends_with("hopeless") {
+                return Err(BoxError::from(RetryHint::Never));
+            }
+            {
+                let (now, most) = &mut *running.lock().unwrap();
+                *now += 1;
+                *most = (*most).max(*now);
+            }
+            sleep(Duration::from_millis(50)).await;
+            running.lock().unwrap().0 -= 1;
+            match event.attempt() {
+                1 if event.key().ends_with("job_0") => pending().await,
+                _ => Ok(()),
+            }
+        }
+    });
+    let service =
+        ServiceBuilder::new().concurrency_limit(2).timeout(Duration::from_secs(1)).service(service);
+    let worker = inbox.worker_service(service).backoff(Duration::ZERO, Duration::ZERO);
+    worker.concurrency(8).run_until(store.settled(PATIENCE)).await;
+    assert_eq!(*running.lock().unwrap(), (0, 2), "the limit is not the layer's");
+    let slow = inbox.show("job.completed:job_0").await.unwrap().unwrap();
+    assert_eq!(
+        (slow.state(), slow.attempts(), slow.error()),
+        (State::Done, 2, "request timed out")
+    );
+    let hopeless = inbox.show("job.completed:hopeless").await.unwrap().unwrap();
+    assert_eq!((hopeless.state(), hopeless.attempts()), (State::Dead, 1));
+    assert_eq!(inbox.stats().await.unwrap().done, 6);
 }
 
 /// What panics when it is dropped.
@@ -226,6 +271,7 @@ on_every_store!(
     what_fails_for_good_is_a_dead_letter_at_once,
     a_snooze_uses_no_attempt_and_keeps_the_errors,
     an_attempt_that_takes_too_long_has_failed,
+    a_tower_service_handles_events,
     a_handler_that_panics_when_it_is_given_up_has_failed,
     stopping_waits_no_longer_than_it_may,
     a_paused_worker_claims_nothing,
