@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
 use std::{
+    convert::Infallible,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
-use number7_core::{Delivery, FromDelivery, Secret, Verifier, probe::Probes};
+use number7_core::{
+    Accounts, Delivery, Found, FromDelivery, SIGNATURE_HEADER, Secret, Verifier, probe::Probes,
+};
 use serde::Deserialize;
 
 pub mod engine;
@@ -68,6 +71,17 @@ pub fn diagnosing() -> Verifier {
 pub fn delivery(event: &str, job: &str) -> Delivery {
     let body = body(event, job);
     verifier().verify(sign(&body), body).unwrap()
+}
+
+/// What a middleware hands over for a delivery to this account.
+pub fn delivery_to(account: &str, body: String) -> Delivery {
+    let accounts = Accounts::new(async |_| Ok::<_, Infallible>(Some(secret().into())));
+    let signature = sign(&body);
+    let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
+    let Found::Verifier(verifier) = accounts.find(Some(account), headers).unwrap() else {
+        panic!("the lookup ends at once");
+    };
+    verifier.verify(&signature, body).unwrap()
 }
 
 /// The published payload for another event and job.

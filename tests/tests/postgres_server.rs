@@ -14,10 +14,10 @@ use std::{
 use futures_util::future::join_all;
 use number7_core::{Acceptance, Rejection};
 use number7_inbox::{
-    AcceptedEvent, BoxError, Fetched, Filter, Inbox, InboxErrorKind, MIN_LEASE, State,
+    AcceptedEvent, Account, BoxError, Fetched, Filter, Inbox, InboxErrorKind, MIN_LEASE, State,
 };
 use number7_tests::{
-    delivery,
+    body, delivery, delivery_to,
     engine::{Engine, Server},
     gate::Gate,
     proxy::{Network, Proxy},
@@ -507,6 +507,51 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
     assert!(longest < 8_000, "a worker was silent for {longest} ms");
     proxy.set(Network::Good);
     for worker in workers {
+        worker.stop().await;
+    }
+}
+
+/// The events and the expected jobs of all accounts are in one inbox, for which an idle worker asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
+async fn an_idle_worker_asks_no_more_for_many_accounts() {
+    // Its own transactions would count.
+    let args = ["-c", "autovacuum=off"];
+    let server = block_in_place(|| Server::start_with(Engine::Postgres, &args));
+    let mut receivers = Vec::new();
+    for accounts in [1, 500] {
+        let store = Store::postgres_on(&server, server.port()).await;
+        let (inbox, handled) = (store.open().await, Handled::default());
+        for number in 0..accounts {
+            let name = format!("account_{number}");
+            let account = Account::new(&name).unwrap();
+            inbox.account(&account).expect_job("job_2", Duration::from_secs(600)).await.unwrap();
+            inbox.accept(&delivery_to(&name, body("job.completed", "job_1"))).await.unwrap();
+        }
+        let worker = Running::start(handled.worker(&inbox));
+        until(async || handled.events() == accounts).await;
+        receivers.push((name_of(&store), worker));
+    }
+    let mut other = postgres(&server.url(server.port(), "postgres")).await;
+    let mut count = async || {
+        let mut counts = Vec::new();
+        for (name, _) in &receivers {
+            let transactions = format!(
+                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{name}'"
+            );
+            counts.push(count(&mut other, &transactions).await);
+        }
+        counts
+    };
+    // A session may keep to itself for ten seconds what it did.
+    sleep(Duration::from_secs(11)).await;
+    let before = count().await;
+    sleep(Duration::from_secs(11)).await;
+    let after = count().await;
+    let [one, many] = [0, 1].map(|receiver| after[receiver] - before[receiver]);
+    println!("transactions in 11 s: {one} for one account, {many} for 500");
+    assert!(0 < one && many <= one + one / 10 + 5, "{one} for one account, {many} for 500");
+    for (_, worker) in receivers {
         worker.stop().await;
     }
 }

@@ -2,20 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use number7_core::{Acceptance, Account, Accounts, Delivery, Found, RetryHint, SIGNATURE_HEADER};
+use number7_core::{Acceptance, Account, RetryHint};
 use number7_inbox::{
     AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, InboxErrorKind, JobId, Origin, State,
 };
 use number7_tests::{
-    body, on_every_store,
+    body, delivery_to, on_every_store,
     running::{Handled, Running, accept, until},
-    secret, sign,
     store::{Store, redis_script},
 };
 use tokio::time::sleep;
@@ -24,20 +22,8 @@ fn account(name: &str) -> Account {
     Account::new(name).unwrap()
 }
 
-/// What a middleware hands over for a delivery to this account.
-async fn delivery(name: &str, body: String) -> Delivery {
-    let find = async |_| Ok::<_, Infallible>(Some(secret().into()));
-    let accounts = Accounts::new(find);
-    let signature = sign(&body);
-    let headers = [(SIGNATURE_HEADER, signature.as_bytes())];
-    let Found::Verifier(verifier) = accounts.find(Some(name), headers).unwrap() else {
-        panic!("the lookup ends at once");
-    };
-    verifier.verify(&signature, body).unwrap()
-}
-
 async fn accept_for(inbox: &Inbox, name: &str, job: &str) -> Acceptance {
-    inbox.accept(&delivery(name, body("job.completed", job)).await).await.unwrap()
+    inbox.accept(&delivery_to(name, body("job.completed", job))).await.unwrap()
 }
 
 async fn listed(inbox: &Inbox, filter: Filter) -> Vec<String> {
@@ -57,7 +43,7 @@ async fn each_account_has_its_own_event_of_a_job(store: Store) {
     accept(&inbox, "job.completed", "job_1").await;
     // What is a conflict for one is nothing to the other.
     let again = body("job.completed", "job_1").replace("invoice", "grn");
-    let again = delivery("acme", again).await;
+    let again = delivery_to("acme", again);
     assert_eq!(inbox.accept(&again).await.unwrap(), Acceptance::Conflict);
 
     let seen = Arc::new(Mutex::new(Vec::new()));
