@@ -15,6 +15,7 @@ pub enum Refusal {
 impl Refusal {
     /// The rejection, and the cause of a mismatch if it is found. Looking for it at once takes milliseconds.
     #[must_use]
+    #[inline]
     pub fn finish(self) -> Rejection {
         match self {
             Self::Final(rejection) => rejection,

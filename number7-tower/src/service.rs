@@ -90,30 +90,16 @@ where
                 return self.call_of_account(accounts, name, request, ready);
             }
         };
-        self.begin(verifier, request, ready)
-    }
-}
-
-impl<S, P> VerifyNumber7Service<S, P> {
-    // Inlined, because a call would copy the request once more.
-    #[inline(always)]
-    fn begin<B>(
-        &self,
-        verifier: &Verifier,
-        request: Request<B>,
-        ready: S,
-    ) -> ResponseFuture<S, B, P::Body>
-    where
-        P: PutBack<B>,
-        S: Service<Request<P::Body>>,
-    {
-        let (log, bodies) = (Refusals::of(verifier), self.layer.bodies.clone());
+        let log = Refusals::of(verifier);
+        let bodies = self.layer.bodies.clone();
         match verifier.begin(headers(&request)) {
             Ok(intake) => ResponseFuture::reading(intake, request, ready, log, bodies),
             Err(rejection) => ResponseFuture::refused(rejection, verifier, request, log, bodies),
         }
     }
+}
 
+impl<S, P> VerifyNumber7Service<S, P> {
     /// Apart, because it would make the call for a single secret dearer.
     #[inline(never)]
     fn call_of_account<B>(
@@ -130,7 +116,16 @@ impl<S, P> VerifyNumber7Service<S, P> {
         let (name, request) = named(request, name);
         let bodies = self.layer.bodies.clone();
         let rejection = match accounts.find(name.as_deref(), headers(&request)) {
-            Ok(Found::Verifier(verifier)) => return self.begin(&verifier, request, ready),
+            Ok(Found::Verifier(verifier)) => {
+                // As above: a function for both would copy the request once more.
+                let log = Refusals::of(&verifier);
+                return match verifier.begin(headers(&request)) {
+                    Ok(intake) => ResponseFuture::reading(intake, request, ready, log, bodies),
+                    Err(rejection) => {
+                        ResponseFuture::refused(rejection, &verifier, request, log, bodies)
+                    }
+                };
+            }
             Ok(Found::Lookup(lookup)) => {
                 // The clone holds no place of the service while the lookup keeps us waiting.
                 let clone = ready.clone();
