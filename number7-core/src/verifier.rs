@@ -310,9 +310,6 @@ impl Verifier {
 
     /// A refusal of a request, which says for which account it was.
     #[cold]
-    #[inline(never)]
-    // A call would cost more than what it does.
-    #[inline(always)]
     pub(crate) fn refused(&self, kind: RejectionKind) -> Rejection {
         Rejection::from(kind).of_any(self.account())
     }
