@@ -795,6 +795,16 @@ fn a_document_is_uploaded_to_the_sandbox_and_its_result_is_printed() {
 }
 
 #[test]
+fn waiting_for_a_result_is_as_the_vendor_asks() {
+    let (_, help, _) = run(&mut number7(&["result", "--help"]));
+    let default = |option| {
+        let of_option = help.split_once(option).unwrap().1;
+        of_option.split_once("[default: ").unwrap().1.split_once(']').unwrap().0
+    };
+    assert_eq!((default("--every"), default("--at-most")), ("20s", "2m"));
+}
+
+#[test]
 fn the_sandbox_tells_who_accepts_forged_webhooks_and_fails_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let document = file(&folder, "scan.png", "x");
