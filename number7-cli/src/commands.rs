@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod inbox;
 pub(crate) mod listen;
+pub(crate) mod man;
 pub(crate) mod replay;
 pub(crate) mod result;
 pub(crate) mod sandbox;

@@ -17,7 +17,7 @@ mod secret;
 mod tls;
 
 use commands::{
-    completions, doctor, inbox, listen, replay, result, sandbox, send, sign, upload, verify,
+    completions, doctor, inbox, listen, man, replay, result, sandbox, send, sign, upload, verify,
 };
 use output::Output;
 
@@ -53,6 +53,7 @@ enum Command {
     #[command(subcommand)]
     Inbox(inbox::Command),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What a command found out.
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         Command::Result(args) => on_runtime(result::run(args, output)),
         Command::Inbox(command) => on_runtime(inbox::run(command, output)),
         Command::Completions(args) => completions::run::<Args>(&args),
+        Command::Man(args) => man::run::<Args>(&args),
     };
     match verdict {
         Ok(Verdict::Yes) => ExitCode::SUCCESS,

@@ -414,6 +414,23 @@ fn help_has_examples_and_completions_know_all_commands() {
 }
 
 #[test]
+fn each_command_has_a_man_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = run(&mut number7(&["man", folder.path().to_str().unwrap()]));
+    assert_eq!(written, (0, String::new(), String::new()));
+    for (page, text) in [
+        ("number7.1", "Exit status"),
+        ("number7-sign.1", "number7\\-sign"),
+        ("number7-inbox-requeue.1", "dry"),
+    ] {
+        let page = fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(page.contains(".SH NAME") && page.contains(text), "{page}");
+    }
+    let (code, _, error) = run(&mut number7(&["man", "no/such/folder"]));
+    assert!(code == 3 && error.starts_with("error: no/such/folder: "), "{error}");
+}
+
+#[test]
 fn an_inbox_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
@@ -792,6 +809,16 @@ fn a_document_is_uploaded_to_the_sandbox_and_its_result_is_printed() {
     assert_eq!((code, &summary["toHandle"]), (0, &json!([format!("job.completed:{job}")])));
     assert_eq!((&summary["forged"], &summary["notRefused"]), (&json!(1), &json!(0)));
     listening.prints(&["verified", &format!("job.completed:{job}")]);
+}
+
+#[test]
+fn waiting_for_a_result_is_as_the_vendor_asks() {
+    let (_, help, _) = run(&mut number7(&["result", "--help"]));
+    let default = |option| {
+        let of_option = help.split_once(option).unwrap().1;
+        of_option.split_once("[default: ").unwrap().1.split_once(']').unwrap().0
+    };
+    assert_eq!((default("--every"), default("--at-most")), ("20s", "2m"));
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct Invoice {
     pub invoice_no: Option<String>,
     /// `date`: as it was read. The vendor publishes no format.
     pub date: Option<String>,
-    /// `lineItems`: the form of an item is not published.
+    /// `lineItems`: of an item there is an example, which has `description`, `qty`, `unitPrice` and `total`, and no schema.
     pub line_items: Vec<RawJson>,
     /// `subtotal`
     pub subtotal: Option<Amount>,
@@ -146,6 +146,23 @@ mod tests {
             let invoice = invoice(&format!(r#"{{"grandTotal":{sent}}}"#));
             assert_eq!(invoice.grand_total.unwrap().as_str(), kept);
         }
+    }
+
+    #[test]
+    fn every_published_field_is_read() {
+        let invoice = invoice(
+            r#"{"vendor":{"name":"Acme","gstin":"29A"},"invoiceNo":"A-17","date":"2026-04-01",
+                "lineItems":[{"description":"Bolt","qty":4,"unitPrice":25,"total":100}],
+                "subtotal":100,"cgst":9,"sgst":9,"grandTotal":118}"#,
+        );
+        let vendor = invoice.vendor.unwrap();
+        let texts = [vendor.name, vendor.gstin, invoice.invoice_no, invoice.date];
+        assert_eq!(texts.map(Option::unwrap), ["Acme", "29A", "A-17", "2026-04-01"]);
+        let amounts = [invoice.subtotal, invoice.cgst, invoice.sgst, invoice.grand_total];
+        assert_eq!(amounts.map(|amount| amount.unwrap().to_string()), ["100", "9", "9", "118"]);
+        let items: Vec<_> = invoice.line_items.iter().map(RawJson::get).collect();
+        assert_eq!(items, [r#"{"description":"Bolt","qty":4,"unitPrice":25,"total":100}"#]);
+        assert!(invoice.other.is_empty() && vendor.other.is_empty());
     }
 
     #[test]

@@ -178,6 +178,14 @@ fn name(result: &JobResult) -> &'static str {
     }
 }
 
+#[test]
+fn the_defaults_are_the_published_ones() {
+    assert_eq!(number7_client::DEFAULT_BASE_URL, "https://api.number7ai.com/api/v1");
+    assert_eq!(number7_client::DEFAULT_REQUESTS_PER_MINUTE, 30);
+    assert_eq!(number7_sandbox::DEFAULT_REQUESTS_PER_MINUTE, 30);
+    assert_eq!(number7_sandbox::DEFAULT_CONCURRENT_JOBS, 5);
+}
+
 #[tokio::test]
 async fn the_client_reads_what_is_published() {
     let job = JobId::from("job_1");

@@ -138,6 +138,10 @@ fn names_that_are_not_published_are_kept_as_they_are() {
         assert!(!matches!(DocumentType::from(name), DocumentType::Other(_)), "{name}");
         assert_eq!(DocumentType::from(name).to_string(), name);
     }
+    for name in ["uploading", "processing", "scanning", "ai_processing", "done", "failed"] {
+        assert!(!matches!(FileStatus::from(name), FileStatus::Other(_)), "{name}");
+        assert_eq!(FileStatus::from(name).to_string(), name);
+    }
 }
 
 #[test]
