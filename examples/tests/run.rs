@@ -245,7 +245,7 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
         .map(|(name, kind)| format!("| `{name}` | {kind} |"))
         .collect();
     let documented = [
-        include_str!("../../number7-inbox/README.md"),
+        include_str!("../../number7-inbox/guide/metrics.md"),
         include_str!("../../number7-core/src/adapter/metrics.rs"),
     ];
     let documented = documented.iter().flat_map(|text| text.lines());

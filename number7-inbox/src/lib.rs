@@ -10,6 +10,7 @@
 )))]
 compile_error!("number7-inbox needs a store: enable the feature sqlite, postgres, redis or memory");
 
+pub mod _guide;
 #[cfg(feature = "board")]
 mod board;
 mod expectations;

@@ -235,7 +235,7 @@ fn counted() -> BTreeSet<&'static str> {
 #[test]
 fn the_pages_have_all_metrics_and_no_other() {
     let deliveries = include_str!("../../number7-core/src/adapter/metrics.rs");
-    let inbox = include_str!("../../number7-inbox/README.md");
+    let inbox = include_str!("../../number7-inbox/guide/metrics.md");
     let pages = [deliveries, inbox].into_iter().flat_map(|page| names(page, '`'));
     assert_eq!(pages.collect::<BTreeSet<_>>(), counted());
 }
