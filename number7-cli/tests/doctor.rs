@@ -66,6 +66,8 @@ enum Fault {
     IsFarAway,
     /// No fault: each answer has a number.
     NumbersItsAnswers,
+    /// No fault: a proxy in front waits for the whole body, as nginx does.
+    IsBuffered,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -233,6 +235,15 @@ async fn start(fault: Fault) -> SocketAddr {
                 next.run(request).await
             },
         )),
+        Fault::IsBuffered => Router::new().route("/webhook", post(receive)).layer(from_fn(
+            async |request: Request, next: Next| {
+                let (parts, body) = request.into_parts();
+                match to_bytes(body, usize::MAX).await {
+                    Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
+                    Err(_) => StatusCode::BAD_REQUEST.into_response(),
+                }
+            },
+        )),
         Fault::HasNoRoute => Router::new().route("/hook", post(receive)),
         Fault::HasNoPost => Router::new().route("/webhook", get(receive)),
         Fault::Redirects => Router::new().fallback(async || {
@@ -250,6 +261,8 @@ struct Examined {
     broken: Vec<String>,
     /// What is said to be fixed, each once.
     fixes: Vec<String>,
+    /// The rules that were not checked.
+    not_checked: Vec<String>,
 }
 
 fn number7(addr: SocketAddr) -> Command {
@@ -260,7 +273,12 @@ fn number7(addr: SocketAddr) -> Command {
 }
 
 async fn examine(addr: SocketAddr) -> Examined {
+    examine_with(addr, &[]).await
+}
+
+async fn examine_with(addr: SocketAddr, args: &[&str]) -> Examined {
     let mut doctor = number7(addr);
+    doctor.args(args);
     doctor.args(["--json", "--body-timeout", "2"]).stderr(Stdio::inherit());
     let output = tokio::task::spawn_blocking(move || doctor.output().unwrap()).await.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -273,7 +291,12 @@ async fn examine(addr: SocketAddr) -> Examined {
     assert!(report["requests"].as_u64().unwrap() < 100);
     assert_eq!(output.status.code(), Some(i32::from(report["good"] == false)));
     let broken = broken.iter().map(|rule| text(&rule["rule"])).collect();
-    Examined { good: report["good"] == true, broken, fixes }
+    let not_checked = rules.iter().filter(|rule| rule["kept"].is_null());
+    let not_checked = not_checked.map(|rule| {
+        assert!(text(&rule["not_checked"]).contains("a proxy that buffers bodies"), "{rule}");
+        text(&rule["rule"])
+    });
+    Examined { good: report["good"] == true, broken, fixes, not_checked: not_checked.collect() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -361,6 +384,35 @@ async fn what_is_no_fault_is_not_named() {
         // Nor is it clear what it compares as text.
         assert!(examined.good, "{fault:?}: {:#?} of {:?}", examined.fixes, examined.broken);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_buffers_bodies_is_told_from_a_fault() {
+    let addr = start(Fault::IsBuffered).await;
+    let examined = examine(addr).await;
+    assert!(
+        examined.broken.iter().any(|rule| rule == "a body that drips"),
+        "{:?}",
+        examined.broken
+    );
+    let [fix] = &*examined.fixes else { panic!("{:#?}", examined.fixes) };
+    assert!(fix.contains("a proxy that buffers bodies"), "{fix}");
+    assert!(fix.contains("`number7 doctor --proxied`"), "{fix}");
+    let proxied = examine_with(addr, &["--proxied"]).await;
+    assert!(proxied.good, "{:#?} of {:?}", proxied.fixes, proxied.broken);
+    for rule in &examined.broken {
+        assert!(proxied.not_checked.contains(rule), "{rule} is checked");
+    }
+    let direct = examine(start(Fault::IsFarAway).await).await;
+    assert_eq!(direct.not_checked, [""; 0]);
+}
+
+/// What can be seen through a proxy is still found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_behind_a_proxy_is_found() {
+    let examined = examine_with(start(Fault::TellsWhy).await, &["--proxied"]).await;
+    let [fix] = &*examined.fixes else { panic!("{:#?}", examined.fixes) };
+    assert!(!examined.good && fix.contains("the answers tell a sender what is wrong"), "{fix}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,6 +27,7 @@ use crate::{
 #[command(after_long_help = "Examples:
   number7 doctor http://127.0.0.1:3000/webhook
   number7 doctor https://example.com/webhook --job job_of_the_doctor --secret-env LIVE_SECRET
+  number7 doctor https://example.com/webhook --proxied
   number7 doctor http://127.0.0.1:3000/webhook --body-limit 131072 --body-timeout 30
   number7 doctor http://127.0.0.1:3000/hooks/acme --unknown-account /hooks/nobody --other-secret-env GLOBEX_SECRET")]
 pub(crate) struct Args {
@@ -43,6 +44,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_BODY_TIMEOUT.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=600))]
     body_timeout: u64,
+    /// A proxy in front buffers bodies, as nginx does by default: do not check what cannot be seen through it
+    ///
+    /// Such a proxy waits for the whole body before it passes a request on, so the receiver never gets a request whose
+    /// body stalls or breaks off. Rules about these are reported as not checked (with --json, `kept` is null, and
+    /// `not_checked` says why). They do not count for the exit status.
+    #[arg(long)]
+    proxied: bool,
     /// For a receiver with several accounts: the path of an account that does not exist
     #[arg(long, value_name = "PATH", value_parser = path)]
     unknown_account: Option<String>,
@@ -81,11 +89,13 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     let measured = target.measure().await;
     measured.map_err(|error| format!("cannot connect to {}: {error}", args.url))?;
 
-    let is_wanted = |probe: &Probe| match probe.leaves() {
-        Leaves::Nothing => true,
-        Leaves::Event(event) => event == sample.event(),
-        _ => false,
+    let is_unseen = |probe: &Probe| args.proxied && probe.needs_unbuffered_body();
+    let is_of_another_event = |probe: &Probe| match probe.leaves() {
+        Leaves::Nothing => false,
+        Leaves::Event(event) => event != sample.event(),
+        _ => true,
     };
+    let is_wanted = |probe: &Probe| !is_unseen(probe) && !is_of_another_event(probe);
     let table = probes.table();
     let wanted = table.iter().filter(|probe| is_wanted(probe)).count();
     let good = table.iter().filter(|probe| is_wanted(probe) && probe.leaves() != Leaves::Nothing);
@@ -99,6 +109,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     let (sent, silent) = (Cell::new(0_usize), Cell::new(0_usize));
     let bar = bar(wanted as u64);
     let report = probes.run(async |probe| {
+        if is_unseen(probe) {
+            return Some(Observed::Unseen);
+        }
         if !is_wanted(probe) || silent.get() >= PATIENCE {
             return None;
         }
@@ -116,8 +129,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     if sent.get() < wanted {
         warn("the receiver does not answer, so the other requests were not sent");
     }
+    let left_out = table.iter().filter(|probe| is_of_another_event(probe)).count();
     output.print(
-        || text(&report, args.all, table.len() - wanted),
+        || text(&report, args.all, left_out),
         || {
             json!({
                 "good": report.is_good(),
@@ -126,8 +140,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
                     "rule": finding.rule,
                     "expected": finding.expected,
                     "observed": finding.observed,
-                    "kept": finding.fix.is_none(),
+                    "kept": finding.not_checked.is_none().then_some(finding.fix.is_none()),
                     "fix": finding.fix,
+                    "not_checked": finding.not_checked,
                 })).collect::<Vec<_>>(),
             })
         },
@@ -137,7 +152,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
 
 fn text(report: &Report, all: bool, left_out: usize) -> String {
     let findings = report.findings();
-    let broken = findings.iter().filter(|finding| finding.fix.is_some()).count();
+    let (unseen, checked): (Vec<_>, Vec<_>) =
+        findings.iter().partition(|finding| finding.not_checked.is_some());
+    let broken = checked.iter().filter(|finding| finding.fix.is_some()).count();
     let mut lines = Vec::new();
     let kept = all.then_some(None);
     for fix in report.fixes().into_iter().map(Some).chain(kept) {
@@ -145,10 +162,20 @@ fn text(report: &Report, all: bool, left_out: usize) -> String {
             lines.push(format!("{} {fix}", styled(BAD, "fix:")));
         }
         lines.push(styled(FAINT, row("rule", "expected", "observed")));
-        lines.extend(findings.iter().filter(|finding| finding.fix == fix).map(line));
+        lines.extend(checked.iter().filter(|finding| finding.fix == fix).map(|it| line(it)));
         lines.push(String::new());
     }
-    let kept = format!("{} of {} rules are kept", findings.len() - broken, findings.len());
+    if let Some(reason) = unseen.first().and_then(|finding| finding.not_checked) {
+        lines.push(format!("{} {reason}", styled(FAINT, "not checked:")));
+        lines.push(styled(FAINT, row("rule", "expected", "")));
+        lines.extend(unseen.iter().map(|finding| row(finding.rule, &finding.expected, "")));
+        lines.push(String::new());
+    }
+    let kept = format!("{} of {} rules are kept", checked.len() - broken, checked.len());
+    let kept = match unseen.len() {
+        0 => kept,
+        unseen => format!("{kept}, and {unseen} were not checked"),
+    };
     lines.push(styled(if broken == 0 { GOOD } else { BAD }, kept));
     if left_out > 0 {
         let note = format!("{left_out} requests were not sent, because they carry other events");

@@ -10,6 +10,7 @@ impl Probe {
     pub fn allows(&self, observed: &Observed) -> bool {
         let is_client_error = |status: u16| (400..500).contains(&status);
         match (self.answer(), observed) {
+            (_, Observed::Unseen) => true,
             (Answer::Accepted(_), Observed::Answer { status, .. }) => (200..300).contains(status),
             // The request got no further, so a closed connection is as good as an answer. An answer that
             // is sent while the body is still arriving may get lost.
@@ -39,6 +40,7 @@ impl Probe {
             return None;
         }
         Some(match (self.answer(), observed) {
+            (_, Observed::Unseen) => return None,
             (_, Observed::Closed) => {
                 "the connection was closed without an answer: by the receiver, or by something in \
                  front"

@@ -22,6 +22,9 @@ pub enum Observed {
     Closed,
     /// It neither answered nor closed the connection for so long.
     Silence(Duration),
+    /// The probe was not sent, because it [needs an unbuffered body](super::Probe::needs_unbuffered_body), and a
+    /// proxy in front of the receiver buffers bodies.
+    Unseen,
 }
 
 impl Observed {
@@ -36,7 +39,7 @@ impl Observed {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Answer { status, .. } => Some(*status),
-            Self::Closed | Self::Silence(_) => None,
+            Self::Closed | Self::Silence(_) | Self::Unseen => None,
         }
     }
 
@@ -52,6 +55,7 @@ impl std::fmt::Display for Observed {
             Self::Answer { status, .. } => write!(f, "{status}"),
             Self::Closed => f.write_str("closed"),
             Self::Silence(time) => write!(f, "no answer in {} s", time.as_secs()),
+            Self::Unseen => f.write_str("not checked"),
         }
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::{
     Answer, Observed, Probe, rules,
-    table::{ACCEPTS_ALL, RESERIALIZES},
+    table::{ACCEPTS_ALL, BUFFERED, RESERIALIZES, UNSEEN},
 };
 use crate::{Rejection, RejectionKind as Kind};
 
@@ -22,8 +22,10 @@ pub struct Finding {
     pub expected: String,
     /// What this one did.
     pub observed: String,
-    /// What to fix. `None` if the rule is kept.
+    /// What to fix. `None` if the rule is kept, or was not checked.
     pub fix: Option<&'static str>,
+    /// Why it was not checked. `None` if it was.
+    pub not_checked: Option<&'static str>,
 }
 
 impl Report {
@@ -32,10 +34,12 @@ impl Report {
         self.answers.push((probe, observed));
     }
 
-    /// Whether all rules are kept, and something was sent at all.
+    /// Whether all rules that were checked are kept, and any was checked at all.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        !self.answers.is_empty() && self.findings().iter().all(|finding| finding.fix.is_none())
+        let is_checked = |(_, observed): &(Probe, Observed)| *observed != Observed::Unseen;
+        self.answers.iter().any(is_checked)
+            && self.findings().iter().all(|finding| finding.fix.is_none())
     }
 
     /// Each probe, and then the rules about several of them.
@@ -46,6 +50,7 @@ impl Report {
             expected: probe.answer().status().to_string(),
             observed: observed.to_string(),
             fix: self.common(probe, observed).or_else(|| probe.meaning(observed)),
+            not_checked: (*observed == Observed::Unseen).then_some(UNSEEN),
         });
         each.chain(rules::of_several(&self.answers)).collect()
     }
@@ -74,6 +79,9 @@ impl Report {
         if observed.is_success() && self.accepts_all() {
             return Some(ACCEPTS_ALL);
         }
+        if probe.needs_unbuffered_body() && observed.status().is_none() && self.is_buffered() {
+            return Some(BUFFERED);
+        }
         let is_good =
             |(probe, _): &&(Probe, Observed)| matches!(probe.answer(), Answer::Accepted(_));
         let mut good = self.answers.iter().filter(is_good);
@@ -99,6 +107,23 @@ impl Report {
         }
     }
 
+    /// Whether it looks as if a proxy in front buffers bodies: nginx answers, or no body that stalls is answered while
+    /// all else is as it should be. A body that is declared too large says nothing, because a proxy may have its own limit.
+    fn is_buffered(&self) -> bool {
+        let is_nginx = |(_, observed): &(Probe, Observed)| match observed {
+            Observed::Answer { headers, .. } => {
+                headers.iter().any(|(name, value)| name == "server" && value.starts_with("nginx"))
+            }
+            _ => false,
+        };
+        let is_as_if_buffered = |(probe, observed): &(Probe, Observed)| match probe.answer() {
+            _ if !probe.needs_unbuffered_body() => probe.allows(observed),
+            Answer::Refused(Kind::BodyBrokenOff | Kind::BodyTooLarge) => true,
+            _ => matches!(observed, Observed::Silence(_)),
+        };
+        self.answers.iter().any(is_nginx) || self.answers.iter().all(is_as_if_buffered)
+    }
+
     /// Whether each request without a good signature was taken, if it is JSON within the limit.
     fn accepts_all(&self) -> bool {
         let is_plain = |probe: &Probe| {
@@ -116,7 +141,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let findings = self.findings();
         let broken = findings.iter().filter(|finding| finding.fix.is_some()).count();
-        write!(f, "{} of {} rules are kept", findings.len() - broken, findings.len())?;
+        let unseen = findings.iter().filter(|finding| finding.not_checked.is_some()).count();
+        let checked = findings.len() - unseen;
+        write!(f, "{} of {checked} rules are kept", checked - broken)?;
+        if unseen > 0 {
+            write!(f, ", and {unseen} were not checked")?;
+        }
         for fix in self.fixes() {
             write!(f, "\n\n{fix}:")?;
             for finding in findings.iter().filter(|finding| finding.fix == Some(fix)) {

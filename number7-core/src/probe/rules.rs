@@ -58,6 +58,7 @@ fn alike(answers: &Answers) -> Option<Finding> {
         expected: "one answer".into(),
         observed: telling.map_or_else(|| "one answer".into(), |name| format!("the {name} differs")),
         fix: telling.map(|_| "the answers tell a sender what is wrong: answer each 401 alike"),
+        not_checked: None,
     })
 }
 
@@ -72,6 +73,7 @@ fn quick(answers: &Answers) -> Option<Finding> {
             "the handler works before it answers: store the event, answer, and work on it after \
              that",
         ),
+        not_checked: None,
     })
 }
 
@@ -93,6 +95,7 @@ fn verified_first(answers: &Answers) -> Option<Finding> {
         fix: (forged > most).then_some(
             "a forged event takes as long as work does: verify the signature before all else",
         ),
+        not_checked: None,
     })
 }
 

@@ -78,6 +78,14 @@ impl Probe {
         self.leaves
     }
 
+    /// Whether its body never becomes whole. A proxy that buffers bodies, as nginx does by default, waits for the whole
+    /// body, and does not pass such a request on. So nobody can see through it what the receiver does.
+    #[must_use]
+    pub fn needs_unbuffered_body(&self) -> bool {
+        let is_broken = matches!(self.answer, Answer::Refused(Kind::BodyBrokenOff));
+        is_broken || matches!(self.request.ending(), Ending::Stalled(_))
+    }
+
     pub(super) fn also(&self) -> Option<u16> {
         self.also
     }
@@ -712,6 +720,14 @@ pub(super) const INFLATES: &str = "something inflates bodies before they are ver
 
 const EMPTY_SECRET: &str = "the receiver runs without its secret, so anybody can sign: its \
                             environment variable is not set where it runs";
+
+pub(super) const BUFFERED: &str = "a body that does not come is waited for: by a proxy that buffers bodies, as nginx \
+                                   does by default, or by the receiver. If there is such a proxy, `number7 doctor \
+                                   --proxied` checks what can be seen through it. If not, set a timeout, and let \
+                                   nothing in front of VerifyNumber7 read the body";
+
+pub(super) const UNSEEN: &str = "a proxy that buffers bodies does not pass this on, so nobody can see what the \
+                                 receiver does";
 
 const PREFIX: &str = "only a part of the signature is compared";
 
