@@ -20,6 +20,8 @@ fn main() {
         ("no_pgbouncer", "PGBOUNCER", "pgbouncer"),
         ("no_promtool", "PROMTOOL", "promtool"),
         ("no_chromium", "CHROMIUM", "chromium"),
+        ("no_nginx", "NGINX", "nginx"),
+        ("no_haproxy", "HAPROXY", "haproxy"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
         let is_driven = program != "chromium" || Path::new(PLAYWRIGHT).exists();

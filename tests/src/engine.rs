@@ -210,7 +210,7 @@ impl Drop for Server {
 }
 
 fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, u32) {
-    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let data = folder.path().join("data");
     let (data, port_text) = (data.to_str().unwrap(), port.to_string());
     let mut command = match engine {
         Engine::Postgres => {
@@ -248,10 +248,16 @@ fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, 
             command
         }
     };
-    command.args(args);
+    keep(command.args(args), folder.path(), port)
+}
+
+/// Runs a server until the standard input of its keeper ends, and waits until it listens. Returns the
+/// keeper, and the process id of the server.
+pub(crate) fn keep(command: &Command, folder: &Path, port: u16) -> (Child, u32) {
+    let log = folder.join("log");
     File::options().create(true).append(true).open(&log).unwrap();
     let mut keeper = Command::new("sh")
-        .args(["-c", KEEPER, "keeper", log.to_str().unwrap(), folder.path().to_str().unwrap()])
+        .args(["-c", KEEPER, "keeper", log.to_str().unwrap(), folder.to_str().unwrap()])
         .arg(command.get_program())
         .args(command.get_args())
         .stdin(Stdio::piped())
@@ -285,7 +291,7 @@ fn finish(command: &mut Command, folder: &Path) {
 }
 
 /// Waits for the end of a process, and not for long. `None` if it does not end.
-fn ended(process: &mut Child) -> Option<ExitStatus> {
+pub(crate) fn ended(process: &mut Child) -> Option<ExitStatus> {
     let begun = Instant::now();
     loop {
         let status = process.try_wait().unwrap();
@@ -303,8 +309,8 @@ fn postgres(program: &str) -> PathBuf {
     Path::new(initdb).canonicalize().unwrap().with_file_name(program)
 }
 
-/// PostgreSQL does not run as root.
-fn unprivileged(program: &Path) -> Command {
+/// As nobody, if the tests run as root: PostgreSQL does not run as root.
+pub(crate) fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -314,7 +320,7 @@ fn unprivileged(program: &Path) -> Command {
     command
 }
 
-fn own(folder: &Path) {
+pub(crate) fn own(folder: &Path) {
     if is_root() {
         let status = Command::new("chown").arg("nobody").arg(folder).status().unwrap();
         assert!(status.success());

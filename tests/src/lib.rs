@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 pub mod engine;
 pub mod gate;
+pub mod http_proxy;
 pub mod in_process;
 pub mod patience;
 pub mod proxy;

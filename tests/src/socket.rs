@@ -142,6 +142,8 @@ impl Socket {
             Ok(0) => None,
             Ok(_) => Some(byte[0]),
             Err(error) if closed(error.kind()) => None,
+            // As a signal does to a read that has a timeout.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.byte(),
             Err(error) => panic!("no answer: {error}"),
         }
     }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod actix_middleware;
+mod behind_proxies;
 mod diagnosis;
 mod lenient_reading;
 mod live_secrets;
