@@ -205,7 +205,9 @@ impl Load {
                 self.accepted.lock().unwrap().insert(key.clone());
                 Some(key)
             }
-            Ok((503, _)) | Err(_) => {
+            // actix-web itself answers 408 if its process stood still for five seconds in the middle of a head. The vendor
+            // delivers again after either.
+            Ok((408 | 503, _)) | Err(_) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 None
             }
