@@ -49,8 +49,8 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if this.state.is_undecided() {
-                note(&RejectionKind::BodyBrokenOff.into(), this.log);
+            if let Some(rejection) = this.state.broken_off() {
+                note(&rejection, this.log);
             }
         }
     }
@@ -108,6 +108,8 @@ struct LookingUp<S> {
     lookup: JoinHandle<Result<Verifier, Rejection>>,
     /// The refusal if the task is dropped.
     failed: Rejection,
+    /// The refusal if the sender goes away.
+    broken_off: Rejection,
     /// Whose limits are for a refusal.
     unknown: Verifier,
     request: ServiceRequest,
@@ -158,8 +160,9 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
     ) -> Self {
         let unknown = accounts.unknown().clone();
         let (log, failed) = (Refusals::of(&unknown), lookup.failed());
+        let broken_off = lookup.refused(RejectionKind::BodyBrokenOff);
         let lookup = tokio::spawn(in_time(lookup));
-        let looking_up = LookingUp { lookup, failed, unknown, request, service };
+        let looking_up = LookingUp { lookup, failed, broken_off, unknown, request, service };
         let looking_up = Some(Box::new(looking_up));
         Self { state: State::LookingUp { looking_up }, log, bodies }
     }
@@ -259,12 +262,15 @@ impl<S: Service<ServiceRequest>> State<S, S::Future> {
         Self::Reading { body, then: Some((request, service)) }
     }
 
-    /// Whether nothing is logged and counted yet. If the sender goes away, actix-web may drop the future.
-    fn is_undecided(&self) -> bool {
+    /// The refusal if nothing is logged and counted yet. If the sender goes away, actix-web may drop the future.
+    #[inline(always)]
+    fn broken_off(&self) -> Option<Rejection> {
         match self {
-            Self::Reading { body, .. } => matches!(body.aim, Aim::Verify(Some(_))),
-            Self::LookingUp { looking_up } => looking_up.is_some(),
-            _ => false,
+            Self::Reading { body: Reading { aim: Aim::Verify(Some(intake)), .. }, .. } => {
+                Some(intake.refused(RejectionKind::BodyBrokenOff))
+            }
+            Self::LookingUp { looking_up: Some(looking_up) } => Some(looking_up.broken_off.clone()),
+            _ => None,
         }
     }
 

@@ -243,10 +243,10 @@ impl Accounts {
         name: Option<&str>,
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     ) -> Result<Found, Rejection> {
-        let Some(name) = name else { return Ok(Found::Verifier(self.unknown().clone())) };
+        let Some(name) = name else { return Ok(Found::Verifier(self.0.unnamed().clone())) };
         match self.0.fresh(name) {
-            Ok(verifier) => Ok(Found::Verifier(verifier)),
-            Err(last) => self.0.look_up(name, last, headers),
+            Some(verifier) => Ok(Found::Verifier(verifier)),
+            None => self.0.look_up(name, headers),
         }
     }
 

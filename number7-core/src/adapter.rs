@@ -16,7 +16,7 @@ pub use crate::{
     diagnosis::Diagnosing,
     drain::{DRAIN_LIMIT, DRAIN_TIMEOUT, Drain},
     refusal::Refusal,
-    refusal_log::{Noted, RefusalLog, RefusalSummary},
+    refusal_log::{ACCOUNTS_IN_SUMMARY, Noted, RefusalLog, RefusalSummary},
     rejection_bodies::RejectionBodies,
 };
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{DiagnosisKind, Rejection, RejectionKind};
+use crate::{Account, DiagnosisKind, Rejection, RejectionKind};
 
 /// How long refusals of one kind are counted after the one that is logged in full: 60 seconds.
 ///
@@ -14,11 +14,17 @@ use crate::{DiagnosisKind, Rejection, RejectionKind};
 /// log at once.
 pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How many [accounts](RefusalSummary::accounts) a summary names: 10.
+///
+/// It bounds the memory and the line of the log. Only somebody who knows the names of ten accounts can keep the name of another out of
+/// the summary of mismatches.
+pub const ACCOUNTS_IN_SUMMARY: usize = 10;
+
 /// Decides which refusals an adapter logs, so that a stranger cannot decide how large the log is.
 ///
 /// Anybody can send requests that are refused before their sender is known. The first of them is logged
 /// in full. Those with the same [`RejectionKind`] and the same [`DiagnosisKind`] in the next
-/// [`REFUSAL_LOG_INTERVAL`] are only counted, and one summary says how many they were. A sender with a
+/// [`REFUSAL_LOG_INTERVAL`] are only counted, and one summary says how many they were, and for which accounts. A sender with a
 /// wrong secret has a cause of its own, if there is time to look for it. What an inbox could
 /// not store is always logged in full, because each refusal uses up one of the vendor's few tries.
 ///
@@ -61,7 +67,7 @@ struct Open {
 }
 
 /// What to do with a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Noted {
     /// Log it.
@@ -78,11 +84,14 @@ pub enum Noted {
 }
 
 /// How many refusals of a kind were counted and not logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalSummary {
     kind: RejectionKind,
     diagnosis: Option<DiagnosisKind>,
     count: u64,
+    accounts: Vec<Account>,
+    /// There are accounts that are not named.
+    has_others: bool,
 }
 
 impl RefusalLog {
@@ -106,11 +115,11 @@ impl RefusalLog {
         let is_over = |open: &mut Open| is_same(open) && open.until <= now;
         let over = state.open.extract_if(.., is_over).next().map(|open| open.summary);
         let Some(open) = state.open.iter_mut().find(|open| is_same(open)) else {
-            let summary = RefusalSummary { kind, diagnosis, count: 0 };
+            let summary = RefusalSummary::new(kind, diagnosis);
             state.open.push(Open { summary, until: now + REFUSAL_LOG_INTERVAL });
             return Noted::InFull { after: over.filter(|summary| summary.count > 0) };
         };
-        open.summary.count += 1;
+        open.summary.add(rejection.account());
         let wait = open.until.saturating_sub(now);
         let is_awaited = mem::replace(&mut state.is_awaited, true);
         Noted::Counted { summarize_in: (!is_awaited).then_some(wait) }
@@ -135,8 +144,8 @@ impl RefusalLog {
         state.is_awaited = false;
         let counted = state.open.iter_mut().filter(|open| open.summary.count > 0);
         let take = |open: &mut Open| {
-            let count = mem::take(&mut open.summary.count);
-            RefusalSummary { count, ..open.summary }
+            let next = RefusalSummary::new(open.summary.kind, open.summary.diagnosis);
+            mem::replace(&mut open.summary, next)
         };
         counted.map(take).collect()
     }
@@ -154,6 +163,19 @@ impl fmt::Debug for RefusalLog {
 }
 
 impl RefusalSummary {
+    fn new(kind: RejectionKind, diagnosis: Option<DiagnosisKind>) -> Self {
+        Self { kind, diagnosis, count: 0, accounts: Vec::new(), has_others: false }
+    }
+
+    fn add(&mut self, account: Option<&Account>) {
+        self.count += 1;
+        let new = account.filter(|account| !self.accounts.contains(account));
+        match new {
+            Some(_) if self.accounts.len() == ACCOUNTS_IN_SUMMARY => self.has_others = true,
+            _ => self.accounts.extend(new.cloned()),
+        }
+    }
+
     /// Why they were refused.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
@@ -171,13 +193,23 @@ impl RefusalSummary {
     pub fn count(&self) -> u64 {
         self.count
     }
+
+    /// The first [`ACCOUNTS_IN_SUMMARY`] accounts that they were for.
+    #[must_use]
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
 }
 
 impl fmt::Display for RefusalSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let requests = if self.count == 1 { "request" } else { "requests" };
         let seconds = REFUSAL_LOG_INTERVAL.as_secs();
-        write!(f, "refused {} more {requests} of this kind in {seconds} seconds", self.count)
+        write!(f, "refused {} more {requests} of this kind in {seconds} seconds", self.count)?;
+        for (number, account) in self.accounts.iter().enumerate() {
+            write!(f, "{} {account}", if number == 0 { ", for" } else { "," })?;
+        }
+        f.write_str(if self.has_others { " and others" } else { "" })
     }
 }
 
@@ -190,6 +222,8 @@ fn is_anybodys(kind: RejectionKind) -> bool {
         | RejectionKind::TooManyLookups
         | RejectionKind::LookupFailed
         | RejectionKind::LookupTooSlow
+        | RejectionKind::MissingAccount
+        | RejectionKind::MalformedAccount
         | RejectionKind::UnknownAccount
         | RejectionKind::BodyTooLarge
         | RejectionKind::TooManyBodies
@@ -252,6 +286,30 @@ mod tests {
         assert_eq!(summary.to_string(), "refused 2 more requests of this kind in 60 seconds");
         assert_eq!(note(150), IN_FULL, "an interval without others has no summary");
         assert_eq!(log.summarize(500 * SECOND), (Vec::new(), None));
+    }
+
+    #[test]
+    fn a_summary_names_the_accounts_but_not_more_than_ten() {
+        let log = RefusalLog::new();
+        let refuse = |numbers: std::ops::Range<u32>| {
+            for number in numbers {
+                let account = Account::new(format!("account-{number}")).unwrap();
+                _ = log
+                    .note(&Rejection::from(RejectionKind::SignatureMismatch).of(&account), SECOND);
+            }
+            log.finish().pop().unwrap().to_string()
+        };
+        let counted =
+            |count| format!("refused {count} more requests of this kind in 60 seconds, for");
+        _ = log.note(&RejectionKind::SignatureMismatch.into(), SECOND);
+        assert_eq!(
+            refuse(1..3),
+            counted(2) + " account-1, account-2",
+            "a flood does not hide the other"
+        );
+        let ten: Vec<_> = (0..10).map(|number| format!("account-{number}")).collect();
+        assert_eq!(refuse(0..10), format!("{} {}", counted(10), ten.join(", ")));
+        assert_eq!(refuse(0..100), format!("{} {} and others", counted(100), ten.join(", ")));
     }
 
     #[test]

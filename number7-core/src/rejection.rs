@@ -81,6 +81,8 @@ impl Rejection {
             | RejectionKind::RepeatedSignature
             | RejectionKind::MalformedSignature
             | RejectionKind::SignatureMismatch
+            | RejectionKind::MissingAccount
+            | RejectionKind::MalformedAccount
             | RejectionKind::UnknownAccount
             | RejectionKind::TooOld => 401,
             RejectionKind::BodyTooSlow => 408,
@@ -207,7 +209,12 @@ pub enum RejectionKind {
     BodyBrokenOff,
     /// No accepted secret made the signature, or the body was changed on its way.
     SignatureMismatch,
-    /// There is no [account](crate::Accounts) of that name, or the request names none.
+    /// The app found no name of an [account](crate::Accounts) in the request. Like the next two kinds, it is answered once the
+    /// body is read, as a signature that does not match.
+    MissingAccount,
+    /// The name that the app found is not one of an [account](crate::Account).
+    MalformedAccount,
+    /// There is no [account](crate::Accounts) of that name.
     UnknownAccount,
     /// The body is authentic but has a `Content-Encoding`, which is never undone.
     BodyEncoded,
@@ -241,6 +248,8 @@ impl RejectionKind {
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyBrokenOff => "body_broken_off",
             Self::SignatureMismatch => "signature_mismatch",
+            Self::MissingAccount => "missing_account",
+            Self::MalformedAccount => "malformed_account",
             Self::UnknownAccount => "unknown_account",
             Self::BodyEncoded => "body_encoded",
             Self::TooOld => "too_old",
@@ -282,6 +291,13 @@ impl RejectionKind {
             Self::SignatureMismatch => {
                 "the signature matches no accepted secret: another secret signed the body, or the \
                  body was changed on its way"
+            }
+            Self::MissingAccount => {
+                "the request names no account: the extractor of its name failed, or was not ready at once"
+            }
+            Self::MalformedAccount => {
+                "the request names an account by what cannot be one: 1 to 64 ASCII letters, digits, -, _ or ., and a \
+                 letter or digit first"
             }
             Self::UnknownAccount => "there is no account of that name",
             Self::BodyEncoded => "the body has a content-encoding, which is never undone",

@@ -109,13 +109,16 @@ pub(crate) struct Policy {
 #[derive(Clone)]
 enum Refuses {
     OlderThan(Duration),
-    /// The account is unknown.
-    All,
+    /// There is no account, for this reason.
+    All(RejectionKind),
 }
 
 impl Refuses {
     fn judge(&self, delivery: &Delivery, clock: &Clock) -> Result<(), RejectionKind> {
-        let Self::OlderThan(limit) = self else { return Err(RejectionKind::UnknownAccount) };
+        let limit = match self {
+            Self::OlderThan(limit) => limit,
+            Self::All(kind) => return Err(*kind),
+        };
         let oldest = clock().checked_sub(*limit);
         match delivery.timestamp() {
             Ok(timestamp) if oldest.is_none_or(|oldest| timestamp.to_system_time() >= oldest) => {
@@ -411,10 +414,10 @@ impl Verifier {
         })
     }
 
-    /// For accounts that do not exist.
-    pub(crate) fn refuse_all(self, diagnoses: &SharedLimit) -> Self {
+    /// For requests that are for no account.
+    pub(crate) fn refuse_all(self, kind: RejectionKind, diagnoses: &SharedLimit) -> Self {
         self.with(|policy| {
-            policy.refuses = Some(Refuses::All);
+            policy.refuses = Some(Refuses::All(kind));
             policy.diagnostics.share(diagnoses);
         })
     }
@@ -422,7 +425,7 @@ impl Verifier {
     /// Why a body is refused that no accepted secret signed.
     pub(crate) fn mismatch_kind(&self) -> RejectionKind {
         match self.0.refuses {
-            Some(Refuses::All) => RejectionKind::UnknownAccount,
+            Some(Refuses::All(kind)) => kind,
             _ => RejectionKind::SignatureMismatch,
         }
     }

@@ -51,8 +51,8 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if this.state.is_undecided() {
-                note(&RejectionKind::BodyBrokenOff.into(), this.log);
+            if let Some(rejection) = this.state.broken_off() {
+                note(&rejection, this.log);
             }
         }
     }
@@ -117,6 +117,8 @@ struct LookingUp<S, Front> {
     lookup: JoinHandle<Result<Verifier, Rejection>>,
     /// The refusal if the task is dropped.
     failed: Rejection,
+    /// The refusal if the sender goes away.
+    broken_off: Rejection,
     /// Whose limits are for a refusal.
     unknown: Verifier,
     request: Request<Front>,
@@ -179,8 +181,12 @@ where
     ) -> Self {
         let unknown = accounts.unknown().clone();
         let (log, failed) = (Refusals::of(&unknown), lookup.failed());
-        let lookup = tokio::spawn(in_time(lookup));
-        let looking_up = LookingUp { lookup, failed, unknown, request, service };
+        let broken_off = lookup.refused(RejectionKind::BodyBrokenOff);
+        let Ok(runtime) = Handle::try_current() else {
+            return Self::refused(failed, &unknown, request, log, bodies);
+        };
+        let lookup = runtime.spawn(in_time(lookup));
+        let looking_up = LookingUp { lookup, failed, broken_off, unknown, request, service };
         let looking_up = Some(Box::new(looking_up));
         Self { state: State::LookingUp { looking_up }, log, bodies }
     }
@@ -202,12 +208,15 @@ impl<S, Front, F> State<S, Front, F> {
         Self::Reading { body, then: Some(Then { parts: Some(parts), service, ready }) }
     }
 
-    /// Whether nothing is logged and counted yet. If the sender goes away, a server may drop the future.
-    fn is_undecided(&self) -> bool {
+    /// The refusal if nothing is logged and counted yet. If the sender goes away, a server may drop the future.
+    #[inline(always)]
+    fn broken_off(&self) -> Option<Rejection> {
         match self {
-            Self::Reading { body, .. } => matches!(body.aim, Aim::Verify(Some(_))),
-            Self::LookingUp { looking_up } => looking_up.is_some(),
-            _ => false,
+            Self::Reading { body: Reading { aim: Aim::Verify(Some(intake)), .. }, .. } => {
+                Some(intake.refused(RejectionKind::BodyBrokenOff))
+            }
+            Self::LookingUp { looking_up: Some(looking_up) } => Some(looking_up.broken_off.clone()),
+            _ => None,
         }
     }
 

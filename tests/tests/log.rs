@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     fs::File,
+    future::pending,
     io,
     sync::Arc,
     thread,
@@ -11,6 +12,8 @@ use std::{
 };
 
 use actix_web::HttpRequest;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use number7_core::{
     Accept, Acceptance, Account, Accounts, REFUSAL_LOG_INTERVAL, Record, RejectionKind,
     SIGNATURE_HEADER, StoreFuture, Verifier,
@@ -18,7 +21,7 @@ use number7_core::{
 };
 use number7_tests::{
     COMPLETED, SECRET, diagnosing,
-    in_process::{actix, axum},
+    in_process::{actix, actix_app_behind, axum, axum_app_behind},
     probes,
     server::Server,
     sign,
@@ -26,6 +29,7 @@ use number7_tests::{
     verifier,
 };
 use tempfile::NamedTempFile;
+use tokio::time::timeout;
 
 /// The lines that were logged since the last call.
 fn take(log: &File) -> String {
@@ -189,6 +193,32 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         }
     }
 
+    // So does that of one whose sender hangs up, in its body or while its account is looked up.
+    for name in ["acme", "slow"] {
+        let accounts = || {
+            let find = async |account: Account| {
+                if account.as_str() == "slow" {
+                    pending::<()>().await;
+                }
+                Ok::<_, Infallible>(Some(verifier()))
+            };
+            Accounts::new(find)
+        };
+        let layer = number7_tower::VerifyNumber7::accounts_from_parts(accounts(), |_| {
+            Some(name.to_owned())
+        });
+        dropped_by_axum(layer).await;
+        let of_axum = take(log);
+        let middleware =
+            number7_actix::VerifyNumber7::accounts(accounts(), |_: HttpRequest| name.to_owned());
+        dropped_by_actix(middleware).await;
+        for lines in [of_axum, take(log)] {
+            let refused =
+                format!("the body broke off before its end kind=BodyBrokenOff account={name}");
+            assert_eq!(lines.matches(&refused).count(), 1, "{lines}");
+        }
+    }
+
     // The span of a verified delivery names the secret that signed it.
     for spans in [accepted_by_axum(log).await, accepted_by_actix(log).await] {
         let span = r#"delivery{signed_by="primary"}: "#;
@@ -196,6 +226,26 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
             assert!(spans.contains(&format!("{span}{line}")), "{spans}");
         }
     }
+}
+
+/// The server drops a request whose body is still to come.
+async fn dropped_by_axum(layer: number7_tower::VerifyNumber7) {
+    use ::axum::{body::Body, http::Request};
+    use tower::ServiceExt;
+    let request = Request::post("/webhook").header(SIGNATURE_HEADER, "0".repeat(64));
+    let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let answer = axum_app_behind(layer).oneshot(request.body(body).unwrap());
+    assert!(timeout(Duration::from_millis(1), answer).await.is_err());
+}
+
+async fn dropped_by_actix(middleware: number7_actix::VerifyNumber7) {
+    use actix_web::{App, dev::Payload, error::PayloadError, test};
+    let app = test::init_service(App::new().configure(actix_app_behind(middleware))).await;
+    let body = stream::pending::<Result<Bytes, PayloadError>>().boxed_local();
+    let request = test::TestRequest::post().uri("/webhook");
+    let request = request.insert_header((SIGNATURE_HEADER, "0".repeat(64))).to_request();
+    let answer = test::call_service(&app, request.replace_payload(Payload::from(body)).0);
+    assert!(timeout(Duration::from_millis(1), answer).await.is_err());
 }
 
 struct Inbox;

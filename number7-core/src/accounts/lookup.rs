@@ -67,26 +67,33 @@ impl Lookup {
     ///
     /// There is no last answer, or it is too old.
     pub fn timed_out(mut self) -> Result<Verifier, Rejection> {
-        let rejection = Rejection::from(RejectionKind::LookupTooSlow);
-        match self.find.take() {
-            Some(_) => self.settle(Err(rejection)),
-            None => match self.last.take() {
-                Some(last) if last.is_usable(self.registry.now()) => Ok(last.verifier.clone()),
-                _ => Err(rejection.of(&self.account)),
-            },
-        }
+        let _find = self.find.take();
+        // Also if another request has begun it, whose thread may be blocked. The next request begins a new one.
+        let over = self.running.over();
+        over.unwrap_or_else(|| self.settle(Err(RejectionKind::LookupTooSlow.into())))
     }
 
-    /// The refusal if its task ends without an answer.
+    /// The refusal if there is no runtime for its task, or the runtime drops it.
     #[must_use]
     pub fn failed(&self) -> Rejection {
-        Rejection::from(RejectionKind::LookupFailed).of(&self.account)
+        self.refused(RejectionKind::LookupFailed).with_source("no async runtime ran it to its end")
+    }
+
+    /// A refusal of the request that waits for it, such as of one whose sender hangs up. It says for which account it was.
+    #[must_use]
+    pub fn refused(&self, kind: RejectionKind) -> Rejection {
+        Rejection::from(kind).of(&self.account)
     }
 
     fn settle(&self, found: Result<Option<Verifier>, Rejection>) -> Outcome {
         let Self { registry, account, last, running, begun, .. } = self;
+        let found = registry.limited(account, found);
+        let failure = found.as_ref().err().cloned();
         let outcome = registry.settle(account, running, last.as_deref(), *begun, found);
         running.end(&outcome);
+        if let Some(failure) = failure {
+            registry.report(account, &failure, last.is_some());
+        }
         outcome
     }
 }
@@ -102,7 +109,8 @@ impl Future for Lookup {
                 .map_err(|error| Rejection::from(RejectionKind::LookupFailed).with_source(error)),
             Err(_) => Err(panicked()),
         };
-        self.find = None;
+        // Dropped last, because that may panic.
+        let _find = self.find.take();
         Poll::Ready(self.settle(found))
     }
 }
@@ -110,7 +118,8 @@ impl Future for Lookup {
 /// Others wait for it, if it is dropped before its end.
 impl Drop for Lookup {
     fn drop(&mut self) {
-        if self.find.take().is_some() {
+        let find = self.find.take();
+        if find.is_some() {
             _ = self.settle(Err(RejectionKind::LookupFailed.into()));
         }
     }
@@ -122,8 +131,8 @@ impl fmt::Debug for Lookup {
     }
 }
 
-fn panicked() -> Rejection {
-    Rejection::from(RejectionKind::LookupFailed).with_source("the function has panicked")
+pub(super) fn panicked() -> Rejection {
+    Rejection::from(RejectionKind::LookupFailed).with_source("a function of the app has panicked")
 }
 
 /// What the requests have in common that wait for the same lookup.
@@ -154,11 +163,21 @@ impl Running {
         }
     }
 
-    fn end(&self, outcome: &Outcome) {
-        let before = mem::replace(&mut *self.state(), State::Over(outcome.clone()));
-        if let State::Waiting(wakers) = before {
-            wakers.into_iter().for_each(Waker::wake);
+    fn over(&self) -> Option<Outcome> {
+        match &*self.state() {
+            State::Over(outcome) => Some(outcome.clone()),
+            State::Waiting(_) => None,
         }
+    }
+
+    fn end(&self, outcome: &Outcome) {
+        let mut state = self.state();
+        // The first outcome is for all.
+        let State::Waiting(wakers) = &mut *state else { return };
+        let wakers = mem::take(wakers);
+        *state = State::Over(outcome.clone());
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

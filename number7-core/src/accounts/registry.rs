@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::SystemTime,
 };
@@ -16,7 +17,7 @@ use super::{
     CACHED_UNKNOWN_NAMES, Found, Lookup, Settings,
     answer::Answer,
     log,
-    lookup::{Outcome, Running},
+    lookup::{Outcome, Running, panicked},
 };
 use crate::{
     Account, REFUSAL_LOG_INTERVAL, Rejection, RejectionKind, Secret, Verifier, adapter::metrics,
@@ -29,7 +30,12 @@ pub(super) struct Registry {
     known: Cache<Account, Arc<Answer>, UnitWeighter, foldhash::fast::RandomState>,
     unknown: Cache<Account, Arc<Answer>>,
     running: Mutex<HashMap<Account, Arc<Running>>>,
+    /// For names that no account has.
     nobody: Verifier,
+    /// For requests without a name.
+    unnamed: Verifier,
+    /// For what no account can be named.
+    misnamed: Verifier,
     diagnoses: SharedLimit,
     waiting: Waiting,
     /// When the operator was told that lookups fail.
@@ -47,7 +53,8 @@ struct Waiting {
 impl Registry {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
         let diagnoses = SharedLimit::default();
-        let nobody = (settings.limits)(Verifier::new(nobodys_secret())).refuse_all(&diagnoses);
+        let limited = (settings.limits)(Verifier::new(nobodys_secret()));
+        let refuse_all = |kind| limited.clone().refuse_all(kind, &diagnoses);
         Arc::new(Self {
             known: Cache::with(
                 settings.max_cached,
@@ -61,13 +68,19 @@ impl Registry {
             waiting: Waiting::default(),
             warned: Mutex::default(),
             settings,
-            nobody,
+            nobody: refuse_all(RejectionKind::UnknownAccount),
+            unnamed: refuse_all(RejectionKind::MissingAccount),
+            misnamed: refuse_all(RejectionKind::MalformedAccount),
             diagnoses,
         })
     }
 
     pub(super) fn nobody(&self) -> &Verifier {
         &self.nobody
+    }
+
+    pub(super) fn unnamed(&self) -> &Verifier {
+        &self.unnamed
     }
 
     pub(super) fn cached(&self) -> usize {
@@ -79,13 +92,11 @@ impl Registry {
         (self.settings.clock)()
     }
 
-    /// The verifier of a known account, or its last answer, if there is one.
+    /// The verifier of a known account.
     #[inline]
-    pub(super) fn fresh(&self, name: &str) -> Result<Verifier, Option<Arc<Answer>>> {
-        match self.known.get(name) {
-            Some(answer) if answer.is_fresh(self.now()) => Ok(answer.verifier.clone()),
-            last => Err(last),
-        }
+    pub(super) fn fresh(&self, name: &str) -> Option<Verifier> {
+        let answer = self.known.get(name)?;
+        answer.is_fresh(self.now()).then(|| answer.verifier.clone())
     }
 
     /// What follows if there is no fresh answer for a known account.
@@ -93,7 +104,6 @@ impl Registry {
     pub(super) fn look_up<'h>(
         self: &Arc<Self>,
         name: &str,
-        last: Option<Arc<Answer>>,
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     ) -> Result<Found, Rejection> {
         let now = self.now();
@@ -101,10 +111,10 @@ impl Registry {
             return Ok(Found::Verifier(unknown.verifier.clone()));
         }
         let Ok(account) = Account::new(name) else {
-            return Ok(Found::Verifier(self.nobody.clone()));
+            return Ok(Found::Verifier(self.misnamed.clone()));
         };
         self.nobody.check(headers).map_err(|rejection| rejection.of(&account))?;
-        match self.join(&account, last, now) {
+        match self.join(&account, now) {
             Ok(Joined::Answered(verifier)) => Ok(Found::Verifier(verifier)),
             Ok(Joined::Waits(lookup)) => Ok(Found::Lookup(lookup)),
             Ok(Joined::Begins(lookup)) => lookup.begin(),
@@ -113,16 +123,14 @@ impl Registry {
     }
 
     /// Waits for a lookup of the account that is running, or begins one.
-    fn join(
-        self: &Arc<Self>,
-        account: &Account,
-        last: Option<Arc<Answer>>,
-        now: SystemTime,
-    ) -> Result<Joined, RejectionKind> {
+    fn join(self: &Arc<Self>, account: &Account, now: SystemTime) -> Result<Joined, RejectionKind> {
         let mut all = self.running();
-        // One may have ended just now.
-        let ended = self.known.get(account).or_else(|| self.unknown.get(account));
-        if let Some(answer) = ended.filter(|answer| answer.is_fresh(now)) {
+        // One may have ended, or have been forgotten, just now.
+        let last = self.known.get(account);
+        let fresh = |answer: &Arc<Answer>| answer.is_fresh(now);
+        if let Some(answer) =
+            last.clone().filter(fresh).or_else(|| self.unknown.get(account).filter(fresh))
+        {
             return Ok(Joined::Answered(answer.verifier.clone()));
         }
         let running = all.get(account);
@@ -154,7 +162,20 @@ impl Registry {
         })
     }
 
-    /// Keeps what came of a lookup, and makes of it what is for all that wait for it.
+    /// What a lookup has found, with the limits of all verifiers, which a function of the user sets.
+    pub(super) fn limited(
+        &self,
+        account: &Account,
+        found: Result<Option<Verifier>, Rejection>,
+    ) -> Result<Option<Verifier>, Rejection> {
+        let Some(verifier) = found? else { return Ok(None) };
+        let limits = AssertUnwindSafe(|| (self.settings.limits)(verifier));
+        let verifier = catch_unwind(limits).map_err(|_| panicked())?;
+        Ok(Some(verifier.of_account(account, &self.nobody, &self.diagnoses)))
+    }
+
+    /// Keeps what came of a lookup, and makes of it what is for all that wait for it. It calls nothing of the user's that may
+    /// panic, because all that wait would wait for nothing.
     pub(super) fn settle(
         &self,
         account: &Account,
@@ -163,18 +184,7 @@ impl Registry {
         begun: SystemTime,
         found: Result<Option<Verifier>, Rejection>,
     ) -> Outcome {
-        let of_account =
-            |verifier: Verifier| verifier.of_account(account, &self.nobody, &self.diagnoses);
-        // The limits are a function of the user, so they are set before anything is locked.
-        let found =
-            found.map(|found| found.map(|verifier| of_account((self.settings.limits)(verifier))));
         let (now, settings) = (self.now(), &self.settings);
-        if let Err(rejection) = &found {
-            metrics::lookup_failed(rejection);
-            if last.is_some() {
-                self.warn(account, rejection, now);
-            }
-        }
         let mut all = self.running();
         // Unless it was forgotten meanwhile.
         let is_kept = all.get(account).is_some_and(|kept| Arc::ptr_eq(kept, running));
@@ -186,11 +196,13 @@ impl Registry {
                 if is_kept {
                     let answer = Answer::new(verifier.clone(), begun, settings);
                     self.known.insert(account.clone(), Arc::new(answer));
+                    self.unknown.remove(account);
                 }
                 Ok(verifier)
             }
             Ok(None) => {
-                let verifier = of_account(self.nobody.clone());
+                let verifier =
+                    self.nobody.clone().of_account(account, &self.nobody, &self.diagnoses);
                 if is_kept {
                     self.known.remove(account);
                     let answer = Answer::unknown(verifier.clone(), begun, settings);
@@ -209,12 +221,18 @@ impl Registry {
         }
     }
 
-    /// Tells the operator of failures that senders do not notice, once a minute.
-    fn warn(&self, account: &Account, rejection: &Rejection, now: SystemTime) {
+    /// Counts a failure. If the account has a last answer, senders do not notice it, so the operator is told, once a minute.
+    pub(super) fn report(&self, account: &Account, rejection: &Rejection, is_known: bool) {
+        metrics::lookup_failed(rejection);
+        if !is_known {
+            return;
+        }
+        let now = self.now();
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = |before: SystemTime| before <= now && now < before + REFUSAL_LOG_INTERVAL;
         if !warned.is_some_and(is_recent) {
             *warned = Some(now);
+            drop(warned);
             log::failing(account, rejection);
         }
     }

@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant, SystemTime},
@@ -16,9 +16,9 @@ use std::{
 
 use actix_web::{App, test, web};
 use axum::extract::Path;
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use number7_core::{
-    Account, Accounts, RejectionKind, SIGNATURE_HEADER, Secret, Verifier,
+    Account, Accounts, Found, RejectionKind, SIGNATURE_HEADER, Secret, Verifier,
     probe::{Answer, Probe, Probes},
 };
 use number7_tests::{
@@ -119,8 +119,7 @@ async fn an_unknown_account_is_answered_as_a_forged_signature_is() {
         for (account, kind) in [
             ("account-1", RejectionKind::SignatureMismatch),
             ("nobody", RejectionKind::UnknownAccount),
-            ("no%20name", RejectionKind::UnknownAccount),
-            ("%FF", RejectionKind::UnknownAccount),
+            ("no%20name", RejectionKind::MalformedAccount),
         ] {
             let answer = receiver.signed(account, "account-2").await;
             assert_eq!(answer.rejection, Some(kind), "{framework}: {account}");
@@ -130,6 +129,26 @@ async fn an_unknown_account_is_answered_as_a_forged_signature_is() {
         }
         assert_eq!(answers.len(), 1, "{framework}: {answers:?}");
         assert_eq!(answers.first().unwrap().0, 401, "{framework}");
+    }
+}
+
+#[actix_web::test]
+async fn an_extractor_that_fails_is_a_kind_of_its_own_with_the_same_answer() {
+    let accounts = accounts(&Arc::default());
+    let layer =
+        number7_tower::VerifyNumber7::accounts(accounts.clone(), |Path(number): Path<u32>| {
+            number.to_string()
+        });
+    let middleware = number7_actix::VerifyNumber7::accounts(accounts, |number: web::Path<u32>| {
+        number.to_string()
+    });
+    for receiver in [Receiver::Axum(axum_app_behind(layer)), Receiver::Actix(middleware)] {
+        let unknown = receiver.signed("7", "account-1").await;
+        let failing = receiver.signed("account-1", "account-1").await;
+        let kinds = [unknown.rejection, failing.rejection].map(Option::unwrap);
+        assert_eq!(kinds, [RejectionKind::UnknownAccount, RejectionKind::MissingAccount]);
+        let answer = |answer: Response| (answer.status, answer.headers, answer.body);
+        assert_eq!(answer(unknown), answer(failing));
     }
 }
 
@@ -453,7 +472,97 @@ async fn a_clock_that_is_set_neither_keeps_answers_forever_nor_loses_them() {
             }
             assert_eq!(database.lookups(), before + 1, "{framework}");
         }
+        // What was unknown by the later time is known by the earlier one, and stays so.
+        database.at(1_000_000);
+        database.set(State::Empty);
+        assert_eq!(status("account-3").await, 401, "{framework}");
+        database.set(State::Good);
+        for second in [0, 1_000_000] {
+            database.at(second);
+            assert_eq!(status("account-3").await, 200, "{framework}: {second}");
+        }
     }
+}
+
+/// Such as by `also_accept` with a name that the verifier has.
+#[actix_web::test]
+async fn limits_that_panic_are_a_lookup_that_fails() {
+    for number in 0..2 {
+        let (database, panics) = (Database::new(), Arc::new(AtomicBool::new(false)));
+        let may_panic = Arc::clone(&panics);
+        let accounts = database.accounts().limits(move |verifier| {
+            assert!(!may_panic.load(Relaxed), "a panic of the test");
+            verifier
+        });
+        let (framework, receiver) = &receivers(&accounts)[number];
+        let status = async |name: &str| receiver.signed(name, name).await.status;
+        assert_eq!(status("account-1").await, 200, "{framework}");
+        database.at(60);
+        panics.store(true, Relaxed);
+        assert_eq!(status("account-1").await, 200, "{framework}: by its last answer");
+        let answer = receiver.signed("account-2", "account-2").await;
+        let expected = (503, Some(RejectionKind::LookupFailed));
+        assert_eq!((answer.status, answer.rejection), expected, "{framework}");
+        panics.store(false, Relaxed);
+        assert_eq!(status("account-2").await, 200, "{framework}: it is looked up again");
+    }
+}
+
+/// A lookup that another request began, and that does not go on, as on a thread that is blocked.
+fn blocked(accounts: &Accounts, name: &str) -> number7_core::adapter::Lookup {
+    match accounts.find(Some(name), [(SIGNATURE_HEADER, &[b'0'; 64][..])]).unwrap() {
+        Found::Lookup(lookup) => lookup,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[actix_web::test]
+async fn a_lookup_on_a_blocked_thread_does_not_keep_others_from_looking_up() {
+    for number in 0..2 {
+        let database = Database::new();
+        let accounts = database.accounts();
+        let (framework, receiver) = &receivers(&accounts)[number];
+        let status = async |name: &str| receiver.signed(name, name).await.status;
+        assert_eq!(status("account-1").await, 200, "{framework}");
+        database.at(60);
+        let _blocked = ["account-1", "account-2"].map(|name| blocked(&accounts, name));
+        assert_eq!(status("account-1").await, 200, "{framework}: by its last answer");
+        let answer = receiver.signed("account-2", "account-2").await;
+        assert_eq!(answer.rejection, Some(RejectionKind::LookupTooSlow), "{framework}");
+        let before = database.lookups();
+        database.at(65);
+        for name in ["account-1", "account-2"] {
+            assert_eq!(status(name).await, 200, "{framework}: {name}");
+        }
+        assert_eq!(database.lookups(), before + 2, "{framework}");
+    }
+}
+
+#[actix_web::test]
+async fn what_is_forgotten_is_not_used_by_those_that_wait_either() {
+    for number in 0..2 {
+        let database = Database::new();
+        let accounts = database.accounts().lookup_timeout(Duration::from_secs(1));
+        let (framework, receiver) = &receivers(&accounts)[number];
+        assert_eq!(receiver.signed("account-1", "account-1").await.status, 200, "{framework}");
+        database.at(60);
+        let _blocked = blocked(&accounts, "account-1");
+        let forget = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            accounts.forget(&Account::new("account-1").unwrap());
+        };
+        let (answer, ()) = tokio::join!(receiver.signed("account-1", "account-1"), forget);
+        assert_eq!(answer.rejection, Some(RejectionKind::LookupTooSlow), "{framework}");
+    }
+}
+
+/// In actix-web there is always a runtime.
+#[std::prelude::v1::test]
+fn a_layer_without_a_runtime_cannot_look_up_and_says_so() {
+    let [(_, receiver), _] = receivers(&accounts(&Arc::default()));
+    let answer = receiver.signed("account-1", "account-1").now_or_never().unwrap();
+    let expected = (503, Some(RejectionKind::LookupFailed));
+    assert_eq!((answer.status, answer.rejection), expected);
 }
 
 /// An account, by the number of its secret: the one that its owner set last, before which another one is accepted too, and the
