@@ -51,8 +51,8 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if let Some(rejection) = this.state.broken_off() {
-                note(&rejection, this.log);
+            if this.state.is_undecided() {
+                this.state.note_broken_off(this.log);
             }
         }
     }
@@ -208,15 +208,25 @@ impl<S, Front, F> State<S, Front, F> {
         Self::Reading { body, then: Some(Then { parts: Some(parts), service, ready }) }
     }
 
-    /// The refusal if nothing is logged and counted yet. If the sender goes away, a server may drop the future.
-    #[inline(always)]
-    fn broken_off(&self) -> Option<Rejection> {
+    /// Whether nothing is logged and counted yet. If the sender goes away, a server may drop the future.
+    fn is_undecided(&self) -> bool {
+        match self {
+            Self::Reading { body, .. } => matches!(body.aim, Aim::Verify(Some(_))),
+            Self::LookingUp { looking_up } => looking_up.is_some(),
+            _ => false,
+        }
+    }
+
+    // Apart, because a request that is served would pay for it.
+    #[cold]
+    #[inline(never)]
+    fn note_broken_off(&self, log: &Refusals) {
         match self {
             Self::Reading { body: Reading { aim: Aim::Verify(Some(intake)), .. }, .. } => {
-                Some(intake.refused(RejectionKind::BodyBrokenOff))
+                note(&intake.refused(RejectionKind::BodyBrokenOff), log);
             }
-            Self::LookingUp { looking_up: Some(looking_up) } => Some(looking_up.broken_off.clone()),
-            _ => None,
+            Self::LookingUp { looking_up: Some(looking_up) } => note(&looking_up.broken_off, log),
+            _ => {}
         }
     }
 
