@@ -37,6 +37,8 @@ use crate::model::time::time_of_millis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) mod driver;
 pub(crate) mod expectations;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod front;
 #[cfg(any(test, feature = "memory"))]
 pub(crate) mod memory;
 #[cfg(feature = "postgres")]
@@ -305,6 +307,18 @@ pub(crate) struct Exchanged {
     pub(crate) is_paused: bool,
     /// Nothing of some accounts was claimed, because they are paused. What is not claimed may be ready all the same.
     pub(crate) has_paused_accounts: bool,
+    /// It passed over as many events of these accounts as it may, or no account is paused any more: another exchange may find
+    /// more at once.
+    pub(crate) passes_over: bool,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+impl Exchanged {
+    /// What its [front](front::Front) says of the next claim.
+    fn looks_again_in(&mut self, next: Option<Duration>) {
+        self.passes_over = next == Some(Duration::ZERO);
+        self.next_in = self.next_in.into_iter().chain(next).min();
+    }
 }
 
 /// A pause, as a store has it.

@@ -6,6 +6,7 @@ mod finish_in;
 pub(crate) mod held_claim;
 mod moment;
 pub(crate) mod pause;
+mod pause_log;
 pub(crate) mod run;
 pub(crate) mod run_summary;
 pub(crate) mod running;

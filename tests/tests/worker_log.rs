@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use number7_core::Account;
 use number7_inbox::{AcceptedEvent, BoxError, Failure, Inbox, MIN_LEASE};
 use number7_tests::{
     running::{PATIENCE, Running, abandon, accept, accept_again, until},
@@ -34,6 +35,7 @@ async fn the_log_says_which_attempt_it_is_and_what_is_wrong() {
     a_handler_that_blocks_is_told_once(from_now_on(&log)).await;
     an_acceptance_that_is_abandoned_is_told(from_now_on(&log)).await;
     another_body_is_warned_of(from_now_on(&log)).await;
+    each_pause_and_its_end_are_told(from_now_on(&log)).await;
 }
 
 /// Reads what is logged after this call.
@@ -230,4 +232,30 @@ async fn an_acceptance_that_is_abandoned_is_told(log: impl Fn() -> String) {
     abandon(&store, &inbox).await;
     let told = "WARN number7: an acceptance is abandoned before the store has answered";
     assert_eq!(log().matches(told).count(), 1, "{}", log());
+}
+
+/// Also if accounts were paused before, and others still are.
+async fn each_pause_and_its_end_are_told(log: impl Fn() -> String) {
+    let store = Store::sqlite();
+    let inbox = store.open().await;
+    let worker = inbox.worker(async |_: AcceptedEvent| Ok::<_, BoxError>(()));
+    let worker = Running::start(worker);
+    let account = |name: &str| inbox.account(&Account::new(name).unwrap());
+    let says = async |line: &str| until(async || log().contains(line)).await;
+    account("acme").pause("", "", None).await.unwrap();
+    says(r#"accounts=["acme"] others=0"#).await;
+    account("globex").pause("", "", None).await.unwrap();
+    account("acme").resume().await.unwrap();
+    says(r#"accounts=["globex"] others=0"#).await;
+    account("globex").resume().await.unwrap();
+    until(async || log().matches("accounts are not paused any more").count() == 2).await;
+    for number in 0..12 {
+        account(&format!("account-{number}")).pause("", "", None).await.unwrap();
+    }
+    until(async || log().matches("accounts are paused").count() >= 3).await;
+    inbox.pause("ops", "maintenance", None).await.unwrap();
+    says(r#"by="ops" why="maintenance""#).await;
+    inbox.resume().await.unwrap();
+    says("the inbox is not paused any more").await;
+    worker.stop().await;
 }

@@ -86,8 +86,8 @@ impl AccountInbox {
     /// Pauses this account: workers claim none of its events, in every process, and go on with those of other accounts. See
     /// [`Inbox::pause`].
     ///
-    /// While an account is paused, a claim passes over at most 500 of its oldest events to find older events without an
-    /// account. Those of other accounts are found at once.
+    /// Events of other accounts are found at once. To find those without an account, a worker passes over the events of paused
+    /// accounts, 500 in each claim. So they may wait for some seconds if there are hundreds of thousands.
     ///
     /// # Errors
     ///

@@ -34,7 +34,11 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, PerMinute, STEP, STORE_TIMEOUT,
-    Signer, Store, WaitingAccounts, driver::Driver, in_time, wakes::Wakes,
+    Signer, Store, WaitingAccounts,
+    driver::Driver,
+    front::{Found, Front},
+    in_time,
+    wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -111,6 +115,8 @@ pub(crate) struct Redis {
     inbox: Arc<str>,
     keys: Arc<[String]>,
     wake: Arc<Wake>,
+    /// By the time of events, and how many of the same time there were.
+    front: Arc<Front<(u64, u64)>>,
 }
 
 /// One server, and what drives its connections.
@@ -149,7 +155,7 @@ impl Redis {
         let keys = KEYS.map(|name| key(inbox, name)).into();
         let inbox = Arc::from(inbox);
         let wake = server.wakes.get(&inbox);
-        Self { server, inbox, keys, wake }
+        Self { server, inbox, keys, wake, front: Arc::default() }
     }
 
     /// Looks at a server that is being opened, and waits for one that is starting. It has to run a script that is
@@ -353,12 +359,18 @@ impl Store for Redis {
     }
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
-        type Found = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
+        type Claimed = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
         type Broken = Vec<(String, Option<String>, Option<Vec<u8>>)>;
+        type Answered = (Vec<i64>, Claimed, Broken, Option<u8>, Option<(u64, u64)>);
         Box::pin(async move {
+            let start = self.front.start();
             let mut call = self.call(script!("pauses", "events", "exchange"));
             call.arg(exchange.worker).arg(millis(exchange.lease)).arg(exchange.most);
             call.arg(u8::from(exchange.quarantined)).arg(exchange.ahead);
+            match start.after {
+                Some((time, of_time)) => call.arg(time).arg(of_time),
+                None => call.arg("-inf").arg(0),
+            };
             call.arg(exchange.of_each).arg(exchange.accounts.len()).arg(exchange.accounts);
             for end in exchange.ends {
                 let Number { of_all, uncounted } = end.after();
@@ -366,10 +378,11 @@ impl Store for Redis {
                 call.arg(millis(end.outcome.delay())).arg(of_all).arg(uncounted);
                 call.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, found, mut broken, paused): (Vec<i64>, Found, Broken, Option<u8>) =
+            let (ended, claimed, mut broken, paused, passed): Answered =
                 self.server.call(&mut call).await?;
-            let is_lapsed = exchange.most + exchange.ahead > 0 && found.is_none();
-            let (found, next) = found.unwrap_or_default();
+            let most = exchange.most + exchange.ahead;
+            let is_lapsed = most > 0 && claimed.is_none();
+            let (found, next) = claimed.unwrap_or_default();
             let mut claims = Vec::new();
             for (event, mut row, is_quarantined) in found {
                 match row.claim(&event, is_quarantined) {
@@ -383,15 +396,15 @@ impl Store for Redis {
             let ended = ended.into_iter().map(EventId).collect();
             let next_in = next.map(Duration::from_millis);
             let (is_paused, has_paused_accounts) = (paused == Some(1), paused == Some(2));
-            Ok(Exchanged {
-                ended,
-                claims,
-                next_in,
-                is_lapsed,
-                is_paused,
-                has_paused_accounts,
-                ..Exchanged::default()
-            })
+            let exchanged =
+                Exchanged { ended, claims, next_in, is_lapsed, is_paused, ..Exchanged::default() };
+            let mut exchanged = Exchanged { has_paused_accounts, ..exchanged };
+            if most > 0 && !is_paused && !is_lapsed {
+                let is_all = exchanged.claims.len() < most;
+                let found = Found { last: None, passed, has_paused_accounts, is_all };
+                exchanged.looks_again_in(self.front.end(start, found));
+            }
+            Ok(exchanged)
         })
     }
 

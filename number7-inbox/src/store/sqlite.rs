@@ -43,7 +43,9 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, MINUTE, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute,
-    STEP, Signer, Store, WaitingAccounts, in_time,
+    STEP, Signer, Store, WaitingAccounts,
+    front::Found,
+    in_time,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     transaction::{TransactionalStore, sealed::Finish},
 };
@@ -107,29 +109,56 @@ macro_rules! paused_accounts {
 #[cfg(test)]
 use paused_accounts;
 
-/// The events of a state that became due first and are of no account that is paused. It passes over few events of accounts
-/// that are. ?1 inbox, ?2 now
-macro_rules! first_events {
-    ($state:literal, $most:literal) => {
+/// The events that became ready first and are of no account that is paused. While accounts are, it looks at few events. ?1 inbox,
+/// ?2 now, ?6 and ?7 the event after which it begins
+macro_rules! first_ready {
+    ($most:literal) => {
         concat!(
-            "SELECT id FROM number7_events INDEXED BY number7_events_state
-            WHERE inbox = ?1 AND state = '",
-            $state,
-            "' AND since <= iif(EXISTS (",
+            "SELECT id FROM (SELECT id, account FROM number7_events INDEXED BY number7_events_state
+                WHERE inbox = ?1 AND state = 'ready' AND since <= ?2 AND (since, id) > (?6, ?7)
+                ORDER BY since, id LIMIT iif(EXISTS (",
             paused_accounts!(),
-            "), coalesce((SELECT max(since) FROM (SELECT since FROM number7_events INDEXED BY number7_events_state
-                WHERE inbox = ?1 AND state = '",
-            $state,
-            "' AND since <= ?2 ORDER BY since, id LIMIT 500)), ?2), ?2)
-                AND (account IS NULL OR account NOT IN (",
+            "), 500, ",
+            $most,
+            ")) WHERE account IS NULL OR account NOT IN (",
             paused_accounts!(),
-            ")) ORDER BY since, id LIMIT ",
+            ") LIMIT ",
             $most
         )
     };
 }
 #[cfg(test)]
-use first_events;
+use first_ready;
+
+/// The quarantined event that became due first and is of no account that is paused. ?1 inbox, ?2 now
+macro_rules! first_quarantined {
+    () => {
+        concat!(
+            "SELECT id FROM number7_events INDEXED BY number7_events_state
+            WHERE inbox = ?1 AND state = 'quarantined' AND since <= ?2 AND (account IS NULL OR account NOT IN (",
+            paused_accounts!(),
+            ")) ORDER BY since, id LIMIT ?5 ->> 'quarantined'"
+        )
+    };
+}
+#[cfg(test)]
+use first_quarantined;
+
+/// The last event that is looked at while accounts are paused, if there may be more. ?1 inbox, ?2 now, ?6 and ?7 the event
+/// after which it begins
+macro_rules! passed {
+    () => {
+        concat!(
+            "SELECT since AS passed, id FROM number7_events INDEXED BY number7_events_state
+            WHERE EXISTS (",
+            paused_accounts!(),
+            ") AND inbox = ?1 AND state = 'ready' AND since <= ?2 AND (since, id) > (?6, ?7)
+            ORDER BY since, id LIMIT 1 OFFSET 499;\n"
+        )
+    };
+}
+#[cfg(test)]
+use passed;
 
 /// Of some accounts, the events of each that became due first. ?1 inbox, ?2 now, ?5 what is wanted
 macro_rules! first_events_of {
@@ -152,22 +181,23 @@ macro_rules! first_events_of {
 use first_events_of;
 
 /// All that a worker wants of its store, in one go: each statement for itself would be a switch between threads. ?5
-/// is [what is wanted](wanted); ?6 and ?7 are those of finish.sql.
+/// is [what is wanted](wanted); ?8 and ?9 are those of finish.sql.
 const EXCHANGE: &str = concat!(
     statement!("finish"),
+    passed!(),
     claim_statement!(
         concat!(
             "SELECT id FROM (SELECT id FROM (",
-            first_events!("quarantined", "?5 ->> 'quarantined'"),
+            first_quarantined!(),
             ") UNION ALL ",
             first_events_of!("at_once"),
             ") LIMIT ?5 ->> 'most'"
         ),
         "iif(state = 'quarantined', 'quarantined', 'ready')"
     ),
-    claim_statement!(first_events!("ready", "(?5 ->> 'most') - changes()"), "'ready'"),
+    claim_statement!(first_ready!("(?5 ->> 'most') - changes()"), "'ready'"),
     claim_statement!(concat!(first_events_of!("later"), " LIMIT ?5 ->> 'ahead'"), "'ahead'"),
-    claim_statement!(first_events!("ready", "(?5 ->> 'ahead') - changes()"), "'ahead'"),
+    claim_statement!(first_ready!("(?5 ->> 'ahead') - changes()"), "'ahead'"),
     statement!("claimed"),
     "COMMIT"
 );
@@ -192,6 +222,8 @@ const LIST: &str = concat!(
     "WHERE inbox = ?2 AND state = ?3 AND since <= ?4 AND (since, id) > (?5, ?6)
     ORDER BY since, id LIMIT ?7"
 );
+
+const BEFORE_ALL: Place = Place { time: i64::MIN, id: i64::MIN };
 
 /// An event that was done long ago.
 #[derive(FromRow)]
@@ -344,17 +376,22 @@ impl Sqlite {
 
     /// Records ends, and claims.
     async fn record_and_claim(&self, wanted: Wanted) -> Result<Exchanged, InboxError> {
-        let Wanted { worker, lease, ends, is_claim, claims } = wanted;
+        let Wanted { worker, lease, ends, most, claims } = wanted;
+        let is_claim = most > 0;
         let writing = self.file.begin().await?;
         let exchange = query(EXCHANGE).bind(self.name()).bind(writing.now).bind(worker);
         let exchange = exchange.bind(millis(lease)).bind(claims);
+        let start = self.inbox.front.start();
+        let after = start.after.unwrap_or(BEFORE_ALL);
+        let exchange = exchange.bind(after.time).bind(after.id);
         let exchange = exchange.bind(ends.unwrap_or_else(|| "[]".into()));
         let exchange = exchange.bind(self.file.clock.finished_at());
-        let mut exchanged = Exchanged::default();
+        let (mut exchanged, mut passed) = (Exchanged::default(), None);
         for row in writing.end(exchange).await? {
             match row.column(0).name() {
                 "ended" => exchanged.ended.push(EventId(row.try_get(0)?)),
                 "id" => exchanged.claims.push(ClaimRow::from_row(&row)?.into()),
+                "passed" => passed = Some(Place { time: row.try_get(0)?, id: row.try_get(1)? }),
                 _ => {
                     let claimed = ClaimedRow::from_row(&row)?;
                     exchanged.is_lapsed = is_claim && !claimed.is_live;
@@ -365,6 +402,12 @@ impl Sqlite {
                     exchanged.next_in = next.map(|at| self.time_until(at));
                 }
             }
+        }
+        if most > 0 && !exchanged.is_paused && !exchanged.is_lapsed {
+            let is_all = exchanged.claims.len() < most;
+            let has_paused_accounts = exchanged.has_paused_accounts;
+            let found = Found { last: None, passed, has_paused_accounts, is_all };
+            exchanged.looks_again_in(self.inbox.front.end(start, found));
         }
         Ok(exchanged)
     }
@@ -425,8 +468,8 @@ struct Wanted {
     lease: Duration,
     /// The parameter of `finish.sql`.
     ends: Option<String>,
-    /// Whether events are to be claimed, and what [`wanted`] makes of that.
-    is_claim: bool,
+    /// How many events are to be claimed, and what [`wanted`] makes of that.
+    most: usize,
     claims: String,
 }
 
@@ -580,8 +623,8 @@ impl Store for Sqlite {
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
         let Exchange { worker, lease, most, ahead, quarantined, .. } = exchange;
         let ends = (!exchange.ends.is_empty()).then(|| ends(exchange.ends));
-        let (worker, is_claim, claims) = (worker.to_owned(), most + ahead > 0, wanted(exchange));
-        let wanted = Wanted { worker, lease, ends, is_claim, claims };
+        let (worker, most, claims) = (worker.to_owned(), most + ahead, wanted(exchange));
+        let wanted = Wanted { worker, lease, ends, most, claims };
         self.run(move |this| async move {
             if wanted.ends.is_none()
                 && let Some(nothing) = this.find_nothing(quarantined).await?

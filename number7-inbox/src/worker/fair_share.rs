@@ -67,6 +67,10 @@ impl FairShare {
     /// These events were claimed when so many were wanted of each of some accounts. An account that had fewer has none
     /// left, and is out of the round until it is found again.
     pub(super) fn served(&mut self, accounts: &[String], of_each: usize, claims: &[Claim]) {
+        if claims.iter().any(|claim| claim.is_quarantined) {
+            // It has taken the place of one of theirs.
+            return;
+        }
         let mut claimed = HashMap::<_, usize>::new();
         for account in claims.iter().filter_map(|claim| Record::account_of(&claim.key)) {
             *claimed.entry(account).or_default() += 1;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use number7_core::{Account, Subject};
+use number7_core::Subject;
 use tokio::{
     runtime::Handle,
     select,
@@ -41,12 +41,13 @@ use crate::{
         outage::Outage,
         settings::Settings,
     },
-    store::{Exchange, Exchanged, Store},
+    store::{Exchange, Exchanged, STEP, Store},
     worker::{
         attempt::{Handler, NOT_COMMITTED, attempt, log_failure},
         fair_share::FairShare,
         held_claim::HeldClaim,
         moment::Moment,
+        pause_log::PauseLog,
         run_summary::RunSummary,
         running::{Attempt, Running},
         upkeep::{Upkeep, shortest_wake},
@@ -77,9 +78,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How much later than the store said a scheduled event is asked for.
 const A_LITTLE: Duration = Duration::from_millis(1);
-
-/// How many of the accounts that are paused the log names.
-const MOST_NAMED: usize = 10;
 
 /// The pauses between tries while the store fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -209,10 +207,8 @@ struct Worker {
     receiver: mpsc::UnboundedReceiver<End>,
     /// Until when a handler has paused it.
     paused_until: Option<Instant>,
-    /// Whether the inbox was paused when it asked last.
-    is_inbox_paused: bool,
-    /// And whether accounts of it were.
-    has_paused_accounts: bool,
+    /// What was paused when it asked last.
+    pauses: PauseLog,
     /// Whether the store may have claimed something for this worker that it does not know of.
     may_have_more: bool,
     /// How long it rests before it asks again, when it is idle.
@@ -268,8 +264,7 @@ impl Worker {
             sender,
             receiver,
             paused_until: None,
-            is_inbox_paused: false,
-            has_paused_accounts: false,
+            pauses: PauseLog::default(),
             may_have_more: false,
             rest: Duration::ZERO,
             idle_since: None,
@@ -400,9 +395,34 @@ impl Worker {
             return Ok(false);
         }
         let stats = job.store.stats().await?;
-        let could_begin = self.may_begin() && stats.ready + stats.quarantined > 0;
+        let may_begin = self.may_begin() && stats.ready + stats.quarantined > 0;
+        let could_begin = may_begin && (stats.paused_accounts == 0 || self.is_any_free().await?);
         // Another worker may run some, and fail.
         Ok(stats.running == 0 && !could_begin)
+    }
+
+    /// Whether an event waits that is of no account that is paused.
+    async fn is_any_free(&self) -> Result<bool, InboxError> {
+        let store = &self.shared.job.store;
+        let pauses = store.pauses().await?;
+        let is_paused = |account: &str| {
+            let mut paused = pauses.iter().filter_map(|paused| paused.account.as_ref());
+            paused.any(|paused| paused.as_str() == account)
+        };
+        for state in [State::Ready, State::Quarantined] {
+            let mut after = None;
+            loop {
+                let (entries, next) = store.list(state, after.as_deref(), STEP).await?;
+                if entries.iter().any(|entry| !entry.account().is_some_and(is_paused)) {
+                    return Ok(true);
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// When its time to stop is over, if it is to stop and has a limit.
@@ -419,8 +439,8 @@ impl Worker {
         self.idle_since = idle_since;
         // While the inbox or an account is paused, nobody would tell a worker that sleeps when that ends.
         if let (Some(after), Some(since)) = (sleep_after, idle_since)
-            && !self.is_inbox_paused
-            && !self.has_paused_accounts
+            && !self.pauses.is_inbox_paused()
+            && !self.pauses.has_paused_accounts()
             && since.elapsed() >= after.max(shortest_wake(&self.shared.job.settings))
         {
             let sleep = left.next_in.map_or(LONGEST_SLEEP, |next| next + A_LITTLE);
@@ -477,7 +497,7 @@ impl Worker {
 
     /// Whether it may begin attempts. While the inbox is paused, it asks for events to learn when that ends.
     fn may_begin(&self) -> bool {
-        self.may_claim() && !self.is_inbox_paused
+        self.may_claim() && !self.pauses.is_inbox_paused()
     }
 
     /// How many attempts it can begin at once, beside those of the claims that wait.
@@ -616,7 +636,8 @@ impl Worker {
             // There may be more, for another worker of this process.
             store.wake().events_are_ready();
         }
-        let is_more = !self.ends.is_empty() || (is_full && self.room() > 0);
+        let is_more =
+            !self.ends.is_empty() || ((is_full || exchanged.passes_over) && self.room() > 0);
         // At the end, so that the others are not behind them.
         self.ends.extend(sent.iter().filter(|end| locked.contains(&end.event)).cloned());
         if shared.give_up.is_cancelled() && !locked.is_empty() {
@@ -628,47 +649,15 @@ impl Worker {
         Ok(Left { is_more, was_idle, next_in })
     }
 
-    /// Notes whether the inbox is paused, or accounts of it. The log has when that changes.
+    /// Notes whether the inbox is paused, or accounts of it.
     fn pauses_changed(&mut self, is_inbox_paused: bool, has_paused_accounts: bool) {
-        let was_inbox_paused = mem::replace(&mut self.is_inbox_paused, is_inbox_paused);
-        // While all of the inbox is paused, it hears nothing of accounts.
-        let had_paused_accounts = match is_inbox_paused {
-            true => self.has_paused_accounts,
-            false => mem::replace(&mut self.has_paused_accounts, has_paused_accounts),
-        };
-        let has_paused_accounts = self.has_paused_accounts;
-        if (was_inbox_paused, had_paused_accounts) == (is_inbox_paused, has_paused_accounts) {
-            return;
-        }
+        let Some(change) = self.pauses.note(is_inbox_paused, has_paused_accounts) else { return };
         let shared = Arc::clone(&self.shared);
         // The worker does not wait for it.
         let log = async move {
-            let Job { inbox, store, .. } = &shared.job;
-            let pauses = store.pauses().await.unwrap_or_default();
-            if was_inbox_paused && !is_inbox_paused {
-                tracing::info!(target: "number7", inbox, "the inbox is not paused any more");
-            }
-            if had_paused_accounts && !has_paused_accounts {
-                tracing::info!(target: "number7", inbox, "no account is paused any more");
-            }
-            if is_inbox_paused && !was_inbox_paused {
-                let paused = pauses.iter().find(|paused| paused.account.is_none());
-                let by = paused.map(|paused| &*paused.by).unwrap_or_default();
-                let why = paused.map(|paused| &*paused.why).unwrap_or_default();
-                let until = paused.and_then(|paused| paused.until);
-                let ends_in = until.and_then(|until| until.duration_since(SystemTime::now()).ok());
-                tracing::info!(
-                    target: "number7", inbox, by, why, ?ends_in,
-                    "the inbox is paused: its workers claim nothing, and finish what they run"
-                );
-            }
-            if has_paused_accounts && !had_paused_accounts {
-                let accounts = pauses.iter().filter_map(|paused| paused.account.as_ref());
-                let accounts: Vec<_> = accounts.take(MOST_NAMED).map(Account::as_str).collect();
-                tracing::info!(
-                    target: "number7", inbox, ?accounts,
-                    "accounts are paused: the workers of the inbox claim none of their events"
-                );
+            // If the store fails, the next look says it.
+            if let Ok(pauses) = shared.job.store.pauses().await {
+                change.log(&shared.job.inbox, &pauses);
             }
         };
         tokio::spawn(log.with_current_subscriber());

@@ -13,10 +13,10 @@ use number7_inbox::{
 };
 use number7_tests::{
     body, delivery_to, on_every_store,
-    running::{Handled, Running, accept, until},
+    running::{Handled, PATIENCE, Running, accept, until},
     store::{Store, redis_script},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 fn account(name: &str) -> Account {
     Account::new(name).unwrap()
@@ -237,29 +237,32 @@ async fn none_waits(store: &Store) {
     }
 }
 
-/// Also if it has more events than a claim passes over, which are older than all others.
+/// Also if it has more events than some claims pass over, which are older than all others.
 async fn a_paused_account_waits_and_no_other_does(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     let (acme, globex) = (inbox.account(&account("acme")), inbox.account(&account("globex")));
-    let jobs: Vec<_> = (0..600).map(|job| format!("job_{job}")).collect();
+    let jobs: Vec<_> = (0..2_600).map(|job| format!("job_{job}")).collect();
     join_all(jobs.iter().map(|job| accept_for(&inbox, "acme", job))).await;
     accept_for(&inbox, "globex", "job_1").await;
+    accept(&inbox, "job.completed", "job_1").await;
     acme.pause("ops", "their database moves", None).await.unwrap();
     inbox.account(&account("initech")).pause("", "", None).await.unwrap();
     let others = store.open().await;
     let workers = [&inbox, &others].map(|inbox| Running::start(handled.worker(inbox)));
     until(async || globex.stats().await.unwrap().done == 1).await;
+    until(async || inbox.stats().await.unwrap().done == 2).await;
     // Events that come now, of the account and of others, and one that fails first.
     accept_for(&inbox, "acme", "later").await;
     accept_for(&inbox, "globex", "job_2").await;
-    until(async || globex.stats().await.unwrap().done == 2).await;
+    accept(&inbox, "job.completed", "job_2").await;
+    until(async || inbox.stats().await.unwrap().done == 4).await;
     sleep(Duration::from_secs(1)).await;
 
     let stats = acme.stats().await.unwrap();
-    assert_eq!((stats.ready, stats.done, stats.is_paused), (601, 0, true));
+    assert_eq!((stats.ready, stats.done, stats.is_paused), (2_601, 0, true));
     assert!(stats.oldest_ready >= Duration::from_secs(1));
     let stats = inbox.stats().await.unwrap();
-    assert_eq!((stats.ready, stats.is_paused, stats.paused_accounts), (601, false, 2));
+    assert_eq!((stats.ready, stats.is_paused, stats.paused_accounts), (2_601, false, 2));
     assert_eq!(inbox.paused().await.unwrap(), None);
     let pauses = inbox.pauses().await.unwrap();
     let names = pauses.iter().map(|paused| paused.account.as_ref().unwrap().as_str());
@@ -267,16 +270,21 @@ async fn a_paused_account_waits_and_no_other_does(store: Store) {
     let paused = acme.paused().await.unwrap().unwrap();
     assert_eq!((&*paused.by, &*paused.why, paused.until), ("ops", "their database moves", None));
 
+    // A worker that stops when it is idle does not wait for the end of the pause.
+    accept(&inbox, "job.completed", "job_3").await;
+    let summary = timeout(PATIENCE, handled.worker(&inbox).run_until_idle()).await.unwrap();
+    assert_eq!((summary.dead, handled.events()), (0, 5));
+
     assert!(acme.resume().await.unwrap());
     assert!(!acme.resume().await.unwrap());
-    until(async || acme.stats().await.unwrap().done == 601).await;
-    assert_eq!(handled.events(), 603);
+    until(async || acme.stats().await.unwrap().done == 2_601).await;
+    assert_eq!(handled.events(), 2_606);
 
     // It ends by itself, and a pause of the inbox is another one.
     acme.pause("", "", Some(Duration::from_secs(2))).await.unwrap();
     assert!(!inbox.resume().await.unwrap());
     accept_for(&inbox, "acme", "last").await;
-    until(async || acme.stats().await.unwrap().done == 602).await;
+    until(async || acme.stats().await.unwrap().done == 2_602).await;
     assert_eq!(acme.paused().await.unwrap(), None);
     for worker in workers {
         worker.stop().await;

@@ -695,17 +695,12 @@ async fn nothing_goes_through_all_events() {
         }
         for (sql, how) in [
             (statement!("first_due"), STATE),
+            (claim_statement!(first_quarantined!(), "'quarantined'"), STATE_UNTIL),
             (
-                claim_statement!(
-                    first_events!("quarantined", "?5 ->> 'quarantined'"),
-                    "'quarantined'"
-                ),
-                STATE_UNTIL,
+                claim_statement!(first_ready!("(?5 ->> 'most') - changes()"), "'ready'"),
+                "number7_events_state (inbox=? AND state=? AND since>? AND since<?)",
             ),
-            (
-                claim_statement!(first_events!("ready", "(?5 ->> 'most') - changes()"), "'ready'"),
-                STATE_UNTIL,
-            ),
+            (passed!(), "number7_events_state (inbox=? AND state=? AND since>? AND since<?)"),
             (claim_statement!(first_events_of!("at_once"), "'ready'"), READY_OF_ACCOUNT),
             (statement!("waiting_accounts"), WAITING),
             (statement!("claimed"), STATE),

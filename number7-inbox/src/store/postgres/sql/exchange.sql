@@ -57,19 +57,21 @@ WITH live AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS event
     LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
+), oldest AS MATERIALIZED (
+    -- While accounts are paused, it passes over no more of their events than these.
+    SELECT due_at, id FROM number7.events
+    WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM paused_accounts)
+        AND (due_at, id) > (
+            coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
+    ORDER BY due_at, id LIMIT 500
+), edge AS MATERIALIZED (
+    SELECT due_at, id FROM oldest ORDER BY due_at DESC, id DESC LIMIT 1
 ), ready AS (
     SELECT id, due_at FROM number7.events
     WHERE inbox = $2 AND state = 'ready' AND EXISTS (SELECT FROM live) AND NOT EXISTS (SELECT FROM paused)
-        -- While accounts are paused, it passes over few of their events.
-        AND due_at <= CASE WHEN EXISTS (SELECT FROM paused_accounts) THEN coalesce((
-            SELECT max(due_at) FROM (
-                SELECT due_at FROM number7.events
-                WHERE inbox = $2 AND state = 'ready' AND due_at <= now()
-                    AND (due_at, id) > (
-                        coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
-                ORDER BY due_at, id LIMIT 500
-            ) AS oldest
-        ), now()) ELSE now() END
+        AND due_at <= now()
+        AND (due_at, id) <= (
+            coalesce((SELECT due_at FROM edge), now()), coalesce((SELECT id FROM edge), 9223372036854775807))
         AND (account IS NULL OR account <> ALL (ARRAY(SELECT account FROM paused_accounts)))
         AND (due_at, id) > (
             coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
@@ -120,6 +122,10 @@ FROM paused WHERE $11 + $15 > 0
 UNION ALL
 SELECT 'accounts paused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 WHERE $11 + $15 > 0 AND EXISTS (SELECT FROM paused_accounts)
+UNION ALL
+SELECT 'passed', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    (extract(epoch FROM due_at) * 1000000)::bigint
+FROM edge WHERE (SELECT count(*) FROM oldest) = 500
 UNION ALL
 -- Only if all that is ready was claimed, so that what is found first is scheduled.
 (SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
