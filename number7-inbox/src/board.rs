@@ -24,17 +24,16 @@ use tower_http::csrf::CsrfLayer;
 
 use crate::inbox::Inbox;
 
-/// A page for operators, as a [`Router`] of axum: how much is in an inbox, what is stuck and why, each event with its
-/// bytes, errors and signatures, and, if you [allow](Self::allow_actions) it, requeue, rerun, run now, discard, pause and
-/// resume.
+/// A page for operators, as a [`Router`] of axum. It shows how much is in an inbox, what is stuck and why, and each event with
+/// its bytes, errors and signatures. If you [allow actions](Self::allow_actions), operators can also requeue, rerun, run now
+/// and discard events, and pause and resume the inbox.
 ///
 /// **It has no login.** Anybody who reaches it sees every event, and may change them if you allow actions. So serve it on the
 /// loopback, or mount it behind your own authentication, as in the example. `number7 inbox board` serves it without
 /// a program of your own, and asks for a password.
 ///
 /// It answers only requests whose `Host` is `localhost`, `127.0.0.1`, `[::1]` or one that you [name](Self::host), so that
-/// no other site can read it through a name that it points at your loopback. Its pages have no script, load nothing
-/// from elsewhere, and work at any path.
+/// another site cannot read it by DNS rebinding. Its pages have no script, load nothing from elsewhere, and work at any path.
 ///
 /// # Example
 ///
@@ -73,13 +72,13 @@ pub struct Board {
 type Shared = Arc<Board>;
 
 impl Board {
-    /// The board of an inbox. It shows, and changes nothing.
+    /// The board of an inbox. It changes nothing unless you [allow actions](Self::allow_actions).
     pub fn new(inbox: Inbox) -> Self {
         let hosts = host::LOOPBACK.map(str::to_owned).to_vec();
         Self { inboxes: vec![inbox], hosts, allows_actions: false }
     }
 
-    /// Shows one more inbox, such as one of another [name](Inbox::named) in the same store.
+    /// Shows one more inbox, such as one with another [name](Inbox::named) in the same store.
     ///
     /// # Panics
     ///
@@ -102,20 +101,20 @@ impl Board {
         self
     }
 
-    /// Whether it can be given as a [host](Self::host).
+    /// Whether [`host`](Self::host) accepts this.
     #[must_use]
     pub fn is_host(host: &str) -> bool {
         host::normalized(host).is_some()
     }
 
-    /// Lets those who reach the board requeue, rerun, run and discard events, and pause and resume the inboxes. Each
-    /// action first shows what it will do. Requests that come from a page of another site are refused.
+    /// Lets those who reach the board requeue, rerun, run now and discard events, and pause and resume the inboxes. Each action
+    /// first shows what it will do. Requests from a page of another site are refused.
     pub fn allow_actions(mut self) -> Self {
         self.allows_actions = true;
         self
     }
 
-    /// The router, to be served, or [nested](Router::nest) at a path of another one.
+    /// The router. Serve it, or [nest](Router::nest) it at a path of another one.
     pub fn router(self) -> Router {
         let board = Arc::new(self);
         let mut pages = Router::new()

@@ -1,3 +1,3 @@
-//! What waits for jobs.
+//! Jobs whose webhook is overdue.
 
 pub(crate) mod reconcile;

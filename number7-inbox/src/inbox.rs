@@ -44,14 +44,14 @@ use crate::{
 /// How long a job can be expected: 10 years.
 const LONGEST_EXPECTATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How many events a page of a list passes over that its filter does not take: so many take a moment, and there may be
-/// millions.
+/// The most events that a page passes over because the filter does not match them. There may be millions, and a
+/// page must not take long.
 const MOST_PASSED_OVER: u32 = 10_000;
 
 /// How long the name of an inbox can be, in bytes.
 const LONGEST_NAME: usize = 64;
 
-/// An inbox: where verified events are accepted, and worked on from.
+/// Accepts verified events, stores them, and has workers that handle them.
 ///
 /// It is cheap to clone; the clones share its connections. One line chooses its store:
 /// `Inbox::sqlite`, `Inbox::postgres` or `Inbox::redis`.
@@ -72,11 +72,10 @@ impl Inbox {
         self.store.wake()
     }
 
-    /// The inbox of another name in the same store, such as one for each environment.
+    /// The inbox of another name in the same store. For example, use one for each environment.
     ///
-    /// Inboxes of different names share connections and nothing else: each has its own keys, events,
-    /// workers and dead letters. The same name is the same inbox in every process. The inbox that is
-    /// opened has no name.
+    /// Inboxes of different names share connections and nothing else: each has its own keys, events, workers and dead letters.
+    /// The same name is the same inbox in every process. The inbox that you open has no name.
     ///
     /// # Errors
     ///
@@ -99,7 +98,7 @@ impl Inbox {
         (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_good)
     }
 
-    /// Accepts a delivery: what a handler of your own calls before it answers 200.
+    /// Accepts a delivery. Call it in a handler of your own, before you answer 200.
     ///
     /// # Errors
     ///
@@ -123,7 +122,7 @@ impl Inbox {
         inbox.accept(delivery).await
     }
 
-    /// Accepts a delivery as an event of its own, although another one has its key; see [`Acceptance::Conflict`].
+    /// Accepts a delivery as an event of its own even if another event has its key; see [`Acceptance::Conflict`].
     ///
     /// # Errors
     ///
@@ -164,7 +163,7 @@ impl Inbox {
     /// }
     /// # _ = work;
     /// ```
-    // Not an `AsyncFn`, whose future could borrow the pool: nothing on stable Rust says that it is `Send`.
+    // Not an `AsyncFn`: its future could borrow the pool, and stable Rust cannot require that it is `Send`.
     pub fn worker<H, F, E>(&self, handler: H) -> Worker
     where
         H: Fn(AcceptedEvent) -> F + Send + Sync + 'static,
@@ -178,11 +177,12 @@ impl Inbox {
         Worker::new(inbox, Arc::clone(&self.store), self.polling, handler)
     }
 
-    /// A worker that calls a tower [`Service`] for each accepted event, for limits, retry budgets and error reports that come
-    /// from tower's layers.
+    /// A worker that calls a tower [`Service`] for each accepted event. Use it for what tower's layers offer, such as limits,
+    /// retry budgets and error reports.
     ///
-    /// Each event has a clone of the service. It is called once it is ready; an event that waits for that is claimed, and
-    /// [`Worker::timeout`] includes the wait. So a limit below [`Worker::concurrency`] keeps events from other workers.
+    /// Each event gets a clone of the service, which is called once it is ready. While an event waits for that, it
+    /// is already claimed, and [`Worker::timeout`] includes the wait. So a limit below [`Worker::concurrency`]
+    /// keeps events from other workers.
     ///
     /// Layers box errors, and a [`Failure`] is not an error. To snooze an event or to fail it for good behind a layer, return
     /// an error that has a [`RetryHint`](crate::RetryHint) among its sources.
@@ -225,8 +225,8 @@ impl Inbox {
         })
     }
 
-    /// Counts the events by where they stand. It is cheap enough to be asked by every scrape of a
-    /// monitoring system: all but the finished ones are counted anew, by an index.
+    /// Counts the events in each state. It is cheap enough for every scrape of a monitoring system: it counts by an index.
+    /// [`Stats::done`] says how old the count of finished events may be.
     ///
     /// With the feature `metrics` each call also sets the gauges of this inbox.
     ///
@@ -242,9 +242,9 @@ impl Inbox {
     /// How many events became done or dead in each of the last 15 full minutes, the oldest minute first. Minutes are those of
     /// the store's clock, so there are new numbers once a minute.
     ///
-    /// An event that is ready again or forgotten does not count any more, and a discarded dead letter counts when it was
-    /// discarded. SQLite and PostgreSQL count by an index, and at most 10,000 done and 10,000 dead events of a minute, so
-    /// that the answer takes a moment: there, 10,000 or more means that it was at least so many.
+    /// An event that is ready again or forgotten no longer counts. A discarded dead letter counts when it was discarded. SQLite
+    /// and PostgreSQL count at most 10,000 done and 10,000 dead events in a minute, so that the call stays fast. There, 10,000
+    /// or more means "at least that many".
     ///
     /// # Errors
     ///
@@ -254,11 +254,11 @@ impl Inbox {
         self.store.handled_per_minute(now - now % MINUTE - 15 * MINUTE).await
     }
 
-    /// The workers of this inbox that renewed their lease in the last 30 seconds, in every process, and what they run:
-    /// those that [`Stats::workers`] counts, the oldest heartbeat last.
+    /// The workers of this inbox that renewed their lease in the last 30 seconds, in every process, and what they run. They are
+    /// those that [`Stats::workers`] counts. The oldest heartbeat is last.
     ///
-    /// A worker that has just died is still there, and what it runs is not rescued before its lease is over. A store does
-    /// not know how long that lease is. It is cheap: by an index, it reads only the events that are running.
+    /// A worker that has just died is still listed, and its events are not rescued before its lease is over. The call is cheap:
+    /// by an index, it reads only the events that are running.
     ///
     /// # Errors
     ///
@@ -296,11 +296,11 @@ impl Inbox {
         self.store.ping().await
     }
 
-    /// Lists the events in a state, the oldest first: at most `limit`, after the place of a cursor.
+    /// Lists the events in a state, the oldest first: at most `limit`, beginning after a cursor.
     ///
-    /// An event that stays in the state is never left out. A page passes over some 10,000 events at most that the filter
-    /// does not take: then it ends, even if it has fewer entries than the limit, and the next page goes on there. So
-    /// the end of the list is where [`Page::next`] is `None`.
+    /// No event that stays in the state is left out. A page ends early after about 10,000 events that the filter
+    /// does not match, and the next page continues there. So a short page does not mean the end of the list, only a
+    /// [`Page::next`] of `None` does.
     ///
     /// # Errors
     ///
@@ -336,7 +336,7 @@ impl Inbox {
         self.list_passing(state, filter, after, limit, MOST_PASSED_OVER).await
     }
 
-    /// The same, and a page passes over at most so many events, in steps of 500.
+    /// Like [`list`](Self::list), but a page passes over at most `most` events, in steps of 500.
     pub(crate) async fn list_passing(
         &self,
         state: State,
@@ -375,7 +375,7 @@ impl Inbox {
         }
     }
 
-    /// The event of a [key](Entry::key), wherever it stands. `None` if no event of that key is known.
+    /// The event with a [key](Entry::key), in any state. `None` if no such event is known.
     ///
     /// # Errors
     ///
@@ -384,8 +384,8 @@ impl Inbox {
         self.store.show(key).await
     }
 
-    /// The time by the store's clock, which all times of events are by: to filter by what was finished in the last
-    /// hour, for example.
+    /// The time by the store's clock, as all times of events are. Use it, for example, to filter for what was
+    /// finished in the last hour.
     ///
     /// # Errors
     ///
@@ -459,18 +459,17 @@ impl Inbox {
         self.store.pauses().await
     }
 
-    /// Expects a result of a job: if no `job.completed` or `job.failed` of it is accepted within this
-    /// time, the job is [overdue](Self::overdue). Call it where the app uploads a document.
+    /// Expects a result of a job: if no `job.completed` or `job.failed` of it is accepted within this time, the job is
+    /// [overdue](Self::overdue). Call it when your app uploads a document.
     ///
-    /// The vendor retries a webhook three times, and is silent forever after that. So a receiver that
-    /// was down for longer misses events. An expected job is not missed: workers log a `WARN` when it is
-    /// overdue (once; not at all if the worker ends at that moment), and [fetch](Worker::reconcile) its
-    /// result if they are told how. [`expect_upload`](Self::expect_upload) is for the time before the job is known.
+    /// The vendor retries a webhook three times, and is silent forever after that. So a receiver that was down for longer
+    /// misses events. An expected job is not missed: when it is overdue, a worker logs a `WARN` once (or not at all, if it ends
+    /// at that moment), and [fetches](Worker::reconcile) its result if you set that. For the time before the job is known, use
+    /// [`expect_upload`](Self::expect_upload).
     ///
-    /// It is one durable write. For a job that is expected already it does nothing, and the time of the
-    /// first call counts. An event that was accepted before settles the job too, for as long as its key
-    /// is known. The retention of the workers has to be an hour at least, because jobs are looked up every
-    /// hour. The time is 10 years at most.
+    /// It is one durable write. If the job is expected already, nothing changes, and the time of the first call counts. An
+    /// event that was accepted before also settles the job, for as long as its key is known. Jobs are looked up every hour, so
+    /// the retention of the workers must be at least an hour. The time is at most 10 years.
     ///
     /// # Errors
     ///
@@ -513,7 +512,7 @@ impl Inbox {
         self.store.cancel_expectation(&expected.job).await
     }
 
-    /// Lists the jobs that are overdue, the oldest first: at most `limit`, after the place of a cursor.
+    /// Lists the jobs that are overdue, the oldest first: at most `limit`, beginning after a cursor.
     ///
     /// Workers in any process mark jobs as overdue. While none runs, no job becomes overdue.
     ///
@@ -553,13 +552,12 @@ fn refuse_zero(limit: u32) -> Result<(), InboxError> {
     }
 }
 
-/// How many there are, which is at most a limit.
+/// The length of a list, which never exceeds a limit.
 fn count<T>(of: &[T]) -> u32 {
     of.len().try_into().unwrap_or(u32::MAX)
 }
 
-/// One write, which is durable when it is confirmed, or fails within
-/// [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
+/// Accepting is one write. It is durable when it is confirmed, or fails within [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
 impl Accept for Inbox {
     fn store(&self, record: Record) -> StoreFuture<'_> {
         Box::pin(async move {
@@ -584,7 +582,7 @@ impl Accept for Inbox {
     }
 }
 
-/// An acceptance that waits for its store. If it is dropped before that, nobody else counts it or logs it.
+/// An acceptance that waits for its store. If it is dropped before the store answers, only `drop` can count and log that.
 struct Waiting {
     begun: Instant,
     is_answered: bool,

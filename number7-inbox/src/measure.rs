@@ -6,7 +6,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 use crate::model::{entry::State, stats::Stats};
 
-/// Tells the recorder what the metrics mean, such as for the `# HELP` of Prometheus.
+/// Tells the recorder what the metrics mean, for example for the `# HELP` of Prometheus.
 fn describe() {
     for (name, help) in [
         (
@@ -66,7 +66,7 @@ pub(crate) fn fetched(outcome: &'static str) {
     metrics::counter!("number7_overdue_fetches_total", "outcome" => outcome).increment(1);
 }
 
-/// Also describes all metrics: it is called before a scrape, and so when there is a recorder.
+/// Also describes all metrics, because it is called before a scrape, when a recorder certainly exists.
 pub(crate) fn stats(inbox: &str, stats: &Stats) {
     describe();
     for state in State::ALL {

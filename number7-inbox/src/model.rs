@@ -1,5 +1,4 @@
-//! Plain data, which knows nobody: what users see of an inbox, and what a worker and its store say to each
-//! other.
+//! Plain data that depends on no other module: what users see of an inbox, and what a worker and its store exchange.
 
 pub(crate) mod awake;
 pub(crate) mod change;

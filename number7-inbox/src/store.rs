@@ -1,4 +1,4 @@
-//! What an inbox needs of its store.
+//! What an inbox needs from its store.
 
 use std::{
     sync::Arc,
@@ -60,12 +60,12 @@ mod wakes;
 /// the log has the error of the store.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long an operation waits for a connection: less than for all of it, so that its error says
-/// that there was none.
+/// How long an operation waits for a connection. It is shorter than [`STORE_TIMEOUT`], so that the error says that
+/// there was no connection.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long to wait before a store that is starting, or is locked, is tried again when it is opened.
+/// How long to wait before a store that is starting or locked is opened again.
 #[cfg(any(feature = "sqlite", feature = "postgres", test))]
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
@@ -80,7 +80,7 @@ pub(crate) const MINUTE: i64 = 60_000;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 const MOST_IN_A_MINUTE: i64 = 10_000;
 
-/// A number for each of some minutes, one after the other.
+/// A number for each of 15 minutes, one after the other.
 pub(crate) type PerMinute = [u64; 15];
 
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, InboxError>>;
@@ -101,49 +101,48 @@ pub(crate) trait Store: Expectations {
     /// Wakes the workers of this inbox in this process.
     fn wake(&self) -> &Arc<Wake>;
 
-    /// Says that events are ready: to the workers of this process and, if the store can, to those of others. It
+    /// Wakes workers because events are ready: those of this process and, if the store can, those of others. It
     /// does not wait for that.
     fn announce(&self) {
         self.wake().events_are_ready();
     }
 
-    /// Where leases are renewed: not on a thread that a handler can block.
+    /// The runtime that renews leases: one whose threads no handler can block.
     fn runtime(&self) -> Handle;
 
-    /// Stores an event unless its key is known. If the event of the key was signed with other bytes, it keeps the new
-    /// ones beside it, and the answer is a conflict.
+    /// Stores an event unless its key is known. If the known event was signed with other bytes, it also keeps the new bytes,
+    /// and the answer is a conflict.
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance>;
 
     /// Records the ends of attempts, and claims events that are ready if the worker's own lease is live and the inbox
     /// is not paused.
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged>;
 
-    /// The next accounts after one, in an order that stays the same, that have events which are ready.
+    /// The next accounts after this one that have ready events. The order of accounts never changes.
     fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts>;
 
-    /// Renews the lease of a worker, which is registered unless it is known. Says which claims it holds.
+    /// Renews the lease of a worker, and registers the worker if it is not known. Returns the claims that it holds.
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>>;
 
-    /// Releases events that a worker has claimed and never began: they are ready, or quarantined if they were so before,
-    /// and the attempt does not count.
-    /// What is not this claim any more is left alone, so that a call which arrives late does no harm.
+    /// Releases events that a worker has claimed and never began. They become ready, or quarantined if they were so before, and
+    /// the attempt does not count. An event with a newer claim is left alone, so a call that arrives late does no harm.
     fn release<'a>(&'a self, worker: &'a str, claims: &'a [ClaimId]) -> Answer<'a, ()>;
 
     /// Forgets a worker that has ended, and has left nothing claimed.
     fn forget<'a>(&'a self, worker: &'a str) -> Answer<'a, ()>;
 
-    /// Rescues the claims that are older than a lease and whose worker did not renew its own, or is not even
-    /// registered. Says how many. An event with at least `quarantine_after` attempts that count is quarantined. So
-    /// is one that was claimed ahead: whether it was begun is not known, so the attempt does not count, but the next
-    /// one does.
+    /// Rescues the claims that are older than a lease and whose worker has not renewed its own lease, or is not
+    /// even registered. Returns how many. An event with at least `quarantine_after` attempts that count is
+    /// quarantined. So is an event that was claimed ahead. It is not known whether it was begun, so this attempt
+    /// does not count, but the next one does.
     fn rescue(&self, lease: Duration, quarantine_after: u32) -> Answer<'_, u64>;
 
-    /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters
-    /// older than that: a store takes at most [`STEP`] of each at once. Says how many.
+    /// Forgets events that were finished longer than `retention` ago and, if `of_dead` is set, dead letters older than that.
+    /// One call forgets at most [`STEP`] of each. Returns how many.
     fn sweep(&self, retention: Duration, of_dead: Option<Duration>) -> Answer<'_, u64>;
 
-    /// Forgets the payloads of events that have been done for longer than `retention`: it goes through the next
-    /// [`STEP`] of them after a place. Returns the place where to go on, if there are more.
+    /// Forgets the payloads of events that have been done for longer than `retention`. One call goes through the next [`STEP`]
+    /// of them after a place, and returns the place to continue from, if there are more.
     fn forget_payloads<'a>(
         &'a self,
         retention: Duration,
@@ -153,7 +152,7 @@ pub(crate) trait Store: Expectations {
     /// Fails if the store cannot be reached, or takes no writes.
     fn ping(&self) -> Answer<'_, ()>;
 
-    /// Moves the store's clock forward. False if it is not the store's own.
+    /// Moves the store's clock forward. False if the store does not have its own clock.
     #[cfg(feature = "test-util")]
     fn advance(&self, _by: Duration) -> bool {
         false
@@ -184,14 +183,13 @@ pub(crate) trait Store: Expectations {
     /// A place in the list of each state: before all events that have been in the state since this time or later.
     fn place_of(&self, time: SystemTime) -> String;
 
-    /// The events in a state after a place, the oldest first and at most so many, and the place
-    /// where to go on.
+    /// The events in a state after a place, the oldest first and at most `most`, and the place to continue from.
     fn list<'a>(&'a self, state: State, after: Option<&'a str>, most: u32) -> Answer<'a, Listed>;
 
     /// The event of a key.
     fn show<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
 
-    /// Changes the events of some keys that are in the state which the change is for. Says how many.
+    /// Applies a change to those of these events that are in the state that it is for. Returns how many.
     fn change<'a>(&'a self, keys: &'a [String], change: Change) -> Answer<'a, u64>;
 }
 
@@ -216,7 +214,7 @@ pub(crate) struct Signer {
 
 impl NewEvent {
     pub(crate) fn new(key: String, json: Bytes, signer: Option<Signer>) -> Self {
-        // What has a key has a name.
+        // An event that has a key also has a name.
         let subject = Subject::of_json(&json).ok();
         let event = subject.as_ref().map(|subject| storable(subject.event())).unwrap_or_default();
         let job = subject.as_ref().and_then(|subject| subject.job_id());
@@ -255,27 +253,26 @@ impl From<Record> for NewEvent {
     }
 }
 
-/// Entries, and where the list goes on.
+/// Entries, and the place where the list continues.
 pub(crate) type Listed = (Vec<Entry>, Option<String>);
 
-/// What a worker tells its store, and what it wants.
+/// What a worker reports to its store, and what it wants.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a str,
     /// How long a lease lasts after it was renewed. Nothing is claimed after that.
     pub(crate) lease: Duration,
-    /// At most one for each event: answers name only events, and SQL applies one of two.
+    /// At most one for each event, because an answer names only the event, and SQL would apply only one of two.
     pub(crate) ends: &'a [End],
-    /// How many events to claim at most that are begun at once.
+    /// The most events to claim that are begun at once.
     pub(crate) most: usize,
-    /// How many more to claim, ahead of handlers that are about to return. They are marked: a worker that dies may
-    /// not have begun them.
+    /// How many more to claim, ahead of handlers that are about to return. They are marked, because a worker that
+    /// dies may not have begun them.
     pub(crate) ahead: usize,
-    /// Whether one of them may be quarantined: an event whose workers died so often that it may be what
-    /// ended them.
+    /// Whether one of them may be quarantined, which means that its workers died so often that it may be the cause.
     pub(crate) quarantined: bool,
-    /// Some accounts, and how many events of each to claim at most, the oldest first, before the oldest events of all. In
-    /// all these are no more than `most` and `ahead` together.
+    /// At most `of_each` events of each of these accounts are claimed first, the oldest first, and then the oldest events of
+    /// all. Together they are at most `most` and `ahead`.
     pub(crate) accounts: &'a [String],
     pub(crate) of_each: usize,
 }
@@ -284,28 +281,28 @@ pub(crate) struct Exchange<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct WaitingAccounts {
     pub(crate) accounts: Vec<String>,
-    /// The last one that was looked at: there may be more after it. `None` if these are the last ones.
+    /// The last one that was examined: there may be more after it. `None` if there are no more.
     pub(crate) go_on_after: Option<String>,
 }
 
-/// What became of an exchange.
+/// The result of an exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanged {
-    /// The events whose ends count. The others are another attempt's by now.
+    /// The events whose ends count. The other events have a newer attempt by now.
     pub(crate) ended: Vec<EventId>,
-    /// The events that somebody else's transaction has locked: their ends are to be sent again. Nobody waits
-    /// for a session that may be dead.
+    /// The events that another transaction has locked. Send their ends again: the store does not wait for a session
+    /// that may be dead.
     pub(crate) locked: Vec<EventId>,
     /// Those that are begun at once come first.
     pub(crate) claims: Vec<Claim>,
-    /// In how long the next scheduled event is ready. It may be missing if as many were claimed as were wanted. While
-    /// the inbox is paused: in how long that ends by itself.
+    /// The time until the next scheduled event is ready. It may be missing if as many events were claimed as wanted. While the
+    /// inbox is paused, it is the time until the pause ends by itself.
     pub(crate) next_in: Option<Duration>,
     /// Nothing was claimed, because the lease of the worker is over, or it is not registered.
     pub(crate) is_lapsed: bool,
     /// Nothing was claimed, because the inbox is paused. Set only if something was to be claimed.
     pub(crate) is_paused: bool,
-    /// Nothing of some accounts was claimed, because they are paused. What is not claimed may be ready all the same.
+    /// Some accounts are paused, so none of their events were claimed. They may be ready nevertheless.
     pub(crate) has_paused_accounts: bool,
     /// It passed over as many events of these accounts as it may, or no account is paused any more: another exchange may find
     /// more at once.
@@ -314,7 +311,7 @@ pub(crate) struct Exchanged {
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 impl Exchanged {
-    /// What its [front](front::Front) says of the next claim.
+    /// Takes over when its [front](front::Front) wants the next claim.
     fn looks_again_in(&mut self, next: Option<Duration>) {
         self.passes_over = next == Some(Duration::ZERO);
         self.next_in = self.next_in.into_iter().chain(next).min();
@@ -341,7 +338,7 @@ impl From<PausedRow> for Paused {
     }
 }
 
-/// Bounds an operation.
+/// Limits an operation to [`STORE_TIMEOUT`].
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 async fn in_time<T>(
     operation: impl Future<Output = Result<T, InboxError>>,
@@ -352,8 +349,8 @@ async fn in_time<T>(
     }
 }
 
-/// Opens a store, which may be starting, or locked: for as long as an operation may take in all, and then
-/// the error is the last one.
+/// Opens a store that may be starting or locked. It tries again for as long as one operation may take, and then
+/// returns the last error.
 #[cfg(any(feature = "sqlite", feature = "postgres", test))]
 async fn open<T, F>(connect: impl Fn() -> F) -> Result<T, InboxError>
 where
@@ -407,7 +404,7 @@ mod tests {
         assert_eq!(open(InboxErrorKind::Refused, 3).await, (false, Duration::ZERO));
     }
 
-    /// Not as long again as the last try takes.
+    /// The last try gets only the time that is left.
     #[tokio::test(start_paused = true)]
     async fn opening_takes_no_longer_than_an_operation_in_all() {
         let (begun, almost) = (Instant::now(), STORE_TIMEOUT - OPEN_PAUSE * 2);

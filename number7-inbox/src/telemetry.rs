@@ -1,4 +1,4 @@
-//! How attempts go on with the trace of the webhook, with the feature `opentelemetry`.
+//! How attempts continue the trace of the webhook, with the feature `opentelemetry`.
 
 use number7_core::Record;
 use opentelemetry::{
@@ -10,7 +10,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::model::trace::Trace;
 
-/// What is kept of a request.
+/// The trace of a request, as it is stored.
 pub(crate) fn trace(record: &Record) -> Option<Trace> {
     let context = record.trace_context()?;
     let (parent, state) = (context.traceparent().to_owned(), context.tracestate().to_owned());
@@ -20,12 +20,12 @@ pub(crate) fn trace(record: &Record) -> Option<Trace> {
 /// Makes the span of an attempt a child of the request's, or links it if it is not the first attempt. The attributes are
 /// those of the semantic conventions for messaging.
 ///
-/// It does nothing if no layer of `tracing-opentelemetry` is there, so that no other log shows the kind of the span.
+/// It does nothing without a layer of `tracing-opentelemetry`, so that no other log shows the kind of the span.
 pub(crate) fn describe(span: &Span, inbox: &str, key: &str, trace: Option<&Trace>, is_first: bool) {
     let sender = trace.and_then(read);
     let parent = match &sender {
         Some(sender) if is_first => Context::new().with_remote_span_context(sender.clone()),
-        // The span is in no other one.
+        // The span has no parent.
         _ => Context::new(),
     };
     if span.set_parent(parent).is_err() {
@@ -46,7 +46,7 @@ pub(crate) fn describe(span: &Span, inbox: &str, key: &str, trace: Option<&Trace
     }
 }
 
-/// The parent was checked when it was kept. Somebody may have changed it in the store.
+/// The parent was checked before it was stored, but somebody may have changed it there.
 fn read(trace: &Trace) -> Option<SpanContext> {
     let [_, id, span, flags] = trace.parent.split('-').collect::<Vec<_>>().try_into().ok()?;
     let context = SpanContext::new(

@@ -3,7 +3,7 @@
 //! [`AcceptedEvent::for_test`](crate::AcceptedEvent::for_test) makes an event to call a handler with.
 //! [`Worker::run_until_idle`](crate::Worker::run_until_idle) runs a worker without any wait, and
 //! [`Inbox::advance`](crate::Inbox::advance) moves the clock of its inbox. [`assert_worker`] shows whether the effects of a
-//! handler happen exactly once, whatever dies when.
+//! handler happen exactly once, no matter what dies and when.
 
 mod call;
 mod clock;

@@ -51,10 +51,9 @@ use crate::{
 /// [`run_until`](Self::run_until). Any number of workers, in any number of processes, can run on
 /// one inbox.
 ///
-/// An event is handled at least once: a handler that was killed between its effect and the record
-/// of it is run again. `Err` and a panic cost one attempt; after the last the event is a
-/// [dead letter](crate::State::Dead). While the store is away the worker waits for it, and
-/// records what ended meanwhile.
+/// An event is handled at least once: a handler that was killed between its effect and the record of it is run again. `Err` and
+/// a panic cost one attempt; after the last the event is a [dead letter](crate::State::Dead). While the store is away the
+/// worker waits for it. Then it records the attempts that ended meanwhile.
 #[must_use = "a worker does nothing unless it is run"]
 pub struct Worker {
     pub(crate) job: Job,
@@ -214,14 +213,13 @@ impl Worker {
         self
     }
 
-    /// Calls an async function for each event that has become a dead letter in this worker,
-    /// for example to raise an alert. There is one such function; nothing is called unless it is
-    /// set.
+    /// Calls an async function for each event that has become a dead letter in this worker, for example to raise an alert. A
+    /// worker has at most one such function.
     ///
-    /// It is called after the store has confirmed the dead letter; not if the process ends in
-    /// between. It may be called twice if the lease of the last attempt expired: for
-    /// that, and again if the attempt then fails after all. [`run_until`](Self::run_until) waits
-    /// for it, but not longer than the [`shutdown_timeout`](Self::shutdown_timeout) if one is set.
+    /// It is called after the store has confirmed the dead letter, but not if the process ends in between. If the
+    /// lease of the last attempt expired, it may be called twice: for that, and again if the attempt then fails.
+    /// [`run_until`](Self::run_until) waits for it, but not longer than the
+    /// [`shutdown_timeout`](Self::shutdown_timeout) if one is set.
     ///
     /// # Example
     ///
@@ -252,14 +250,14 @@ impl Worker {
     /// signed such an event, and [`AcceptedEvent::origin`] says so. After anything else, an error, a
     /// panic, or [`FETCH_TIMEOUT`](crate::FETCH_TIMEOUT), the job is fetched again after a backoff.
     ///
-    /// Of all workers of an inbox one fetches at a time. If it dies, another goes on after its lease. Up to
+    /// Only one worker of an inbox fetches at a time. If it dies, another takes over after its lease. Up to
     /// [`DEFAULT_FETCHES_AT_ONCE`](crate::DEFAULT_FETCHES_AT_ONCE) fetches run at a time, and
     /// [`DEFAULT_FETCHES_PER_MINUTE`](crate::DEFAULT_FETCHES_PER_MINUTE) begin in a minute, evenly spaced;
     /// [`fetch_limits`](Self::fetch_limits) and [`fetch_backoff`](Self::fetch_backoff) change that.
     ///
     /// # Example
     ///
-    /// With a function of one's own. A closure has to name the type of its argument: `|job: JobId|`.
+    /// With a function of your own. A closure has to name the type of its argument: `|job: JobId|`.
     ///
     /// ```
     /// use number7_inbox::{AcceptedEvent, BoxError, Event, Fetched, Inbox, JobId};
@@ -300,9 +298,9 @@ impl Worker {
         self.reconcile_by(Arc::new(fetch))
     }
 
-    /// [`reconcile`](Self::reconcile) for an inbox that several accounts share: the function returns what asks the vendor
-    /// about the jobs of an account, such as its `Client` of `number7-client`. `None` says that there is no such account any
-    /// more: the job is asked for again later, like after an error.
+    /// [`reconcile`](Self::reconcile) for an inbox that several accounts share. The function returns what asks the vendor about
+    /// the jobs of an account, such as its `Client` of `number7-client`. `None` means that the account does not exist anymore:
+    /// the job is fetched again later, as after an error.
     ///
     /// The function is called for each fetch, so keep the clients: each knows the rate limit of its account.
     ///
@@ -366,10 +364,10 @@ impl Worker {
         self
     }
 
-    /// How long an overdue job that is not finished rests after the vendor was asked about it:
-    /// `first` after the first time, at least a second, doubled after each, and never longer than
-    /// `longest` or 30 days; [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
-    /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF) unless it is set.
+    /// How long to wait before the vendor is asked again about a job that is not finished: `first` after the first time,
+    /// doubled after each, up to `longest`. Every wait is at least a second and at most 30 days. The defaults are
+    /// [`DEFAULT_FETCH_BACKOFF`](crate::DEFAULT_FETCH_BACKOFF) and
+    /// [`DEFAULT_MAX_FETCH_BACKOFF`](crate::DEFAULT_MAX_FETCH_BACKOFF).
     ///
     /// # Panics
     ///
@@ -403,7 +401,7 @@ impl Worker {
     }
 
     /// Works until its future is dropped: [`run_until`](Self::run_until) without a signal, for a process that is stopped from
-    /// outside. If it is killed, its events are handled by others after its lease.
+    /// outside. If it is killed, other workers handle its events after its lease.
     pub async fn run(self) {
         self.run_until(pending()).await;
     }
@@ -420,7 +418,7 @@ impl Worker {
     pub(crate) async fn run_to_summary(self, signal: impl Future<Output = ()>) -> RunSummary {
         let stop = CancellationToken::new();
         let work = work(self.job, stop.clone());
-        // A task, so that it does not wait for whatever else its caller polls.
+        // A task of its own, so that it does not wait for what its caller polls.
         let mut work = pin!(AbortOnDropHandle::new(tokio::spawn(work)));
         let ended = select! {
             biased;
@@ -433,7 +431,7 @@ impl Worker {
         match ended.map_err(JoinError::try_into_panic) {
             Ok(summary) => summary,
             Err(Ok(panic)) => resume_unwind(panic),
-            // The runtime ends.
+            // The runtime is shutting down.
             Err(Err(_)) => RunSummary::default(),
         }
     }

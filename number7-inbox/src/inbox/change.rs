@@ -19,33 +19,32 @@ use crate::{
 /// How many of the changed events are returned: 10.
 const FIRST: usize = 10;
 
-/// How many times a second a [rate](ChangeEvents::rate) is divided at most, so that what it allows is spread out.
+/// The most steps into which the events of a second are divided, so that a [rate](ChangeEvents::rate) is spread out.
 const STEPS_PER_SECOND: u32 = 10;
 
 impl Inbox {
     /// Makes dead letters ready again. Their attempts are counted from 0 again.
     ///
     /// Takes the [key](Entry::key) of one dead letter, or a [`Filter`] for many. An event that becomes a dead letter again
-    /// while this runs is not requeued twice. See [`ChangeEvents`].
+    /// during this call is not requeued twice. See [`ChangeEvents`].
     ///
     /// # Errors
     ///
-    /// The store failed. What was changed before that stays so.
+    /// The store failed. What was changed before that stays changed.
     pub fn requeue(&self, which: impl Into<Filter>) -> ChangeEvents<'_> {
         ChangeEvents::new(self, Change::Requeue, which.into())
     }
 
-    /// Makes done events ready again. Use it if a handler was wrong but returned `Ok`. Their attempts are counted from 0
-    /// again, their history gets a note, and [`AcceptedEvent::runs`](crate::AcceptedEvent::runs) says how often they were
-    /// run.
+    /// Makes done events ready again. Use it if a handler was wrong but returned `Ok`. Their attempts are counted from 0 again,
+    /// and their history gets a note. [`AcceptedEvent::runs`](crate::AcceptedEvent::runs) says how often an event was run.
     ///
-    /// An event whose payload is [forgotten](crate::Worker::payload_retention) cannot be rerun. It is
-    /// safe while workers run: an event that a worker is still finishing is not done yet, so it is not rerun. An event
-    /// that is done again while this runs is not rerun twice. See [`ChangeEvents`].
+    /// An event whose payload is [forgotten](crate::Worker::payload_retention) cannot be rerun. You can call this while workers
+    /// run: an event that a worker is still finishing is not done yet, so it is not rerun, and an event that is done again
+    /// during this call is not rerun twice. See [`ChangeEvents`].
     ///
     /// # Errors
     ///
-    /// The store failed. What was changed before that stays so.
+    /// The store failed. What was changed before that stays changed.
     ///
     /// # Example
     ///
@@ -74,24 +73,24 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// The store failed. What was changed before that stays so.
+    /// The store failed. What was changed before that stays changed.
     pub fn run_now(&self, which: impl Into<Filter>) -> ChangeEvents<'_> {
         ChangeEvents::new(self, Change::RunNow, which.into())
     }
 
-    /// Gives dead letters up for good: they count as done from now on, so that their keys stay known for the
-    /// retention. See [`ChangeEvents`].
+    /// Gives up dead letters for good. From now on they count as done, so their keys stay known for the retention.
+    /// See [`ChangeEvents`].
     ///
     /// # Errors
     ///
-    /// The store failed. What was changed before that stays so.
+    /// The store failed. What was changed before that stays changed.
     pub fn discard(&self, which: impl Into<Filter>) -> ChangeEvents<'_> {
         ChangeEvents::new(self, Change::Discard, which.into())
     }
 }
 
-/// A change of all events that a filter takes, the oldest first: made by [`Inbox::requeue`], [`rerun`](Inbox::rerun),
-/// [`run_now`](Inbox::run_now) and [`discard`](Inbox::discard), and done when it is awaited.
+/// A change of all events that a filter matches, the oldest first. [`Inbox::requeue`], [`rerun`](Inbox::rerun),
+/// [`run_now`](Inbox::run_now) and [`discard`](Inbox::discard) return it. Await it to make the change.
 ///
 /// If it is interrupted, what was changed stays changed. Call it again with the same filter to continue. For a
 /// [`rerun`](Inbox::rerun), first set [`since_before`](Filter::since_before) to a time before the first call. Otherwise the
@@ -110,7 +109,7 @@ pub struct ChangeEvents<'a> {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Changed {
-    /// How many events were changed; or would be, in a [dry run](ChangeEvents::dry_run).
+    /// How many events were changed, or would be, in a [dry run](ChangeEvents::dry_run).
     pub events: u64,
     /// How many could not be rerun, because their payload is forgotten.
     pub forgotten: u64,
@@ -123,14 +122,14 @@ impl<'a> ChangeEvents<'a> {
         Self { inbox, change, filter, limit: u64::MAX, rate: None, is_dry: false }
     }
 
-    /// At most so many events; all of them unless it is set.
+    /// Changes at most this many events; all of them unless it is set.
     pub fn limit(mut self, events: u64) -> Self {
         self.limit = events;
         self
     }
 
-    /// At most so many events a second, so that new events do not wait behind them; as fast as the store can unless it
-    /// is set.
+    /// Changes at most this many events a second, so that new events do not wait behind them. Unless it is set, it
+    /// is as fast as the store allows.
     ///
     /// # Panics
     ///
@@ -141,7 +140,7 @@ impl<'a> ChangeEvents<'a> {
         self
     }
 
-    /// Changes nothing, and says what would be changed.
+    /// Changes nothing, and returns what would be changed.
     pub fn dry_run(mut self) -> Self {
         self.is_dry = true;
         self
@@ -157,7 +156,7 @@ impl<'a> ChangeEvents<'a> {
                 Some(key) => (store.show(key).await?.into_iter().collect(), None),
                 None => store.list(state, after.as_deref(), STEP).await?,
             };
-            // What has come into the state meanwhile, such as by a rerun, is behind all others.
+            // Events that have come into the state meanwhile, for example by a rerun, come after all others.
             let is_new = |entry: &Entry| state != State::Scheduled && entry.since() > begun;
             let is_over = |entry| is_new(entry) || self.filter.ends_before(entry);
             let is_over = entries.last().is_some_and(is_over);
@@ -174,7 +173,7 @@ impl<'a> ChangeEvents<'a> {
             }
             let left = self.limit.saturating_sub(changed.events);
             meant.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            // What is damaged cannot be shown, but can be changed.
+            // A damaged event cannot be shown, but it can be changed.
             let keys = match self.filter.only_key().filter(|_| !self.is_dry && self.limit > 0) {
                 Some(key) => vec![key.to_owned()],
                 None => meant.iter().map(|entry| entry.key().to_owned()).collect(),
@@ -189,7 +188,7 @@ impl<'a> ChangeEvents<'a> {
         }
     }
 
-    /// Changes the events of some keys, at the rate. Says how many.
+    /// Changes the events with these keys, at the rate. Returns how many.
     async fn change(&self, keys: Vec<String>) -> Result<u64, InboxError> {
         if self.is_dry {
             return Ok(keys.len() as u64);

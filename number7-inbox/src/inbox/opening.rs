@@ -17,19 +17,17 @@ const LONGEST_SCHEMA: usize = 63;
 /// The shortest time without an event after which a worker can sleep.
 const SHORTEST_WAKE: Duration = Duration::from_secs(1);
 
-/// The shortest limit for a statement: less would fail those that only wait for a disk.
+/// The shortest limit for a statement. A shorter one would stop statements that only wait for a disk.
 const SHORTEST_STATEMENT: Duration = Duration::from_millis(100);
 
 impl Inbox {
-    /// An inbox in a file, which is made if it is not there: for one machine. Several processes can
-    /// share it.
+    /// An inbox in a file, which is created if it does not exist: for one machine. Several processes can share it.
     ///
-    /// The file uses SQLite's WAL mode with full synchronisation, so that what is confirmed is on
-    /// the disk. Beside it are `…-wal`, `…-shm`, and `…-turn`, where processes queue to write. It
-    /// must not lie on a network share.
+    /// The file uses SQLite's WAL mode with full synchronization, so that what is confirmed is on the disk. Beside it are
+    /// `…-wal`, `…-shm`, and `…-turn`, where processes queue to write. It must not be on a network share.
     ///
-    /// If the file is deleted or replaced, one call fails, and the inbox then opens what is at the path, or
-    /// makes a new file. A relative path is resolved now, so the process may change its current directory.
+    /// If the file is deleted or replaced, one call fails. Then the inbox opens the file that is at the path, or creates a new
+    /// one. A relative path is resolved now, so the process may change its current directory.
     ///
     /// # Errors
     ///
@@ -42,16 +40,17 @@ impl Inbox {
 
     /// An inbox on PostgreSQL 13 or later, by a `postgres://` URL: for several machines.
     ///
-    /// It makes the schema [`number7`](InboxOptions::schema) in that database, if it is missing. No extension is needed.
-    /// The log has a warning if the server may lose what it confirms (`fsync` off). Each session (behind a pooler,
-    /// each transaction) sets its own isolation level, timeouts and planner settings, whatever is set for the
-    /// database or the role. It keeps `default_transaction_read_only` and `search_path`, and `synchronous_commit`
-    /// unless that is `off`.
+    /// It creates the schema [`number7`](InboxOptions::schema) in that database if it is missing. No extension is needed. The
+    /// log has a warning if the server may lose what it confirms (`fsync` off).
+    ///
+    /// Each session (behind a pooler, each transaction) sets its own isolation level, timeouts and planner settings, and
+    /// ignores those of the database and the role. It keeps `default_transaction_read_only`, `search_path`, and
+    /// `synchronous_commit` unless that is `off`.
     ///
     /// # Errors
     ///
-    /// The string is not a URL, the server cannot be reached, it grants no rights to make the schema, the
-    /// encoding of the database is not UTF8, or a pooler in statement mode is in front of it.
+    /// The string is not a URL, the server cannot be reached, the role may not create the schema, the encoding of the database
+    /// is not UTF8, or a pooler in statement mode is in front of it.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let options = Options::default();
@@ -59,28 +58,26 @@ impl Inbox {
         Ok(Self::on(Arc::new(postgres), &options))
     }
 
-    /// An inbox in the file that a pool of `sqlx` 0.9 is on, for handlers that
+    /// An inbox in the same file as a pool of `sqlx` 0.9, for handlers that
     /// [finish in a transaction](crate::AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens its own three,
-    /// so that it can renew its lease even while handlers use all connections of the pool.
-    /// Give the pool's options a `busy_timeout`, because SQLite has one writer at a time, and begin
-    /// transactions that write by `BEGIN IMMEDIATE`.
+    /// It uses the pool's options, but not its connections: the inbox opens its own three, so that it can renew its lease even
+    /// while handlers use all connections of the pool. SQLite has one writer at a time, so give the pool's options a
+    /// `busy_timeout`, and begin transactions that write by `BEGIN IMMEDIATE`.
     ///
     /// # Errors
     ///
-    /// Those of [`sqlite`](Self::sqlite), and a pool that is in memory.
+    /// Those of [`sqlite`](Self::sqlite). A pool in memory is refused.
     #[cfg(feature = "sqlite")]
     pub async fn sqlite_of(pool: &sqlx::SqlitePool) -> Result<Self, InboxError> {
         Self::options().sqlite_of(pool).await
     }
 
-    /// An inbox in the database that a pool of `sqlx` 0.9 is on, for handlers that
+    /// An inbox in the same database as a pool of `sqlx` 0.9, for handlers that
     /// [finish in a transaction](crate::AcceptedEvent::finish_in) of that pool.
     ///
-    /// It takes over the pool's options, but not its connections: the inbox opens up to 16 of its
-    /// own, because its lease has to be renewed even while handlers use all connections of the
-    /// pool.
+    /// It uses the pool's options, but not its connections: the inbox opens up to 16 of its own, because its lease has to be
+    /// renewed even while handlers use all connections of the pool.
     ///
     /// # Errors
     ///
@@ -90,57 +87,54 @@ impl Inbox {
         Self::options().postgres_of(pool).await
     }
 
-    /// An inbox on Redis 6.2 or later, or on a Redis Cluster, by a `redis://` URL, or on a Redis that Sentinels watch, by
-    /// a `redis+sentinel://` URL: for several machines. With the feature `redis-tls`, the URL can be `rediss://` or
-    /// `rediss+sentinel://`.
+    /// An inbox on Redis, for several machines. The URL is `redis://` for Redis 6.2 or later or a Redis Cluster,
+    /// and `redis+sentinel://` for a Redis that Sentinels watch. With the feature `redis-tls`, it can also be
+    /// `rediss://` or `rediss+sentinel://`.
     ///
     /// All its keys begin with `{number7}:`, or `{number7:name}:` if the inbox is [named](Self::named), so those of
-    /// one inbox are on one node of a cluster. The URL names any of the nodes. If they change places, or one dies and
-    /// has a replica, the inbox goes on with the others.
+    /// one inbox are on one node of a cluster. The URL can name any of the nodes. If the nodes change, or one fails
+    /// over to a replica, the inbox follows.
     ///
-    /// A URL of Sentinels has the form `redis+sentinel://[user:password@]host1[:port],host2[:port]/SERVICE[/DB]`. The
-    /// hosts are the Sentinels, and their port is 26379 unless you give one. List all of them. The service is the name
-    /// behind `sentinel monitor` in their configuration. The user and the password are those of the Redis servers; if
-    /// the Sentinels have their own, add `?sentinel_username=…&sentinel_password=…`. The inbox asks the Sentinels for
-    /// the master whenever it connects, and every second after that. It goes where most of them say, and only to a
-    /// server that says itself that it is a master.
+    /// A URL of Sentinels has the form `redis+sentinel://[user:password@]host1[:port],host2[:port]/SERVICE[/DB]`. List all
+    /// Sentinels as hosts; their port is 26379 unless you give one. The service is the name behind `sentinel monitor` in their
+    /// configuration. The user and the password are those of the Redis servers. If the Sentinels have their own, add
+    /// `?sentinel_username=…&sentinel_password=…`. The inbox asks the Sentinels for the master whenever it connects, and every
+    /// second after that. It connects to the server that most of them name, if that server itself says that it is a master.
     ///
-    /// Redis keeps what it confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy
-    /// noeviction`; if it is set otherwise, the log has a warning.
+    /// Redis keeps what it confirms only with `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction`. If it
+    /// is not configured so, the log has a warning.
     ///
-    /// Redis confirms a write before its replicas have it, so a failover may lose it. With
-    /// `?wait_replicas=1` in the URL, [`accept`](crate::Accept) and [`expect_job`](Self::expect_job) succeed only when so
-    /// many replicas have the write, and otherwise fail after a second, or after `wait_ms`: from 1 to 2,000
-    /// milliseconds. The write may have happened even if the call fails. For example:
-    /// `redis://host/0?wait_replicas=1&wait_ms=500`. If replicas are connected and nothing waits for them,
-    /// the log has a warning.
+    /// Redis confirms a write before its replicas have it, so a failover may lose it. With `?wait_replicas=1` in the URL,
+    /// [`accept`](crate::Accept) and [`expect_job`](Self::expect_job) succeed only when that many replicas have the write.
+    /// Otherwise they fail after a second, or after the milliseconds in `wait_ms` (1 to 2,000), as in
+    /// `redis://host/0?wait_replicas=1&wait_ms=500`. The write may have happened even if the call fails. If there are replicas
+    /// and `wait_replicas` is not set, the log has a warning.
     ///
     /// # Errors
     ///
-    /// The string is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, or it refuses the
-    /// password or scripts. With Sentinels: none of them can be reached, those that can do not know the service or
-    /// refuse their password, or the server that they name is not a master.
+    /// The string is not a URL, `wait_replicas` or `wait_ms` is wrong, the server cannot be reached, or it refuses the password
+    /// or scripts. With Sentinels also: none of them can be reached, they do not know the service, they refuse their password,
+    /// or the server that they name is not a master.
     #[cfg(feature = "redis")]
     pub async fn redis(url: impl AsRef<str>) -> Result<Self, InboxError> {
         let redis = store::redis::Redis::open(url.as_ref()).await?;
         Ok(Self::on(Arc::new(redis), &Options::default()))
     }
 
-    /// An inbox in memory, for development and tests: it is gone with the process, and each call makes another one.
+    /// An inbox in memory, for development and tests. It is lost when the process ends, and each call creates another one.
     ///
-    /// It follows the same rules as the other stores, except the one that matters in production: what it confirms is
-    /// not on a disk.
+    /// It follows the same rules as the other stores, except that what it confirms is not on a disk.
     #[cfg(any(test, feature = "memory"))]
     #[must_use]
     pub fn memory() -> Self {
         Self::on(Arc::new(store::memory::Memory::default()), &Options::default())
     }
 
-    /// An inbox by a URL: `sqlite:PATH`, `postgres://…`, `redis://…` or `redis+sentinel://…`, for apps that read it
+    /// An inbox by a URL: `sqlite:PATH`, `postgres://…`, `redis://…` or `redis+sentinel://…`. Use it if your app reads the URL
     /// from a setting. With the feature `memory`, `memory:` is an inbox [in memory](Self::memory).
     ///
-    /// A URL of SQLite is read as `sqlx` reads it: `%20` is a space, and `?` begins parameters. The file is made
-    /// if it is not there, unless the URL says `mode=rw`.
+    /// A URL of SQLite is read as `sqlx` reads it: `%20` is a space, and `?` begins parameters. The file is created if it does
+    /// not exist, unless the URL says `mode=rw`.
     ///
     /// # Errors
     ///
@@ -163,9 +157,8 @@ impl Inbox {
         InboxOptions(Options::default())
     }
 
-    /// Like [`open`](Self::open), for tools: it never makes or changes tables, and fails if there is no inbox.
-    ///
-    /// On Redis it is the same as `open`, because there is nothing to make.
+    /// Like [`open`](Self::open), for tools: it never creates or changes tables, and fails if there is no inbox. On Redis it is
+    /// the same as `open`, because there are no tables.
     ///
     /// # Errors
     ///
@@ -175,11 +168,11 @@ impl Inbox {
         Self::options().migrate(false).open(url).await
     }
 
-    /// Creates the tables of an inbox, or upgrades older ones, and changes nothing if they are up to date.
-    /// [`open`](Self::open) does the same first, unless it is [told not to](InboxOptions::migrate). Call it at
-    /// deployment if the role of your app may not create tables.
+    /// Creates the tables of an inbox, or upgrades older ones, and changes nothing if they are up to date. [`open`](Self::open)
+    /// does the same first, unless you [turn that off](InboxOptions::migrate). Call it at deployment if the role of your app
+    /// may not create tables.
     ///
-    /// Any number of processes can call it at the same time. On Redis there is nothing to make.
+    /// Any number of processes can call it at the same time. On Redis there is nothing to create.
     ///
     /// # Errors
     ///
@@ -199,7 +192,7 @@ impl Inbox {
     }
 }
 
-/// Settings of an inbox that is to be opened: made by [`Inbox::options`], and configured by value.
+/// Settings of an inbox that is to be opened. Start with [`Inbox::options`].
 ///
 /// # Example
 ///
@@ -217,8 +210,8 @@ impl Inbox {
 pub struct InboxOptions(Options);
 
 impl InboxOptions {
-    /// Whether opening makes the tables that are missing, and upgrades those that are older: true unless it is
-    /// set. Otherwise opening fails with [`InboxErrorKind::Schema`] if there is something to make.
+    /// Whether opening creates missing tables and upgrades older ones: true unless it is set. If it is false and the tables are
+    /// missing or older, opening fails with [`InboxErrorKind::Schema`].
     ///
     /// An inbox whose tables are up to date needs only the right to read and write rows. [`stats`](Inbox::stats),
     /// [`list`](Inbox::list), [`show`](Inbox::show) and [`overdue`](Inbox::overdue) need only the right to read them.
@@ -242,38 +235,37 @@ impl InboxOptions {
         self
     }
 
-    /// For a serverless database, which is paid for while it is awake: after this time without an event, a worker
-    /// asks nothing of the store, and on PostgreSQL the inbox closes its connections within 20 seconds. Workers never sleep unless this
-    /// is set, because a worker that sleeps is not notified of what other processes accept, or of what an operator does by
+    /// For a serverless database, which costs money while it is awake: after this time without an event, a worker asks nothing
+    /// of the store, and on PostgreSQL the inbox closes its connections within 20 seconds. Unless this is set, workers never
+    /// sleep, because a sleeping worker is not notified of events that other processes accept, or of what an operator does with
     /// the command `number7`, such as a requeue.
     ///
-    /// So let one process receive and work. Its workers wake up when it accepts an event, when an event that waits
-    /// for its next attempt is ready, when a job that it expects is overdue, and after an hour. They stay awake for a
-    /// lease and two heartbeats at least, which is 30 seconds by default, to rescue what other workers left behind.
+    /// So let one process receive and work. Its workers wake up when it accepts an event, when an event is ready for its next
+    /// attempt, when a job that it expects is overdue, and after an hour. They stay awake for a lease and two heartbeats at
+    /// least, which is 30 seconds by default, to rescue what other workers left behind.
     ///
-    /// [`stats`](Inbox::stats) does not count a worker that sleeps. On Redis, a `PING` is sent each second
-    /// nevertheless.
+    /// [`stats`](Inbox::stats) does not count a sleeping worker. On Redis, a `PING` is still sent each second.
     pub fn sleep_after(mut self, idle: Duration) -> Self {
         self.0.polling.sleep_after = Some(idle);
         self
     }
 
     /// How many connections to PostgreSQL acceptance and the methods for operators share at most;
-    /// [`DEFAULT_CONNECTIONS`](crate::DEFAULT_CONNECTIONS) unless it is set. Each is opened when it is needed, and
-    /// closed when it was idle for ten minutes.
+    /// [`DEFAULT_CONNECTIONS`](crate::DEFAULT_CONNECTIONS) unless it is set. A connection is opened when it is needed, and
+    /// closed after ten idle minutes.
     ///
-    /// All workers of a process share six others: three to claim events and record results, two to renew leases, and
-    /// one for notifications of what other processes accept. A process without a worker does not open them. This setting
-    /// has no effect on the other stores.
+    /// All workers of a process share six others: three to claim events and record results, two to renew leases,
+    /// and one for notifications of what other processes accept. A process without a worker does not open them.
+    /// This setting has no effect on the other stores.
     pub fn connections(mut self, most: u32) -> Self {
         self.0.connections = most;
         self
     }
 
-    /// How long PostgreSQL may take for one statement; [`DEFAULT_STATEMENT_TIMEOUT`](crate::DEFAULT_STATEMENT_TIMEOUT)
-    /// unless it is set. No other store has such a limit beside [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
+    /// How long PostgreSQL may take for one statement; [`DEFAULT_STATEMENT_TIMEOUT`](crate::DEFAULT_STATEMENT_TIMEOUT) unless
+    /// it is set. The other stores have only [`STORE_TIMEOUT`](crate::STORE_TIMEOUT).
     ///
-    /// A longer time is no use, because the caller has gone by then. Migrations are not limited.
+    /// A longer time is useless, because the caller no longer waits by then. Migrations are not limited.
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.0.statement_timeout = timeout;
         self
@@ -283,9 +275,9 @@ impl InboxOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`Inbox::open`], and [`InboxErrorKind::Invalid`] if a setting is: a poll interval of zero, a sleep after
-    /// less than a second, no connections, a statement timeout that is not between 100 milliseconds and its default, or
-    /// a schema whose name does not have 1 to 63 bytes.
+    /// Those of [`Inbox::open`], and [`InboxErrorKind::Invalid`] for a wrong setting: a poll interval of zero, a sleep after
+    /// less than a second, no connections, a statement timeout that is not between 100 milliseconds and its default, or a
+    /// schema whose name does not have 1 to 63 bytes.
     pub async fn open(self, url: &str) -> Result<Inbox, InboxError> {
         let options = self.checked()?;
         let store: Arc<dyn Store> = match Engine::of(url)? {
@@ -318,7 +310,7 @@ impl InboxOptions {
         Ok(Inbox::on(Arc::new(sqlite), options))
     }
 
-    /// Opens an inbox in the file that a pool is on; see [`Inbox::sqlite_of`].
+    /// Opens an inbox in the same file as a pool; see [`Inbox::sqlite_of`].
     ///
     /// # Errors
     ///
@@ -331,7 +323,7 @@ impl InboxOptions {
         Ok(Inbox::on(Arc::new(sqlite), options))
     }
 
-    /// Opens an inbox in the database that a pool is on; see [`Inbox::postgres_of`].
+    /// Opens an inbox in the same database as a pool; see [`Inbox::postgres_of`].
     ///
     /// # Errors
     ///
@@ -372,7 +364,7 @@ impl InboxOptions {
         Ok(&self.0)
     }
 
-    /// The SQL that makes the tables; see [`Inbox::migrations`].
+    /// The SQL that creates the tables; see [`Inbox::migrations`].
     ///
     /// # Errors
     ///
@@ -392,7 +384,7 @@ impl InboxOptions {
     }
 }
 
-/// What the scheme of a URL names.
+/// The store that the scheme of a URL names.
 enum Engine {
     #[cfg(feature = "sqlite")]
     Sqlite,

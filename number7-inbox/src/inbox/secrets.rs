@@ -1,4 +1,4 @@
-//! Which secrets signed what is there.
+//! Which secrets signed the events of an inbox.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -8,7 +8,7 @@ use crate::{
     store::STEP,
 };
 
-/// What a secret has signed: what [`Inbox::secrets`] returns.
+/// How much a secret has signed: what [`Inbox::secrets`] returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretUse {
@@ -25,13 +25,13 @@ pub struct SecretUse {
 impl Inbox {
     /// Which secrets signed the events that are there, by name.
     ///
-    /// After a rotation it says when the old secret was last used, and so when it can be removed: the vendor retries for
-    /// a while. After a leak it says whether there is anything to look at, and a [`Filter`](crate::Filter::signed_by) lists
-    /// it.
+    /// After a rotation, it shows when the old secret was last used, and so when you can remove it: the vendor
+    /// retries for a while. After a leak, it shows whether there is anything to examine, and a
+    /// [`Filter`](crate::Filter::signed_by) lists those events.
     ///
-    /// It goes through all events, some thousands a second, in steps that keep nobody waiting. What changes its state
-    /// meanwhile may be counted twice, or not at all. A delivery that repeats an event is not kept, so it does not count
-    /// here: the metric `number7_deliveries_total` has those.
+    /// It goes through all events, some thousands a second, in small steps that hold up nobody else. An event that changes its
+    /// state meanwhile may be counted twice, or not at all. Deliveries that repeat an event are not kept, so they do not count
+    /// here, but in the metric `number7_deliveries_total`.
     ///
     /// # Errors
     ///

@@ -8,16 +8,16 @@ use super::Inbox;
 use crate::model::{error::InboxError, expectation::ExpectedJob};
 
 impl Inbox {
-    /// Expects an upload to begin a job: call it before the upload, and [`bind`](ExpectedUpload::bind) what it
-    /// returns to the job afterwards. The reference is your own name of the document.
+    /// Expects an upload to begin a job. Call it before the upload, and [`bind`](ExpectedUpload::bind) what it returns to the
+    /// job afterwards. The reference is your own name for the document.
     ///
-    /// The vendor can be asked about a job only by its id, which a process that dies in the middle of an upload never
-    /// learns. Then the upload is [overdue](Self::overdue) after this time: workers log a `WARN` with the reference,
-    /// once. Whether the document has arrived is for you to find out: a webhook of a job that nobody expects may be
-    /// its own.
+    /// The vendor can be asked about a job only by its id, which a process that dies in the middle of an upload
+    /// never learns. Then the upload is [overdue](Self::overdue) after this time, and workers log a `WARN` with the
+    /// reference, once. You have to find out whether the document has arrived: if a webhook comes for a job that
+    /// nobody expects, it may be about this upload.
     ///
-    /// It is one durable write. If the same reference is expected already, the time of the first call counts, and the
-    /// same upload can be bound or cancelled by what this call returns.
+    /// It is one durable write. If the same reference is expected already, the time of the first call counts, and what this
+    /// call returns binds or cancels the same upload.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Inbox {
 pub struct ExpectedUpload {
     inbox: Inbox,
     account: Option<Account>,
-    /// As the store has it.
+    /// The name in the store.
     name: String,
     within: Duration,
 }

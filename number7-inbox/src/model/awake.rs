@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How long a worker sleeps at most: 1 hour. Then it looks for what it was not notified of: events that other processes
-/// have accepted, or were running when they died.
+/// How long a worker sleeps at most: 1 hour. Then it looks for events that it was not notified of, because other processes
+/// accepted them, or died while they ran them.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
 /// A worker that [may sleep](crate::InboxOptions::sleep_after) does so while nothing is left to do.
@@ -22,14 +22,14 @@ impl Awake {
         self.0.send_replace(false);
     }
 
-    /// Says whether it was asleep.
+    /// Returns whether it was asleep.
     pub(crate) fn wakes_up(&self) -> bool {
         !self.0.send_replace(true)
     }
 
     /// Waits while it is asleep.
     pub(crate) async fn wait(&self) {
-        // It fails only if nobody is left who could wake it.
+        // It fails only if nobody who could wake it is left.
         _ = self.0.subscribe().wait_for(|is_awake| *is_awake).await;
     }
 }

@@ -25,7 +25,7 @@ impl Change {
         }
     }
 
-    /// What it adds to the errors of an event.
+    /// What it appends to the errors of an event.
     pub(crate) fn note(self) -> &'static str {
         match self {
             Self::Requeue => "requeued: its attempts are counted from 0 again",

@@ -8,7 +8,7 @@ use crate::model::{
     trace::Trace,
 };
 
-/// Which event of a store it is.
+/// The number of an event in its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EventId(pub(crate) i64);
 
@@ -18,7 +18,7 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Which claim of which event it is: what an end, and all else about a claim, is fenced by.
+/// Which claim of which event. It fences everything that is done about a claim, such as its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClaimId {
     pub(crate) event: EventId,
@@ -26,13 +26,13 @@ pub(crate) struct ClaimId {
     pub(crate) attempt: u32,
 }
 
-/// Which attempt at an event it is.
+/// Which attempt at an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Number {
     /// Among all claims of the event, from 1.
     pub(crate) of_all: u32,
-    /// How many numbers up to this one do not count: the attempts were never begun, were snoozed, were given up
-    /// at a stop, or were made before a requeue, which skips a number as well.
+    /// How many numbers up to this one do not count, because the attempts were never begun, were snoozed, were interrupted by a
+    /// stop, or were made before a requeue, which also skips a number.
     pub(crate) uncounted: u32,
 }
 
@@ -43,12 +43,12 @@ impl Number {
     }
 }
 
-/// An event that a worker has claimed: an attempt at it is counted.
+/// An event that a worker has claimed. It has counted the attempt.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) event: EventId,
     pub(crate) number: Number,
-    /// How often the event was begun anew, this time included: 1, and one more for each rerun.
+    /// How often the event was run from the beginning, this time included: 1, and one more for each rerun.
     pub(crate) runs: u32,
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
@@ -58,7 +58,7 @@ pub(crate) struct Claim {
     pub(crate) trace: Option<Trace>,
     /// By the store's clock.
     pub(crate) accepted_at: SystemTime,
-    /// Its worker died, and it may be the cause: a worker runs one such event at a time.
+    /// Its worker died, and the event may be the cause. A worker runs only one such event at a time.
     pub(crate) is_quarantined: bool,
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct End {
     pub(crate) event: EventId,
     pub(crate) number: Number,
     pub(crate) outcome: Outcome,
-    /// The errors of the event, if there is a new one.
+    /// The errors of the event, if the attempt added one.
     pub(crate) history: Option<History>,
 }
 
@@ -36,7 +36,7 @@ impl End {
     }
 }
 
-/// What becomes of the event.
+/// What happens to the event.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Done,
@@ -47,16 +47,16 @@ pub(crate) enum Outcome {
     /// The handler snoozed the event. The attempt does not count.
     Snoozed {
         after: Duration,
-        /// Its worker claims nothing for as long.
+        /// Its worker claims nothing for as long as the snooze lasts.
         pauses_worker: bool,
     },
-    /// A stop of the worker has cut the attempt off. It does not count.
+    /// A stop of the worker interrupted the attempt. It does not count.
     Interrupted,
     Dead {
         error: String,
     },
-    /// It was not made, because no attempt was left. So it does not count. If the attempt before it
-    /// is still running somewhere, the end of that one does.
+    /// The attempt was not made, because none was left. So it does not count. If the attempt before it is still running
+    /// somewhere, the end of that one counts.
     Exhausted {
         error: String,
     },
@@ -80,7 +80,7 @@ impl Outcome {
         }
     }
 
-    /// How long the event rests.
+    /// How long the event waits for its next attempt.
     pub(crate) fn delay(&self) -> Duration {
         match self {
             Self::Retry { after, .. } | Self::Snoozed { after, .. } => *after,

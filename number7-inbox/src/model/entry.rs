@@ -9,10 +9,10 @@ use crate::model::{
     trace::Trace,
 };
 
-/// An event as it is in the inbox: what an operator gets to see of it.
+/// An event in the inbox, as an operator sees it.
 #[derive(Clone)]
 pub struct Entry {
-    /// Where the list goes on after it.
+    /// Where the list continues after this entry.
     pub(crate) place: String,
     pub(crate) key: String,
     pub(crate) event: String,
@@ -33,8 +33,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The [key](number7_core::Record::key) by which a second delivery is recognised as a duplicate. It is what
-    /// [`Inbox::show`](crate::Inbox::show) takes, and the key of a [`Filter`](crate::Filter).
+    /// The [key](number7_core::Record::key) by which a second delivery is recognized as a duplicate. Give it to
+    /// [`Inbox::show`](crate::Inbox::show) or to a [`Filter`](crate::Filter).
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -59,7 +59,7 @@ impl Entry {
         self.stored.as_ref()
     }
 
-    /// The name of the account that it was verified for. `None` if the receiver has a single account.
+    /// The name of the account that it was accepted for. `None` if the receiver has a single account.
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         Record::account_of(&self.key)
@@ -78,9 +78,9 @@ impl Entry {
         self.signed_by.as_deref()
     }
 
-    /// The signature that was verified when it was accepted. With it, the [stored](Self::stored) bytes can be verified
-    /// again: see [`Delivery::signature`](number7_core::Delivery::signature). `None` if the event was fetched, and in
-    /// what [`on_dead_letter`](crate::Worker::on_dead_letter) gets.
+    /// The signature that was verified when the event was accepted. With it, the [stored](Self::stored) bytes can be verified
+    /// again: see [`Delivery::signature`](number7_core::Delivery::signature). `None` if the event was fetched, and in the entry
+    /// that [`on_dead_letter`](crate::Worker::on_dead_letter) gets.
     #[must_use]
     pub fn signature(&self) -> Option<&Signature> {
         self.signature.as_ref()
@@ -92,36 +92,35 @@ impl Entry {
         self.trace.as_ref().map(|trace| &*trace.parent)
     }
 
-    /// Another body that was signed for this event later, if there is one. What
-    /// [`on_dead_letter`](crate::Worker::on_dead_letter) gets has none.
+    /// Another body that was signed for this event later, if there is one. It is missing in the entry that
+    /// [`on_dead_letter`](crate::Worker::on_dead_letter) gets.
     #[must_use]
     pub fn conflict(&self) -> Option<&Conflict> {
         self.conflict.as_ref()
     }
 
-    /// The secrets that signed for it, and when that was accepted: the event, and another body.
+    /// The secrets that signed the event and its conflict, and when these were accepted.
     pub(crate) fn signatures(&self) -> impl Iterator<Item = (&str, SystemTime)> {
         let first = self.signed_by().map(|name| (name, self.accepted_at));
         let later = self.conflict().map(|later| (later.signed_by(), later.accepted_at()));
         first.into_iter().chain(later)
     }
 
-    /// Where it stands.
+    /// Its state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// The time of its state, by the store's clock: when it became ready, quarantined, running, done or dead; or,
-    /// if it is [scheduled](State::Scheduled), when it will be ready. An event that was rescued or released has the
-    /// time at which it first became ready for that attempt.
+    /// When it entered its state, by the store's clock; or, if it is [scheduled](State::Scheduled), when it will be ready. An
+    /// event that was rescued or released has the time when it first became ready for that attempt.
     #[must_use]
     pub fn since(&self) -> SystemTime {
         self.since
     }
 
-    /// When its worker last renewed its lease, by the store's clock, if it is [running](State::Running). A
-    /// live worker does so at least every 15 seconds.
+    /// When the worker of a [running](State::Running) event last renewed its lease, by the store's clock. A live worker does so
+    /// at least every 15 seconds.
     #[must_use]
     pub fn worker_seen(&self) -> Option<SystemTime> {
         self.worker_seen
@@ -146,21 +145,21 @@ impl Entry {
         self.runs
     }
 
-    /// The errors of the last attempts, the oldest first; at most [`KEPT_ERRORS`](crate::KEPT_ERRORS). They
-    /// are kept when the event is done, and when it is requeued or discarded, which adds a note.
+    /// The errors of the last attempts, the oldest first; at most [`KEPT_ERRORS`](crate::KEPT_ERRORS). They stay when the event
+    /// is done, requeued or discarded. A requeue and a discard add a note.
     #[must_use]
     pub fn errors(&self) -> &[AttemptError] {
         self.history.errors()
     }
 
-    /// The text of the last error or note, or nothing.
+    /// The text of the last error or note, or an empty string.
     #[must_use]
     pub fn error(&self) -> &str {
         self.errors().last().map_or("", AttemptError::text)
     }
 }
 
-/// The event itself is not shown: it is the sender's data.
+/// Without the event itself: it is the sender's data.
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
@@ -173,7 +172,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Where an event stands in its inbox.
+/// The state of an event in its inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -195,7 +194,7 @@ pub enum State {
 }
 
 impl State {
-    /// All of them, in the order of an event's life.
+    /// All states, in the order of an event's life.
     pub const ALL: [Self; 6] =
         [Self::Ready, Self::Scheduled, Self::Quarantined, Self::Running, Self::Done, Self::Dead];
 

@@ -3,10 +3,10 @@ use std::{error::Error, fmt};
 /// Any error: what a handler can return.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Why an inbox failed.
+/// An error of an inbox.
 ///
-/// Its text has everything: what failed, and what the store said of it, each once. So it has no
-/// [source](Error::source). It says nothing of the event.
+/// Its text says everything once: what failed, and the store's own message. So it has no [source](Error::source). It says
+/// nothing about the event.
 pub struct InboxError {
     kind: InboxErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -29,7 +29,7 @@ impl InboxError {
         }
     }
 
-    /// The same for another caller: a source is not to be cloned, so its text stands for it.
+    /// A copy for another caller. A source cannot be cloned, so the copy has its text.
     #[cfg(any(feature = "sqlite", feature = "redis"))]
     pub(crate) fn copy(&self) -> Self {
         let source = self.source.as_ref().map(|source| source.to_string().into());
@@ -83,8 +83,7 @@ impl fmt::Debug for InboxError {
 
 impl Error for InboxError {}
 
-/// The text of an error and those of its causes. Many errors have the text of their cause in their own: it
-/// is not repeated.
+/// The text of an error and those of its causes. Many errors include the text of their cause: it is not repeated.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -110,19 +109,18 @@ pub enum InboxErrorKind {
     Busy,
     /// The disk is full, or Redis is at its `maxmemory`.
     Full,
-    /// The file or the server takes no writes: permissions, a standby, a replica.
+    /// The file or the server is read-only: permissions, a standby, a replica.
     ReadOnly,
-    /// A rule of the store's own forbids what was to be written: a constraint or a trigger that
-    /// somebody has put on its tables. It does so every time.
+    /// A rule in the store forbids what was to be written: a constraint or a trigger that somebody added to its
+    /// tables. It will fail each time.
     Unstorable,
     /// From [`finish_in`](crate::AcceptedEvent::finish_in): this attempt no longer holds the event.
     LeaseLost,
-    /// The tables are missing, or are of an older or newer version than this one needs. The source says which, and
-    /// what to do.
+    /// The tables are missing, or are of an older or newer version than this one needs. The text says which, and what to do.
     Schema,
-    /// The request was invalid: a cursor of another list, a URL of no store, a job without an id, the
-    /// name of an inbox. The source says which. The store is not at fault.
+    /// The call was invalid: a cursor of another list, a URL of an unknown store, a job without an id, the name of an inbox.
+    /// The text says which. The store is not at fault.
     Invalid,
-    /// Any other answer of the store, such as missing rights; the source has it.
+    /// Any other answer of the store, such as missing rights. The text has it.
     Refused,
 }

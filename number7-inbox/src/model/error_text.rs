@@ -1,10 +1,10 @@
-//! What is kept of the error of an attempt.
+//! The error text of an attempt, as it is stored.
 
 use std::{any::Any, error::Error};
 
 use crate::model::error::with_causes;
 
-/// The longest error text that is kept of an attempt, in bytes.
+/// The longest error text that is stored, in bytes.
 const MAX_ERROR_LENGTH: usize = 2_000;
 
 /// An error and its causes.
@@ -18,7 +18,7 @@ pub(crate) fn text_of_panic(panic: &(dyn Any + Send)) -> String {
     storable(&format!("panicked: {}", text.unwrap_or("with something that is not a string")))
 }
 
-/// A text that fits, and that every store takes: no JSON of PostgreSQL has a NUL.
+/// A string that fits, and that every store accepts: JSON in PostgreSQL cannot have a NUL.
 fn storable(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_ERROR_LENGTH);
     text[..end].replace('\0', "\u{fffd}")
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn an_error_is_kept_with_its_sources() {
         assert_eq!(text_of_error(&Outer(io::Error::other("inner"))), "outer: inner");
-        // It has the text of its cause in its own.
+        // Its own text includes that of its cause.
         let error = Outer(io::Error::other(Twice(io::Error::other("cause"))));
         assert_eq!(text_of_error(&error), "outer: twice: cause");
     }

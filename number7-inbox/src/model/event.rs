@@ -3,7 +3,7 @@ use number7_core::{Event, EventError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// What the store has of an event: the signed JSON.
+/// An event in the store: the signed JSON.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredEvent(Bytes);
 
@@ -36,7 +36,7 @@ impl std::fmt::Debug for StoredEvent {
     }
 }
 
-/// To JSON, as the object that it is, without a byte order mark.
+/// To JSON, as the object itself, without a byte order mark.
 impl Serialize for StoredEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let json = self.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.0);
@@ -45,7 +45,7 @@ impl Serialize for StoredEvent {
     }
 }
 
-/// From JSON, as it was signed but for white space around the object.
+/// From JSON, as it was signed except for white space around the object.
 impl<'de> Deserialize<'de> for StoredEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
@@ -59,8 +59,8 @@ impl<'de> Deserialize<'de> for StoredEvent {
 pub enum Origin {
     /// The vendor delivered it, and its signature was verified.
     Signed,
-    /// A worker [fetched](crate::Worker::reconcile) it, because it was never delivered. Nobody
-    /// signed it: it is as trustworthy as the connection that it was fetched by.
+    /// A worker [fetched](crate::Worker::reconcile) it, because it was never delivered. Nobody signed it: trust it as much as
+    /// the connection that it was fetched by.
     Fetched,
 }
 
@@ -74,7 +74,7 @@ impl Origin {
         }
     }
 
-    /// As the stores have it: nothing for a signed event.
+    /// From a store, which has nothing for a signed event.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(crate) fn read(name: Option<&str>) -> Self {
         match name {

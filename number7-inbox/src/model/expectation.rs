@@ -16,10 +16,10 @@ pub(crate) struct ExpectedJob {
 /// What the name of an upload begins with, instead of a job's id. No event settles it.
 const UPLOAD: &str = "upload:";
 
-/// What a name begins with if it is of an account, in front of its name and a slash.
+/// What a name begins with if it belongs to an account. The account's name and a slash follow.
 const ACCOUNT: &str = "account:";
 
-/// What a store has a job or an upload under.
+/// The name of a job or an upload in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExpectedName {
     pub(crate) account: Option<Account>,
@@ -56,7 +56,7 @@ impl ExpectedName {
 }
 
 impl ExpectedJob {
-    /// What a store has under this name: a job, or an upload.
+    /// The job or upload with this name.
     #[cfg(feature = "redis")]
     pub(crate) fn of_name(name: &str) -> Result<Self, InboxError> {
         let ExpectedName { account, what } = ExpectedName::parse(name);
@@ -77,7 +77,7 @@ impl ExpectedJob {
             return Err(InboxError::new(InboxErrorKind::Invalid, text));
         }
         let job = ExpectedName::write(account, &format!("{UPLOAD}{reference}"));
-        // Every event has a longer key.
+        // No event has an empty key.
         Ok(Self { job, keys: [String::new(), String::new()] })
     }
 
@@ -96,14 +96,14 @@ impl ExpectedJob {
     }
 }
 
-/// What a look-up of expected jobs found.
+/// The result of a look-up of expected jobs.
 #[derive(Debug, Default)]
 pub(crate) struct LookUp {
-    /// The jobs that were not known to be overdue.
+    /// The jobs that have just become overdue.
     pub(crate) newly_overdue: Vec<String>,
     /// There may be more to look up now.
     pub(crate) is_more: bool,
-    /// In how long the next job is to be looked up.
+    /// The time until the next job has to be looked up.
     pub(crate) next_in: Option<Duration>,
 }
 
@@ -112,13 +112,13 @@ pub(crate) struct LookUp {
 #[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]
 pub(crate) struct JobToFetch {
     pub(crate) job: String,
-    /// Its event has come meanwhile.
+    /// Its event has arrived meanwhile.
     pub(crate) is_settled: bool,
     /// How often it was taken, this time included.
     pub(crate) fetches: i64,
 }
 
-/// How long a job rests after the first fetch, and at most.
+/// How long to wait after the first fetch of a job, and at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rest {
     pub(crate) first: Duration,
@@ -126,13 +126,13 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// How long a job rests after a fetch, given how many came before it.
+    /// How long to wait after a fetch, given how many came before it.
     pub(crate) fn after(self, earlier: i64) -> Duration {
         self.first.saturating_mul(1 << earlier.clamp(0, 30)).min(self.longest)
     }
 }
 
-/// An overdue job, as the store has it.
+/// An overdue job, as it is stored.
 #[derive(Clone, Debug)]
 #[cfg_attr(any(feature = "sqlite", feature = "postgres"), derive(sqlx::FromRow))]
 pub(crate) struct OverdueRow {

@@ -4,16 +4,15 @@ use number7_core::RetryHint;
 
 use crate::model::{error::BoxError, error_text::text_of_error};
 
-/// The shortest time that an event can be [snoozed](Failure::snooze) for: 1 second. Without it, a handler
-/// that asks for no time at all would be called as fast as the store can answer.
+/// The shortest time that an event can be [snoozed](Failure::snooze) for: 1 second. Otherwise a handler that snoozes for no
+/// time would be called as fast as the store can answer.
 pub const MIN_SNOOZE: Duration = Duration::from_secs(1);
 
 /// How an attempt failed, and what should happen to the event: what a handler returns.
 ///
-/// `?` turns any error into one that means "try again after the backoff". If the error has a [`RetryHint`]
-/// among its sources, it means what that says: [snooze](Self::snooze), or [permanent](Self::permanent). So
-/// the errors of `number7-client` need only a `?`. A handler may also return that error itself, such as a
-/// [`BoxError`].
+/// `?` turns any error into one that means "try again after the backoff". If the error has a [`RetryHint`] among its sources,
+/// the hint decides: [snooze](Self::snooze), or [permanent](Self::permanent). So the errors of `number7-client` need only a
+/// `?`. A handler may also return that error itself, such as a [`BoxError`].
 ///
 /// # Example
 ///
@@ -49,13 +48,13 @@ pub(crate) enum Kind {
     Snooze {
         after: Duration,
         reason: BoxError,
-        /// Whether the worker is to claim nothing for as long.
+        /// Whether the worker claims nothing for as long as the snooze lasts.
         pauses_worker: bool,
     },
 }
 
 impl Failure {
-    /// Trying again would be of no use: the event is a dead letter now, whatever attempts are left.
+    /// Trying again would not help: the event is a dead letter now, even if attempts are left.
     pub fn permanent(error: impl Into<BoxError>) -> Self {
         Self(Kind::Permanent(error.into()))
     }
@@ -63,16 +62,15 @@ impl Failure {
     /// Not yet: the event is ready again after this time, and this attempt does not count. The time is
     /// at least [`MIN_SNOOZE`] and at most 30 days.
     ///
-    /// The reason is for operators. The log has it, and so has the event: beside its errors it keeps one note
-    /// of all its snoozes, with the last reason and [how many there were](crate::AttemptError::snoozes).
-    /// Nothing limits how often an event is snoozed. So the log has a `WARN` a day after the first snooze,
-    /// and then each day.
+    /// The reason is for operators: it is logged, and kept with the event. Beside its errors, an event has one note of all its
+    /// snoozes, with the last reason and [how many there were](crate::AttemptError::snoozes). Nothing limits how often an event
+    /// is snoozed. So a `WARN` is logged a day after the first snooze, and then each day.
     pub fn snooze(after: Duration, reason: impl Into<BoxError>) -> Self {
         Self(Kind::Snooze { after, reason: reason.into(), pauses_worker: false })
     }
 
-    /// Like [`snooze`](Self::snooze), and this worker claims no event for as long: what others would ask for would be
-    /// refused as well. Its other attempts go on, and other workers are not paused.
+    /// Like [`snooze`](Self::snooze), and this worker claims no event for the same time, because other events would be refused
+    /// as well. Its running attempts continue, and other workers are not paused.
     ///
     /// Return it on the first answer that says "not now", such as a 429 of a service that all handlers call.
     ///
@@ -106,7 +104,7 @@ impl Failure {
         matches!(self.0, Kind::Permanent(_))
     }
 
-    /// For how long the event is [snoozed](Self::snooze), as the handler has said. `None` if it is not.
+    /// How long the handler [snoozes](Self::snooze) the event. `None` if it does not.
     #[must_use]
     pub fn snoozed_for(&self) -> Option<Duration> {
         match self.0 {
@@ -115,7 +113,7 @@ impl Failure {
         }
     }
 
-    /// Whether the worker [claims nothing](Self::pause_worker) for as long.
+    /// Whether the worker [claims nothing](Self::pause_worker) for the same time.
     #[must_use]
     pub fn pauses_worker(&self) -> bool {
         matches!(self.0, Kind::Snooze { pauses_worker: true, .. })
@@ -130,7 +128,7 @@ impl Failure {
     }
 }
 
-/// As the log has it: the error with its sources.
+/// As it is logged: the error with its sources.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&text_of_error(self.error()))

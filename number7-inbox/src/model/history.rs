@@ -6,37 +6,35 @@ use serde::{Deserialize, Serialize};
 
 /// How many errors of an event are kept: the last 10, and one note of all its snoozes.
 ///
-/// At 2,000 bytes each they are the size of a small page, and what went wrong before them went
-/// wrong for the same reason.
+/// At 2,000 bytes each, they are the size of a small page. Older errors are mostly the same as these.
 pub const KEPT_ERRORS: usize = 10;
 
-/// What the stores note of an event whose worker died.
+/// The note about an event whose worker died.
 pub(crate) const LOST: &str = "the lease of its worker expired";
 
 use crate::model::time::{millis_of_time, time_of_millis};
 const DAY: Duration = Duration::from_hours(24);
 
-/// What one attempt failed with, or what else happened to the event.
+/// The error of one attempt, or a note of what else happened to the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptError {
     pub(crate) at: SystemTime,
     pub(crate) attempt: u32,
     pub(crate) text: String,
-    /// 0 unless it is the note of the snoozes, which also has the time of the first.
+    /// 0 unless this is the note of the snoozes, which also has the time of the first one.
     pub(crate) snoozes: u32,
     pub(crate) first: Option<SystemTime>,
 }
 
 impl AttemptError {
-    /// When, by the clock of the worker, or of the store if it noted this.
+    /// The time, by the clock of the worker, or of the store if the store added this.
     #[must_use]
     pub fn at(&self) -> SystemTime {
         self.at
     }
 
-    /// Which attempt it was, from 1; or 0 for a note that is about no attempt, such as that the event
-    /// was requeued. After that the attempts are counted from 1 again. One that was snoozed is made
-    /// again under the same number.
+    /// Which attempt it was, from 1; or 0 for a note that is about no attempt, such as a requeue. After a requeue the attempts
+    /// are counted from 1 again. A snoozed attempt is repeated with the same number.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
@@ -60,7 +58,7 @@ impl AttemptError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(Vec<AttemptError>);
 
-/// What a store has of an error.
+/// An error, as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Row {
     /// Milliseconds since the epoch.
@@ -75,7 +73,7 @@ struct Row {
 }
 
 impl History {
-    /// Reads what a store has. What is not of this form is somebody else's, and is none.
+    /// Reads what a store has. If it is not of this form, somebody else wrote it, and there are no errors.
     #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(crate) fn read(json: Option<&str>) -> Self {
         let rows: Vec<Row> =
@@ -86,7 +84,7 @@ impl History {
         history
     }
 
-    /// With one more error, at this moment. The same note about the same attempt is kept once.
+    /// Adds an error, at this moment. The same note about the same attempt is kept once.
     pub(crate) fn with(mut self, attempt: u32, text: String) -> Self {
         self.0.pop_if(|last| last.attempt == attempt && last.text == text && last.snoozes == 0);
         self.0.push(AttemptError { at: SystemTime::now(), attempt, text, snoozes: 0, first: None });
@@ -94,8 +92,8 @@ impl History {
         self
     }
 
-    /// With one more snooze, at this moment. Says since when the event has been snoozed, if that is a day
-    /// longer than it was at the last snooze.
+    /// Adds a snooze, at this moment. Returns the time of the first snooze, if one more full day since then has
+    /// passed at this snooze.
     pub(crate) fn with_snooze(mut self, attempt: u32, text: String) -> (Self, Option<SystemTime>) {
         let at = SystemTime::now();
         let known = self.0.iter().position(|error| error.snoozes > 0);

@@ -5,22 +5,21 @@ use std::time::Duration;
 /// The schema of an inbox on PostgreSQL, unless another one is set: `number7`.
 pub const DEFAULT_SCHEMA: &str = "number7";
 
-/// How soon an idle worker looks again for events that another process has accepted: after 50 milliseconds, so that
-/// they are begun within 100 even if nothing tells it of them.
+/// How soon an idle worker looks again for events that another process has accepted: after 50 milliseconds. So it begins them
+/// within 100 even without a notification.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many connections to PostgreSQL acceptance and the methods for operators share: 10, as many as pools of `sqlx`
-/// have by default.
+/// How many connections to PostgreSQL acceptance and the methods for operators share: 10, the default of pools of `sqlx`.
 pub const DEFAULT_CONNECTIONS: u32 = 10;
 
 /// How long PostgreSQL may take for one statement: 3.5 seconds, half a second less than
 /// [`STORE_TIMEOUT`](crate::STORE_TIMEOUT), so that the server gives up first.
 pub const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_millis(3_500);
 
-/// What an inbox does when it is opened, beside what its URL says.
+/// How an inbox is opened, beside what its URL says.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Makes the tables that are missing, and upgrades those that are older.
+    /// Creates missing tables, and upgrades older ones.
     pub(crate) migrate: bool,
     /// The schema of PostgreSQL.
     pub(crate) schema: String,
@@ -35,7 +34,7 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Polling {
     pub(crate) interval: Duration,
-    /// After how long it asks no more.
+    /// After how long it stops asking.
     pub(crate) sleep_after: Option<Duration>,
 }
 

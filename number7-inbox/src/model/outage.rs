@@ -1,13 +1,13 @@
-//! How often the log says that something fails.
+//! How often the log says that something still fails.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often it says that something still fails: each minute.
+/// How often this is logged: each minute.
 pub(crate) const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// A time in which something fails.
+/// A time during which something fails.
 #[derive(Default)]
 pub(crate) struct Outage(Option<Times>);
 
@@ -17,7 +17,7 @@ struct Times {
 }
 
 impl Outage {
-    /// It fails. Says for how long it has failed, if the log should have that now: at first, and each minute.
+    /// It fails. Returns how long it has failed, if that should be logged now: at first, and each minute.
     pub(crate) fn goes_on(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let Some(Times { since, logged }) = &mut self.0 else {
@@ -31,7 +31,7 @@ impl Outage {
         Some(now - *since)
     }
 
-    /// It works. Says whether it failed before.
+    /// It works. Returns whether it failed before.
     pub(crate) fn ends(&mut self) -> bool {
         self.0.take().is_some()
     }

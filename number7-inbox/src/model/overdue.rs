@@ -12,7 +12,7 @@ use crate::model::{
 /// What cursors of the list of overdue jobs begin with.
 const LIST: &str = "overdue";
 
-/// A job that was [expected](crate::Inbox::expect_job), and of which no event was accepted in time; or an
+/// A job that was [expected](crate::Inbox::expect_job), but no event of it was accepted in time; or an
 /// [upload](crate::Inbox::expect_upload) that was not bound to its job in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverdueJob {
@@ -57,8 +57,8 @@ impl OverdueJob {
         }
     }
 
-    /// The reference of an upload whose job is not known. Nobody can fetch its result: find out whether the document
-    /// has arrived, and [bind or cancel](crate::ExpectedUpload) the upload.
+    /// The reference of an upload whose job is not known. Its result cannot be fetched: find out whether the document has
+    /// arrived, and [bind or cancel](crate::ExpectedUpload) the upload.
     #[must_use]
     pub fn upload(&self) -> Option<&str> {
         match &self.expected.what {
@@ -73,16 +73,16 @@ impl OverdueJob {
         SystemTime::UNIX_EPOCH + of_micros(self.due_micros)
     }
 
-    /// How often it was its turn to be fetched; see [`Worker::reconcile`](crate::Worker::reconcile). A
-    /// turn that comes while a fetch of the job is still running counts, but is skipped.
+    /// How often it was selected to be fetched; see [`Worker::reconcile`](crate::Worker::reconcile). If an earlier fetch of the
+    /// job is still running, this counts but does not fetch.
     #[must_use]
     pub fn fetches(&self) -> u32 {
         self.fetches
     }
 
-    /// Whether the vendor is asked about it no more, because it [does not know the
+    /// Whether the vendor is not asked about it anymore, because it [does not know the
     /// job](crate::Fetched::Unknown). The job stays overdue until its expectation is
-    /// [cancelled](crate::Inbox::cancel_expectation), or until its event comes after all.
+    /// [cancelled](crate::Inbox::cancel_expectation), or until its event arrives after all.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         self.is_given_up

@@ -10,9 +10,9 @@ use crate::model::{
 
 /// Which events to list or change: all of them, or only those that match everything that is set here.
 ///
-/// A string is the filter of one key. The names are those in the signed JSON. [`since_after`](Self::since_after) and
-/// [`since_before`](Self::since_before) say where in the list of a state to begin and to end. All else is applied to
-/// the entries that the store returns in between, so finding a few matches takes as long as reading them all.
+/// A string is the filter for one key. The names are those in the signed JSON. [`since_after`](Self::since_after) and
+/// [`since_before`](Self::since_before) limit the part of a state's list that is read. Everything else is applied to the
+/// entries that the store returns from it, so finding a few matches takes as long as reading them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     key: Option<String>,
@@ -27,7 +27,7 @@ pub struct Filter {
     since: Times,
 }
 
-/// The earliest time, and the one before which it has to be.
+/// At or after the first time, and before the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Times {
     first: Option<SystemTime>,
@@ -89,7 +89,7 @@ impl Filter {
         Self { is_conflict: true, ..self }
     }
 
-    /// Only events one of whose kept [errors](Entry::errors) has this text in it, in these letters.
+    /// Only events with a kept [error](Entry::errors) that contains this text. Upper and lower case differ.
     #[must_use]
     pub fn error(self, text: impl Into<String>) -> Self {
         Self { error: Some(text.into()), ..self }
@@ -128,7 +128,7 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// The key, if it is for one.
+    /// The key, if it is set.
     pub(crate) fn one_key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -139,12 +139,12 @@ impl Filter {
         (*self == Self::from(key)).then_some(key)
     }
 
-    /// The time in the list of a state before which it takes nothing.
+    /// The time before which the list of a state has no matches.
     pub(crate) fn begins_at(&self) -> Option<SystemTime> {
         self.since.first
     }
 
-    /// Whether it takes nothing after this entry of a list.
+    /// Whether nothing after this entry of a list matches.
     pub(crate) fn ends_before(&self, entry: &Entry) -> bool {
         self.since.end.is_some_and(|end| entry.since() >= end)
     }
@@ -203,16 +203,15 @@ impl From<&Filter> for Filter {
 pub struct Page<T = Entry> {
     /// The oldest first.
     pub entries: Vec<T>,
-    /// Where the next page begins. `None` at the end of the list, and only there: a page of events may have fewer
-    /// entries than the limit, or none, although there are more. See [`Inbox::list`](crate::Inbox::list).
+    /// Where the next page begins. It is `None` only at the end of the list: a page of events may have fewer entries than the
+    /// limit, or none, although there are more. See [`Inbox::list`](crate::Inbox::list).
     pub next: Option<Cursor>,
 }
 
-/// A place in a list. As a string it can be given to the client that asks for the next page, in a URL
-/// for example.
+/// A place in a list. Send it as a string, for example in a URL, to the client that asks for the next page.
 ///
-/// It stays valid whatever happens to the entries around it: what stays there is never left out.
-/// Use it only with the list that it came from, such as that of one state.
+/// It stays valid when the entries around it change: no entry that stays in the list is left out. Use it only with the list
+/// that it came from, such as that of one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(String);
 
@@ -234,12 +233,12 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// What is wrong with a cursor that somebody has made up.
+/// The error for a cursor that is not one.
 pub(crate) fn no_cursor() -> InboxError {
     InboxError::new(InboxErrorKind::Invalid, "this cursor is not from this list")
 }
 
-/// Never fails. The method that gets the cursor refuses a string that is not one.
+/// Never fails. The method that takes the cursor refuses a string that is not one.
 impl FromStr for Cursor {
     type Err = Infallible;
 

@@ -1,4 +1,4 @@
-//! That nobody works on an inbox, or on what is of one of its accounts.
+//! Pauses of inboxes and of their accounts.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,15 +6,15 @@ use number7_core::Account;
 
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// An inbox that is paused, or one of its accounts: what [`Inbox::pauses`](crate::Inbox::pauses) returns.
+/// A pause of an inbox, or of one of its accounts: what [`Inbox::pauses`](crate::Inbox::pauses) returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Paused {
     /// The account. `None` if all of the inbox is paused.
     pub account: Option<Account>,
-    /// Who has paused it.
+    /// Who paused it.
     pub by: String,
-    /// And why. It may be empty.
+    /// Why. It may be empty.
     pub why: String,
     /// Since when, by the store's clock.
     pub since: SystemTime,

@@ -1,4 +1,4 @@
-//! How a worker is set, and what it is set to by default.
+//! How a worker is configured, and the defaults.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -9,9 +9,8 @@ use crate::model::{claim::EventId, expectation::Rest, options::Polling};
 
 /// How many events one worker runs at a time: 16.
 ///
-/// Handlers of documents mostly wait for databases and other services, so that a few more than
-/// there are cores keep a machine busy; a worker of more would hold on to events that another
-/// machine could have.
+/// Handlers of documents mostly wait for databases and other services, so a few more than the number of cores keep a machine
+/// busy. A worker with many more would keep events from other machines.
 pub const DEFAULT_CONCURRENCY: usize = 16;
 
 /// How often an event is tried: 16 times.
@@ -20,51 +19,50 @@ pub const DEFAULT_CONCURRENCY: usize = 16;
 /// outage of an hour makes no dead letters.
 pub const DEFAULT_ATTEMPTS: u32 = 16;
 
-/// How long a failed event rests after its first attempt: 1 second, doubled after each. Up to a quarter is
-/// added to that.
+/// How long a failed event waits after its first attempt: 1 second, doubled after each. Up to a quarter is added to that.
 pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The longest that a failed event rests: 10 minutes, before the quarter that may be added to it.
+/// The longest that a failed event waits: 10 minutes, before the quarter that may be added to it.
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(600);
 
 /// How long a silent worker keeps its events: 20 seconds.
 ///
-/// A worker renews its lease at least four times within that time, and at least every 15 seconds,
-/// whatever its handlers do. So this is how long an event waits whose worker crashed, and how long a
-/// worker may be held up, such as by a pause of its machine, without its events being handled twice.
+/// A worker renews its lease at least four times within that time, and at least every 15 seconds, whatever its handlers do. So
+/// an event whose worker crashed waits this long. And a worker may hang this long, for example while its machine is paused,
+/// before its events are handled a second time.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 
 /// The shortest lease: 4 seconds, which is as long as one operation on the store may take.
 pub const MIN_LEASE: Duration = Duration::from_secs(4);
 
-/// The longest lease: 1 hour. Whatever crashed is back by then.
+/// The longest lease: 1 hour. A worker that crashed has restarted by then.
 pub const MAX_LEASE: Duration = Duration::from_secs(3_600);
 
 /// How long the key of a finished event stays known: 7 days.
 ///
-/// The vendor retries up to three times with exponential backoff, and does not publish how far
-/// apart. Webhook senders that do publish it retry for three days, so a week is longer.
+/// The vendor retries up to three times with exponential backoff, and does not publish the delays. Webhook senders that do
+/// publish them retry for three days, and a week is longer.
 pub const DEFAULT_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// How many overdue jobs are fetched at a time: 1. Fetching makes up for what went wrong, and leaves the
-/// vendor's answers to the app's own requests.
+/// How many overdue jobs are fetched at a time: 1. Fetching is a fallback, and should leave the rate limit to the
+/// app's own requests.
 pub const DEFAULT_FETCHES_AT_ONCE: usize = 1;
 
-/// How many overdue jobs are fetched in a minute: 10. The vendor's smallest plan allows 30 requests a minute
-/// for each API key, so that the app itself has two thirds of them.
+/// How many overdue jobs are fetched in a minute: 10. The vendor's smallest plan allows 30 requests a minute for each API key,
+/// so two thirds are left for the app.
 pub const DEFAULT_FETCHES_PER_MINUTE: u32 = 10;
 
-/// How long a job that is not finished rests after the vendor was asked about it: 20 seconds, which is how
-/// often the vendor wants to be asked. The time doubles after each fetch.
+/// How long to wait before the vendor is asked again about a job that is not finished: 20 seconds, which is how often the
+/// vendor wants to be asked. The time doubles after each fetch.
 pub const DEFAULT_FETCH_BACKOFF: Duration = Duration::from_secs(20);
 
-/// The longest that a job rests between two fetches: 1 hour.
+/// The longest wait between two fetches of a job: 1 hour.
 pub const DEFAULT_MAX_FETCH_BACKOFF: Duration = Duration::from_secs(3_600);
 
-/// The longest rest that can be set: 30 days. Not every store can count longer ones.
+/// The longest wait that can be set: 30 days. Not every store can count longer ones.
 pub(crate) const LONGEST_REST: Duration = Duration::from_hours(30 * 24);
 
-/// The shortest rest between two fetches of a job.
+/// The shortest wait between two fetches of a job.
 pub(crate) const SHORTEST_FETCH_REST: Duration = Duration::from_secs(1);
 
 const HEARTBEATS_PER_LEASE: u32 = 4;
@@ -125,8 +123,8 @@ impl Settings {
         (shortest / 4).clamp(Duration::from_secs(1), LONGEST_SWEEP_INTERVAL)
     }
 
-    /// How long an event rests after an attempt: the backoff, and up to a quarter more, so that
-    /// what failed together does not come back together. An event always gets the same share of that.
+    /// How long an event waits after an attempt: the backoff, and up to a quarter more, so that events that failed together are
+    /// not retried together. The share of an event is always the same.
     pub(crate) fn backoff(&self, attempt: u32, event: EventId) -> Duration {
         let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let rest = self.first_backoff.saturating_mul(factor).min(self.max_backoff);
@@ -136,8 +134,8 @@ impl Settings {
         rest.saturating_add(rest / 4_000 * share).min(LONGEST_REST)
     }
 
-    /// After how many attempts an event whose worker died is quarantined. From then on it is run alone, so that
-    /// what ends its process uses up no more than half of the attempts of the events that happen to run beside it.
+    /// After how many attempts an event whose worker died is quarantined. From then on it runs alone. So an event that kills
+    /// its process uses up no more than half of the attempts of the events that happen to run beside it.
     pub(crate) fn quarantine_after(&self) -> u32 {
         self.attempts / 2
     }
@@ -166,7 +164,7 @@ mod tests {
         assert_eq!(settings(0, 600).backoff(9, EventId(7)), Duration::ZERO);
     }
 
-    /// In each tenth of the quarter about a tenth of them.
+    /// Each tenth of the quarter has about a tenth of them.
     #[test]
     fn what_failed_together_comes_back_over_a_quarter_of_its_backoff() {
         let mut tenths = [0; 10];

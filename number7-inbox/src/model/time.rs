@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-/// 530 years: no event has a later time than the year 2500, and every store can count that far from now on.
+/// 530 years: no event has a later time than the year 2500, and every store can count that far from now.
 const LONGEST: i64 = 16_725_225_600_000;
 
 /// Rounded up, so that nothing is ready, or over, before its time.
@@ -11,7 +11,7 @@ pub(crate) fn millis(duration: Duration) -> i64 {
     bounded(duration.as_nanos().div_ceil(1_000_000))
 }
 
-/// Rounded down, as a clock is read.
+/// Rounded down, as clocks are.
 pub(crate) fn whole_millis(duration: Duration) -> i64 {
     bounded(duration.as_millis())
 }

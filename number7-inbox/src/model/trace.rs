@@ -1,6 +1,6 @@
 //! The W3C trace context of the request that brought an event.
 
-/// As its two headers had it. Only the feature `opentelemetry` reads it.
+/// The values of its two headers. Only the feature `opentelemetry` reads them.
 #[derive(Clone, Debug)]
 #[cfg_attr(
     not(any(
@@ -14,7 +14,7 @@
 )]
 pub(crate) struct Trace {
     pub(crate) parent: String,
-    /// Perhaps empty.
+    /// It may be empty.
     pub(crate) state: String,
 }
 

@@ -1,4 +1,4 @@
-//! What wakes the workers of a process before they would look for events themselves.
+//! Wakes the workers of a process before they would look for events themselves.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,8 +41,7 @@ impl Wake {
         self.overdue.notified().await;
     }
 
-    /// Whether it also hears of events that other processes accept. As long as it does, an idle worker need not
-    /// look for them often.
+    /// Whether it is also notified of events that other processes accept. If so, an idle worker need not look for them often.
     pub(crate) fn hears_others(&self) -> bool {
         self.hears_others.load(Ordering::Relaxed)
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-/// How many of the events that a worker has claimed are named at most.
+/// The most claimed events of a worker that are named.
 pub(crate) const MOST_NAMED: usize = 100;
 
 /// A worker of an inbox, in any process: what [`Inbox::workers`](crate::Inbox::workers) returns.
@@ -18,7 +18,7 @@ pub struct WorkerStatus {
 }
 
 impl WorkerStatus {
-    /// The id of the worker, as the log and the store have it. Each worker has another one, also after a restart.
+    /// The id of the worker, as in the log and the store. Each worker has its own, and a new one after a restart.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -36,15 +36,15 @@ impl WorkerStatus {
         self.claimed
     }
 
-    /// The [keys](crate::Entry::key) of these events, of those first that were claimed first: at most 100 of them.
+    /// The [keys](crate::Entry::key) of these events, the oldest claim first: at most 100 of them.
     #[must_use]
     pub fn running(&self) -> &[String] {
         &self.running
     }
 }
 
-/// Workers by when they were last heard of, with what they have claimed: each claim is its worker and something that
-/// stands for its event, those first that were claimed first.
+/// Puts workers together with their claims, and keeps the order of both. A claim is the name of a worker, and a
+/// name for the event.
 #[cfg(any(test, feature = "sqlite", feature = "redis", feature = "memory"))]
 pub(crate) fn with_claims(
     workers: impl IntoIterator<Item = (String, SystemTime)>,
