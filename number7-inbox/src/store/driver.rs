@@ -11,11 +11,11 @@ use tracing::instrument::WithSubscriber;
 
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// A thread of its own, with a runtime that drives what the clones of an inbox share: connections, the
-/// groups of acceptance, the renewal of leases.
+/// A thread of its own, with a runtime that drives what the clones of an inbox share: connections, the groups of acceptance,
+/// and the renewal of leases.
 ///
-/// All of these would otherwise belong to the runtime that happened to use them first. If one of its threads
-/// is blocked, or if it ends, then everybody else would wait.
+/// Otherwise the runtime that uses them first would drive them. If it ended, or if one of its threads were blocked,
+/// all others would have to wait.
 #[derive(Clone)]
 pub(crate) struct Driver(Arc<Thread>);
 
@@ -41,7 +41,7 @@ impl Driver {
         &self.0.runtime
     }
 
-    /// Runs an operation there, until it has ended or its caller goes away.
+    /// Runs an operation there, until it ends or its caller is dropped.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T, InboxError>> + Send + 'static,
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// What it was waiting for is dropped with it.
+    /// What it waited for is dropped with it.
     #[test]
     fn its_thread_ends_with_the_last_clone() {
         let driver = Driver::start().unwrap();

@@ -1,19 +1,19 @@
-//! What an inbox needs of its store to notice the events that never came.
+//! What an inbox needs from its store to notice events that never arrive.
 
 use std::time::Duration;
 
 use super::Answer;
 use crate::model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest};
 
-/// How many expected jobs are looked up at once.
+/// The most expected jobs that are looked up at once.
 pub(crate) const MOST_LOOKED_UP: u32 = 500;
 
-/// How often an expected job is looked up that is not due: every hour, so that the event which settles
-/// it is not forgotten before.
+/// How often an expected job is looked up before it is due: every hour, so that the event that settles it is not
+/// forgotten before that.
 pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_secs(3_600);
 
-/// How soon an overdue job is looked up again, because its event may come late; after a tenth of
-/// the time that it has been overdue if that is longer, up to [`LOOK_UP_EVERY`].
+/// How soon an overdue job is looked up again, because its event may arrive late. If a tenth of the time that it has been
+/// overdue is longer, that counts instead, up to [`LOOK_UP_EVERY`].
 pub(crate) const LOOK_UP_AGAIN: Duration = Duration::from_secs(60);
 
 /// Expected jobs in one store. Each statement or script is atomic, and limited by
@@ -22,23 +22,23 @@ pub(crate) trait Expectations: Send + Sync {
     /// Expects an event of a job within a time, unless one is known or expected.
     fn expect_job(&self, job: ExpectedJob, within: Duration) -> Answer<'_, ()>;
 
-    /// Expects it no more. False if it was not expected.
+    /// Stops expecting it. False if it was not expected.
     fn cancel_expectation<'a>(&'a self, job: &'a str) -> Answer<'a, bool>;
 
-    /// Looks up the events of jobs whose time for that has come, at most [`MOST_LOOKED_UP`]. Removes
-    /// those that are settled, and notes which are overdue.
+    /// Looks up the events of at most [`MOST_LOOKED_UP`] jobs that are to be looked up by now. Removes the jobs that are
+    /// settled, and marks those that are overdue.
     fn look_up(&self) -> Answer<'_, LookUp>;
 
-    /// The jobs that are noted as overdue and not settled, after a place and at most so many.
+    /// The jobs that are marked as overdue and not settled, after a place and at most `most`.
     fn overdue(&self, after: Option<JobPlace>, most: u32) -> Answer<'_, Vec<OverdueRow>>;
 
     /// Takes or renews the lease of the one worker that fetches. False if another has it.
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool>;
 
-    /// Fetches an overdue job no more. It stays overdue until its expectation is cancelled, or its event comes.
+    /// Stops fetching an overdue job. It stays overdue until its expectation is cancelled, or its event arrives.
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()>;
 
-    /// Takes overdue jobs that are to be fetched now. If nothing else becomes of them, they are to be
-    /// fetched again after a rest, which doubles with each time.
+    /// Takes overdue jobs that are to be fetched now. They will be taken again after a rest, which doubles each time, unless
+    /// something settles them.
     fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>>;
 }

@@ -8,43 +8,44 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How much of the time may go into claims that begin at the oldest event: a twentieth.
+/// The most time that may go into claims from the oldest event: a twentieth.
 const SHARE: u32 = 20;
 
-/// How long what became ready behind the last claim waits at most: 2 seconds, or as long as it takes to pass over the events of
-/// paused accounts.
+/// The longest that events wait that became ready behind the last claim: 2 seconds, or as long as it takes to pass over the
+/// events of paused accounts.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Where the last claim of an inbox ended.
 ///
-/// PostgreSQL: each claim leaves dead entries in the index of what is ready, and while some transaction is open that is older,
-/// they stay. A claim from the oldest event on would go through all of them each time, so it begins where the last one
-/// ended. Now and then one begins at the oldest event, because events may appear before that place: they were
-/// rescued, or their acceptance took longer than that of others.
+/// On PostgreSQL, each claim leaves dead entries in the index of ready events, and they stay while an older transaction is
+/// open. A claim from the oldest event would go through all of them each time, so it begins where the last one ended. Now and
+/// then a claim begins at the oldest event, because events may appear before that place: they were rescued, or their acceptance
+/// took longer than that of others.
 ///
-/// Every store: while accounts are paused, a claim passes over a limited number of their events, and the next claim begins there.
+/// On every store, while accounts are paused, a claim passes over a limited number of their events, and the next
+/// claim begins behind them.
 pub(super) struct Front<P>(Mutex<Known<P>>);
 
 struct Known<P> {
     last: Option<P>,
-    /// The farthest of the rounds before: if nothing is left before it, claims go on from there.
+    /// How far the earlier rounds came: if nothing is left before this place, claims continue from there.
     farthest: Option<P>,
-    /// How often there was a claim from the oldest event on. What began before the last of these is no news.
+    /// Counts the claims from the oldest event. The result of a claim that began before the last of these does not count.
     round: u64,
     round_began: Option<Instant>,
     next_round: Option<Instant>,
-    /// It passed over events of paused accounts.
+    /// The round passed over events of paused accounts.
     has_passed: bool,
 }
 
-/// What came of a claim.
+/// The result of a claim.
 pub(super) struct Found<P> {
-    /// The last event that was claimed in the order of their times.
+    /// The last event that was claimed, in the order of their times.
     pub(super) last: Option<P>,
-    /// The last one that was looked at, if accounts are paused and as many were looked at as may be.
+    /// The last event that was examined, if accounts are paused and no more may be examined.
     pub(super) passed: Option<P>,
     pub(super) has_paused_accounts: bool,
-    /// Fewer were found than were wanted.
+    /// Fewer were found than wanted.
     pub(super) is_all: bool,
 }
 
@@ -83,8 +84,8 @@ impl<P: Copy + Ord> Front<P> {
         Start { after: known.last, round: known.round, begun }
     }
 
-    /// A claim has ended. Returns in how long another one may find what this one did not look at: at once behind the events that it
-    /// passed over, and from the oldest one on if no account is paused any more.
+    /// A claim has ended. Returns when another one may find events that this one did not examine: at once, if it passed over
+    /// some or if no account is paused anymore.
     pub(super) fn end(&self, start: Start<P>, found: Found<P>) -> Option<Duration> {
         let Found { last, passed, has_paused_accounts, is_all } = found;
         let mut known = self.lock();
@@ -100,7 +101,7 @@ impl<P: Copy + Ord> Front<P> {
         if let Some(passed) = passed.filter(|_| is_all) {
             known.last = known.last.max(Some(passed));
             known.has_passed = true;
-            // This round goes on to its end, and then rests for as long as it took.
+            // This round continues to its end. The next one begins after as long as it took.
             let took = known.round_began.map_or(Duration::ZERO, |began| began.elapsed());
             known.next_round = Some(Instant::now() + LONGEST.max(took));
             return Some(Duration::ZERO);
@@ -112,12 +113,12 @@ impl<P: Copy + Ord> Front<P> {
             let rest = (start.begun.elapsed() * SHARE).min(LONGEST);
             known.next_round = Some(Instant::now() + rest);
         }
-        // What became ready before its beginning is found by the next claim from the oldest event on.
+        // The next claim from the oldest event finds what became ready before this one's beginning.
         let next = known.next_round.filter(|_| is_all && start.after.is_some())?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Events were put back behind the last claim: the next one begins at the oldest.
+    /// Events became ready again behind the last claim: the next one begins at the oldest.
     #[cfg(feature = "postgres")]
     pub(super) fn start_anew(&self) {
         self.lock().next_round = None;
@@ -179,7 +180,7 @@ mod tests {
         front.end(late, claimed(at(9), false));
         front.end(whole, claimed(at(3), false));
         assert_eq!(front.start().after, at(3));
-        // Nothing is left up to where claims had come before.
+        // Nothing is left before the place that claims had reached.
         let rest = front.start();
         front.end(rest, claimed(at(4), true));
         assert_eq!(front.start().after, at(7));
@@ -197,7 +198,7 @@ mod tests {
             let next = front.end(start, passes_over(at(place + 1)));
             assert_eq!(next, Some(Duration::ZERO), "the next claim goes on at once");
         }
-        // It rests for as long as the round took.
+        // The rest is as long as the round took.
         let took = 10 * (LONGEST - MILLI);
         assert_eq!(front.end(front.start(), passes_over(None)), Some(took));
         advance(9 * LONGEST).await;
@@ -208,7 +209,7 @@ mod tests {
         advance(MILLI).await;
         assert_eq!(front.end(start, passes_over(None)), None);
         assert_eq!(front.start().after, at(10));
-        // No account is paused any more.
+        // No account is paused anymore.
         assert_eq!(front.end(front.start(), claimed(None, true)), Some(Duration::ZERO));
         assert_eq!(front.start().after, None);
         assert_eq!(front.end(front.start(), claimed(None, true)), None);

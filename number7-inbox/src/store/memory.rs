@@ -1,4 +1,4 @@
-//! A store in memory: the rules of the real ones, each in a line or two.
+//! A store in memory. It follows the rules of the real ones, each in a line or two.
 
 mod expectations;
 
@@ -35,10 +35,10 @@ use crate::model::{
     worker_status::{WorkerStatus, with_claims},
 };
 
-/// A worker that was heard of within this time counts in [`Stats`].
+/// A worker whose heartbeat is not older than this counts in [`Stats`].
 const LIVE: Duration = Duration::from_secs(30);
 
-/// The inboxes of one store. All that happens to an inbox happens at once, in a call of [`Memory::apply`].
+/// The inboxes of one store. Each call of [`Memory::apply`] is atomic.
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
     inboxes: Arc<Mutex<HashMap<String, Shared>>>,
@@ -55,7 +55,7 @@ struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         let wake = Wake::default();
-        // There are none.
+        // There are no other processes.
         wake.set_hears_others(true);
         Self { tables: Arc::default(), wake: Arc::new(wake) }
     }
@@ -67,15 +67,15 @@ pub(crate) struct Tables {
     pub(crate) clock: Clock,
     pub(crate) events: BTreeMap<EventId, Row>,
     keys: HashMap<String, EventId>,
-    /// The events by their state, as it is stored, and in the order of its time.
+    /// The events of each state, as it is stored, in the order of its time.
     places: HashMap<&'static str, BTreeSet<Place>>,
     last: i64,
-    /// When each worker was last heard of.
+    /// The last heartbeat of each worker.
     pub(crate) workers: HashMap<String, Duration>,
     expected: BTreeMap<String, Expected>,
-    /// Who fetches, and until when.
+    /// The worker that fetches, and until when.
     leader: Option<(String, Duration)>,
-    /// The pause of each account, and that of the inbox, which has no name; and until when.
+    /// The pause of each account, and when it ends. The pause of the inbox has no name.
     pauses: BTreeMap<String, (Paused, Option<Duration>)>,
 }
 
@@ -86,7 +86,7 @@ type Place = (Duration, EventId);
 pub(crate) struct Clock {
     epoch: Duration,
     begun: Instant,
-    /// How fast it is, for the simulation, and how far it was set.
+    /// For the simulation: how fast the clock is, and how far it was set.
     pub(crate) speed: f64,
     pub(crate) set: Duration,
 }
@@ -99,10 +99,10 @@ pub(crate) struct Row {
     payload: Option<Bytes>,
     signer: Option<Signer>,
     trace: Option<Trace>,
-    /// What was signed with other bytes later, and when.
+    /// Another body that was signed later, and when.
     conflict: Option<(Bytes, Signer, Duration)>,
     accepted_at: Duration,
-    /// Ready if it is scheduled.
+    /// [`State::Ready`] also if it is scheduled.
     state: State,
     pub(crate) number: Number,
     runs: u32,
@@ -202,7 +202,7 @@ impl Tables {
         Acceptance::New
     }
 
-    /// Whether an event of a known key differs from the one that is stored.
+    /// Whether another body for a known key differs from the one that is stored.
     fn compare(&mut self, id: EventId, event: NewEvent) -> Acceptance {
         let now = self.clock.now();
         let Some(row) = self.events.get_mut(&id) else { return Acceptance::Duplicate };
@@ -220,7 +220,7 @@ impl Tables {
         Acceptance::Conflict
     }
 
-    /// Changes an event, and keeps it where its state says.
+    /// Changes an event, and moves it to its new place.
     pub(crate) fn change<T>(
         &mut self,
         id: EventId,
@@ -280,7 +280,7 @@ impl Tables {
     fn end(&mut self, worker: &str, end: &End) -> bool {
         let (now, state) = (self.clock.now(), end.outcome.state());
         let Some(row) = self.events.get(&end.event) else { return false };
-        // An end that is sent again finds a dead letter at the number that it wrote.
+        // If the end is sent again, its event is already a dead letter, with the number that the end wrote.
         let expected = if row.state == State::Dead { end.after() } else { end.number };
         let is_current = row.number.of_all == expected.of_all
             && row.worker.as_ref().is_none_or(|holder| holder == worker);
@@ -385,7 +385,7 @@ impl Tables {
         }
     }
 
-    /// Returns the claims that it rescued, and whose they were.
+    /// Returns the claims that it rescued, and their workers.
     pub(crate) fn rescue(
         &mut self,
         lease: Duration,
@@ -442,7 +442,7 @@ impl Tables {
         old.last().filter(|_| old.len() == STEP as usize).copied()
     }
 
-    /// Changes the events that are meant. Returns which.
+    /// Changes these events, and returns which.
     pub(crate) fn change_all(
         &mut self,
         change: Change,
@@ -463,8 +463,8 @@ impl Tables {
                     Change::RunNow => row.due_at = now,
                     Change::Discard => (row.state, row.finished_at) = (State::Done, now),
                     Change::Requeue | Change::Rerun => {
-                        // A dead letter at n may come from claim n + 1, whose attempt was never made, and the
-                        // end of that claim may still arrive.
+                        // A dead letter at n may come from claim n + 1, whose attempt was never made. The end of
+                        // that claim may still arrive.
                         let of_all = row.number.of_all + 2;
                         (row.state, row.due_at) = (State::Ready, now);
                         row.number = Number { of_all, uncounted: of_all };
@@ -477,8 +477,7 @@ impl Tables {
         meant
     }
 
-    /// The pause, if it is not over, and in how long it is.
-    /// The pauses that are not over, and when they will be.
+    /// The pauses that are not over, and in how long they are.
     fn current_pauses(&self) -> impl Iterator<Item = (&str, &Paused, Option<Duration>)> {
         let now = self.clock.now();
         self.pauses.iter().filter_map(move |(account, (paused, until))| {
@@ -557,7 +556,7 @@ impl Tables {
         with_claims(live.map(|(name, seen)| (name.clone(), time(*seen))), claims)
     }
 
-    /// The events of a state after a place, and at most so many.
+    /// The events of a state after a place, at most `most`.
     fn list(&self, state: State, after: Option<Place>, most: u32) -> Listed {
         let now = self.clock.now();
         let last = EventId(i64::MAX);
@@ -571,7 +570,7 @@ impl Tables {
             _ => Bound::Excluded(place),
         });
         let stored = if state == State::Scheduled { State::Ready } else { state };
-        // What a cursor names may be beyond what is ready now.
+        // The place of a cursor may be later than everything that is ready now.
         let places = self.places.get(stored.name()).filter(|_| match (after, end) {
             (Bound::Excluded(after), Bound::Included(end)) => after < end,
             _ => true,
@@ -627,7 +626,7 @@ fn cursor((since, id): Place) -> String {
     format!("{}.{id}", since.as_nanos())
 }
 
-/// The place that a cursor names.
+/// The place in a cursor.
 fn place(cursor: &str) -> Option<Place> {
     let (nanos, id) = cursor.split_once('.')?;
     Some((Duration::from_nanos(nanos.parse().ok()?), EventId(id.parse().ok()?)))
@@ -758,15 +757,15 @@ impl Row {
     }
 }
 
-/// What the simulation does to it.
+/// What the simulation does to the tables.
 #[cfg(test)]
 impl Tables {
-    /// Puts an event where another worker can claim it.
+    /// Moves an event to a state in which another worker can claim it.
     pub(crate) fn put_back(&mut self, id: EventId, state: State) {
         self.change(id, |row| (row.state, row.worker) = (state, None));
     }
 
-    /// Lets an event be stored again.
+    /// Forgets a key, so that its event can be stored again.
     pub(crate) fn forget_key(&mut self, key: &str) {
         self.keys.remove(key);
     }

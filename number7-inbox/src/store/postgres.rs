@@ -57,19 +57,19 @@ use crate::model::{
     worker_status::{MOST_NAMED, WorkerStatus},
 };
 
-/// How many connections workers have to claim and record events: one for each of the two, and one that meanwhile releases
+/// How many connections workers have to claim and record events: one for claims, one for ends, and one that meanwhile releases
 /// what a dead worker held.
 const WORKING: u32 = 3;
 
-/// From how many ends and claims on an exchange is two statements, one for each, which two processors of the server can
-/// work on at the same time.
+/// With this many ends and claims, an exchange uses one statement for the ends and one for the claims, so that two processors
+/// of the server can work on it.
 const MANY: usize = 32;
 
-/// How many connections leases are renewed on: two, so that one renewal that waits for a lock holds up no other.
-/// Nothing else uses them. So however many workers look for events, a lease is renewed in time.
+/// How many connections renew leases: two, so that a renewal that waits for a lock holds up no other. They do nothing else, so
+/// a lease is renewed in time even if many workers look for events.
 const RENEWING: u32 = 2;
 
-/// How much earlier than an insert was sent the server may say that it began: 1 second.
+/// How much earlier the server may say that an insert began than it was sent: 1 second.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// One inbox on one server.
@@ -77,7 +77,7 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(crate) struct Postgres {
     /// For acceptance, operators and expected jobs.
     accepting: Connections,
-    /// For workers: however many accept, they go on.
+    /// For workers, so that they continue however many accept.
     working: Connections,
     renewing: Connections,
     driver: Driver,
@@ -89,8 +89,8 @@ pub(crate) struct Postgres {
     wake: Arc<Wake>,
     wakes: Arc<Wakes>,
     notifications: Arc<Notifications>,
-    /// How to listen to notifications. `None` if a pooler in transaction mode is in front of the server, which would
-    /// forget who does, or if the server is to sleep.
+    /// How to listen for notifications. `None` if a pooler in transaction mode is in front of the server, because it forgets
+    /// who listens, or if the server is to sleep.
     listen: Option<PgConnectOptions>,
 }
 
@@ -99,7 +99,7 @@ impl Postgres {
         Self::open_with(connect_options(url)?, options).await
     }
 
-    /// On the database that these options name.
+    /// Opens it on the database that these options name.
     pub(crate) async fn open_with(
         connect: PgConnectOptions,
         options: &Options,
@@ -107,7 +107,7 @@ impl Postgres {
         let driver = Driver::start()?;
         let (opened, wanted) = (connect.clone(), options.clone());
         let is_pooled = driver.run(async move { opening::open(&opened, &wanted).await }).await?;
-        // A session that listens is lost when the server goes to sleep, and to open another one would wake it.
+        // A session that listens is lost when the server goes to sleep, and opening another one would wake the server.
         let listens = !is_pooled && options.polling.sleep_after.is_none();
         let listen = listens.then(|| connect.clone());
         let server = Arc::new(Server::new(connect, is_pooled, options));
@@ -138,8 +138,7 @@ impl Postgres {
     }
 }
 
-/// Reads a URL. The text of an error does not quote any of it, because a password that is not encoded may be
-/// taken for another part.
+/// Reads a URL. The error quotes none of it, because a password that is not encoded may be taken for another part.
 fn connect_options(url: &str) -> Result<PgConnectOptions, InboxError> {
     url.parse().map_err(|error: sqlx::Error| {
         let text: Vec<_> = error.to_string().split('"').step_by(2).map(str::to_owned).collect();
@@ -160,7 +159,7 @@ impl Finish for Db {
         worker: &'a str,
     ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
         let finish = AssertSqlSafe(in_schema(include_str!("postgres/sql/finish.sql"), schema));
-        // Not prepared: the session is the handler's, and its plan might be from when the table was empty.
+        // Not prepared: the session is the handler's, and the plan might be from when the table was empty.
         let finish = query(finish).persistent(false);
         let finish = finish.bind(event).bind(count(attempt)).bind(worker);
         Box::pin(finish.execute(connection).map(|done| Ok(done?.rows_affected())))
@@ -300,7 +299,7 @@ impl Store for Postgres {
             loop {
                 let rescue = query(self.statements.rescue.clone()).bind(&*self.inbox);
                 let rescue = rescue.bind(lease.as_secs_f64()).bind(count(quarantine_after));
-                // If its answer is lost, the log would not have what it rescued.
+                // If the answer were lost, the rescued events would be missing in the log.
                 let rescue = rescue.bind(LOST).bind(i64::from(STEP));
                 let step = self.working.execute_once(rescue).await?;
                 rescued += step;
@@ -448,8 +447,8 @@ impl Store for Postgres {
 }
 
 impl Postgres {
-    /// Records ends and claims events at the same time. If one of the two fails, the other may have happened, as after a
-    /// lost answer: ends are sent again, and what is claimed and not known is released.
+    /// Records ends and claims events at the same time. If one of the two fails, the other may have happened, as after a lost
+    /// answer: ends are sent again, and unknown claims are released.
     async fn exchange_apart(
         &self,
         exchange: Exchange<'_>,
@@ -496,9 +495,9 @@ impl Postgres {
     }
 }
 
-/// A row of what became of an exchange.
+/// A row of the result of an exchange.
 enum Part {
-    /// A claim, and the microseconds when its event was due if it was claimed in the order of that.
+    /// A claim, and the time in microseconds when its event became due, if events were claimed in that order.
     Claimed {
         claim: Box<Claim>,
         due_at: Option<i64>,
@@ -506,11 +505,11 @@ enum Part {
     Ended(EventId),
     Locked(EventId),
     Lapsed,
-    /// In how long the next scheduled event is ready.
+    /// The time until the next scheduled event is ready.
     Next(Duration),
-    /// In how long a pause ends by itself.
+    /// The time until a pause ends by itself.
     Paused(Option<Duration>),
-    /// Nothing of some accounts is claimed.
+    /// Some accounts are paused, and none of their events are claimed.
     AccountsPaused,
     /// The last event that was passed over, if there may be more.
     Passed(Place),
@@ -572,7 +571,7 @@ fn count(attempts: u32) -> i32 {
 }
 
 fn seconds(retention: Duration) -> i64 {
-    /// More than anyone needs, and no more than all stores can count.
+    /// More than anyone needs, and all stores can count it.
     const CENTURY: i64 = 100 * 365 * 24 * 60 * 60;
     retention.as_secs().try_into().unwrap_or(CENTURY).min(CENTURY)
 }
@@ -585,7 +584,7 @@ mod tests {
     fn a_retention_of_decades_is_kept() {
         let decades = Duration::from_hours(99 * 365 * 24);
         assert_eq!(seconds(decades), 3_122_064_000);
-        // Longer ones are all one length, that every store can count.
+        // Longer ones all become one length that every store can count.
         assert_eq!(seconds(Duration::MAX), seconds(2 * decades));
         assert!(seconds(Duration::MAX) > seconds(decades));
     }

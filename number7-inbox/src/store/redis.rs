@@ -1,8 +1,7 @@
-//! One server that keeps all in memory and, configured well, on its disk, one that sentinels watch, or a cluster of
-//! them: for several machines.
+//! On Redis, for several machines: a single server, a server that Sentinels watch, or a cluster. The server keeps everything in
+//! memory and, if it is configured for that, on its disk.
 //!
-//! All keys of an inbox have the same hash tag, and so are on one node of a cluster. Each script is passed all of
-//! them. Nothing has a key of its own.
+//! All keys of an inbox have the same hash tag, and so are on one node of a cluster. Each script gets all of them.
 
 mod connection;
 mod expectations;
@@ -54,27 +53,27 @@ use crate::model::{
     worker_status::{WorkerStatus, with_claims},
 };
 
-/// How long opening may take, with all that is asked of the server then.
+/// How long opening may take, with all that it asks of the server.
 const OPEN_TIMEOUT: Duration = STORE_TIMEOUT.saturating_add(Duration::from_millis(500));
 
-/// How soon after its last heartbeat a worker does not count as one any more.
+/// After this time without a heartbeat, a worker does not count anymore.
 const HEARD: Duration = Duration::from_secs(30);
 
-/// The keys of an inbox, as keys.lua names them. Acceptance needs the first ones.
+/// The keys of an inbox, in the order of keys.lua. Acceptance needs only the first ones.
 const KEYS: [&str; 19] = [
-    // The last id that was given.
+    // The last event id.
     "next_id",
-    // Hashes: the event of each key, and of each event its payload and its record.
+    // Hashes: from a key to its event, and from an event to its payload and to its record.
     "keys",
     "payloads",
     "events",
-    // A sorted set of events, by when they are due: those that are ready or scheduled.
+    // A sorted set of the ready and scheduled events, by when they are due.
     "ready",
-    // The same of events with an account, by account, when they are due, and event: account/milliseconds/event.
+    // The same for events with an account, as members in the order of account/milliseconds/event.
     "ready_of_account",
     // A hash: the errors of events, as an array of JSON.
     "errors",
-    // Sorted sets of events: by when they are due, were claimed, and were finished.
+    // Sorted sets of events: by when they became due, were claimed, and were finished.
     "quarantined",
     "running",
     "done",
@@ -83,20 +82,20 @@ const KEYS: [&str; 19] = [
     "workers",
     // A hash: the records of expected jobs.
     "expected_jobs",
-    // Sorted sets of these jobs: all, by when their events are looked up; the overdue ones, by when they were due,
+    // Sorted sets of these jobs: all jobs by when they are looked up, and the overdue jobs by when they were due
     // and by when they are fetched.
     "look_ups",
     "overdue",
     "fetches",
     // The worker that fetches.
     "leader",
-    // A hash: who has paused the inbox, or an account of it, why, since when, and until when, as JSON.
+    // A hash of JSON: who paused the inbox or an account, why, since when, and until when.
     "pauses",
-    // A hash: the bodies that were signed for events later, and are not their payloads, as JSON.
+    // A hash of JSON: the last other body that was signed for an event later.
     "conflicts",
 ];
 
-/// Which of them is the hash of the records.
+/// The index of the hash of records.
 const EVENTS: usize = 3;
 
 /// How many of the keys acceptance needs.
@@ -115,15 +114,15 @@ pub(crate) struct Redis {
     inbox: Arc<str>,
     keys: Arc<[String]>,
     wake: Arc<Wake>,
-    /// By the time of events, and how many of the same time there were.
+    /// Events are ordered by their time, and by their position among those of the same time.
     front: Arc<Front<(u64, u64)>>,
 }
 
-/// One server, and what drives its connections.
+/// One server, and the driver of its connections.
 struct Server {
     driver: Driver,
     link: Link,
-    /// Where the writes go that wait for replicas, if any do.
+    /// The connection for writes that wait for replicas, if any do.
     replicated: Option<Arc<Replicated>>,
     wakes: Arc<Wakes>,
     messages: Messages,
@@ -158,8 +157,8 @@ impl Redis {
         Self { server, inbox, keys, wake, front: Arc::default() }
     }
 
-    /// Looks at a server that is being opened, and waits for one that is starting. It has to run a script that is
-    /// passed all keys.
+    /// Checks a server when it is opened, and waits for one that is starting. The server must be able to run a
+    /// script with all keys.
     fn check(&self, replicas: usize) -> impl Future<Output = Result<(), InboxError>> + use<> {
         let link = self.server.link.clone();
         let probe = self.call(script!("pauses", "stats")).arg(0).take();
@@ -176,7 +175,7 @@ impl Redis {
         Call::new(script, Arc::clone(&self.keys))
     }
 
-    /// Compares an event of a known key with the one that is stored.
+    /// Compares another body for a known key with the one that is stored.
     async fn keep_conflict(
         &self,
         event: &NewEvent,
@@ -191,7 +190,7 @@ impl Redis {
         }
     }
 
-    /// Puts the keys of running events instead of their ids. What is lost or damaged has none.
+    /// Replaces the ids of running events by their keys. A lost or damaged event has no key.
     async fn name_events(&self, workers: &mut [WorkerStatus]) -> Result<(), InboxError> {
         let ids: Vec<String> = workers.iter().flat_map(|worker| worker.running.clone()).collect();
         let mut keys = HashMap::new();
@@ -209,7 +208,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Logs that an event is lost or damaged. What has a payload becomes a dead letter.
+    /// Logs that an event is lost or damaged. If it has a payload, it becomes a dead letter.
     async fn set_aside(
         &self,
         worker: &str,
@@ -245,8 +244,7 @@ impl Server {
         read(called.await?)
     }
 
-    /// Calls a script that may run twice, and whose writes are confirmed only when the replicas have them, if
-    /// there are to be any.
+    /// Calls a script that may run twice. If replicas are wanted, its writes are confirmed only when they have them.
     async fn call_safely<T: FromRedisValue>(&self, call: &mut Call) -> Result<T, InboxError> {
         let call = call.take();
         let Some(replicated) = self.replicated.clone() else {
@@ -257,7 +255,7 @@ impl Server {
         read(self.driver.run(async move { in_time(replicated.write(call)).await }).await?)
     }
 
-    /// Whether writes wait for replicas, for a script.
+    /// Whether writes wait for replicas, as an argument of a script.
     fn waits(&self) -> u8 {
         self.replicated.is_some().into()
     }
@@ -276,7 +274,7 @@ fn read<T: FromRedisValue>(value: Value) -> Result<T, InboxError> {
     Ok(from_redis_value(value).map_err(RedisError::from)?)
 }
 
-/// Managed servers may not show their settings; then nothing is said.
+/// If a managed server does not show its settings, there is no warning.
 async fn warn_if_not_durable(link: &Link) {
     let should =
         [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];
@@ -496,7 +494,7 @@ impl Store for Redis {
 
     fn ping(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            // A command that writes, which a replica refuses, and that changes nothing.
+            // A command that changes nothing, but counts as a write, so that a replica refuses it.
             let mut write = redis::cmd("HDEL");
             write.arg(&self.keys[1]).arg("");
             self.server.command(write).await
@@ -653,7 +651,7 @@ fn cursor((score, member): Place) -> String {
     format!("{score}.{member}")
 }
 
-/// The place of a cursor. Two empty strings are the beginning.
+/// The place in a cursor. Two empty strings are the beginning.
 fn place(cursor: Option<&str>) -> Result<(&str, &str), InboxError> {
     let Some(cursor) = cursor else { return Ok(("", "")) };
     let place = cursor.split_once('.');
@@ -662,7 +660,7 @@ fn place(cursor: Option<&str>) -> Result<(&str, &str), InboxError> {
     place.filter(is_good).ok_or_else(no_cursor)
 }
 
-/// What stands for an event in the keys: in the order of acceptance.
+/// The name of an event in the keys. Names sort in the order of acceptance.
 fn member(event: EventId) -> String {
     format!("{:016}", event.0)
 }

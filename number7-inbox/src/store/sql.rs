@@ -1,4 +1,4 @@
-//! What SQLite and PostgreSQL have in common: the form of rows, and what sqlx says.
+//! What SQLite and PostgreSQL have in common: the form of rows, and the errors of sqlx.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -31,7 +31,7 @@ pub(super) struct ClaimRow {
     uncounted: i64,
     runs: i64,
     key: String,
-    /// Missing only if somebody has deleted it.
+    /// Missing only if somebody deleted it.
     payload: Option<Vec<u8>>,
     errors: String,
     origin: String,
@@ -78,16 +78,16 @@ pub(super) struct EntryRow {
     accepted_at: i64,
     /// The state as it is stored.
     state: String,
-    /// Whether it is ready only later.
+    /// Whether it becomes ready only later.
     is_scheduled: bool,
-    /// What it is listed by: the time of its state. Its unit is the store's.
+    /// The time of its state, by which it is listed. Its unit is the store's.
     place: i64,
     since: i64,
     /// How many attempts count.
     attempts: i64,
     runs: i64,
     errors: String,
-    /// When the worker that has it was last heard of.
+    /// The last heartbeat of its worker.
     worker_seen: Option<i64>,
 }
 
@@ -123,7 +123,7 @@ impl From<EntryRow> for Entry {
     }
 }
 
-/// What was signed for an event later, if there is any. The time is milliseconds since the epoch.
+/// Another body that was signed for an event later, if there is one. The time is milliseconds since the epoch.
 #[derive(FromRow)]
 struct ConflictRow {
     later_payload: Option<Vec<u8>>,
@@ -151,7 +151,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// As it is in a cursor.
+    /// As it is written in a cursor.
     pub(super) fn text(self) -> String {
         format!("{}.{}", self.time, self.id)
     }
@@ -163,7 +163,7 @@ impl Place {
     }
 }
 
-/// Entries, and where the list goes on, out of the rows of one page of at most so many.
+/// Entries, and the place where the list continues, from the rows of one page of at most `most`.
 pub(super) fn listed(rows: Vec<EntryRow>, most: u32) -> super::Listed {
     let is_full = rows.len() >= most as usize;
     let entries: Vec<Entry> = rows.into_iter().map(Entry::from).collect();
@@ -175,19 +175,18 @@ fn number(number: i64) -> u32 {
     number.try_into().unwrap_or(if number < 0 { 0 } else { u32::MAX })
 }
 
-/// A number that costs much to count if it is large. Then it is used again, so that counting it
-/// takes no more than a hundredth of the time, however often somebody asks.
+/// A count that is expensive if it is large. It is then reused, so that counting takes at most a hundredth of the time.
 #[derive(Default)]
 pub(super) struct Counted(Mutex<Known>);
 
 #[derive(Clone, Copy, Default)]
 struct Known {
-    /// And when it was counted.
+    /// The number, and when it was counted.
     count: Option<(u64, Instant)>,
     until: Option<Instant>,
 }
 
-/// A number, and how old it is.
+/// A number, and its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Count {
     number: u64,
@@ -195,17 +194,16 @@ pub(super) struct Count {
 }
 
 impl Counted {
-    /// The number, counted anew unless that was done not long ago. If it takes too long, it is the one
-    /// from before.
+    /// Counts, unless the last count can be reused. If counting takes too long, returns the last count.
     pub(super) async fn get<E: Into<InboxError>>(
         &self,
         count: impl Future<Output = Result<i64, E>>,
     ) -> Result<Count, InboxError> {
-        /// More than this costs much.
+        /// A count that takes longer is expensive.
         const CHEAP: Duration = Duration::from_millis(25);
-        /// Fewer than this do not: if a count of them takes long, it waited for something else.
+        /// A smaller count is never expensive: if it takes long, it waited for something else.
         const MANY: u64 = 10_000;
-        /// More than this is too long: the other numbers do not wait for it.
+        /// A count that takes longer is abandoned, because the other numbers wait for it.
         const TOO_LONG: Duration = Duration::from_secs(1);
         let known = *self.lock();
         let begun = Instant::now();
@@ -217,7 +215,7 @@ impl Counted {
             Err(_) => known.count,
         };
         let took = begun.elapsed();
-        // If they were never counted, they may be many.
+        // If they were never counted, there may be many.
         let costs_much = took > CHEAP && count.is_none_or(|(count, _)| count >= MANY);
         let until = costs_much.then(|| Instant::now() + took * 100);
         *self.lock() = Known { count, until };
@@ -236,7 +234,7 @@ impl Count {
     }
 }
 
-/// The numbers of an inbox, but for the events that are done. Times are milliseconds.
+/// The numbers of an inbox, except for done events. Times are milliseconds.
 #[derive(FromRow)]
 pub(super) struct StatsRow {
     ready: i64,
@@ -273,13 +271,13 @@ impl StatsRow {
     }
 }
 
-/// What an event of a known key is, if so many rows were written for it.
+/// The result for an event with a known key, from the number of rows that were written for it.
 pub(super) fn acceptance_of_known(conflicts: u64) -> Acceptance {
     if conflicts > 0 { Acceptance::Conflict } else { Acceptance::Duplicate }
 }
 
-/// Accounts from a row each of them: its name, and whether it has an event that is ready. There may be more if there are
-/// as many as a statement goes through.
+/// Accounts, from one row for each: its name, and whether it has a ready event. If there are as many rows as a statement
+/// examines, there may be more.
 pub(super) fn waiting_accounts(rows: Vec<(String, bool)>) -> WaitingAccounts {
     let last = rows.last().filter(|_| rows.len() == STEP as usize);
     let go_on_after = last.map(|(account, _)| account.clone());
@@ -293,7 +291,7 @@ pub(super) fn rows(number: usize) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-/// What sqlx says, sorted.
+/// The errors of sqlx, by kind.
 impl From<sqlx::Error> for InboxError {
     fn from(error: sqlx::Error) -> Self {
         use InboxErrorKind as Kind;
@@ -319,7 +317,7 @@ impl From<sqlx::Error> for InboxError {
     }
 }
 
-/// PostgreSQL has five characters, of which the first two are a class; SQLite a number whose lowest
+/// PostgreSQL's codes have five characters, and the first two are a class. SQLite's are numbers, and the lowest
 /// byte is the primary code.
 fn sort(code: &str) -> InboxErrorKind {
     use InboxErrorKind as Kind;
@@ -327,17 +325,17 @@ fn sort(code: &str) -> InboxErrorKind {
         return match code {
             "53100" => Kind::Full,
             "25006" => Kind::ReadOnly,
-            // The limit that is set for each statement.
+            // The time limit of the statement.
             "57014" => Kind::TooSlow,
-            // A conflict, a deadlock, a lock that was not waited for.
+            // A conflict, a deadlock, a lock that was not available.
             "40001" | "40P01" | "55P03" => Kind::Busy,
-            // Too many connections; the session was ended.
+            // Too many connections, or the session was ended.
             "53300" | "25P03" | "25P04" => Kind::Unreachable,
-            // Shutting down, crashed, starting; the database is gone, the session was idle for long.
+            // Shutting down, crashed or starting; the database is gone; the session was idle for too long.
             _ if ["08", "57P"].iter().any(|class| code.starts_with(class)) => Kind::Unreachable,
             // An exception that a trigger raises.
             "P0001" => Kind::Unstorable,
-            // A value that is none of its type or its encoding; a constraint; a limit.
+            // A value that does not fit its type or its encoding; a constraint; a limit.
             _ if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Kind::Unstorable,
             _ => Kind::Refused,
         };
@@ -347,7 +345,7 @@ fn sort(code: &str) -> InboxErrorKind {
         Ok(8) => Kind::ReadOnly,
         Ok(10 | 14) => Kind::Unreachable,
         Ok(13) => Kind::Full,
-        // Too big; a constraint, or what a trigger raises; a value of another type.
+        // Too big; a constraint or an exception of a trigger; a value of another type.
         Ok(18..=20) => Kind::Unstorable,
         _ => Kind::Refused,
     }
@@ -384,7 +382,7 @@ mod tests {
         assert_eq!(count(0, 6).await, 20_000);
         advance(millis(1)).await;
         assert_eq!(count(999, 9_999).await, 9_999);
-        // They are few.
+        // There are only a few.
         assert_eq!([count(60_000, 7).await, count(0, 8).await], [9_999, 8]);
     }
 
@@ -408,7 +406,7 @@ mod tests {
         assert_eq!(age(0, 10_000).await, millis(11_100));
     }
 
-    /// SQLSTATE by PostgreSQL's names, and result codes by SQLite's.
+    /// The SQLSTATE by PostgreSQL's names, the result codes by SQLite's.
     #[test]
     fn an_error_is_sorted_by_its_code() {
         use InboxErrorKind as Kind;

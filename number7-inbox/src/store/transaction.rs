@@ -1,4 +1,4 @@
-//! The end of an attempt in a transaction of the handler's.
+//! Finishing an attempt in a transaction of its handler.
 
 use futures_util::future::BoxFuture;
 use sqlx::Database;
@@ -10,10 +10,10 @@ pub(crate) mod sealed {
     use super::{BoxFuture, Database};
 
     pub trait Finish: Database {
-        /// How a transaction begins that will write.
+        /// Begins a transaction that will write.
         const BEGIN: &'static str;
 
-        /// Ends an attempt as done, and says how many rows were changed.
+        /// Finishes an attempt, and returns how many rows were changed.
         fn finish<'a>(
             connection: &'a mut Self::Connection,
             schema: &'a str,

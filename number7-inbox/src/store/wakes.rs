@@ -1,4 +1,4 @@
-//! The inboxes of a process in one store: what wakes their workers, and what they announce to other processes.
+//! The inboxes of a process in one store: it wakes their workers, and announces their events to other processes.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,39 +11,39 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::model::wake::Wake;
 
-/// How long to wait after one announcement for the next: 2 milliseconds. What happens meanwhile is announced together.
+/// How long to wait between two announcements: 2 milliseconds. What happens meanwhile is announced together.
 pub(super) const PAUSE: Duration = Duration::from_millis(2);
 
-/// How often it is checked that announcements arrive if none does: every 30 seconds. A pooler may swallow them, and a
-/// network may break without a word.
+/// How long to wait for an announcement before checking that announcements still arrive: 30 seconds. A pooler may swallow them,
+/// and a network may break silently.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
 
-/// How long one may take.
+/// How long this check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait before it is tried again to listen: 1 second.
+/// How long to wait before listening again after a failure: 1 second.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
-/// An announcement that is only to arrive. No inbox can have this name.
+/// The announcement that is sent for this check. No inbox can have this name.
 pub(super) const CHECK: &str = "?";
 
 #[derive(Default)]
 pub(super) struct Wakes {
     of: Mutex<HashMap<Arc<str>, Weak<Wake>>>,
     hears_others: Mutex<bool>,
-    /// The inboxes that have something to announce.
+    /// The inboxes that are to be announced.
     announced: Mutex<BTreeSet<Arc<str>>>,
     is_announced: Notify,
 }
 
 impl Wakes {
-    /// What wakes the workers of an inbox.
+    /// The [`Wake`] of the workers of an inbox.
     pub(super) fn get(&self, inbox: &Arc<str>) -> Arc<Wake> {
         let mut of = lock(&self.of);
         if let Some(wake) = of.get(inbox).and_then(Weak::upgrade) {
             return wake;
         }
-        // A name may come from a request, so those that are not in use take no memory.
+        // A name may come from a request, so unused names must not take memory.
         of.retain(|_, wake| wake.strong_count() > 0);
         let wake = Arc::<Wake>::default();
         wake.set_hears_others(*lock(&self.hears_others));
@@ -51,19 +51,19 @@ impl Wakes {
         wake
     }
 
-    /// Other processes are to hear that events of an inbox are ready.
+    /// Announces to other processes that events of an inbox are ready.
     pub(super) fn announce(&self, inbox: &Arc<str>) {
         lock(&self.announced).insert(Arc::clone(inbox));
         self.is_announced.notify_one();
     }
 
-    /// Waits until there is something to announce, and takes it: one announcement for all that happened meanwhile.
+    /// Waits until something is to be announced, and takes it. What happens meanwhile is announced together.
     pub(super) async fn announced(&self) -> Vec<String> {
         self.is_announced.notified().await;
         mem::take(&mut *lock(&self.announced)).iter().map(ToString::to_string).collect()
     }
 
-    /// Another process, or this one, has announced something.
+    /// Another process, or this one, announced that events of an inbox are ready.
     pub(super) fn heard(&self, inbox: &str) {
         let wake = lock(&self.of).get(inbox).and_then(Weak::upgrade);
         if let Some(wake) = wake {
@@ -71,7 +71,7 @@ impl Wakes {
         }
     }
 
-    /// Whether announcements of other processes are heard from now on. If that changes, some were perhaps missed.
+    /// Whether announcements of other processes arrive from now on. If that changes, some may have been missed.
     pub(super) fn set_hears_others(&self, hears: bool) {
         if mem::replace(&mut *lock(&self.hears_others), hears) == hears {
             return;
@@ -83,7 +83,7 @@ impl Wakes {
     }
 }
 
-/// Hears from other processes, and checks now and then that announcements arrive.
+/// Receives announcements of other processes, and checks now and then that they still arrive.
 pub(super) struct Hearing<'a> {
     wakes: &'a Wakes,
     is_checked: bool,
@@ -94,12 +94,12 @@ impl<'a> Hearing<'a> {
         Self { wakes, is_checked: false }
     }
 
-    /// [`CHECK`] is to be announced before anything else is heard.
+    /// Whether [`CHECK`] has to be announced, because nothing has arrived yet.
     pub(super) fn is_to_check(&self) -> bool {
         !self.is_checked
     }
 
-    /// Hears what is announced next, `None` if the connection is gone. Returns whether more can be heard.
+    /// Waits for the next announcement; `None` if the connection is gone. Returns whether to continue.
     pub(super) async fn hear(&mut self, next: impl Future<Output = Option<String>>) -> bool {
         let patience = if self.is_checked { CHECK_EVERY } else { CHECK_TIMEOUT };
         match timeout(patience, next).await {

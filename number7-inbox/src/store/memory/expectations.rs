@@ -1,4 +1,4 @@
-//! The expected jobs.
+//! Expected jobs.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) struct Expected {
     due_at: Duration,
     look_up_at: Duration,
     is_overdue: bool,
-    /// When it is to be fetched. `None` if it is not overdue, or given up.
+    /// When it is to be fetched. `None` if it is not overdue, or was given up.
     fetch_at: Option<Duration>,
     fetches: i64,
     is_given_up: bool,
@@ -130,7 +130,7 @@ impl Tables {
         taken
     }
 
-    /// How many jobs are overdue, and when the oldest was due.
+    /// How many jobs are overdue, and when the oldest one was due.
     pub(super) fn overdue_jobs(&self) -> (u64, Option<Duration>) {
         let overdue = self.expected.values().filter(|expected| expected.is_overdue);
         let due: Vec<_> = overdue.map(|expected| expected.due_at).collect();

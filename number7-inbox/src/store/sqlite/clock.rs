@@ -1,39 +1,40 @@
-//! The time of a file. All that is written into it, and compared with what is in it, is of this time.
+//! The clock of a file. All times in the file, and all times that are compared with them, are by this clock.
 //!
-//! It is the time of the system with two exceptions, because somebody may set that one:
+//! It shows the time of the system. But somebody may set that, so there are two exceptions:
 //!
-//! - It never goes back. If the clock is set back, it goes on from where it was, at half the speed, until the
-//!   clock has caught up. So what was ready stays ready, and what is scheduled comes, however late.
-//! - Nothing is forgotten by a time that nobody has lived through. If the clock has moved by more than an
-//!   hour against the time that has passed, nothing is forgotten until it has gone steadily for an hour.
+//! - It never goes back. If the system's clock is set back, this one continues at half the speed until the system's clock has
+//!   caught up. So ready events stay ready, and scheduled events become ready, although later.
+//! - Nothing is forgotten because of a clock that was set. If the system's clock moves by more than an hour against the time
+//!   that has passed, nothing is forgotten until it has been steady for an hour.
 //!
-//! It goes on at once if the clock is set forward, in all processes, because each has to take what the others
-//! write for what it is. For a while after that no worker's events are rescued: see [`Clock::is_even_for`].
+//! If the system's clock is set forward, this one follows at once, in all processes, because they must agree about the times in
+//! the file. For a while after that no worker's events are rescued: see [`Clock::is_even_for`].
 //!
-//! The file keeps the latest time, and the last one that was not in doubt, for the next process.
+//! The file has the latest time, and the latest one that was not in doubt, for the next process.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
-/// How much further the clock may be than expected, and for how long it has to be steady after that.
 use crate::model::time::{of_millis, whole_millis};
+
+/// How far the clock may be from the expected time, and how long it must be steady after it was further.
 const LEAP: Duration = Duration::from_secs(3_600);
 
 /// How much a steady clock may deviate within that time.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// More than this is logged when the clock was set back, and is a leap when the time goes on.
+/// If the clock is set back further than this, it is logged. If the time jumps ahead by more, that is a leap.
 const SET_BACK: Duration = Duration::from_secs(5);
 
-/// By less than this a clock is corrected all the time.
+/// Clocks are corrected all the time by less than this.
 const CORRECTED: Duration = Duration::from_secs(1);
 
-/// How often the time is noted in the file.
+/// How often the time is written into the file.
 pub(super) const NOTED_EVERY: Duration = Duration::from_secs(10);
 
-/// Since the epoch, by the clock of the system; and since some moment, by one that nobody can set.
+/// The time since the epoch by the system's clock, which can be set; and since some moment by a clock that cannot be set.
 pub(super) type Clocks = dyn Fn() -> (Duration, Duration) + Send + Sync;
 
 pub(super) struct Clock {
@@ -41,7 +42,7 @@ pub(super) struct Clock {
     state: Mutex<State>,
 }
 
-/// The time, and when it was that.
+/// A time, and when it was read.
 #[derive(Clone, Copy)]
 struct Reading {
     time: Duration,
@@ -50,7 +51,7 @@ struct Reading {
 
 struct State {
     latest: Reading,
-    /// When it last went on by more than had passed.
+    /// When it last jumped ahead.
     leapt_at: Option<Duration>,
     is_behind: bool,
     /// The last time that was not in doubt.
@@ -60,7 +61,7 @@ struct State {
     noted_at: Option<Duration>,
 }
 
-/// What is to be noted in the file.
+/// The times to write into the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) latest: i64,
@@ -89,7 +90,7 @@ impl Clock {
         Self { clocks: Box::new(clocks), state: Mutex::new(state) }
     }
 
-    /// What the last process noted in the file.
+    /// Takes over what the last process wrote into the file.
     pub(super) fn learn(&self, latest: i64, believed: i64) {
         self.goes_on_from(latest);
         let mut state = self.lock();
@@ -97,16 +98,16 @@ impl Clock {
         state.is_believed((self.clocks)());
     }
 
-    /// What was noted last in a file that is opened.
+    /// Takes over the latest time in a file that is opened.
     pub(super) fn goes_on_from(&self, latest: i64) {
         if of_millis(latest) > self.now() + CORRECTED {
-            // It went on for a while after that.
+            // The clock continued for a while after that was written.
             self.heard_of(latest.saturating_add(whole_millis(NOTED_EVERY)));
         }
         self.heard_of(latest);
     }
 
-    /// What another process noted in the file.
+    /// Takes over what another process wrote into the file.
     pub(super) fn heard_of(&self, latest: i64) {
         let latest = of_millis(latest);
         let mut state = self.lock();
@@ -121,12 +122,12 @@ impl Clock {
         self.lock().now((self.clocks)())
     }
 
-    /// As the columns have it.
+    /// As in the columns.
     pub(super) fn millis(&self) -> i64 {
         whole_millis(self.now())
     }
 
-    /// Whether the time has not leapt for so long. Otherwise what others wrote just before that seems old.
+    /// Whether the time has not leapt for this long. After a leap, what others wrote just before it seems old.
     pub(super) fn is_even_for(&self, long: Duration) -> bool {
         let clocks = (self.clocks)();
         let mut state = self.lock();
@@ -134,8 +135,8 @@ impl Clock {
         state.leapt_at.is_none_or(|at| clocks.1.saturating_sub(at) > long)
     }
 
-    /// When something is finished, which decides how long it is kept: by the clock of the system, if that is to be
-    /// believed.
+    /// The time for something that is finished now, which decides how long it is kept. It is by the system's clock,
+    /// if that can be believed.
     pub(super) fn finished_at(&self) -> i64 {
         let (system, at) = (self.clocks)();
         let mut state = self.lock();
@@ -145,18 +146,19 @@ impl Clock {
         whole_millis(expected.max(system).min(now))
     }
 
-    /// By what time old events may be forgotten. `None` while the clock is in doubt.
+    /// The time by which old events may be forgotten. `None` while the clock is in doubt.
     pub(super) fn believed(&self) -> Option<i64> {
         let clocks = (self.clocks)();
         self.lock().is_believed(clocks).then(|| whole_millis(clocks.0))
     }
 
-    /// What is to be noted in the file, if it is time for that, and again until it is [`noted`](Self::noted).
+    /// What to write into the file. `None` if that is not necessary now. It is returned again until
+    /// [`noted`](Self::noted) is called.
     pub(super) fn note(&self) -> Option<Note> {
         let clocks = (self.clocks)();
         let mut state = self.lock();
         let latest = state.now(clocks);
-        // Processes must agree on a time that is not the system's.
+        // If this clock differs from the system's, the processes must agree on it.
         let is_noted = state.noted_at.is_some_and(|at| clocks.1.saturating_sub(at) < NOTED_EVERY);
         if is_noted && !state.is_behind {
             return None;
@@ -165,7 +167,7 @@ impl Clock {
         Some(Note { latest: whole_millis(latest), believed })
     }
 
-    /// The file has it: the transaction was committed.
+    /// The transaction that wrote the note was committed.
     pub(super) fn noted(&self) {
         self.lock().noted_at = Some((self.clocks)().1);
     }
@@ -237,7 +239,7 @@ pub(super) mod tests {
     pub(in super::super) const HOUR: i64 = 3_600 * SECOND;
     pub(in super::super) const DAY: i64 = 24 * HOUR;
 
-    /// Clocks that a test sets: what the system says, and what has passed.
+    /// Clocks that a test sets: the system's time, and the time that has passed.
     #[derive(Clone)]
     pub(in super::super) struct Fake(Arc<Mutex<(Duration, Duration)>>);
 
@@ -251,14 +253,14 @@ pub(super) mod tests {
             Clock::new(move || *clocks.lock().unwrap())
         }
 
-        /// So many milliseconds pass.
+        /// Lets this many milliseconds pass.
         pub(in super::super) fn pass(&self, millis: i64) {
             let mut clocks = self.0.lock().unwrap();
             clocks.0 += of_millis(millis);
             clocks.1 += of_millis(millis);
         }
 
-        /// Somebody sets the clock on or back.
+        /// Sets the system's clock forward or back.
         pub(in super::super) fn set(&self, by: i64) {
             let mut clocks = self.0.lock().unwrap();
             clocks.0 = of_millis(whole_millis(clocks.0) + by);
@@ -279,7 +281,7 @@ pub(super) mod tests {
         assert_eq!(clock.millis(), begun + 10 * SECOND);
         fake.pass(100 * SECOND);
         assert_eq!(clock.millis(), begun + 60 * SECOND);
-        // For 1,000 seconds by the one clock, 2,000 pass by the other.
+        // While 1,000 seconds pass by the one clock, 2,000 pass by the other.
         fake.pass(1_900 * SECOND);
         assert_eq!(
             (clock.millis(), fake.system()),
@@ -364,13 +366,13 @@ pub(super) mod tests {
             "it is never later than what is written beside it"
         );
         fake.set(8 * DAY);
-        // A year ahead for a moment. It was written into the file, so time goes on from there.
+        // A year ahead for a moment. That was written into the file, so time continues from there.
         fake.set(365 * DAY);
         clock.now();
         fake.set(-365 * DAY);
         assert!(clock.millis() >= fake.system() + 365 * DAY);
         assert_eq!(clock.finished_at(), fake.system());
-        // Ahead for hours, so that it is believed, and then for an hour too.
+        // Ahead for hours, so that it is believed, and then also for another hour.
         fake.set(365 * DAY);
         assert_eq!(clock.believed(), None);
         fake.pass(HOUR);

@@ -1,4 +1,4 @@
-//! The expected jobs.
+//! Expected jobs.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A job whose time to be looked up has come.
+/// A job that is to be looked up now.
 #[derive(FromRow)]
 struct FoundRow {
     job: String,

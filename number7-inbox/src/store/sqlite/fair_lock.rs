@@ -1,9 +1,8 @@
 //! A fair write lock: the order in which processes write to one file.
 //!
-//! SQLite has one writer at a time, and lets the others ask for its lock again and again, with longer and longer
-//! pauses: the process that has just had it gets it the soonest. So our processes queue before that, at a lock of
-//! the operating system beside the file. It is a courtesy. What keeps the data whole is SQLite's own lock, even if
-//! this one cannot be had.
+//! SQLite has one writer at a time. Waiting writers ask for its lock again and again, with longer and longer pauses, so the
+//! process that has just had it often gets it again. Therefore our processes first queue at a lock of the operating system
+//! beside the file. This only makes the order fair: SQLite's own lock protects the data, even if this one is not available.
 
 use std::{
     ffi::OsString,
@@ -16,18 +15,18 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-/// How long to wait for the others. Then SQLite has to decide, and its error says what is wrong.
+/// How long to wait for other processes. After that SQLite decides, and its error says what is wrong.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct FairLock {
     file: Option<Arc<File>>,
-    /// Waits for the lock. On its own thread, because nothing else may be held up by it, not even
-    /// the end of the process.
+    /// Waits for the lock on a thread of its own, because nothing else may have to wait for it, not even the end of
+    /// the process.
     queue: OnceLock<mpsc::Sender<oneshot::Sender<FairLockGuard>>>,
 }
 
 impl FairLock {
-    /// The lock beside a file of SQLite's.
+    /// The lock beside an SQLite file.
     pub(super) fn beside(path: &Path) -> Self {
         let mut name = OsString::from(path);
         name.push("-turn");
@@ -35,7 +34,7 @@ impl FairLock {
         Self { file: file.map(Arc::new), queue: OnceLock::new() }
     }
 
-    /// Waits for the lock. `None` if there is no order to keep, or the others take too long.
+    /// Waits for the lock. `None` if it is not available, or if the others take too long.
     pub(super) async fn acquire(&self) -> Option<FairLockGuard> {
         let file = self.file.as_ref()?;
         match file.try_lock() {
@@ -64,7 +63,7 @@ fn queue(file: Arc<File>) -> mpsc::Sender<oneshot::Sender<FairLockGuard>> {
     thread::spawn(move || {
         for waits in waiting {
             if !waits.is_closed() && file.lock().is_ok() {
-                // If nobody waits any more, the guard is dropped here, which unlocks the file.
+                // If nobody waits anymore, the guard is dropped here, which unlocks the file.
                 _ = waits.send(FairLockGuard(Arc::clone(&file)));
             }
         }

@@ -38,30 +38,28 @@ use crate::{
     store::{self, CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
 };
 
-/// How long SQLite waits for another writer: less than an operation may take, so that its error
-/// says that there is one.
+/// How long SQLite waits for another writer. It is shorter than an operation may take, so that the error names the cause.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many connections read beside the one that writes.
 const READERS: u32 = 2;
 
-/// What the `-wal` is cut back to once nobody reads what it has: 8 MiB, twice the size at which SQLite
+/// The size to which the `-wal` is truncated when nobody reads it anymore: 8 MiB, twice the size at which SQLite
 /// copies it into the database.
 const WAL_LIMIT: &str = "8388608";
 
-/// How much of the file the connection that writes keeps in memory, in KiB: what it writes to stays there among
-/// a million finished events.
+/// How much of the file the writing connection caches, in KiB. It is enough to keep the pages that it writes to, beside a
+/// million finished events.
 const CACHE: &str = "-16384";
 
-/// How many rows wait to be read before SQLite does: all of an exchange.
+/// How many rows sqlx buffers before SQLite waits for the reader: those of a whole exchange.
 const ROWS: usize = 512;
 
-/// How often, and after which pause, a connection is looked for that is not in use, when a file is left.
+/// How often, and with which pause, to look for an idle connection before a file is closed.
 const LAST_TRIES: u32 = 20;
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 
-/// After how many steps of a reading statement it is looked whether it takes too long. They take less than a
-/// millisecond.
+/// After how many steps a reading statement checks whether it has taken too long. They take less than a millisecond.
 const STEPS: i32 = 10_000;
 
 const LEARN: &str = "SELECT latest, believed FROM number7_clock";
@@ -72,10 +70,10 @@ const NOTE: &str = "
         believed = coalesce(?2, believed)
     RETURNING latest";
 
-/// One file, which is opened again if it is deleted or replaced.
+/// One file. It is opened again if it is deleted or replaced.
 pub(super) struct File {
     options: SqliteConnectOptions,
-    /// Makes tables that are missing.
+    /// Whether to create missing tables.
     making: Making,
     pub(super) driver: Driver,
     pub(super) clock: Arc<Clock>,
@@ -88,7 +86,7 @@ pub(super) struct File {
 struct Opened {
     /// SQLite has one writer at a time, so one connection writes, and operations wait for it in order.
     writer: SqlitePool,
-    /// Held by the operation that has that connection, or opens it.
+    /// Held by the operation that uses or opens that connection.
     writing: Arc<tokio::sync::Mutex<()>>,
     readers: SqlitePool,
     fair_lock: FairLock,
@@ -96,11 +94,11 @@ struct Opened {
     is_replaced: AtomicBool,
 }
 
-/// Whether tables are made that are missing.
+/// Whether to create missing tables.
 #[derive(Clone, Copy)]
 pub(super) struct Making {
     pub(super) is_wanted: bool,
-    /// Whether the file is the inbox's own, and not that of an app with a pool on it.
+    /// Whether the file belongs to the inbox, and not to an app with a pool on it.
     pub(super) is_own_file: bool,
 }
 
@@ -118,7 +116,7 @@ impl File {
         if path.to_string_lossy().starts_with("file:") {
             return refused("an inbox needs the path of a file, and not a URI of SQLite's");
         }
-        // The process may change its folder, and the file stays where it is.
+        // The process may change its current directory, but the path of the file must not change.
         let path = std::path::absolute(path)
             .map_err(|error| InboxError::new(InboxErrorKind::Unreachable, error))?;
         // Every commit is on the disk when it is confirmed.
@@ -159,7 +157,7 @@ impl File {
             sqlx::Error::PoolTimedOut => readers_in_use(),
             error => error.into(),
         })?;
-        // The caller may have gone. A statement that goes on would keep the -wal from being cut back.
+        // The caller may be gone. A statement that runs on would keep the -wal from being truncated.
         let until = Instant::now() + STORE_TIMEOUT;
         let is_in_time = move || Instant::now() < until;
         reader.lock_handle().await?.set_progress_handler(STEPS, is_in_time);
@@ -172,10 +170,9 @@ impl File {
         let others = || busy("others of this process wait for it as well");
         let writing = timeout(CONNECT_TIMEOUT, Arc::clone(&opened.writing).lock_owned());
         let writing = writing.await.map_err(|_| others())?;
-        // Only now: the connection may be opened again by this, and would take the old `-wal` for that of a new
-        // file.
+        // Not earlier: acquiring the writer may open it again, and a new connection would use the old `-wal` for the new file.
         opened.check()?;
-        // Who has the connection waits for the lock.
+        // The operation that has the connection waits for SQLite's lock.
         let connection = opened.writer.acquire().await.map_err(|error| match error {
             sqlx::Error::PoolTimedOut => others(),
             error => error.into(),
@@ -191,7 +188,7 @@ impl File {
             _writing: writing,
         };
         query("BEGIN IMMEDIATE").execute(&mut *writing).await?;
-        // Again: who waits for a lock may have waited for long.
+        // Again, because waiting for the lock may have taken long.
         writing.opened.check()?;
         if let Some(Note { latest, believed }) = self.clock.note() {
             let note = query_as(NOTE).bind(latest).bind(believed);
@@ -203,12 +200,12 @@ impl File {
         Ok(writing)
     }
 
-    /// What changes when anybody writes: see [`Place::written`].
+    /// A value that changes with every write: see [`Place::written`].
     pub(super) fn written(&self) -> Option<(SystemTime, u64)> {
         self.opened().place.written()
     }
 
-    /// The connections, to the file that is at the path.
+    /// The connections to the file that is at the path.
     async fn current(&self) -> Result<Arc<Opened>, InboxError> {
         let opened = self.opened();
         if !opened.is_replaced() {
@@ -249,8 +246,8 @@ impl File {
 }
 
 impl Opened {
-    /// Leaves a file that was replaced, if there is one, and opens the one at the path. Says what that knew of
-    /// its clock. Has to be called on the driver.
+    /// Closes a file that was replaced, if there is one, and opens the one at the path. Returns what the new file says about
+    /// its clock. Must be called on the driver.
     async fn instead_of(
         replaced: Option<&Self>,
         options: &SqliteConnectOptions,
@@ -258,7 +255,7 @@ impl Opened {
     ) -> Result<(Self, Option<(i64, i64)>), InboxError> {
         let path = options.get_filename();
         let at = |error: InboxError| error.at(path.display());
-        // One process after the other, because each has to know what those before it have done.
+        // One process after the other, because each must see what the ones before it did.
         let fair_lock = FairLock::beside(path);
         let guard = fair_lock.acquire().await;
         if let Some(replaced) = replaced {
@@ -274,17 +271,17 @@ impl Opened {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(CONNECT_TIMEOUT)
-                // A connection to a file cannot break, so there is nothing to test.
+                // A connection to a file cannot break, so it need not be tested.
                 .test_before_acquire(false)
-                // While one is open, SQLite does not delete the files beside the database.
+                // SQLite keeps the files beside the database as long as a connection is open.
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .connect_lazy_with(options)
         };
         let writer = pool(1, options.clone().pragma("cache_size", CACHE));
         let readers = pool(READERS, options.clone());
-        // All of them are opened now, and read. One that is opened later, when the file has been replaced,
-        // would take the old `-wal` for that of the new file.
+        // All connections are opened now, and read once. A connection that is opened later, when the file has been replaced,
+        // would use the old `-wal` for the new file.
         let noted = async {
             let mut connections = vec![writer.acquire().await?];
             for _ in 0..READERS {
@@ -300,20 +297,20 @@ impl Opened {
         let place = Place::of(path);
         let place =
             place.map_err(|error| at(InboxError::new(InboxErrorKind::Unreachable, error)))?;
-        // It has kept the files in their place until now.
+        // This connection has kept the files in place until now.
         _ = connection.close().await;
         drop(guard);
         let (writing, is_replaced) = (Arc::default(), AtomicBool::new(false));
         Ok((Self { writer, writing, readers, fair_lock, place, is_replaced }, noted))
     }
 
-    /// Fails if this is not what is at the path. The log has one line of it.
+    /// Fails if these are not the files at the path. This is logged once.
     fn check(&self) -> Result<(), InboxError> {
         if !self.is_replaced()
             && let Some(what) = self.place.changed()
             && !self.is_replaced.swap(true, Ordering::AcqRel)
         {
-            // Who waits for its connection gets none: it would be a new one, to other files.
+            // Operations that wait for its connection get none: it would be a new one, to other files.
             drop(self.writer.close());
             let path = self.writer.connect_options();
             tracing::error!(
@@ -335,14 +332,14 @@ impl Opened {
         self.is_replaced.load(Ordering::Acquire)
     }
 
-    /// Closes all connections. What was committed is copied from the `-wal` into the database first. If only
-    /// the files beside it were deleted, that is all that there was.
+    /// Closes all connections. What was committed is first copied from the `-wal` into the database. That saves everything if
+    /// only the files beside the database were deleted.
     async fn close(&self) -> Result<(), InboxError> {
         if !self.readers.is_closed() {
             let path = self.writer.connect_options();
             let path = path.get_filename().display();
             if self.place.is_another_database() {
-                // Whatever is wrong with the old one does not hold up the new one.
+                // A problem with the old database must not hold up the new one.
                 if let Err(error) = self.complete().await {
                     tracing::warn!(
                         target: "number7", %path,
@@ -370,14 +367,14 @@ impl Opened {
         let mut reader = self.idle_reader().await.ok_or_else(readers_in_use)?;
         let copied = query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *reader);
         let (is_busy, all, copied): (bool, i64, i64) = copied.await?;
-        // All may be copied while somebody still reads it.
+        // Everything may have been copied even if somebody still reads it.
         if is_busy && (all < 0 || copied < all) {
             return Err(busy("others still use the -wal that has gone"));
         }
         Ok(())
     }
 
-    /// A connection that is open. A new one would be to another file.
+    /// A connection that is already open. A new one would be to another file.
     async fn idle_reader(&self) -> Option<PoolConnection<Db>> {
         for _ in 0..LAST_TRIES {
             let reader = self.readers.try_acquire();
@@ -392,23 +389,22 @@ impl Opened {
 
 /// A transaction that writes.
 ///
-/// If it is dropped before it has ended, its connection is closed, which also gives SQLite's lock back. sqlx
-/// would use it again, and not know how the transaction ended: if a commit fails, SQLite may have rolled back
-/// or not.
+/// If it is dropped before it ends, its connection is closed, which also releases SQLite's lock. sqlx would reuse the
+/// connection without knowing how the transaction ended: if a commit fails, SQLite may have rolled back or not.
 pub(super) struct Writing {
     connection: PoolConnection<Db>,
     has_ended: bool,
     opened: Arc<Opened>,
-    /// The time of all that is written by it: milliseconds since the epoch.
+    /// The time of everything that it writes: milliseconds since the epoch.
     pub(super) now: i64,
-    /// The clock, if its time is noted by this transaction.
+    /// The clock, if this transaction wrote its time.
     notes: Option<Arc<Clock>>,
     _fair_lock: Option<FairLockGuard>,
     _writing: OwnedMutexGuard<()>,
 }
 
 impl Writing {
-    /// Commits. It fails as well if what was committed is not in the file at the path.
+    /// Commits. It also fails if the file that was committed to is no longer at the path.
     pub(super) async fn commit(self) -> Result<(), InboxError> {
         self.end(query("COMMIT")).await.map(drop)
     }
@@ -418,7 +414,7 @@ impl Writing {
         self.end(query("ROLLBACK")).await.map(drop)
     }
 
-    /// Runs what ends with a `COMMIT`, and returns its rows.
+    /// Runs statements that end with `COMMIT`, and returns their rows.
     pub(super) async fn end(
         mut self,
         last: Query<'static, Db, SqliteArguments>,
@@ -455,7 +451,7 @@ impl Drop for Writing {
     }
 }
 
-/// Fails unless there is an inbox in the file. It changes nothing, whatever the file is.
+/// Fails unless there is an inbox in the file. It never changes the file.
 async fn check(options: &SqliteConnectOptions) -> Result<(), InboxError> {
     let path = options.get_filename();
     let options = SqliteConnectOptions::new().filename(path).read_only(true);

@@ -10,14 +10,14 @@ use tokio::sync::oneshot;
 
 use crate::{model::error::InboxError, store::NewEvent};
 
-/// How many events a group has at most, and after how many bytes it is full: so many that the
-/// commit itself is the smaller part of its time, and no more, because others wait for the file.
+/// The most events in a group, and the bytes after which it is full. A group is large enough that the commit itself is the
+/// smaller part of its time, but no larger, because others wait for the file.
 const MOST_EVENTS: usize = 256;
 const MANY_BYTES: usize = 1024 * 1024;
 
 pub(super) type Stored = Result<Acceptance, InboxError>;
 
-/// The events that nobody stores yet.
+/// The events that nobody is storing yet.
 #[derive(Clone, Default)]
 pub(super) struct Waiting(Arc<Mutex<State>>);
 
@@ -33,7 +33,7 @@ struct Caller {
 }
 
 impl Waiting {
-    /// Puts an event to those that wait. A caller that finds no leader there becomes it.
+    /// Adds an event to those that wait. If there is no leader, the caller becomes it.
     pub(super) fn join(&self, event: NewEvent) -> (oneshot::Receiver<Stored>, Option<Leader>) {
         let (answer, stored) = oneshot::channel();
         let mut state = self.lock();
@@ -54,10 +54,10 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// The next group. If there is none, this one does not lead any more.
+    /// The next group. If there is none, this one is no longer the leader.
     pub(super) fn next(&mut self) -> Option<Group> {
         let mut state = self.waiting.lock();
-        // Nothing is stored for a caller that went away before its turn.
+        // Events whose callers are gone are not stored.
         state.callers.retain(|caller| !caller.answer.is_closed());
         let mut bytes = 0;
         let mut fits = |caller: &&Caller| {
@@ -72,7 +72,7 @@ impl Leader {
     }
 }
 
-/// Where it is dropped in the middle, as at the end of its runtime, the next caller leads.
+/// If it is dropped in the middle, for example at the end of its runtime, the next caller becomes the leader.
 impl Drop for Leader {
     fn drop(&mut self) {
         if self.leads {
@@ -81,7 +81,7 @@ impl Drop for Leader {
     }
 }
 
-/// What is stored by one commit.
+/// The events that one commit stores.
 pub(super) struct Group(Vec<Caller>);
 
 impl Group {
@@ -103,7 +103,7 @@ impl Group {
         self.0.len() == 1
     }
 
-    /// Answers the callers: each with what became of its event.
+    /// Tells each caller the result for its event.
     pub(super) fn answer(self, stored: Result<Vec<Acceptance>, InboxError>) {
         for (place, Caller { answer, .. }) in self.0.into_iter().enumerate() {
             _ = answer.send(match &stored {
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// An event of so many bytes waits.
+    /// Adds an event with this many bytes.
     fn join(waiting: &Waiting, bytes: usize) -> (oneshot::Receiver<Stored>, Option<Leader>) {
         let json = vec![b' '; bytes].into();
         waiting.join(NewEvent::new("key".into(), json, None))

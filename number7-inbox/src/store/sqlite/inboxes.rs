@@ -23,7 +23,7 @@ pub(super) struct Inbox {
     pub(super) wake: Arc<Wake>,
 }
 
-/// Those that the process has.
+/// The inboxes that the process uses.
 #[derive(Default)]
 pub(super) struct Inboxes(Mutex<HashMap<Box<str>, Weak<Inbox>>>);
 
@@ -33,7 +33,7 @@ impl Inboxes {
         if let Some(inbox) = inboxes.get(name).and_then(Weak::upgrade) {
             return inbox;
         }
-        // A name may come from a request, so those that are not in use take no memory.
+        // A name may come from a request, so unused names must not take memory.
         inboxes.retain(|_, inbox| inbox.strong_count() > 0);
         let (name, waiting) = (Box::from(name), Waiting::default());
         let (done, front, wake) = (Counted::default(), Front::default(), Arc::default());

@@ -4,10 +4,10 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_as, query_scalar, 
 
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// `n7ix`: what the header of a file says that belongs to an inbox. Its `user_version` is then that of our schema.
+/// `n7ix`: the `application_id` of a file that belongs to an inbox. Its `user_version` is then that of our schema.
 const APPLICATION_ID: i64 = 0x6e37_6978;
 
-/// What makes each version out of the one before, from 1.
+/// The SQL that makes each version from the one before, from 1.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_inbox.sql")];
 
 const HEADER: &str =
@@ -16,12 +16,12 @@ const HEADER: &str =
 const HAS_VERSION: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'number7_schema')";
 
-/// The SQL of all migrations, for a file of its own.
+/// The SQL of all migrations, for a file that belongs to the inbox.
 pub(super) fn sql() -> String {
     format!("BEGIN IMMEDIATE;\n\n{}\n{}COMMIT;\n", migration(0), mark())
 }
 
-/// The SQL of the migrations from a version on.
+/// The SQL of the migrations after a version.
 fn migration(from: usize) -> String {
     let version = MIGRATIONS.len();
     let sql = MIGRATIONS.get(from..).unwrap_or_default().join("\n");
@@ -36,9 +36,9 @@ fn mark() -> String {
     format!("PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\n")
 }
 
-/// Brings the schema of a file to the version that this build needs. Mostly it has it, and nothing is written.
+/// Brings the schema of a file to the version that this build needs. If it is up to date, nothing is written.
 ///
-/// The header of a file of its own is marked, for tools that look there. In a file that it shares with an app, the
+/// If the file belongs to the inbox, its header is marked, for tools that read it. In a file that is shared with an app, the
 /// header is left to the app, which may count its own migrations there.
 pub(super) async fn migrate(
     connection: &mut SqliteConnection,
@@ -48,7 +48,7 @@ pub(super) async fn migrate(
         return Ok(());
     }
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    // Another process may have done it meanwhile.
+    // Another process may have migrated meanwhile.
     let version = version(&mut transaction).await?;
     if version < MIGRATIONS.len() {
         let header: (i64, i64) = query_as(HEADER).fetch_one(&mut *transaction).await?;
@@ -73,7 +73,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Inbox
     )))
 }
 
-/// Which version of the schema a file has: 0 if there is none yet, and never a later one than this build knows.
+/// The version of the schema in a file: 0 if there is none yet. It fails if this build does not know the version.
 async fn version(connection: &mut SqliteConnection) -> Result<usize, InboxError> {
     if !query_scalar(HAS_VERSION).fetch_one(&mut *connection).await? {
         return Ok(0);

@@ -1,8 +1,7 @@
-//! Whether the store that is open is still the one at its path.
+//! Whether the open store is still the one at its path.
 //!
-//! SQLite never looks. If its file is deleted or replaced, it goes on with the old one, which nobody will
-//! find again. The same is true of the files beside it: the next process that opens the database reads the new
-//! `-wal`, and coordinate by the new `-shm`.
+//! SQLite never checks. If its file is deleted or replaced, it continues with the old one, which nobody will find again. The
+//! same is true of the files beside it: the next process that opens the database uses the new `-wal` and `-shm`.
 
 use std::{
     ffi::OsString,
@@ -15,7 +14,7 @@ use std::{
 /// The files of an open store: the database, its `-wal` and its `-shm`.
 pub(super) struct Place(Vec<Part>);
 
-/// One of the files, and which one it was.
+/// One of the files, and its identity.
 struct Part {
     name: &'static str,
     path: PathBuf,
@@ -29,14 +28,14 @@ struct Id(u64, u64);
 impl Place {
     /// Remembers the files of a database that is open.
     pub(super) fn of(database: &Path) -> io::Result<Self> {
-        // SQLite names the files beside it by what a link leads to.
+        // SQLite names the files beside it after the file that a link leads to.
         let real = fs::canonicalize(database)?;
         let beside = |suffix| {
             let mut name = OsString::from(&real);
             name.push(suffix);
             PathBuf::from(name)
         };
-        // The link itself may be changed as well, so it is followed each time.
+        // The link itself may change as well, so it is followed each time.
         let paths = [
             ("the database", database.to_owned()),
             ("its -wal", beside("-wal")),
@@ -46,25 +45,25 @@ impl Place {
         Ok(Self(paths.into_iter().map(part).collect::<io::Result<_>>()?))
     }
 
-    /// What is not there any more, or is another file now. `None` as well if that cannot be found out.
+    /// The file that is missing, or is another one now. `None` also if that cannot be found out.
     pub(super) fn changed(&self) -> Option<&'static str> {
         self.0.iter().find(|part| part.is_other()).map(|part| part.name)
     }
 
-    /// When the `-wal` was last written to, and its size: another value for each commit, mostly.
+    /// When the `-wal` was last written, and its size. Mostly, each commit changes this.
     pub(super) fn written(&self) -> Option<(SystemTime, u64)> {
         let wal = fs::metadata(&self.0.get(1)?.path).ok()?;
         Some((wal.modified().ok()?, wal.len()))
     }
 
-    /// Whether the database itself is another one, so that nobody finds the old one at the path.
+    /// Whether another database is at the path, so that nobody finds the old one there.
     pub(super) fn is_another_database(&self) -> bool {
         self.0.first().is_some_and(Part::is_other)
     }
 
-    /// Whether what is only in the `-wal` can be copied into the database. Not if another process has gone on
-    /// with new files beside it, because the two would not see each other's locks. An empty file was made by
-    /// somebody who has written nothing.
+    /// Whether what is only in the `-wal` can be copied into the database. It cannot if another process has continued with new
+    /// files beside it, because the two would not see each other's locks. An empty file does not matter: the process that
+    /// created it has written nothing.
     pub(super) fn can_be_completed(&self) -> bool {
         let [database, beside @ ..] = &*self.0 else { return false };
         let has_gone =
@@ -72,7 +71,7 @@ impl Place {
         database.is_other() || beside.iter().all(|part| !part.is_other() || has_gone(part))
     }
 
-    /// Deletes the files beside a database that has gone: SQLite would apply them to the next one.
+    /// Deletes the files beside a database that is gone, because SQLite would apply them to the next one.
     pub(super) fn clear(&self) {
         let [database, beside @ ..] = &*self.0 else { return };
         if database.is_other() {
@@ -104,7 +103,7 @@ fn of(metadata: &fs::Metadata) -> Id {
     Id(metadata.dev(), metadata.ino())
 }
 
-/// Windows keeps a file that is open from being deleted or renamed. So it is enough that there is one.
+/// On Windows, an open file cannot be deleted or renamed. So it is enough that it exists.
 #[cfg(not(unix))]
 fn of(_: &fs::Metadata) -> Id {
     Id(0, 0)

@@ -32,7 +32,7 @@ async fn open(folder: &TempDir) -> Sqlite {
     Sqlite::open(&path(folder), &Options::default()).await.unwrap()
 }
 
-/// The same, by a clock of the test's.
+/// The same, with the clock of a test.
 async fn at(folder: &TempDir, fake: &Fake) -> Sqlite {
     let connect = SqliteConnectOptions::new().filename(path(folder)).create_if_missing(true);
     Sqlite::open_by(connect, &Options::default(), true, fake.clock()).await.unwrap()
@@ -42,12 +42,12 @@ async fn insert(sqlite: &Sqlite, key: &str) -> Acceptance {
     sqlite.insert(NewEvent::new(key.into(), "{}".into(), None)).await.unwrap()
 }
 
-/// Runs a statement of somebody else's.
+/// Runs a statement as somebody else would.
 async fn execute(sqlite: &Sqlite, sql: &str) {
     query(AssertSqlSafe(sql.to_owned())).execute(&sqlite.file.writer()).await.unwrap();
 }
 
-/// Records ends, and claims at most so many.
+/// Records ends, and claims at most `most` events.
 async fn exchange(
     sqlite: &Sqlite,
     worker: &str,
@@ -71,7 +71,7 @@ async fn state(sqlite: &Sqlite, key: &str) -> State {
     sqlite.show(key).await.unwrap().unwrap().state()
 }
 
-/// Not even if the same worker sends it, whatever happened in between.
+/// Not even if the same worker sends it, no matter what happened in between.
 #[tokio::test]
 async fn an_end_that_comes_late_is_not_taken_for_another_attempts() {
     let (folder, fake) = (new_folder(), Fake::new());
@@ -107,7 +107,7 @@ async fn an_end_that_comes_late_is_not_taken_for_another_attempts() {
         assert!(counts(&third).await, "it is recorded again if its answer was lost");
     }
     assert!(!counts(&second).await && !counts(&snoozed).await);
-    // The last attempt that was made may have been snoozed: that revives no dead letter.
+    // The last attempt may have been snoozed: that does not revive a dead letter.
     let revives = End { outcome: Outcome::Interrupted, ..second.clone() };
     assert!(!counts(&revives).await);
     assert_eq!((entry().await.state(), entry().await.attempts()), (State::Dead, 1));
@@ -146,7 +146,7 @@ async fn a_late_release_takes_back_no_attempt_that_was_begun() {
     assert_eq!(sqlite.heartbeat(WORKER).await.unwrap(), again);
 }
 
-/// And an event is quarantined by the attempts that count, not by all.
+/// An event is quarantined by its attempts that count, not by all.
 #[tokio::test]
 async fn a_rescue_is_of_workers_of_the_same_inbox() {
     let (folder, fake) = (new_folder(), Fake::new());
@@ -167,7 +167,7 @@ async fn a_rescue_is_of_workers_of_the_same_inbox() {
     assert_eq!(state(&other, "key").await, State::Quarantined);
 }
 
-/// At most as many as were asked for, of which at most one is quarantined.
+/// At most as many as wanted, and at most one of them is quarantined.
 #[tokio::test]
 async fn a_quarantined_event_is_claimed_first_and_within_the_limit() {
     let folder = new_folder();
@@ -209,14 +209,14 @@ async fn only_a_worker_whose_lease_is_live_claims() {
     assert!(lapsed.is_lapsed && lapsed.claims.is_empty());
     assert_eq!(lapsed.ended.len(), 1, "an end is recorded all the same");
     assert!(!exchange(&sqlite, WORKER, LEASE, &ends, 0).await.is_lapsed, "it has not asked");
-    // A worker of another inbox is none of this one.
+    // A worker of another inbox does not count here.
     sqlite.of("other").heartbeat("other").await.unwrap();
     assert!(exchange(&sqlite, "other", LEASE, &[], 1).await.is_lapsed);
     sqlite.heartbeat(WORKER).await.unwrap();
     assert_eq!(claim(&sqlite, WORKER, 9).await.len(), 2);
 }
 
-/// To the millisecond: at this time not, and right after it.
+/// To the millisecond: not at this time, but right after it.
 #[tokio::test]
 async fn a_claim_is_rescued_when_a_lease_is_over_and_not_before() {
     let (folder, fake) = (new_folder(), Fake::new());
@@ -225,7 +225,7 @@ async fn a_claim_is_rescued_when_a_lease_is_over_and_not_before() {
         insert(&sqlite, key).await;
     }
     sqlite.heartbeat(WORKER).await.unwrap();
-    // A claim is as old as itself, and its worker as its last heartbeat.
+    // A claim and its worker have their own ages, and both must be old.
     fake.pass(5 * SECOND);
     assert_eq!(claim(&sqlite, WORKER, 1).await.len(), 1);
     fake.pass(20 * SECOND);
@@ -244,7 +244,7 @@ async fn an_event_is_ready_when_it_is_due_and_not_before() {
     insert(&sqlite, "a").await;
     sqlite.heartbeat(WORKER).await.unwrap();
     let first = claim(&sqlite, WORKER, 1).await.pop().unwrap();
-    // A part of a millisecond makes it later, never earlier.
+    // A fraction of a millisecond makes it later, never earlier.
     let after = Duration::from_secs(10) - Duration::from_nanos(1);
     let retry = end(first, Outcome::Retry { after, error: "not yet".into() });
     exchange(&sqlite, WORKER, LEASE, &[retry], 0).await;
@@ -256,7 +256,7 @@ async fn an_event_is_ready_when_it_is_due_and_not_before() {
     assert_eq!(claim(&sqlite, WORKER, 1).await.len(), 1);
 }
 
-/// And so is a dead letter, if one has a retention.
+/// The same is true of a dead letter, if dead letters have a retention.
 #[tokio::test]
 async fn an_event_is_forgotten_after_its_retention_and_not_before() {
     const RETENTION: Duration = Duration::from_secs(1_800);
@@ -299,7 +299,7 @@ async fn an_expected_job_is_overdue_when_it_is_due_and_not_before() {
     assert_eq!(sqlite.look_up().await.unwrap().newly_overdue, ["job_1"]);
 }
 
-/// Nothing that was made later has the name of what was forgotten, so no late end is taken for its.
+/// A new event never gets the id of a forgotten one, so a late end cannot end it.
 #[tokio::test]
 async fn no_id_comes_twice() {
     let folder = new_folder();
@@ -312,7 +312,7 @@ async fn no_id_comes_twice() {
     assert_ne!(claim(&sqlite, WORKER, 1).await.pop().unwrap().event, first.event);
 }
 
-/// Its registration may have been deleted, and then nothing says when its lease ends but the claim.
+/// The row of its worker may have been deleted. Then only the claim says when its lease ends.
 #[tokio::test]
 async fn a_claim_is_rescued_by_its_own_data() {
     let (folder, fake) = (new_folder(), Fake::new());
@@ -345,7 +345,7 @@ async fn a_clock_that_is_set_back_stops_no_work() {
         sqlite.heartbeat(name).await.unwrap();
         claim(sqlite, name, most).await
     };
-    // One is claimed, another rests for a minute.
+    // One event is claimed, another waits for a minute.
     let mut claims = worker(&sqlite, WORKER, 2).await;
     let after = Duration::from_secs(60);
     let rests = end(claims.pop().unwrap(), Outcome::Snoozed { after, pauses_worker: false });
@@ -353,15 +353,15 @@ async fn a_clock_that_is_set_back_stops_no_work() {
 
     fake.set(-HOUR);
     insert(&sqlite, "new").await;
-    // In a process that goes on, and in one that is started now.
+    // In a process that continues, and in one that starts now.
     for (sqlite, name) in [(&sqlite, "a"), (&at(&folder, &fake).await, "b")] {
         assert_eq!(worker(sqlite, name, 1).await.len(), 1, "{name}: what was ready is ready");
         assert_eq!(worker(sqlite, name, 0).await.len(), 0);
     }
     let started = at(&folder, &fake).await;
     assert_eq!(started.stats().await.unwrap().ready, 0);
-    // What rests is ready, and what was held by a dead worker is free, at half the speed. Each start has
-    // gone on by ten seconds, because the file does not have the latest time.
+    // The waiting event is ready, and the events of a dead worker are free, at half the speed. Each start has moved the time by
+    // ten seconds, because the file does not have the latest time.
     fake.pass(70 * SECOND);
     assert_eq!(started.stats().await.unwrap().ready, 0);
     fake.pass(20 * SECOND);
@@ -371,7 +371,7 @@ async fn a_clock_that_is_set_back_stops_no_work() {
     assert_eq!(worker(&started, "c", 9).await.len(), 4);
 }
 
-/// The time of the file leaps, and what the live have written just before that seems old.
+/// The time of the file leaps, and what live workers wrote just before that seems old.
 #[tokio::test]
 async fn a_clock_that_leaps_takes_nothing_from_a_live_worker() {
     let (folder, fake) = (new_folder(), Fake::new());
@@ -384,7 +384,7 @@ async fn a_clock_that_leaps_takes_nothing_from_a_live_worker() {
         sqlite.heartbeat(name).await.unwrap();
         assert_eq!(claim(sqlite, name, 1).await.len(), 1);
     }
-    // The clock of a third one is ahead for a moment, and then the first two hear of it.
+    // The clock of a third process is ahead for a moment. Then the first two read its time.
     let ahead = Fake::new();
     ahead.set(8 * DAY);
     at(&folder, &ahead).await.heartbeat("worker-c").await.unwrap();
@@ -402,12 +402,12 @@ async fn a_clock_that_leaps_takes_nothing_from_a_live_worker() {
         rescued
     };
     assert_eq!(goes_on(60).await, 1, "that of the dead one");
-    // The clock of all is set on by an hour.
+    // All clocks are set forward by an hour.
     fake.set(8 * DAY + HOUR);
     assert_eq!(goes_on(60).await, 0);
 }
 
-/// What is in it was written by that clock.
+/// Its contents were written by that clock.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_is_restored_brings_its_time() {
@@ -433,7 +433,7 @@ async fn put_in_place(of_backup: &Sqlite, backup: &TempDir, folder: &TempDir) {
     std::fs::rename(copy, path(folder)).unwrap();
 }
 
-/// Its new connection would apply the old `-wal` to it.
+/// A new connection would apply the old `-wal` to it.
 #[cfg(unix)]
 #[tokio::test]
 async fn who_waits_to_write_opens_no_file_that_was_put_there_meanwhile() {
@@ -462,7 +462,7 @@ async fn readers_that_are_all_in_use_are_said_to_be() {
     assert!(error.to_string().contains("connections that read"), "{error}");
 }
 
-/// More than fit into one step.
+/// More events than fit into one step.
 #[tokio::test]
 async fn all_that_a_dead_worker_held_is_rescued_at_once() {
     let (folder, fake) = (new_folder(), Fake::new());
@@ -475,7 +475,7 @@ async fn all_that_a_dead_worker_held_is_rescued_at_once() {
     assert_eq!(sqlite.rescue(LEASE, 9).await.unwrap(), events as u64);
 }
 
-/// A health check may come every second, and it commits nothing.
+/// A health check may run every second, and it commits nothing.
 #[tokio::test]
 async fn the_file_knows_the_time_however_often_somebody_pings() {
     let (folder, fake) = (new_folder(), Fake::new());
@@ -521,7 +521,7 @@ async fn a_start_by_a_clock_that_is_ahead_forgets_nothing_and_schedules_nothing(
     assert_eq!(insert(&right, "done").await, Acceptance::Duplicate);
     assert_eq!(claim(&right, WORKER, 9).await.len(), 1, "it is ready now");
 
-    // Eight days that somebody lives through count.
+    // Eight days count if processes run during them.
     for _ in 0..8 {
         fake.pass(DAY);
         right.heartbeat(WORKER).await.unwrap();
@@ -529,7 +529,7 @@ async fn a_start_by_a_clock_that_is_ahead_forgets_nothing_and_schedules_nothing(
     assert_eq!(right.sweep(week, Some(week)).await.unwrap(), 1);
     drop(right);
 
-    // And so do those in which nobody was there, once the clock has been steady for an hour.
+    // They also count if no process ran, once the clock has been steady for an hour.
     let holiday = at(&folder, &fake).await;
     handle(&holiday, "done", "another").await;
     drop(holiday);
@@ -561,7 +561,7 @@ async fn one_damaged_event_stops_no_step() {
         let damage = format!("UPDATE number7_events SET {damage} WHERE key = 'damaged'");
         query(AssertSqlSafe(damage)).execute(&file).await.unwrap_err();
     }
-    // This is a list, and nothing that an inbox can read.
+    // This is a list, but the inbox cannot read it.
     let damage =
         "UPDATE number7_events SET errors = '[7, {}]', uncounted = 99 WHERE key = 'damaged'";
     for round in 0..2 {
@@ -585,7 +585,7 @@ async fn one_damaged_event_stops_no_step() {
     assert_eq!(sqlite.change(&["damaged".into()], Change::Discard).await.unwrap(), 1);
 }
 
-/// What is committed into a file that nobody finds again is not confirmed.
+/// A commit to a file that nobody will find again is not confirmed.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_commit_into_a_file_that_has_gone_fails() {
@@ -623,12 +623,12 @@ async fn every_commit_is_synchronised_and_the_wal_stays_small() {
     }
 }
 
-/// Nobody knows how it ended, so its connection must not be used again, nor keep the lock.
+/// Nobody knows how the transaction ended, so its connection must not be reused, nor keep the lock.
 #[tokio::test]
 async fn a_transaction_that_did_not_end_takes_its_connection_with_it() {
     let folder = new_folder();
     let (sqlite, other) = (open(&folder).await, open(&folder).await);
-    // It fails in its commit, and leaves the transaction open.
+    // The commit fails, and leaves the transaction open.
     for sql in [
         "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
         "CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
@@ -661,7 +661,7 @@ async fn a_transaction_that_did_not_end_takes_its_connection_with_it() {
     sqlite.ping().await.unwrap();
 }
 
-/// Neither without statistics, as in a file that nobody has analysed, nor with those of many finished events.
+/// Neither without statistics, as in a file that nobody has analyzed, nor with the statistics of many finished events.
 #[tokio::test]
 async fn nothing_goes_through_all_events() {
     const STATE: &str = "number7_events_state (inbox=? AND state=?)";
@@ -763,7 +763,7 @@ async fn nothing_goes_through_all_events() {
     }
 }
 
-/// Whether an inbox is opened, by options that say whether it makes tables.
+/// Opens an inbox, with or without permission to create tables.
 async fn opens(folder: &TempDir, migrate: bool) -> Result<Sqlite, InboxError> {
     Sqlite::open(&path(folder), &Options { migrate, ..Options::default() }).await
 }
@@ -804,7 +804,7 @@ async fn a_schema_that_this_build_cannot_use_is_refused_and_left_alone() {
     }
 }
 
-/// It may count its own migrations in the header, before and after the inbox makes its tables.
+/// The app may count its own migrations in the header, before and after the inbox creates its tables.
 #[tokio::test]
 async fn the_header_of_an_apps_file_is_left_to_the_app() {
     for (version, expected) in [(0, (0, 0)), (7, (0, 7))] {
@@ -826,7 +826,7 @@ async fn the_header_of_an_apps_file_is_left_to_the_app() {
     }
 }
 
-/// As `number7 inbox migrate --print` has it, for `sqlite3`.
+/// As `number7 inbox migrate --print` writes it, for `sqlite3`.
 #[tokio::test]
 async fn the_printed_migrations_make_the_same_schema() {
     const SCHEMA: &str = "SELECT group_concat(sql, ';' ORDER BY name) FROM sqlite_schema";

@@ -1,5 +1,5 @@
--- Whether the worker was allowed to claim, when the first event that is left was or will be ready, and whether the inbox
--- or accounts of it are paused, and until when it is. ?1 inbox, ?2 now, ?3 worker, ?4 lease
+-- Whether the worker was allowed to claim, when the first remaining event was or will be ready, and whether the inbox or
+-- accounts of it are paused, and until when the inbox is. ?1 inbox, ?2 now, ?3 worker, ?4 lease
 SELECT
     EXISTS (SELECT 1 FROM number7_workers WHERE name = ?3 AND inbox = ?1 AND last_seen >= ?2 - ?4) AS is_live,
     (SELECT min(since) FROM number7_events INDEXED BY number7_events_state

@@ -1,4 +1,4 @@
--- Events for an operator. What follows may name an index. ?1 now
+-- Events for an operator. The part that is appended may name an index. ?1 now
 SELECT id, key, event, job, payload, origin, signed_by, signature, traceparent, tracestate, accepted_at, state,
     state = 'ready' AND since > ?1 AS is_scheduled,
     since AS place, since, max(attempt - uncounted, 0) AS attempts, runs, errors,

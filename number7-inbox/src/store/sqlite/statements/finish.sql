@@ -1,8 +1,8 @@
--- Records the ends of attempts, and returns the events whose ends count. ?2 now, ?3 worker, ?8 ends, ?9 when what is
--- over was finished
+-- Records the ends of attempts, and returns the events whose ends count. ?2 now, ?3 worker, ?8 ends, ?9 the
+-- finishing time of done and dead events
 --
--- What is done stays done, even if a handler's transaction finished it. An end whose answer was lost is sent again:
--- if it made a dead letter, the event has the number that it wrote.
+-- A done event stays done, even if a handler's transaction finished it. An end whose answer was lost is sent again: if it made
+-- a dead letter, the event has the number that it wrote.
 UPDATE number7_events
 SET state = ends.state, attempt = ends.attempt_after, uncounted = ends.uncounted,
     errors = coalesce(ends.errors, number7_events.errors),

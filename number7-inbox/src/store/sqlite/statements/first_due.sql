@@ -1,5 +1,5 @@
--- When the first events that wait were or will be ready, and whether the inbox or accounts of it are paused,
--- and until when it is. ?1 inbox, ?2 now
+-- When the first waiting events were or will be ready, whether the inbox or accounts of it are paused, and until
+-- when the inbox is. ?1 inbox, ?2 now
 SELECT
     (SELECT min(since) FROM number7_events INDEXED BY number7_events_state
         WHERE inbox = ?1 AND state = 'ready') AS ready,

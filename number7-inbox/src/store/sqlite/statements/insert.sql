@@ -1,4 +1,4 @@
--- Stores the events whose keys are not known, and returns these keys. ?1 inbox, ?2 events, ?3 now
+-- Stores the events whose keys are not known, and returns their keys. ?1 inbox, ?2 events, ?3 now
 INSERT INTO number7_events
     (inbox, key, event, job, origin, payload, signed_by, signature, traceparent, tracestate, account, accepted_at,
     due_at)

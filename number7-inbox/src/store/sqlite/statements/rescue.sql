@@ -1,6 +1,6 @@
--- Rescues claims if both they and the lease of their worker are older than a lease. A worker that is not registered,
--- because somebody deleted its row, has none. ?1 inbox, ?2 now, ?3 lease, ?4 the attempts after which an event is
--- quarantined, ?5 the note, ?6 how many
+-- Rescues claims if both they and the heartbeat of their worker are older than a lease. A worker without a row,
+-- because somebody deleted it, has no heartbeat. ?1 inbox, ?2 now, ?3 lease, ?4 the attempts after which an event
+-- is quarantined, ?5 the note, ?6 how many
 UPDATE number7_events
 SET state = iif(claimed_as = 'ahead' OR attempt - uncounted >= ?4, 'quarantined', 'ready'),
     uncounted = uncounted + (claimed_as = 'ahead'), claimed_by = NULL, claimed_at = NULL,

@@ -1,4 +1,4 @@
--- Takes jobs to fetch. They rest after that, twice as long each time. ?1 inbox, ?2 now, ?3 the first rest, ?4 the
+-- Takes jobs to fetch. Each then rests, twice as long each time. ?1 inbox, ?2 now, ?3 the first rest, ?4 the
 -- longest, ?5 how many
 UPDATE number7_expected_jobs AS jobs
 SET fetches = fetches + 1, fetch_at = ?2 + min(?4, ?3 * (1 << min(fetches, 30)))

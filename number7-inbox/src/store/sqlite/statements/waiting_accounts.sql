@@ -1,5 +1,5 @@
--- The next accounts after one that have events which are ready. It passes over accounts whose events are all scheduled.
--- ?1 inbox, ?2 the account, ?3 now, ?4 how many accounts to look at
+-- The next accounts after one that have ready events. It passes over accounts whose events are all scheduled. ?1 inbox, ?2 the
+-- account, ?3 now, ?4 how many accounts to examine
 WITH RECURSIVE next (account) AS (
     SELECT min(account) FROM number7_events INDEXED BY number7_events_ready_of_account
         WHERE inbox = ?1 AND state = 'ready' AND account IS NOT NULL AND account > ?2
