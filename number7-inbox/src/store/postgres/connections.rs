@@ -1,4 +1,4 @@
-//! A bounded number of connections, which the thread of the inbox drives.
+//! A limited number of connections, which the thread of the inbox drives.
 
 use std::{
     fmt,
@@ -32,41 +32,41 @@ use crate::{
     store::{CONNECT_TIMEOUT, STORE_TIMEOUT, driver::Driver},
 };
 
-/// A connection that was used within this time is taken to be alive: 1 second. Others are asked first.
+/// A connection that was used within this time is assumed to be alive: 1 second. Others are pinged first.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long a connection may need to say that it is alive: 1 second. Then another one is opened.
+/// How long a connection may take to answer a ping: 1 second. Then another one is opened.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How old a connection must be for its refusal to be the past's: 1 second. If one that was just opened says
-/// that the server is read-only, then so it is, and each further statement need not open another one.
+/// How old a connection must be before its refusal may be outdated: 1 second. If a new connection says that the server is
+/// read-only, it really is, and the next statements need not open another one.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// How long a connection is kept that nobody uses: 10 minutes, as long as by sqlx's pools.
+/// How long an unused connection is kept: 10 minutes, as in sqlx's pools.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// The same if the server is to sleep: 10 seconds, which is longer than from one heartbeat to the next.
+/// The same if the server is to sleep: 10 seconds, which is longer than the time between two heartbeats.
 const IDLE_IF_IT_SLEEPS: Duration = Duration::from_secs(10);
 
-/// How long a connection is kept: 30 minutes, as long as by sqlx's pools.
+/// How long a connection is kept: 30 minutes, as in sqlx's pools.
 const LIFETIME: Duration = Duration::from_secs(1_800);
 
-/// How often idle connections are looked at.
+/// How often idle connections are checked.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The pauses before something is tried again.
+/// The pause before the first retry, and the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A bounded number of connections to a server.
+/// A limited number of connections to a server.
 ///
-/// They live on the runtime of the [`Driver`], and so does each operation: a caller whose thread is blocked, or
-/// whose runtime has ended, holds up nobody else. A pool of sqlx' own belongs to its user's runtime, asks the
-/// server before and after each operation, and takes connections back that will not serve.
+/// They and their operations run on the runtime of the [`Driver`], so a caller whose thread is blocked, or whose runtime has
+/// ended, holds up nobody else. A pool of sqlx belongs to the runtime of its user, asks the server before and after each
+/// operation, and takes back connections that no longer serve.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Pool>);
 
-/// The same, for what lives on the runtime of the driver, and must not keep it.
+/// The same for tasks on the runtime of the driver, which must not keep the pool alive.
 pub(super) struct WeakConnections(Weak<Pool>);
 
 impl WeakConnections {
@@ -86,15 +86,15 @@ struct Pool {
 /// The server behind all connections of an inbox.
 pub(super) struct Server {
     options: PgConnectOptions,
-    /// What is set for each session.
+    /// The settings of each session.
     session: SqlStr,
-    /// What begins a transaction of each statement, if a pooler in transaction mode is in front of it.
+    /// Begins a transaction for each statement, if a pooler in transaction mode is in front of the server.
     begin: Option<SqlStr>,
-    /// How long a connection is kept that nobody uses.
+    /// How long an unused connection is kept.
     idle: Duration,
-    /// Connections from before this moment are to a server that has gone, or will not serve.
+    /// Connections from before this moment are dropped: their server is gone, or does not serve.
     left: Mutex<Option<Instant>>,
-    /// Why they were last left, as the log has it.
+    /// Why they were last dropped, and when that was logged.
     said: Mutex<Option<(String, Instant)>>,
 }
 
@@ -104,18 +104,18 @@ struct Live {
     used: Instant,
 }
 
-/// What a statement did.
+/// The result of a statement.
 #[derive(Default)]
 pub(super) struct Answered {
     rows: Vec<PgRow>,
     /// How many rows it changed.
     pub(super) affected: u64,
     is_complete: bool,
-    /// It was run before, and the answer to that was lost.
+    /// Whether it was run before, but that answer was lost.
     pub(super) is_repeated: bool,
 }
 
-/// It can be run on several connections.
+/// A statement that can be run on several connections.
 struct Statement {
     sql: SqlStr,
     arguments: PgArguments,
@@ -124,7 +124,7 @@ struct Statement {
 }
 
 impl Connections {
-    /// At most so many to a server.
+    /// Opens at most `most` connections to the server.
     pub(super) fn new(driver: &Driver, server: &Arc<Server>, most: u32) -> Self {
         let pool = Arc::new(Pool {
             driver: driver.clone(),
@@ -141,7 +141,7 @@ impl Connections {
         WeakConnections(Arc::downgrade(&self.0))
     }
 
-    /// Runs a statement, and says how many rows it changed. It is run again if its answer was lost.
+    /// Runs a statement, and returns how many rows it changed. It is run again if its answer was lost.
     pub(super) async fn execute(
         &self,
         statement: Query<'static, Db, PgArguments>,
@@ -173,7 +173,7 @@ impl Connections {
         self.run(statement, false).await?.read()
     }
 
-    /// Runs a statement that has one row. It is run again if its answer was lost.
+    /// Runs a statement that returns one row. It is run again if its answer was lost.
     pub(super) async fn fetch_one<R: for<'r> FromRow<'r, PgRow>>(
         &self,
         statement: Query<'static, Db, PgArguments>,
@@ -184,9 +184,9 @@ impl Connections {
 
     /// Runs a statement.
     ///
-    /// Once begun, it goes on even if its caller is gone: the connection keeps its place while the server is
-    /// busy with it, which the server limits. Otherwise each caller that left early would leave a session
-    /// behind, and the next one would open another.
+    /// Once begun, it continues even if its caller is gone. Until then its connection counts as in use, because the server is
+    /// busy with it; the server limits that time. Otherwise each caller that left early would leave a session behind, and the
+    /// next caller would open another one.
     pub(super) async fn run(
         &self,
         mut statement: Query<'static, Db, PgArguments>,
@@ -238,8 +238,7 @@ impl Server {
         }
     }
 
-    /// Leaves all connections that there are. Those that are busy are not taken back. Says when it did so
-    /// last.
+    /// Drops all current connections. Those in use are not taken back.
     fn leave(&self) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -249,12 +248,12 @@ impl Server {
         left.is_some_and(|left| connection.opened <= left)
     }
 
-    /// Opens a connection. A server that is starting, or away for a moment, is tried again.
+    /// Opens a connection. If the server is starting, or away for a moment, it tries again.
     async fn connect(&self) -> Result<Live, InboxError> {
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
         let mut last = None;
         loop {
-            // If it is left meanwhile, this one is left as well.
+            // If connections are dropped meanwhile, this one is dropped as well.
             let opened = Instant::now();
             let left = CONNECT_TIMEOUT.saturating_sub(begun.elapsed());
             let error = match timeout(left, self.open()).await {
@@ -286,7 +285,7 @@ impl Server {
 }
 
 impl Pool {
-    /// Runs a statement, on another connection if the first one will not serve.
+    /// Runs a statement, and tries another connection if the first one does not serve.
     async fn answer(&self, statement: &Statement) -> Result<Answered, InboxError> {
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
         let (mut live, mut is_first, mut is_repeated) = (self.take().await?, true, false);
@@ -299,7 +298,7 @@ impl Pool {
                     return Ok(answered);
                 }
                 Ok(Err(error)) => error,
-                // A server that is there would have given up before.
+                // A live server would have given up before.
                 Err(_) => {
                     self.leave(&"a statement was not answered");
                     return Err(InboxErrorKind::TooSlow.into());
@@ -341,7 +340,7 @@ impl Pool {
         }
     }
 
-    /// A connection that serves, as far as one can tell.
+    /// A connection that serves, as far as is known.
     async fn take(&self) -> Result<Live, InboxError> {
         loop {
             let idle = self.idle().pop();
@@ -354,7 +353,7 @@ impl Pool {
             }
             match timeout(PING_TIMEOUT, live.connection.ping()).await {
                 Ok(Ok(())) => return Ok(live),
-                // It may have been idle for longer than the server or a pooler allows.
+                // Its idle time may have been longer than the server or a pooler allows.
                 _ => self.server.leave(),
             }
         }
@@ -367,7 +366,7 @@ impl Pool {
         }
     }
 
-    /// Leaves all connections. The log has one line for all operations that find it out together.
+    /// Drops all connections. If several operations notice the problem together, it is logged once.
     fn leave(&self, why: &dyn fmt::Display) {
         self.server.leave();
         self.idle().clear();
@@ -403,12 +402,13 @@ impl Statement {
         let Some(begin) = &server.begin else {
             return self.run_in(connection, true, answered).await;
         };
-        // The next statement may be run in another session, so what is set and prepared is for this one alone.
+        // The next statement may be run in another session, so its settings and the prepared statement are only for
+        // this transaction.
         connection.execute(raw_sql(begin.clone())).await?;
         match self.run_in(connection, false, answered).await {
             Ok(()) => connection.execute(raw_sql("COMMIT")).await.map(drop),
             Err(error) => {
-                // If that fails, the next statement finds it out.
+                // If that fails, the next statement notices.
                 _ = connection.execute(raw_sql("ROLLBACK")).await;
                 Err(error)
             }
@@ -436,7 +436,7 @@ impl Statement {
     }
 }
 
-/// Closes what nobody has used for long.
+/// Closes connections that were not used for long.
 async fn tidy(pool: Weak<Pool>) {
     loop {
         let Some(idle) = pool.upgrade().map(|pool| pool.server.idle) else { return };
@@ -446,7 +446,7 @@ async fn tidy(pool: Weak<Pool>) {
     }
 }
 
-/// Between half and all of a pause, so that those which collided do not meet again.
+/// Between half and all of a pause, so that statements that collided do not collide again.
 fn jittered(pause: Duration) -> Duration {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let part = f64::from(nanos.unwrap_or_default().subsec_nanos() % 1_000) / 1_000.0;

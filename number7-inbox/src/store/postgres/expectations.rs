@@ -1,4 +1,4 @@
-//! The expected jobs.
+//! Expected jobs.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// A job that was looked up, or when the next one is to be.
+/// A job that was looked up, or the time of the next look-up.
 #[derive(FromRow)]
 struct LookUpRow {
     job: Option<String>,
     is_newly_overdue: bool,
-    /// In how many microseconds.
+    /// The time until then, in microseconds.
     next_in: Option<i64>,
 }
 

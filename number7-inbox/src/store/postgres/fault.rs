@@ -1,23 +1,22 @@
-//! What an error says of the connection that it came from.
+//! What an error says about the connection that it came from.
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// None: the statement failed, and would fail on any connection.
+    /// The connection is fine: the statement would fail on any connection.
     OfStatement,
-    /// None: the statement collided with another one, and had no effect. It is to be tried again.
+    /// The connection is fine: the statement collided with another one, and had no effect. It should be tried again.
     Conflict,
-    /// This session will not serve, and another one may: what it has prepared, or knows of types and
-    /// schemas, is out of date. The statement had no effect.
+    /// This session does not serve, but another one may: its prepared statements, or its knowledge of types and schemas, are
+    /// out of date. The statement had no effect.
     OfSession,
-    /// The server at the other end will not serve, and there may be another one at its address by now. The
-    /// statement had no effect.
+    /// The server does not serve, but there may be another one at its address by now. The statement had no effect.
     OfServer,
-    /// The server has ended the session. The statement had no effect, unless the server has said that it is
-    /// complete: it is committed only after that.
+    /// The server has ended the session. The statement had no effect, unless the server said that it is complete, because it is
+    /// committed only after that.
     Ended,
-    /// The connection is gone, or in no known state. The statement may have had its effect.
+    /// The connection is broken, or in an unknown state. The statement may have had its effect.
     Broken,
 }
 
@@ -32,17 +31,17 @@ impl Fault {
         }
     }
 
-    /// An error after which the session goes on.
+    /// An error after which the session continues.
     fn of_code(code: &str) -> Self {
-        /// Data, constraints, resources, limits, what triggers raise, locks, and the limit of time.
+        /// Data, constraints, resources, limits, exceptions of triggers, locks, and the time limit.
         const OF_STATEMENTS: [&str; 7] = ["22", "23", "53", "54", "55", "P0", "57014"];
         match code {
             "40001" | "40P01" => Self::Conflict,
-            // A standby or a database that was made read-only; a server that shuts down or starts.
+            // A standby, or a database that was made read-only; a server that is shutting down or starting.
             "25006" | "57P01" | "57P02" | "57P03" => Self::OfServer,
             _ if OF_STATEMENTS.iter().any(|class| code.starts_with(class)) => Self::OfStatement,
-            // Such as a prepared statement that is unknown (26000) or whose result has changed (0A000), and
-            // what somebody has just moved or replaced (42…, XX000).
+            // For example a prepared statement that is unknown (26000) or whose result has changed (0A000), or a table that
+            // somebody has just moved or replaced (42…, XX000).
             _ => Self::OfSession,
         }
     }
@@ -52,7 +51,7 @@ impl Fault {
 mod tests {
     use super::*;
 
-    /// SQLSTATE by PostgreSQL's names.
+    /// The SQLSTATE by PostgreSQL's names.
     #[test]
     fn an_error_says_what_it_is_about() {
         for (name, code, fault) in [

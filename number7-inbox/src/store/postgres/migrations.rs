@@ -1,4 +1,4 @@
-//! The tables, and how they came to be: migrations that are numbered from 1, and only go forward.
+//! The tables and their migrations, which are numbered from 1, and only go forward.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ pub(super) async fn version(
     connection: &mut PgConnection,
     schema: &str,
 ) -> Result<i32, InboxError> {
-    // Not by `to_regclass`, which may not see what another process has just made.
+    // Not by `to_regclass`, which may not see what another process has just created.
     let exists = format!(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables
             WHERE schemaname = {} AND tablename = 'schema_version')",
@@ -30,7 +30,7 @@ pub(super) async fn version(
     get(connection, in_schema(version, schema)).await
 }
 
-/// Whether a version has to be upgraded. One that is newer than this build is refused.
+/// Whether a version must be upgraded. A version that is newer than this build is refused.
 pub(super) fn is_older(version: i32, schema: &str) -> Result<bool, InboxError> {
     if version > VERSION {
         let text = format!(
@@ -42,7 +42,7 @@ pub(super) fn is_older(version: i32, schema: &str) -> Result<bool, InboxError> {
     Ok(version < VERSION)
 }
 
-/// Why an older version, which must not be upgraded now, is refused.
+/// The error for an older version that must not be upgraded now.
 pub(super) fn too_old(version: i32, schema: &str) -> InboxError {
     let there_is = match version {
         0 => format!("there is no inbox in the schema {schema}"),
@@ -53,8 +53,8 @@ pub(super) fn too_old(version: i32, schema: &str) -> InboxError {
     InboxError::new(InboxErrorKind::Schema, text)
 }
 
-/// Makes what is missing, in one transaction. Only one process does so at a time. It takes as long as it has to,
-/// because there may be much to change.
+/// Creates what is missing, in one transaction. Only one process does so at a time. There is no time limit, because
+/// there may be much to change.
 pub(super) async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), InboxError> {
     let name = literal(schema);
     let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
@@ -66,7 +66,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, schema: &str) -> Resu
     execute(connection, lock).await?;
     let version = version(connection, schema).await?;
     if is_older(version, schema)? {
-        // Who may not make a schema may still make tables in it.
+        // A role that may not create a schema may still create tables in it.
         let exists =
             format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {name})");
         if !get::<bool>(connection, exists).await? {
@@ -79,7 +79,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, schema: &str) -> Resu
     execute(connection, "COMMIT".to_owned()).await
 }
 
-/// All of them, for a DBA who runs them.
+/// All migrations, for a DBA who runs them by hand.
 pub(super) fn print(schema: &str) -> String {
     let mut all = format!("{};\n", create(schema));
     for (number, script) in scripts(schema).enumerate() {
@@ -115,7 +115,7 @@ async fn execute(connection: &mut PgConnection, sql: String) -> Result<(), Inbox
     Ok(())
 }
 
-/// The one value of a statement that is not prepared: poolers refuse those that are.
+/// The single value of a statement. It is not prepared, because poolers refuse prepared statements.
 pub(super) async fn get<T>(connection: &mut PgConnection, sql: String) -> Result<T, InboxError>
 where
     T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,

@@ -1,7 +1,7 @@
-//! Tells other processes that events are ready, and hears it from them.
+//! Notifies other processes that events are ready, and listens to them.
 //!
-//! `NOTIFY` takes a lock that all commits which notify wait for, so no acceptance does it. It is a statement of its
-//! own, after the commits, and one for all that happened meanwhile.
+//! `NOTIFY` takes a lock that all notifying commits wait for, so no acceptance does it. It is a separate statement after the
+//! commits, one for all that happened meanwhile.
 
 use std::sync::{Arc, Once};
 
@@ -21,7 +21,7 @@ use crate::store::{
 const NOTIFY: &str =
     "SELECT pg_catalog.pg_notify($1, inbox) FROM pg_catalog.unnest($2::text[]) AS inbox";
 
-/// The notifications of all inboxes of a process in one schema, whose name is that of their channel.
+/// The notifications for all inboxes of a process in one schema. Their channel has the name of the schema.
 pub(super) struct Notifications {
     channel: Arc<str>,
     wakes: Arc<Wakes>,
@@ -34,8 +34,8 @@ impl Notifications {
         Self { channel, wakes, is_telling: Once::new(), is_listening: Once::new() }
     }
 
-    /// Tells other processes from now on what the inboxes announce. If that fails, they look for events by
-    /// themselves.
+    /// From now on, notifies other processes of what the inboxes announce. If that fails, they still look for
+    /// events themselves.
     pub(super) fn tell(&self, by: &Connections, driver: &Driver) {
         self.is_telling.call_once(|| {
             let (wakes, channel, by) =
@@ -52,7 +52,7 @@ impl Notifications {
         });
     }
 
-    /// Hears from other processes from now on.
+    /// From now on, listens to other processes.
     pub(super) fn listen(&self, connect: &PgConnectOptions, by: &Connections, driver: &Driver) {
         self.is_listening.call_once(|| {
             let (wakes, channel, by) =
@@ -69,7 +69,7 @@ impl Notifications {
     }
 }
 
-/// Listens until nothing can be heard.
+/// Listens until nothing more can be received.
 async fn hear(
     wakes: &Wakes,
     channel: &str,

@@ -1,4 +1,4 @@
-//! Opens an inbox on a server: what cannot serve is refused, and the tables are made.
+//! Opens an inbox on a server: refuses servers that do not fit, and creates the tables.
 
 use sqlx::{ConnectOptions, Executor, PgConnection, postgres::PgConnectOptions, raw_sql};
 
@@ -14,18 +14,18 @@ use crate::{
     store,
 };
 
-/// What was found at a server.
+/// What is known about a server.
 struct Found {
     connection: PgConnection,
-    /// A pooler in transaction mode is in front of it.
+    /// Whether a pooler in transaction mode is in front of it.
     is_pooled: bool,
     version: i32,
 }
 
-/// Checks the server, and makes what is missing. Says whether a pooler in transaction mode is in front of it.
+/// Checks the server, and creates what is missing. Returns whether a pooler in transaction mode is in front of it.
 ///
-/// All of it takes no longer than an operation, unless there is something to make: tables may be large, and
-/// another process may be at it.
+/// It takes no longer than one operation, unless tables have to be changed: they may be large, and another process
+/// may be changing them.
 pub(super) async fn open(
     connect: &PgConnectOptions,
     options: &Options,
@@ -57,8 +57,8 @@ async fn look(connect: &PgConnectOptions, schema: &str) -> Result<Found, InboxEr
     Ok(Found { connection, is_pooled, version })
 }
 
-/// A pooler in transaction mode may run each transaction in another session, so prepared statements are missing, and
-/// settings hit others. Its sign is that two idle clients share one session.
+/// A pooler in transaction mode may run each transaction in another session. So prepared statements are missing, and settings
+/// apply to other clients. It is recognized by two idle clients that share one session.
 async fn is_pooled(
     first: &mut PgConnection,
     connect: &PgConnectOptions,

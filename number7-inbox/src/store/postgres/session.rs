@@ -1,5 +1,5 @@
-//! What is set for our statements, so that they do whatever an operator has set for the database, the role, or the
-//! server.
+//! The settings of our sessions. Our statements need them, whatever an operator has set for the database, the role,
+//! or the server.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::model::options::DEFAULT_STATEMENT_TIMEOUT;
 
-/// Sets what our statements and our promises need, in one round trip: for the session, or for a transaction.
+/// Sets what our statements and promises need, in one round trip: for the session, or for a transaction.
 ///
-/// What an operator sets by `ALTER DATABASE … SET` and the like is meant for other programs:
+/// What an operator sets, for example by `ALTER DATABASE … SET`, is meant for other programs:
 ///
-/// - Isolation: at more than `read committed` two deliveries of one event conflict, and one of them fails.
-/// - Timeouts: the server gives up before the client does. A statement that waits for a lock would go on
-///   there, and hold its connection. A shorter limit would fail statements that only wait for their turn.
-/// - Plans: rows are found by an index, whatever the server thinks of the size of a table: an inbox that was
-///   empty when it last looked may be long by now. It is read in its order, because only then are dead entries
-///   removed. The costs of such plans look so high that the server would compile each of them.
+/// - Isolation: above `read committed`, two deliveries of one event conflict, and one of them fails.
+/// - Timeouts: the server gives up before the client does. Otherwise a statement that waits for a lock would continue there,
+///   and hold its connection. A shorter limit would fail statements that only wait for their turn.
+/// - Plans: rows are found by an index, whatever the server believes about the size of a table: an inbox that was empty when
+///   it last looked may be long by now. An index is read in its order, because only then are dead entries removed. The
+///   estimated costs of such plans are so high that the server would compile each of them.
 /// - `synchronous_commit`: what is confirmed is on the disk. A stronger or weaker setting for replicas stays.
 ///
-/// `default_transaction_read_only` stays as it is: it is how a full or retired database is protected. So does
+/// `default_transaction_read_only` stays as it is, because it protects a full or retired database. So does
 /// `search_path`, which triggers may need.
 fn settings(is_local: bool, timeout: Duration) -> String {
     let (limit, of_transaction) = (timeout.as_millis(), DEFAULT_STATEMENT_TIMEOUT.as_millis());
@@ -39,12 +39,12 @@ fn settings(is_local: bool, timeout: Duration) -> String {
     )
 }
 
-/// What sets it for a session.
+/// The settings for a session.
 pub(super) fn set(timeout: Duration) -> SqlStr {
     AssertSqlSafe(settings(false, timeout)).into_sql_str()
 }
 
-/// What begins a transaction of one statement, where the next one may be run in another session.
+/// Begins a transaction of one statement, if the next one may be run in another session.
 pub(super) fn begin(timeout: Duration) -> SqlStr {
     let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings(true, timeout));
     AssertSqlSafe(begin).into_sql_str()

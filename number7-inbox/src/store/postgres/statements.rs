@@ -8,7 +8,7 @@ use crate::model::{entry::State, options::DEFAULT_SCHEMA};
 
 macro_rules! statements {
     ($($name:ident),+ $(,)?) => {
-        /// The statements, on the tables of one schema.
+        /// The statements, for the tables of one schema.
         pub(super) struct Statements {
             $(pub(super) $name: SqlStr,)+
             pub(super) show: SqlStr,
@@ -77,7 +77,7 @@ fn list(state: State) -> String {
         State::Scheduled => ("due_at", "state = 'ready' AND due_at > now()"),
         State::Quarantined => ("due_at", "state = 'quarantined'"),
         State::Running => ("claimed_at", "state = 'running'"),
-        // With the condition of the index.
+        // This repeats the condition of the index.
         State::Done => ("finished_at", "state = 'done' AND state IN ('done', 'dead')"),
         State::Dead => ("finished_at", "state = 'dead' AND state IN ('done', 'dead')"),
     };
@@ -88,7 +88,7 @@ fn list(state: State) -> String {
     )
 }
 
-/// A text of ours has the tables in the schema `number7`; they may be in another one.
+/// In our SQL the tables are in the schema `number7`. This replaces it by another one.
 pub(super) fn in_schema(text: &str, schema: &str) -> String {
     match schema {
         DEFAULT_SCHEMA => text.to_owned(),

@@ -1,5 +1,5 @@
--- How many members of a sorted set are not after a place, which need not be there itself: those with a lower
--- score, and of those with the same the ones that come before in the order of their bytes.
+-- How many members of a sorted set are not after a place: those with a lower score, and those with the same score that do not
+-- come later in the order of their bytes. The place itself need not be in the set.
 local function before(set, score, place)
     local low = redis.call('ZCOUNT', set, '-inf', '(' .. score)
     local high = redis.call('ZCOUNT', set, '-inf', score)

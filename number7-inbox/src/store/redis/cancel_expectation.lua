@@ -1,3 +1,3 @@
--- Expects a job no more. Returns 1, or 0 if it was not expected.
+-- Stops expecting a job. Returns 1, or 0 if it was not expected.
 -- ARGV: the job
 return cancel(ARGV[1])

@@ -1,4 +1,4 @@
--- What a worker holds: event:attempt.
+-- The claims that a worker holds, as event:attempt.
 local function claims_of(worker)
     local claims, ending = {}, ':' .. worker
     for _, member in ipairs(redis.call('ZRANGE', running, 0, -1)) do

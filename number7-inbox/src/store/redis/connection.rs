@@ -1,4 +1,4 @@
-//! A connection to a server, to the master that sentinels name, or to a cluster.
+//! A connection to a server, to the master that Sentinels name, or to a cluster.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use redis::{
 use super::fault::{code, serves_no_more};
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// How many commands wait to be sent; the others wait for their turn.
+/// How many commands can wait to be sent. Further ones wait before that.
 const QUEUE: usize = 1_024;
 
 /// A host and a port.
 pub(super) type Node = (String, u16);
 
-/// To one server, to the master that sentinels name, or to the nodes of a cluster.
+/// To one server, to the master that Sentinels name, or to the nodes of a cluster.
 #[derive(Clone)]
 pub(super) enum Connection {
     Server(MultiplexedConnection),
@@ -54,12 +54,12 @@ impl ConnectionLike for Connection {
 }
 
 pub(super) async fn connect_to(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    // Another crate may enable another provider, and then rustls does not choose.
+    // Another crate may enable another provider, and then rustls does not choose one.
     #[cfg(feature = "redis-tls")]
     if let ConnectionAddr::TcpTls { .. } = address(client) {
         _ = rustls::crypto::ring::default_provider().install_default();
     }
-    // The times are ours.
+    // The inbox has its own time limits.
     let settings = AsyncConnectionConfig::new();
     let settings = settings.set_connection_timeout(None).set_response_timeout(None);
     let settings = settings.set_pipeline_buffer_size(QUEUE);
@@ -70,7 +70,7 @@ pub(super) fn address(client: &Client) -> &ConnectionAddr {
     client.get_connection_info().addr()
 }
 
-/// Whether the server takes commands of this connection, or some node of the cluster does. A master has to be one.
+/// Whether the server, or some node of the cluster, accepts commands of this connection. A master must be a master.
 pub(super) async fn serves(connection: &mut Connection) -> Result<(), InboxError> {
     if let Connection::Master(_) = connection
         && let Ok(Role::Replica { .. }) = redis::cmd("ROLE").query_async(connection).await

@@ -1,4 +1,4 @@
--- Counts dead letters as done. Returns how many of the keys had one.
+-- Counts dead letters as done. Returns how many of the keys had a dead letter.
 -- ARGV: the note, keys
 local discarded = 0
 for i = 2, #ARGV do

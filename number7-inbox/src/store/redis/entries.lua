@@ -1,5 +1,5 @@
--- What is shown of an event: record, payload, errors, when its worker was last heard of, and what was signed later. Returns
--- its record as well.
+-- An event for an operator: record, payload, errors, the last heartbeat of its worker, and the other body that was signed
+-- later. Also returns its decoded record.
 local function entry(id)
     local text = redis.call('HGET', events, id)
     local record, payload = parse(id, text), redis.call('HGET', payloads, id)

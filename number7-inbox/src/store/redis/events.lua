@@ -1,8 +1,8 @@
--- The set of each state: its members are events, and of running ones event:attempt:worker.
+-- The set of each state. The members are events; of running events they are event:attempt:worker.
 local sets = { ready = ready, quarantined = quarantined, running = running, done = done, dead = dead }
 
--- A record is JSON that begins with what changes, in this order: to decode and encode all of it takes longer than
--- everything else that becomes of an event.
+-- A record is JSON that begins with what changes, in this order. To decode and encode all of it would take longer than
+-- everything else that a script does with an event.
 local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"runs":(%d+),"due_at":(%d+),"claimed_by":"?([^",]+)"?,'
     .. '"claimed_at":%w+,"claimed_as":"(%l+)","finished_at":%w+,("key":".+})$'
 local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"runs":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
@@ -11,13 +11,13 @@ local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"runs":%.0f,"due_at"
 -- The account in front of its key, if there is one.
 local function account_of(record) return string.match(record.rest, '^"key":"(%w[%w_.-]*)/') end
 
--- Where the set of what is ready of accounts has an event, if it has an account.
+-- The member of an event in the set of ready events by account, if it has an account.
 local function place_of_account(id, record)
     local account = account_of(record)
     return account and string.format('%s/%016.0f/%s', account, record.due_at, id)
 end
 
--- Reads the text of a record. Returns nothing if it is lost, or somebody has written into it.
+-- Reads a record. Returns nothing if it is lost, or somebody has damaged it.
 local function parse(id, text)
     local state, attempt, uncounted, runs, due_at, worker, claimed_as, rest = string.match(text or '', FORM)
     if not sets[state] then return end
@@ -30,13 +30,13 @@ end
 
 local function read(id) return parse(id, redis.call('HGET', events, id)) end
 
--- A record instead of one that is lost.
+-- A record to replace a lost one.
 local function fresh(id, state, rest)
     return { state = state, attempt = 0, uncounted = 0, runs = 1, due_at = now, claimed_as = 'ready', member = id,
         rest = string.sub(rest, 2, -2) .. ',"accepted_at":' .. now .. '}' }
 end
 
--- What is to be written of events: few commands with many arguments take less time than many.
+-- The pending writes. A few commands with many arguments take less time than many commands.
 local records, added, removed = {}, {}, {}
 for _, set in pairs(sets) do added[set], removed[set] = {}, {} end
 added[ready_of_account], removed[ready_of_account] = {}, {}
@@ -46,7 +46,7 @@ local function push(list, one, two)
     list[#list + 1] = two
 end
 
--- Has a record written. If it is done or dead, it is so since now.
+-- Adds the write of a record. If it is done or dead, it was finished now.
 local function save(id, record, worker)
     local is_over = record.state == 'done' or record.state == 'dead'
     local text = string.format(TEXT, record.state, record.attempt, record.uncounted, record.runs, record.due_at,
@@ -56,7 +56,7 @@ local function save(id, record, worker)
     return text
 end
 
--- Has an event moved to a state: to `running` with its worker. Returns the text of its record.
+-- Adds the writes that move an event to a state: to `running` with its worker. Returns the text of its record.
 local function move(id, record, state, worker)
     local set, member = sets[record.state], record.member
     if record.place then table.insert(removed[ready_of_account], record.place) end
@@ -70,8 +70,8 @@ local function move(id, record, state, worker)
     return save(id, record, worker)
 end
 
--- Writes all that, and returns what a script returns. What fails half-way is not undone, so each event gets to its new
--- set before it leaves the other one.
+-- Makes the pending writes, and returns the result of the script. If it fails half-way, nothing is undone, so each event enters
+-- its new set before it leaves the old one.
 local function flush(result)
     for set, list in pairs(added) do
         if #list > 0 then redis.call('ZADD', set, unpack(list)) end
@@ -86,7 +86,7 @@ local function flush(result)
     return result
 end
 
--- Makes an event ready whose record is damaged: the worker that claims it finds that out.
+-- Makes an event ready although its record is damaged: the worker that claims it will notice.
 local function leave_to_worker(id, member)
     redis.call('ZADD', ready, now, id)
     redis.call('ZREM', running, member)
@@ -104,7 +104,7 @@ local function forget(id, record)
     return key
 end
 
--- The event of a key that is done or dead, and its record.
+-- The done or dead event of a key, and its record.
 local function finished(key, state)
     local id = redis.call('HGET', keys, key)
     if not id or not redis.call('ZSCORE', sets[state], id) then return end
@@ -114,7 +114,7 @@ local function finished(key, state)
     return id, record
 end
 
--- Adds a note to the errors of an event. What is no array of JSON there is replaced.
+-- Adds a note to the errors of an event. If they are not a JSON array, they are replaced.
 local function note(id, attempt, text)
     local old = redis.call('HGET', errors, id)
     local items = old and pcall(cjson.decode, old) and string.match(old, '^%[(.+)%]$')

@@ -1,4 +1,4 @@
-//! The expected jobs.
+//! Expected jobs.
 
 use std::time::Duration;
 

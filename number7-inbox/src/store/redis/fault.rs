@@ -1,4 +1,4 @@
-//! What is wrong, if Redis refuses something.
+//! What the errors of Redis mean.
 
 use std::io;
 
@@ -6,8 +6,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// Whether an error says that another connection may do better: this one is broken, or its server is not the
-/// one that it was.
+/// Whether another connection may do better after this error: the connection is broken, or its server has changed its role.
 pub(super) fn serves_no_more(error: &RedisError) -> bool {
     let of_another_server = matches!(
         code(error),
@@ -30,7 +29,7 @@ pub(super) fn serves_no_more(error: &RedisError) -> bool {
     of_another_server || is_broken
 }
 
-/// The code of an error. Before Redis 7 that of a script has the one that ended it in its text.
+/// The code of an error. Before Redis 7, the error of a script has the code in its text.
 pub(super) fn code(error: &RedisError) -> Option<&str> {
     if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
         && let Some((_, inner)) = error.detail().and_then(|detail| detail.rsplit_once(": -"))
@@ -44,7 +43,7 @@ pub(super) fn code(error: &RedisError) -> Option<&str> {
 pub(super) fn is_authentication(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed
         || matches!(code(error), Some("NOAUTH" | "WRONGPASS"))
-        // What is said of the choice of a database.
+        // The error for the choice of a database.
         || error.detail().is_some_and(|detail| detail.contains("Authentication required"))
 }
 
@@ -52,12 +51,12 @@ pub(super) fn timed_out() -> RedisError {
     io::Error::from(io::ErrorKind::TimedOut).into()
 }
 
-/// What redis says, sorted.
+/// The errors of Redis, by kind.
 impl From<RedisError> for InboxError {
     fn from(error: RedisError) -> Self {
         if is_authentication(&error) {
             let said = match error.kind() {
-                // The rest of its text says nothing more.
+                // The rest of its text adds nothing.
                 ErrorKind::AuthenticationFailed => {
                     "Redis refused the user or the password".to_owned()
                 }
@@ -70,7 +69,7 @@ impl From<RedisError> for InboxError {
             Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" | "UNBLOCKED") => {
                 InboxErrorKind::Unreachable
             }
-            // The disk of the append-only file or the snapshot is full or broken.
+            // The disk of the append-only file or of the snapshot is full or broken.
             Some("OOM" | "MISCONF") => InboxErrorKind::Full,
             _ if error.is_timeout() => InboxErrorKind::TooSlow,
             _ if error.is_io_error() || error.is_connection_dropped() => {

@@ -1,6 +1,6 @@
--- Forgets the payloads of events that were done long ago, among the next ones after a place, which is as in list.lua.
--- Returns the place of the last one that it looked at, if there may be more.
--- ARGV: milliseconds of retention, how many events it looks at, the score and the member after which to begin, or nothing
+-- Forgets the payloads of events that were done long ago, among the next ones after a place, which is as in list.lua. Returns
+-- the place of the last one that it examined, if there may be more.
+-- ARGV: milliseconds of retention, how many events to examine, the score and the member after which to begin, or nothing
 local most, score, after = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local first = score ~= '' and before(done, score, after) or 0
 local last = math.min(first + most, redis.call('ZCOUNT', done, '-inf', '(' .. now - ARGV[1]))

@@ -1,4 +1,4 @@
--- Fetches an overdue job no more: it is taken at no time that ever comes.
+-- Stops fetching an overdue job: its next fetch is at infinity.
 -- ARGV: the job
 redis.call('ZADD', fetches, 'XX', 'inf', ARGV[1])
 return redis.status_reply('OK')

@@ -1,4 +1,4 @@
--- What is known of an expected job: nothing if that is lost or damaged.
+-- The record of an expected job. Nothing if it is lost or damaged.
 local function read_job(job)
     local is_json, record = pcall(cjson.decode, redis.call('HGET', expected_jobs, job))
     local is_whole = is_json and type(record) == 'table' and type(record.completed) == 'string'
@@ -6,12 +6,12 @@ local function read_job(job)
     return is_whole and record or nil
 end
 
--- Whether an event of it was accepted.
+-- Whether an event of the job was accepted.
 local function is_settled(record)
     return redis.call('HEXISTS', keys, record.completed) == 1 or redis.call('HEXISTS', keys, record.failed) == 1
 end
 
--- Expects it no more. Returns 1, or 0 if it was not expected.
+-- Stops expecting a job. Returns 1, or 0 if it was not expected.
 local function cancel(job)
     redis.call('HDEL', expected_jobs, job)
     redis.call('ZREM', overdue, job)

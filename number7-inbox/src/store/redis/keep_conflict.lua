@@ -1,5 +1,5 @@
--- Keeps a body that was signed for a known key, if it is not that of the event. If the payload of the event is forgotten,
--- the signature tells. Returns 1 if it is kept, else 0.
+-- Keeps a body that was signed for a known key, if it differs from that of the event. If the payload of the event is forgotten,
+-- the signatures are compared. Returns 1 if the body is kept, else 0.
 -- ARGV: the key, the body, the name of the secret, the signature, what is kept without the time
 local key, payload, name, signature, kept = unpack(ARGV)
 local id = redis.call('HGET', keys, key)

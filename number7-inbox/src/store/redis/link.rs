@@ -22,39 +22,38 @@ use super::{
 };
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// The pauses between tries to connect.
+/// The first pause between tries to connect, and the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How soon a connection is replaced at the earliest: a server that refuses everything, such as a replica,
-/// is asked for no more than four in a second.
+/// How soon a connection is replaced at the earliest. So a server that refuses everything, such as a replica, gets no more than
+/// four connections a second.
 const SHORTEST_LIFE: Duration = Duration::from_millis(250);
 
-/// How often a connection is tried that nobody may be using, so that one that has died is not found by a
-/// delivery.
+/// How often a connection is pinged, even if nobody uses it, so that a delivery is not the first to notice that it is dead.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a command is sent again to another node of a cluster, which moves its keys or lost its master. What
-/// happens twice then, such as a claim whose answer was lost, is what happens if a connection breaks.
+/// How often a command is sent again to another node of a cluster, which moves its keys or has lost its master. A command may
+/// happen twice because of that, as it may when a connection breaks.
 const CLUSTER_RETRIES: u32 = 3;
 
-/// The connection, which many use at once, and which one task replaces.
+/// The connection. Many use it at once, and one task replaces it.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
     target: Target,
-    /// The nodes of a cluster that were seen, because the one that the URL names may be away.
+    /// The known nodes of a cluster, because the one in the URL may be away.
     nodes: Mutex<BTreeSet<Node>>,
     state: watch::Sender<State>,
 }
 
-/// What a URL names.
+/// The server or servers that a URL names.
 #[derive(Clone)]
 pub(super) enum Target {
     /// A server, which may be a node of a cluster.
     Server(Arc<Client>),
-    /// Those that know the server.
+    /// The Sentinels that know the server.
     Sentinels(Arc<Sentinels>),
 }
 
@@ -69,7 +68,7 @@ impl Target {
 
 enum State {
     Connected(Numbered),
-    /// And why the last connection was left, or the last try has failed.
+    /// With the reason why the last connection was dropped, or the last try failed.
     Connecting(Option<InboxError>),
 }
 
@@ -93,7 +92,7 @@ impl Link {
         !self.0.nodes().is_empty()
     }
 
-    /// Waits for the first connection, which a server may refuse that has to be set otherwise.
+    /// Waits for the first connection. It fails if the server must be configured differently.
     pub(super) async fn opened(&self) -> Result<(), InboxError> {
         let is_over = |state: &State| match state {
             State::Connected(_) => true,
@@ -104,8 +103,8 @@ impl Link {
         self.wait_for(STORE_TIMEOUT, is_over).await.map(|_| ())
     }
 
-    /// Runs an operation in time. If it shows that the connection no longer serves, the next operation waits
-    /// for another.
+    /// Runs an operation within its time limit. If it shows that the connection no longer serves, the next
+    /// operation waits for another one.
     pub(super) async fn run<T, F>(
         &self,
         operation: impl FnOnce(Connection) -> F,
@@ -116,8 +115,7 @@ impl Link {
         self.try_once(Instant::now() + STORE_TIMEOUT, operation).await?.map_err(Into::into)
     }
 
-    /// Runs an operation that may happen twice: if the connection no longer serves, it is repeated on the next
-    /// one.
+    /// Runs an operation that may happen twice. If the connection no longer serves, the operation is repeated on the next one.
     pub(super) async fn run_again<T, F>(
         &self,
         operation: impl Fn(Connection) -> F,
@@ -155,7 +153,7 @@ impl Link {
         Ok(answer)
     }
 
-    /// What it is connected to.
+    /// The server that it is connected to.
     pub(super) async fn client(&self) -> Result<Arc<Client>, InboxError> {
         let is_connected = |state: &State| matches!(state, State::Connected(_));
         Ok(self.wait_for(CONNECT_TIMEOUT, is_connected).await?.client)
@@ -217,7 +215,7 @@ impl Shared {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody uses this connection any more, if it is still the current one.
+    /// Drops this connection, if it is still the current one.
     fn leave(&self, number: u64, error: InboxError) {
         self.state.send_if_modified(|state| {
             let is_current = matches!(state, State::Connected(current) if current.number == number);
@@ -228,8 +226,8 @@ impl Shared {
         });
     }
 
-    /// Tries until there is a connection. The log has one line of each reason why there is none, unless it
-    /// is the first, whose caller gets the error.
+    /// Tries until there is a connection. Each reason why there is none is logged once, except for the first connection,
+    /// because its caller gets the error.
     async fn connect(&self, is_logged: bool) -> (Arc<Client>, Connection) {
         let (mut pause, mut said) = (FIRST_PAUSE, None);
         loop {
@@ -264,7 +262,7 @@ impl Shared {
         }
     }
 
-    /// Connects to a server, or to the cluster that it is a node of.
+    /// Connects to a server, or to the cluster that the server belongs to.
     async fn connect_to(&self, client: &Client) -> Result<Connection, InboxError> {
         let known = self.nodes().clone();
         if !known.is_empty() {
@@ -272,7 +270,7 @@ impl Shared {
         }
         let mut connection = connect_to(client).await?;
         let mut info = redis::cmd("INFO");
-        // What may not be asked is no cluster, as far as we know.
+        // If this may not be asked, assume that there is no cluster.
         let info = info.arg("cluster").query_async::<String>(&mut connection).await;
         if info.is_ok_and(|info| info.contains("cluster_enabled:1")) {
             return Ok(self.try_to_join(client, known).await?);
@@ -281,7 +279,7 @@ impl Shared {
         serves(&mut connection).await.map(|()| connection)
     }
 
-    /// Connects to a cluster, by the nodes that were seen and the one of the URL.
+    /// Connects to a cluster, by its known nodes and the one in the URL.
     async fn try_to_join(
         &self,
         client: &Client,
@@ -298,7 +296,7 @@ impl Shared {
         Ok(connection)
     }
 
-    /// Returns when sentinels name another master.
+    /// Returns when Sentinels name another master.
     async fn replaced(&self, client: &Client) -> InboxError {
         match &self.target {
             Target::Server(_) => pending().await,

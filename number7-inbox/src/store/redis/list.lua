@@ -1,5 +1,5 @@
--- Returns the events in a state after a place, each with its own, and the place of the last one unless there are
--- no more. A place is a score and a member of the set.
+-- Returns the events in a state after a place, each with its own place, and the place of the last one if there are more. A
+-- place is a score and a member of the set.
 -- ARGV: the state, how many at most, the score and the member after which to begin, or nothing
 local state, most, score, after = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local set, ready_now = sets[state] or ready, redis.call('ZCOUNT', ready, '-inf', now)

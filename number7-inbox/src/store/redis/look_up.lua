@@ -1,7 +1,6 @@
--- Looks up the events of jobs whose time for that has come, forgets those that are settled, and notes which are
--- overdue. Returns those that were not known to be, the jobs of which nothing is known any more, and in how long the
--- next job is looked up.
--- ARGV: how many at most, milliseconds after which an overdue job is looked up again, and at the latest
+-- Looks up the events of jobs that are to be looked up by now, forgets the jobs that are settled, and marks those that are
+-- overdue. Returns the newly overdue jobs, the jobs whose records are lost, and the time until the next look-up.
+-- ARGV: how many at most, milliseconds until an overdue job is looked up again, and the longest such time
 local newly_overdue, damaged = {}, {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', look_ups, '-inf', now, 'LIMIT', 0, ARGV[1])) do
     local record = read_job(job)

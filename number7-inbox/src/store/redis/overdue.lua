@@ -1,6 +1,6 @@
--- Returns overdue jobs that are not settled after a place, each with milliseconds of the time when it was due, how
--- often it was fetched, and whether it is given up; and the place after which there may be more, unless there are none.
--- ARGV: how many at most, the score after which to begin, its job, how many to look at
+-- Returns the overdue jobs after a place that are not settled: for each one the milliseconds when it was due, how often it was
+-- fetched, and whether it was given up. Also returns the place to continue after, if there may be more.
+-- ARGV: how many at most, the score after which to begin, its job, how many to examine
 local most, step = tonumber(ARGV[1]), tonumber(ARGV[4])
 local first = before(overdue, ARGV[2], ARGV[3])
 local rows = redis.call('ZRANGE', overdue, first, first + step - 1, 'WITHSCORES')

@@ -1,6 +1,6 @@
-//! Tells other processes that events are ready, and hears it from them.
+//! Notifies other processes that events are ready, and listens to them.
 //!
-//! A message of Redis' `PUBLISH` reaches those who listen, on all nodes of a cluster, or nobody.
+//! A message of Redis's `PUBLISH` reaches all who listen, on all nodes of a cluster, and is not stored for others.
 
 use std::sync::{Arc, Once};
 
@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-/// Where the messages are published: the name of an inbox.
+/// The channel. A message is the name of an inbox.
 const CHANNEL: &str = "{number7}:announcements";
 
-/// The messages of all inboxes of a process on one server.
+/// The messages for all inboxes of a process on one server.
 pub(super) struct Messages {
     wakes: Arc<Wakes>,
     is_telling: Once,
@@ -32,8 +32,8 @@ impl Messages {
         Self { wakes, is_telling: Once::new(), is_listening: Once::new() }
     }
 
-    /// Tells other processes from now on what the inboxes announce. If that fails, they look for events by
-    /// themselves.
+    /// From now on, notifies other processes of what the inboxes announce. If that fails, they still look for
+    /// events themselves.
     pub(super) fn tell(&self, link: &Link, driver: &Driver) {
         self.is_telling.call_once(|| {
             let (wakes, link) = (Arc::clone(&self.wakes), link.clone());
@@ -48,7 +48,7 @@ impl Messages {
         });
     }
 
-    /// Hears from other processes from now on.
+    /// From now on, listens to other processes.
     pub(super) fn listen(&self, link: &Link, driver: &Driver) {
         self.is_listening.call_once(|| {
             let (wakes, link) = (Arc::clone(&self.wakes), link.clone());
@@ -69,7 +69,7 @@ async fn publish(link: &Link, message: &str) {
     _ = ask(link, publish).await;
 }
 
-/// Listens until nothing can be heard, or another server is the master.
+/// Listens until nothing more can be received, or another server is the master.
 async fn hear(wakes: &Wakes, link: &Link) -> Result<(), InboxError> {
     let client = link.client().await?;
     let connect = async {

@@ -1,6 +1,6 @@
--- Makes events ready that a worker has claimed and never began, or quarantined if they were so before: the attempt does
--- not count.
--- ARGV: the worker, the claims: event:attempt
+-- Makes events that a worker has claimed and never began ready again, or quarantined if they were so before. The
+-- attempt does not count.
+-- ARGV: the worker, the claims as event:attempt
 for i = 2, #ARGV do
     local id, member = string.match(ARGV[i], '^%d+'), ARGV[i] .. ':' .. ARGV[1]
     if redis.call('ZSCORE', running, member) then

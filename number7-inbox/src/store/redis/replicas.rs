@@ -1,4 +1,4 @@
-//! Writes that are confirmed only when replicas have them as well.
+//! Writes that are confirmed only when replicas have them.
 
 use std::{mem, time::Duration};
 
@@ -16,14 +16,14 @@ use crate::{
 /// How long replicas may take unless it is set: 1 second.
 const DEFAULT_TIME: Duration = Duration::from_secs(1);
 
-/// The longest that can be set: 2 seconds, because a write may wait for the replicas of those before it as
-/// well, and has 4 seconds in all.
+/// The longest time that can be set: 2 seconds. A write may also wait for the replicas of earlier writes, and has 4
+/// seconds in all.
 const LONGEST_TIME: Duration = Duration::from_secs(2);
 
 /// How many writes are sent together.
 const MOST_AT_ONCE: usize = 256;
 
-/// For how many replicas a write waits, and for how long.
+/// How many replicas a write waits for, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Replicas {
     pub(super) count: usize,
@@ -31,7 +31,7 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
-    /// Reads `?wait_replicas=1&wait_ms=500` in a URL. `None` if there is neither.
+    /// Reads `?wait_replicas=1&wait_ms=500` in a URL. `None` if neither is there.
     pub(super) fn of_url(url: &str) -> Result<Option<Self>, InboxError> {
         let refused = |text: String| InboxError::new(InboxErrorKind::Invalid, text);
         let (mut count, mut millis) = (None, None);
@@ -75,9 +75,9 @@ impl Replicas {
     }
 }
 
-/// Where such writes are handed in. They have a connection of their own, because Redis answers nothing else
-/// on one that waits for replicas, and because it waits only for the writes of that connection. Those that
-/// are handed in meanwhile are sent together, and wait once.
+/// Sends such writes. They have a connection of their own, because while a connection waits for replicas, Redis
+/// answers nothing else on it, and because Redis waits only for the writes of that connection. Writes that arrive
+/// meanwhile are sent together, and wait once.
 pub(super) struct Replicated(mpsc::UnboundedSender<Write>);
 
 struct Write {
@@ -92,7 +92,7 @@ impl Replicated {
         Self(sender)
     }
 
-    /// Makes a write, and waits until the replicas have it. It may have happened although this fails.
+    /// Makes a write, and waits until the replicas have it. The write may have happened even if this fails.
     pub(super) async fn write(&self, call: Call) -> Result<Value, InboxError> {
         let (answer, answered) = oneshot::channel();
         let is_handed_in = self.0.send(Write { call, answer }).is_ok();
@@ -107,7 +107,7 @@ impl Replicated {
 async fn run(replicas: Replicas, link: Link, mut receiver: mpsc::UnboundedReceiver<Write>) {
     let mut writes: Vec<Write> = Vec::new();
     while receiver.recv_many(&mut writes, MOST_AT_ONCE).await > 0 {
-        // Nobody waits for these any more.
+        // Nobody waits for these anymore.
         writes.retain(|write| !write.answer.is_closed());
         while let Some(first) = writes.first() {
             let together = match link.is_cluster() {

@@ -1,5 +1,5 @@
--- Puts dead letters, or events that are done, back to work. Returns how many of the keys had one.
--- ARGV: the note, the state, how many runs that adds, keys
+-- Makes dead letters, or done events, ready again. Returns how many of the keys had one.
+-- ARGV: the note, the state, how many runs to add, keys
 local requeued = 0
 for i = 4, #ARGV do
     local id, record = finished(ARGV[i], ARGV[2])
@@ -11,7 +11,7 @@ for i = 4, #ARGV do
         note(id, 0, ARGV[1])
         move(id, record, 'ready')
         requeued = requeued + 1
-        -- The key may be there twice.
+        -- The same key may be given twice.
         flush()
     end
 end

@@ -1,6 +1,6 @@
--- Rescues claims that are older than a lease, and whose workers did not renew theirs, or are not registered. Returns
--- how many, how many others it has passed over, and whether there may be more.
--- ARGV: milliseconds of a lease, how many attempts quarantine an event, the note, how many claims to look at,
+-- Rescues claims that are older than a lease, and whose workers did not renew theirs, or are not registered. Returns how many,
+-- how many others it has passed over, and whether there may be more.
+-- ARGV: milliseconds of a lease, how many attempts quarantine an event, the note, how many claims to examine,
 --     and how many to pass over
 local lease, quarantine_after, text, most, passed =
     tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -27,6 +27,6 @@ for _, member in ipairs(old) do
         end
     end
 end
--- They hold nothing: what they claimed under their last lease was rescued.
+-- These workers hold nothing: what they claimed during their last lease was rescued.
 if #old < most then redis.call('ZREMRANGEBYSCORE', workers, '-inf', '(' .. now - 2 * lease) end
 return flush({ rescued, passed, #old == most and 1 or 0 })

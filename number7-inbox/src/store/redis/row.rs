@@ -1,4 +1,4 @@
-//! What the scripts return of an event.
+//! Events, as the scripts return them.
 
 use std::{borrow::Cow, mem};
 
@@ -17,7 +17,7 @@ use crate::model::{
     trace::Trace,
 };
 
-/// An event: its record, its payload, its errors, when its worker was last heard of, and what was signed for it later.
+/// An event: its record, its payload, its errors, the last heartbeat of its worker, and the other body that was signed for it.
 pub(super) struct Row {
     record: String,
     payload: Option<Vec<u8>>,
@@ -38,7 +38,7 @@ impl Row {
         self.payload.unwrap_or_default()
     }
 
-    /// The claim of an event. Nothing if its record is damaged.
+    /// The claim of an event. `None` if its record is damaged.
     pub(super) fn claim(&mut self, event: &str, is_quarantined: bool) -> Option<Claim> {
         let record = self.record()?;
         Some(Claim {
@@ -56,7 +56,7 @@ impl Row {
         })
     }
 
-    /// What is shown of an event. Nothing if its record is damaged.
+    /// The event as an operator sees it. `None` if its record is damaged.
     pub(super) fn entry(self, place: String, state: State) -> Option<Entry> {
         let record = self.record()?;
         let since = match state {
@@ -90,7 +90,7 @@ impl Row {
     }
 }
 
-/// What is read of a record. It begins with what changes; see events.lua.
+/// A record. It begins with what changes; see events.lua.
 #[derive(Deserialize)]
 struct Record {
     attempt: u32,
@@ -118,14 +118,14 @@ impl Record {
     }
 }
 
-/// The key of an event, by its record. Nothing if that is damaged.
+/// The key of an event, from its record. `None` if that is damaged.
 pub(super) fn key_of(record: &[u8]) -> Option<String> {
     serde_json::from_slice(record).ok().map(|record: Record| record.key)
 }
 
-/// What does not change of a record, but for the time of acceptance. The receipt is that of the call which stores it.
+/// What does not change of a record, except for the time of acceptance. The receipt is that of the call that stores it.
 pub(super) fn fixed_part(event: &NewEvent, receipt: Option<&str>) -> String {
-    /// In this order, which events.lua expects.
+    /// In the order that events.lua expects.
     #[derive(Serialize)]
     struct Fixed<'a> {
         key: &'a str,
@@ -152,11 +152,11 @@ pub(super) fn fixed_part(event: &NewEvent, receipt: Option<&str>) -> String {
         tracestate: trace.map(|trace| &*trace.state),
         receipt,
     };
-    // Texts can always be written.
+    // Strings can always be written.
     serde_json::to_string(&fixed).unwrap_or_default()
 }
 
-/// A body that was signed for an event later, as Redis has it.
+/// Another body that was signed for an event later, as Redis has it.
 #[derive(Serialize, Deserialize)]
 struct Later<'a> {
     payload: Cow<'a, str>,
@@ -167,7 +167,7 @@ struct Later<'a> {
     accepted_at: i64,
 }
 
-/// What is kept of a conflict, but for its time.
+/// What is kept of a conflict, except for its time.
 pub(super) fn later(json: &[u8], signer: &Signer) -> String {
     let later = Later {
         // It is UTF-8: a body of other bytes has no key.

@@ -1,4 +1,4 @@
-//! The scripts, and the calls of them.
+//! Scripts, and calls of them.
 
 use std::{mem, sync::Arc};
 
@@ -6,7 +6,7 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, ToRedisArgs, Value};
 
 use super::connection::Connection;
 
-/// A script, by the parts of it that are joined: `script!("events", "requeue")`.
+/// A script, from the parts that are joined: `script!("events", "requeue")`.
 macro_rules! script {
     ($($name:literal),+) => {{
         static CODE: &str = concat!(
@@ -28,7 +28,7 @@ pub(super) struct Script {
     pub(super) digest: &'static str,
 }
 
-/// A call of a script, with its arguments. It names all keys of the inbox, or the first ones.
+/// A call of a script, with its arguments. It names all keys of the inbox, or only the first ones.
 pub(super) struct Call {
     script: Script,
     keys: Arc<[String]>,
@@ -41,7 +41,7 @@ impl Call {
         Self { script, first: keys.len(), keys, args: Vec::new() }
     }
 
-    /// It needs only so many of the keys.
+    /// Names only this many of the keys.
     pub(super) fn first_keys(&mut self, first: usize) -> &mut Self {
         self.first = first;
         self
@@ -52,12 +52,12 @@ impl Call {
         self
     }
 
-    /// What stands for the inbox: one of its keys.
+    /// One of the keys, which stands for the inbox.
     pub(super) fn inbox(&self) -> &str {
         &self.keys[0]
     }
 
-    /// What was put together, for a caller that needs to own it.
+    /// The finished call, for a caller that needs to own it.
     pub(super) fn take(&mut self) -> Self {
         Self { keys: Arc::clone(&self.keys), args: mem::take(&mut self.args), ..*self }
     }
@@ -67,7 +67,7 @@ impl Call {
         self.command("EVALSHA", self.script.digest)
     }
 
-    /// Carries the script, which the server knows by its digest from then on.
+    /// Sends the script itself. From then on the server knows its digest.
     pub(super) fn by_code(&self) -> Cmd {
         self.command("EVAL", self.script.code)
     }

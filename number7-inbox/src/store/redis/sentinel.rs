@@ -1,8 +1,7 @@
-//! A master that sentinels watch, and that they may replace by another server.
+//! A master that Sentinels watch, and that they may replace by another server.
 //!
-//! A sentinel can be out of date for some seconds, so the majority counts, and the server that it names has to say that
-//! it is a master. One that was replaced says so as well, for up to ten seconds, so the sentinels are asked again and
-//! again.
+//! A Sentinel can be out of date for some seconds. So the majority counts, and the server that it names must itself say that it
+//! is a master. A replaced master may also say so for up to ten seconds, so the Sentinels are asked again and again.
 
 use std::{
     cmp::Reverse,
@@ -23,23 +22,23 @@ use super::{
 };
 use crate::model::error::{InboxError, InboxErrorKind};
 
-/// Where a sentinel listens unless the URL says otherwise.
+/// The port of a Sentinel, unless the URL has another one.
 const DEFAULT_PORT: &str = "26379";
 
-/// How long a sentinel may take to answer: 1 second. All are asked at once.
+/// How long a Sentinel may take to answer: 1 second. All are asked at once.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often they are asked whether the master is still the same: every second.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the server that they name may take: 1.5 seconds. If it is dead, they soon name another.
+/// How long the server that they name may take: 1.5 seconds. If it is dead, they soon name another one.
 const MASTER_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Those that know the master of a service.
+/// The Sentinels of a service.
 pub(super) struct Sentinels {
     sentinels: Vec<Sentinel>,
     service: String,
-    /// How to connect to a server. Its address is that of a sentinel.
+    /// How to connect to a server. The address is replaced.
     server: ConnectionInfo,
 }
 
@@ -56,7 +55,7 @@ impl Sentinels {
         let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
         let path = path.strip_prefix('/').unwrap_or(path);
         let (service, database) = path.split_once('/').unwrap_or((path, ""));
-        // What Redis takes. A password that is not encoded in the URL, and ends up here, is not to be shown.
+        // The characters that Redis allows. A password that is not encoded in the URL may end up here, and must not be shown.
         let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if service.is_empty() || !service.chars().all(is_of_name) {
             let text = "the URL must name the service that the sentinels watch, as in \
@@ -87,7 +86,7 @@ impl Sentinels {
             match answer {
                 Ok(Some(node)) if votes.add(&node) == self.majority() => {
                     match self.connect_to(node).await {
-                        // Most have not heard of the new master yet. The others may have.
+                        // Most Sentinels do not know the new master yet, but others may.
                         Err(error) if error.kind() == InboxErrorKind::ReadOnly => {
                             replica = Some(error);
                         }
@@ -109,7 +108,7 @@ impl Sentinels {
         Err(replica.or(last).unwrap_or_else(|| InboxErrorKind::Unreachable.into()))
     }
 
-    /// Returns when most sentinels name another server than this one.
+    /// Returns when most Sentinels name another server than this one.
     pub(super) async fn replaced(&self, client: &Client) {
         loop {
             sleep(ASK_INTERVAL).await;
@@ -128,7 +127,7 @@ impl Sentinels {
         }
     }
 
-    /// Asks all sentinels for the master.
+    /// Asks all Sentinels for the master.
     fn ask(
         &self,
     ) -> FuturesUnordered<impl Future<Output = (&Sentinel, Result<Option<Node>, RedisError>)>> {
@@ -147,7 +146,7 @@ impl Sentinels {
         self.sentinels.len() / 2 + 1
     }
 
-    /// Connects to a server that is to be the master.
+    /// Connects to a server that should be the master.
     async fn connect_to(&self, node: Node) -> Result<(Arc<Client>, Connection), InboxError> {
         let client = Client::open(at(&self.server, node))?;
         let connected = async {
@@ -164,7 +163,7 @@ impl Sentinels {
         }
     }
 
-    /// Why nobody has named a master. What an operator has to change comes first.
+    /// The error if nobody has named a master. It begins with what an operator has to change.
     fn unnamed(&self, unknown: usize, failures: Vec<(&Sentinel, RedisError)>) -> InboxError {
         let (asked, service) = (self.sentinels.len(), &self.service);
         if unknown > 0 {
@@ -193,12 +192,12 @@ impl Sentinels {
 
 struct Sentinel {
     client: Client,
-    /// The connection that it was asked on.
+    /// The connection of the last question.
     kept: Mutex<Option<MultiplexedConnection>>,
 }
 
 impl Sentinel {
-    /// Asks for the master of a service, on the connection that is kept if that still serves.
+    /// Asks for the master of a service, on the kept connection if it still serves.
     async fn ask(&self, service: &str) -> Result<Option<Node>, RedisError> {
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
@@ -219,12 +218,12 @@ impl Sentinel {
     }
 }
 
-/// How many sentinels name each server.
+/// How many Sentinels name each server.
 #[derive(Default)]
 struct Votes(Vec<(Node, usize)>);
 
 impl Votes {
-    /// Counts one, and says how many there are for the same server.
+    /// Counts one vote, and returns how many there are for the same server.
     fn add(&mut self, node: &Node) -> usize {
         if let Some((_, votes)) = self.0.iter_mut().find(|(named, _)| named == node) {
             *votes += 1;
@@ -234,7 +233,7 @@ impl Votes {
         1
     }
 
-    /// The servers that fewer name, that of the most first.
+    /// The servers without a majority, the one with the most votes first.
     fn of_less_than(mut self, majority: usize) -> impl Iterator<Item = Node> {
         self.0.retain(|(_, votes)| *votes < majority);
         self.0.sort_by_key(|(_, votes)| Reverse(*votes));
@@ -250,10 +249,10 @@ fn with_port(host: &str) -> String {
     }
 }
 
-/// What a URL says of the sentinels' own user and password.
+/// The Sentinels' own user and password in a URL.
 fn login(url: &str) -> Result<RedisConnectionInfo, InboxError> {
     let mut login = RedisConnectionInfo::default();
-    // In a password, + is rather itself than a space.
+    // In a password, + more likely means itself than a space.
     let url = parse_redis_url(&url.replace('+', "%2B"));
     for (name, value) in url.iter().flat_map(|url| url.query_pairs()) {
         login = match &*name {
@@ -360,7 +359,7 @@ mod tests {
             assert_eq!(error.kind(), InboxErrorKind::Invalid, "{url}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
-        // As in URLs of one server.
+        // As in URLs of a single server.
         for url in [
             "redis+sentinel://:secret@/main",
             "redis+sentinel://:secret@one,,two/main",

@@ -1,4 +1,5 @@
--- Makes a dead letter of an event whose record is damaged, as far as a script or the worker that has claimed it sees.
+-- Makes a dead letter of an event with a damaged record, if this script cannot read the record either, or if the worker that
+-- could not still has the claim.
 -- ARGV: event, key, what does not change of the record, the note, the worker
 local id, key, rest, text, worker = unpack(ARGV)
 local record, whole = read(id), fresh(id, 'ready', rest)

@@ -1,7 +1,7 @@
--- Counts the events. Returns ready, scheduled, quarantined, running, done, dead, when the oldest of the ready and
--- quarantined was due, the workers that were heard of since some milliseconds, how many jobs are overdue, when the
--- oldest was due, the time, whether the inbox is paused, and how many accounts are.
--- ARGV: those milliseconds
+-- Counts the events. Returns ready, scheduled, quarantined, running, done, dead, when the oldest ready or quarantined event was
+-- due, how many workers had a heartbeat within some milliseconds, how many jobs are overdue, when the oldest was due, the time,
+-- whether the inbox is paused, and how many accounts are.
+-- ARGV: these milliseconds
 local paused, paused_accounts = current_pauses(), 0
 for account in pairs(paused) do if account ~= '' then paused_accounts = paused_accounts + 1 end end
 local function oldest(set) return tonumber(redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] or now) end

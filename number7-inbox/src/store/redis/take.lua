@@ -1,5 +1,5 @@
--- Takes overdue jobs that are to be fetched now, which rest from then on. Returns each with whether it is settled,
--- and how often it was taken.
+-- Takes overdue jobs that are to be fetched now. They rest from then on. Returns for each one whether it is
+-- settled, and how often it was taken.
 -- ARGV: how many at most, milliseconds of the first rest, of the longest
 local taken = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', fetches, '-inf', now, 'LIMIT', 0, ARGV[1])) do

@@ -9,7 +9,7 @@ CREATE TABLE number7.schema_version (
 
 CREATE TABLE number7.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- The name of the inbox; '' has no name.
+    -- The name of the inbox. '' if it has none.
     inbox text NOT NULL,
     -- An event with a known key is a duplicate.
     key text NOT NULL,
@@ -23,12 +23,12 @@ CREATE TABLE number7.events (
     -- The name of the secret that signed it, and the signature in hex.
     signed_by text,
     signature text,
-    -- The headers of the same names that came with it, if they are kept.
+    -- The headers of the same names that came with the event, if they are kept.
     traceparent text,
     tracestate text,
     accepted_at timestamptz NOT NULL DEFAULT now(),
     state text NOT NULL DEFAULT 'ready',
-    -- Grows with each claim and each requeue; and how much of it does not count as attempts.
+    -- Grows with each claim and each requeue. The second one is how much of it does not count as attempts.
     attempt integer NOT NULL DEFAULT 0,
     uncounted integer NOT NULL DEFAULT 0 CHECK (uncounted BETWEEN 0 AND attempt),
     -- Grows with each rerun.
@@ -37,12 +37,12 @@ CREATE TABLE number7.events (
     due_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(due_at)),
     claimed_by text,
     claimed_at timestamptz CHECK (isfinite(claimed_at)),
-    -- How it was last claimed: ahead of a handler, so that the attempt was perhaps never begun; or as a quarantined event.
+    -- How it was last claimed: ahead of a handler, so that the attempt may never have begun; or as a quarantined event.
     claimed_as text NOT NULL DEFAULT 'ready' CHECK (claimed_as IN ('ready', 'ahead', 'quarantined')),
     finished_at timestamptz CHECK (isfinite(finished_at)),
     -- [{"at": milliseconds since the epoch, "attempt": 1, "error": "…"}, …], the oldest first.
     errors jsonb NOT NULL DEFAULT '[]',
-    -- Makes an acceptance a duplicate; `show`, `requeue` and `discard` find an event by it.
+    -- Finds duplicates, and the events of `show`, `requeue` and `discard`.
     CONSTRAINT events_key UNIQUE (inbox, key),
     CONSTRAINT events_state CHECK (CASE state
         WHEN 'ready' THEN claimed_by IS NULL AND claimed_at IS NULL AND finished_at IS NULL
@@ -70,7 +70,7 @@ CREATE INDEX events_running ON number7.events (inbox, claimed_at, id) WHERE stat
 CREATE INDEX events_finished ON number7.events (inbox, state, finished_at, id)
     WHERE state IN ('done', 'dead');
 
--- Bodies that were signed for an event later, and are not its payload: the last one of each event.
+-- Other bodies that were signed for events later: the last one of each event.
 CREATE TABLE number7.conflicts (
     event_id bigint PRIMARY KEY,
     later_payload bytea NOT NULL,
@@ -87,7 +87,7 @@ CREATE TABLE number7.workers (
     last_seen timestamptz NOT NULL DEFAULT now()
 );
 
--- Jobs whose event is expected. The row goes away when its event is there.
+-- Jobs whose event is expected. A row is deleted when its event has arrived.
 CREATE TABLE number7.expected_jobs (
     inbox text NOT NULL,
     job text NOT NULL,
@@ -97,7 +97,7 @@ CREATE TABLE number7.expected_jobs (
     due_at timestamptz NOT NULL,
     look_up_at timestamptz NOT NULL,
     is_overdue boolean NOT NULL DEFAULT false,
-    -- When the vendor is asked about it next. Infinity: never again.
+    -- When to ask the vendor about it next. Infinity: never again.
     fetch_at timestamptz,
     fetches integer NOT NULL DEFAULT 0,
     PRIMARY KEY (inbox, job)
@@ -112,17 +112,17 @@ CREATE INDEX expected_jobs_overdue ON number7.expected_jobs (inbox, due_at, job)
 -- Serves `take`.
 CREATE INDEX expected_jobs_fetch ON number7.expected_jobs (inbox, fetch_at) WHERE is_overdue;
 
--- Which worker of an inbox fetches overdue jobs.
+-- The worker of each inbox that fetches overdue jobs.
 CREATE TABLE number7.leaders (
     inbox text PRIMARY KEY,
     worker text NOT NULL,
     until timestamptz NOT NULL
 );
 
--- The inboxes, or accounts of them, of which workers claim nothing: until a time, or until the row is deleted.
+-- The inboxes, and accounts of them, whose events workers must not claim: until a time, or until the row is deleted.
 CREATE TABLE number7.pauses (
     inbox text NOT NULL,
-    -- '' is all of the inbox.
+    -- '' means all of the inbox.
     account text COLLATE "C" NOT NULL,
     paused_by text NOT NULL,
     why text NOT NULL,

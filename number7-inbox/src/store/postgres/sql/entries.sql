@@ -1,4 +1,4 @@
--- Events as operators see them. What follows says which.
+-- Events as operators see them. The part that is appended selects them.
 SELECT id, key, event, job, payload, origin, signed_by, signature, traceparent, tracestate,
     floor(extract(epoch FROM accepted_at) * 1000)::bigint AS accepted_at, state,
     due_at > now() AS is_scheduled, (extract(epoch FROM since) * 1000000)::bigint AS place,

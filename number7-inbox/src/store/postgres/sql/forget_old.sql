@@ -1,4 +1,4 @@
--- Workers that died, and have left nothing claimed.
+-- Forgets workers that died and have nothing claimed anymore.
 DELETE FROM number7.workers
 WHERE name = ANY (ARRAY(
     SELECT name FROM number7.workers

@@ -1,7 +1,7 @@
--- Forgets the payloads of events that were done long ago, among the next ones after a place. Returns the place of the
--- last one that it looked at, if there may be more.
+-- Forgets the payloads of events that were done long ago, among the next ones after a place. Returns the place of the last one
+-- that it examined, if there may be more.
 --
--- $1 the inbox, $2 seconds of retention, $3 and $4 the place, $5 how many events it looks at
+-- $1 the inbox, $2 seconds of retention, $3 and $4 the place, $5 how many events to examine
 WITH old AS MATERIALIZED (
     SELECT id, finished_at, payload IS NOT NULL AS has_payload FROM number7.events
     WHERE inbox = $1 AND state = 'done' AND state IN ('done', 'dead')

@@ -1,5 +1,4 @@
--- How many events were finished in each of the 15 minutes from $2 on (milliseconds since the epoch), but at most $3 of
--- each state.
+-- How many events were finished in each of the 15 minutes from $2 (milliseconds since the epoch), at most $3 of each state.
 SELECT
     (SELECT count(*) FROM (SELECT FROM number7.events
         WHERE inbox = $1 AND state = 'done' AND state IN ('done', 'dead')

@@ -1,5 +1,5 @@
--- A known key is no error. If its insert is still on its way, this one waits. It does not wait for a handler's transaction
--- that has changed the event: without the condition, it would.
+-- A known key is not an error. If its insert has not been committed yet, this one waits. Without the condition, it would also
+-- wait for a handler's transaction that has changed the event.
 INSERT INTO number7.events
     (inbox, key, event, job, payload, origin, signed_by, signature, traceparent, tracestate, account)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11

@@ -1,5 +1,5 @@
--- Keeps a body that was signed for a known key, if it is not that of the event. If the payload of the event is forgotten,
--- the signature tells. The event is not forgotten meanwhile, and a transaction of a handler's is not waited for.
+-- Keeps a body that was signed for a known key, if it differs from that of the event. If the payload of the event is forgotten,
+-- the signatures are compared. The event cannot be forgotten meanwhile, and this does not wait for a handler's transaction.
 --
 -- $1 the inbox, $2 the key, $3 the body, $4 the name of the secret, $5 the signature
 INSERT INTO number7.conflicts (event_id, later_payload, later_signed_by, later_signature)

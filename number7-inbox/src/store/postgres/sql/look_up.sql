@@ -1,6 +1,6 @@
--- Which jobs are now overdue, and were not. What another worker is looking up is left to it.
+-- The jobs that are overdue now, and were not before. It skips jobs that another worker is looking up.
 --
--- `OFFSET 0` keeps the planner from joining all events by a plan that it made when there were few.
+-- `OFFSET 0` keeps the planner from joining all events, by a plan from when there were few.
 WITH found AS MATERIALIZED (
     SELECT job, due_at <= now() AND NOT is_overdue AS is_new, EXISTS (
             SELECT FROM number7.events
@@ -28,5 +28,5 @@ WITH found AS MATERIALIZED (
 )
 SELECT job, is_new AND NOT is_settled AS is_newly_overdue, NULL::bigint AS next_in FROM found
 UNION ALL
--- In how many microseconds the next one is to be looked up.
+-- The time until the next look-up, in microseconds.
 SELECT NULL, false, (extract(epoch FROM min(look_up_at) - now()) * 1000000)::bigint FROM next HAVING count(*) > 0

@@ -1,2 +1,2 @@
--- Fails where nothing can be written, and writes nothing.
+-- Fails if nothing can be written, and writes nothing.
 SELECT FROM number7.workers WHERE false FOR UPDATE

@@ -1,5 +1,5 @@
--- A claim is rescued by its own data: the name of its worker may be registered no more. What is locked is being
--- finished, in a transaction of a handler's.
+-- A claim is rescued by its own data, because the row of its worker may be gone. Locked events are skipped: a handler is
+-- finishing them in a transaction.
 UPDATE number7.events
 SET state = CASE WHEN claimed_as = 'ahead' OR attempt - uncounted >= $3 THEN 'quarantined' ELSE 'ready' END,
     uncounted = uncounted + (claimed_as = 'ahead')::integer,

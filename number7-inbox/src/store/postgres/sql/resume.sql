@@ -1,4 +1,4 @@
--- Ends a pause. Rows of pauses that are over are deleted, and not counted. $1 the inbox, $2 the account or ''
+-- Ends a pause. Also deletes pauses that are over, without counting them. $1 the inbox, $2 the account or ''
 WITH ended AS (
     DELETE FROM number7.pauses WHERE inbox = $1 AND account = $2 RETURNING until IS NULL OR until > now() AS is_on
 )

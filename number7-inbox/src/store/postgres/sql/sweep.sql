@@ -1,4 +1,4 @@
--- Forgets finished events of one state, and what was signed for them later.
+-- Forgets finished events of one state, and the other bodies that were signed for them.
 --
 -- $1 the inbox, $2 the state, $3 seconds of retention, $4 how many at most
 WITH old AS MATERIALIZED (

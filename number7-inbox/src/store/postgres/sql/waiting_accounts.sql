@@ -1,5 +1,5 @@
--- The next accounts after one that have events which are ready. It passes over accounts whose events are all scheduled.
--- $1 the inbox, $2 the account, $3 how many accounts to look at
+-- The next accounts after one that have ready events. It passes over accounts whose events are all scheduled. $1 the inbox, $2
+-- the account, $3 how many accounts to examine
 WITH RECURSIVE waiting AS (
     (SELECT account, due_at FROM number7.events
     WHERE inbox = $1 AND state = 'ready' AND account IS NOT NULL AND account > $2
@@ -11,7 +11,7 @@ WITH RECURSIVE waiting AS (
         ORDER BY account, due_at LIMIT 1
     ) AS next
 )
--- A recursive query makes no more rows than are asked for.
+-- The recursive query makes no more rows than are read.
 SELECT account, due_at <= now() AND NOT EXISTS (
     SELECT FROM number7.pauses
     WHERE inbox = $1 AND pauses.account = waiting.account AND (until IS NULL OR until > now())

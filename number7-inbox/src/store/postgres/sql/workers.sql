@@ -1,4 +1,4 @@
--- The workers that were heard of in the last 30 seconds, and the first $2 keys of what each has claimed.
+-- The workers whose last heartbeat is at most 30 seconds old, and the first $2 keys that each has claimed.
 WITH claims AS MATERIALIZED (
     SELECT claimed_by, count(*) AS claimed, array_agg(key ORDER BY claimed_at, id) AS keys
     FROM number7.events WHERE inbox = $1 AND state = 'running' GROUP BY claimed_by
