@@ -1,5 +1,4 @@
-//! A worker that is alone with its store: how soon it goes on, how often it asks, and what it does in an
-//! outage.
+//! A worker that is alone with its store: how soon it continues, how often it asks, and what it does in an outage.
 
 use std::{
     future::pending,
@@ -27,7 +26,7 @@ use crate::{
     model::options::{Options, Polling},
 };
 
-/// An inbox with so many events, in a store that works.
+/// An inbox with this many events, in a store that works.
 async fn inbox_of(events: usize) -> (World, Inbox) {
     inbox_with(events, &Options::default()).await
 }
@@ -44,7 +43,7 @@ async fn inbox_with(events: usize, options: &Options) -> (World, Inbox) {
     (world, inbox)
 }
 
-/// A worker that notes the events whose handler was called.
+/// A worker that records the events whose handler was called.
 fn worker<F>(
     world: &World,
     inbox: &Inbox,
@@ -85,7 +84,7 @@ async fn an_idle_worker_that_hears_of_events_asks_once_a_second_at_most() {
     assert!((3_000..=3_600).contains(&calls), "{calls} calls");
 }
 
-/// However seldom it asks.
+/// No matter how seldom it asks.
 #[tokio::test(start_paused = true)]
 async fn an_idle_worker_begins_at_once_what_it_hears_of_and_what_was_scheduled() {
     let (world, inbox) = inbox_of(0).await;
@@ -111,12 +110,12 @@ async fn an_idle_worker_begins_at_once_what_it_hears_of_and_what_was_scheduled()
     worker.backoff(backoff, backoff).run_until(done).await;
     let begun = begun.lock().unwrap();
     assert!(begun[0] - accepted <= 2 * LONGEST_CALL, "begun after {:?}", begun[0] - accepted);
-    // The second time a quarter later at most, and in an exchange after that.
+    // The second attempt comes at most a quarter later, and after one more exchange.
     let rest = begun[1] - begun[0];
     assert!(rest >= backoff && rest <= backoff * 5 / 4 + 4 * LONGEST_CALL, "rested for {rest:?}");
 }
 
-/// Many of them would otherwise keep a slow store from renewing leases.
+/// Otherwise many of them would keep a slow store from renewing leases.
 #[tokio::test(start_paused = true)]
 async fn an_idle_worker_uses_a_fifth_of_a_slow_store_at_most() {
     let (world, inbox) = inbox_of(0).await;
@@ -161,7 +160,7 @@ async fn what_one_exchange_has_no_room_for_follows_at_once() {
     };
     worker.concurrency(1_000).run_until(recorded).await;
     let begun = begun.lock().unwrap();
-    // After the call that makes the worker known.
+    // After the call that registers the worker.
     assert!(begun[0] - start <= 2 * LONGEST_CALL, "begun after {:?}", begun[0] - start);
     assert!(begun[999] - begun[0] <= 3 * LONGEST_CALL, "begun within {:?}", begun[999] - begun[0]);
     assert_eq!(world.seen().violation, None);
@@ -182,14 +181,14 @@ async fn what_ends_at_nearly_the_same_time_is_recorded_together() {
         }
     });
     worker.concurrency(16).run_until(world.all_are_done()).await;
-    // A hundred exchanges claim 16 each, and record what the one before has claimed. Some more calls are made
-    // when the worker starts and stops.
+    // A hundred exchanges claim 16 each, and record what the one before has claimed. Some more calls are made at
+    // the start and at the stop.
     let calls = world.seen().calls - before;
     assert!(calls <= 110, "{calls} calls");
     assert_eq!(world.seen().violation, None);
 }
 
-/// An exchange takes 20 milliseconds, in which handlers get through what was claimed ahead of them.
+/// An exchange takes 20 milliseconds. In this time handlers finish what was claimed ahead of them.
 #[tokio::test(start_paused = true)]
 async fn quick_handlers_do_not_wait_for_the_store() {
     let (world, inbox) = inbox_of(4_000).await;
@@ -199,13 +198,13 @@ async fn quick_handlers_do_not_wait_for_the_store() {
         Ok(())
     });
     worker.concurrency(16).run_until(world.all_are_done()).await;
-    // 250 exchanges if each claimed what there are handlers for.
+    // It would be 250 exchanges if each claimed only as many as there are handlers.
     let exchanges = world.seen().exchanges;
     assert!((15..=50).contains(&exchanges), "{exchanges} exchanges");
     assert_eq!(world.seen().violation, None);
 }
 
-/// They become slow all at once.
+/// All handlers become slow at once.
 #[tokio::test(start_paused = true)]
 async fn what_was_claimed_ahead_of_handlers_that_became_slow_is_another_workers() {
     static BEGUN: AtomicU32 = AtomicU32::new(0);
@@ -238,7 +237,7 @@ async fn what_was_claimed_ahead_of_handlers_that_became_slow_is_another_workers(
     slow.abort();
 }
 
-/// The first one was late: its lease was lost, and the same worker has the event again.
+/// The first end was late: its lease was lost, and the same worker has the event again.
 #[tokio::test(start_paused = true)]
 async fn of_two_ends_at_the_same_time_one_counts() {
     static DEAD: AtomicU32 = AtomicU32::new(0);
@@ -268,7 +267,7 @@ async fn of_two_ends_at_the_same_time_one_counts() {
     assert!(IS_TOLD.load(Ordering::Relaxed), "the first one was not told that its lease was lost");
 }
 
-/// Nor does an outage while they are recorded one by one.
+/// Not even an outage does, while they are recorded one by one.
 #[tokio::test(start_paused = true)]
 async fn an_end_that_the_store_refuses_holds_up_no_other() {
     static DEAD: AtomicU32 = AtomicU32::new(0);
@@ -315,16 +314,16 @@ async fn a_failing_store_is_asked_ever_less_often() {
             seen.calls
         };
         sleep(Duration::from_secs(60)).await;
-        // The renewal of the lease is tried every half second, 119 times. The other calls are tried after 50
-        // milliseconds, 100, 200 and so on, and then every 2 seconds, 35 times. Expected jobs are looked up 12 times.
+        // The renewal of the lease is tried every half second, 119 times. The other calls are tried after 50 milliseconds, 100,
+        // 200 and so on, and then every 2 seconds, 35 times. Expected jobs are looked up 12 times.
         let calls = world.seen().calls - before;
         assert!((162..=170).contains(&calls), "{calls} calls");
     };
     worker.run_until(outage).await;
 }
 
-/// Accepts an event while a worker runs, and stops the worker in an outage, in the middle of the attempt. Then
-/// another attempt may go on for a while, and end in a short outage.
+/// Accepts an event while a worker runs, and stops the worker in an outage, in the middle of the attempt. Another attempt may
+/// then continue for a while, and end in a short outage.
 async fn stops_in_an_outage(before_it: Duration, outage: Duration, other: Duration) -> World {
     let (world, inbox) = inbox_of(0).await;
     let node = world.clone();
@@ -381,7 +380,7 @@ async fn a_stop_takes_no_longer_than_its_limit() {
     }
 }
 
-/// The limit begins when the stop is asked for, and not when an exchange is over that was under way.
+/// The limit begins when the stop is requested, not when the running exchange ends.
 #[tokio::test(start_paused = true)]
 async fn a_stop_takes_no_longer_than_its_limit_in_the_middle_of_an_exchange() {
     let (second, milli) = (Duration::from_secs(1), Duration::from_millis(1));
@@ -400,7 +399,7 @@ async fn a_stop_takes_no_longer_than_its_limit_in_the_middle_of_an_exchange() {
     assert!((second..=4 * second).contains(&took), "{took:?}");
 }
 
-/// It sleeps while it rests, too, and at the end for an hour at a time.
+/// It also sleeps while an event waits, and in the end for an hour at a time.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_sleeps_asks_nothing_and_wakes_up_for_what_is_to_do() {
     let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
@@ -425,7 +424,7 @@ async fn a_worker_that_sleeps_asks_nothing_and_wakes_up_for_what_is_to_do() {
         inbox.store(record(7).await).await.unwrap();
         sleep(second).await;
         assert_eq!(world.seen().handled.len(), 2, "it was not woken up");
-        // It looks by itself as well, for what nobody tells it of.
+        // It also looks by itself, for what it is not notified of.
         let calls = world.seen().calls;
         sleep(2 * hour).await;
         assert!(world.seen().calls > calls + 200);
@@ -447,7 +446,7 @@ async fn quarantined_events_follow_each_other_at_once() {
     assert!(start.elapsed() <= 53 * LONGEST_CALL, "{:?}", start.elapsed());
 }
 
-/// Nobody would rescue them before the lease is over.
+/// Nobody else would rescue them before the lease is over.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_is_dropped_releases_what_it_has_claimed_ahead() {
     static BEGUN: AtomicU32 = AtomicU32::new(0);
@@ -470,7 +469,7 @@ async fn a_worker_that_is_dropped_releases_what_it_has_claimed_ahead() {
             tables.events.values().filter(|row| row.state() == State::Running).count()
         })
     };
-    // The exchange that was under way is answered.
+    // The running exchange is answered.
     sleep(2 * LONGEST_CALL).await;
     assert!(running() > 16, "nothing was claimed ahead");
     worker.abort();
@@ -506,7 +505,7 @@ async fn a_paused_worker_claims_no_place_that_becomes_free_and_resumes_at_once()
     assert!(waited <= 2 * LONGEST_CALL, "{waited:?}");
 }
 
-/// Its future is dropped, and what was running goes on.
+/// Its future is dropped, and what was running continues.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_is_dropped_tells_its_handlers_and_records_how_they_end() {
     static BEGUN: Notify = Notify::const_new();
@@ -524,7 +523,8 @@ async fn a_worker_that_is_dropped_tells_its_handlers_and_records_how_they_end() 
     assert!(recorded.is_ok(), "nobody told the handler, or recorded its end");
 }
 
-/// One of them was claimed again while its first attempt went on. The end of that is not the end of the quarantined one.
+/// One of them was claimed again while its first attempt was running. The end of that attempt is not the end of the
+/// quarantined one.
 #[tokio::test(start_paused = true)]
 async fn there_is_one_quarantined_event_at_a_time() {
     let (world, inbox) = inbox_of(2).await;
@@ -562,7 +562,7 @@ async fn there_is_one_quarantined_event_at_a_time() {
     assert_eq!(*begun.lock().unwrap(), [1, 21]);
 }
 
-/// Nobody else rescued its event, but somebody may have.
+/// Nobody has rescued its event, but somebody might have.
 #[tokio::test(start_paused = true)]
 async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
     static BEGUN: Notify = Notify::const_new();
@@ -577,7 +577,7 @@ async fn who_cannot_renew_for_a_lease_is_told_that_it_is_lost() {
     let worker = tokio::spawn(inbox.worker(handler).lease(LEASE).run_until(pending()));
     BEGUN.notified().await;
     let away = Instant::now();
-    // Calls that are not answered must not hold it up.
+    // Unanswered calls must not hold it up.
     (world.seen().is_faulty, world.seen().away_until) = (true, away + 3 * LEASE);
     _ = timeout(2 * LEASE, TOLD.notified()).await;
     let heartbeat = LEASE / 4;
@@ -597,7 +597,7 @@ async fn a_worker_stops_whenever_it_is_told_to() {
         let worker = tokio::spawn(worker);
         let (begun, mut stop) = (Instant::now(), Some(stop));
         while !worker.is_finished() {
-            // It goes round its loop all the time.
+            // It goes around its loop all the time.
             inbox.wake().events_are_ready();
             let running = begun.elapsed();
             if running > Duration::from_micros(200 + round % 100) {

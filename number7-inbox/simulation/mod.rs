@@ -1,9 +1,7 @@
-//! The protocol of workers, receivers and the sender, simulated in virtual time: stores that are away,
-//! slow or lose answers, clocks that drift and are set, and processes that die, stand still, stop and
-//! come back, by a seed.
+//! Simulates workers, receivers and the sender in virtual time. Stores are away, slow or lose answers, clocks drift and are
+//! set, and processes die, hang, stop and come back. A seed decides about all of it.
 //!
-//! `NUMBER7_SEEDS` is how many seeds are tried, and `NUMBER7_SEED` names a single one. One that fails
-//! prints its schedule.
+//! `NUMBER7_SEEDS` is how many seeds are tried, and `NUMBER7_SEED` names a single one. A seed that fails prints its schedule.
 
 mod alone;
 mod overdue;
@@ -47,14 +45,14 @@ use crate::{
 
 const NODES: usize = 3;
 
-/// An account that has more events than the other, and is paused now and then.
+/// An account that has more events than the other one, and is paused now and then.
 const BUSY: &str = "busy";
 
-/// How long things go wrong, and how long it may take afterwards until all is handled: workers may be asleep.
+/// How long things go wrong, and how long it may take after that until all events are handled: workers may be asleep.
 const FAULTS: Duration = Duration::from_secs(120);
 const HEALING: Duration = LONGEST_SLEEP.saturating_add(Duration::from_secs(900));
 
-/// How long a worker that is told to stop may take: the longest handler, and all that is lost around it.
+/// How long a stopping worker may take: the longest handler, and all that is lost around it.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A receiver with a worker, in one life.
@@ -74,7 +72,7 @@ impl Process {
             life
         };
         let node = Node::new(world, number, life);
-        // One of them looks for what the others do not hear of.
+        // One process looks for what the others are not notified of.
         let sleeps = number > 0 && world.seen().random.is(30);
         let sleep_after = sleeps.then_some(Duration::from_secs(2));
         let polling = Polling { sleep_after, ..Polling::default() };
@@ -92,7 +90,7 @@ impl Process {
         let worker = worker.backoff(Duration::from_millis(500), Duration::from_secs(4));
         let (stop, stopped) = oneshot::channel();
         let signal = async {
-            // A sender that was dropped gave no signal.
+            // If the sender was dropped, it gave no signal.
             if stopped.await.is_err() {
                 pending::<()>().await;
             }
@@ -119,7 +117,7 @@ impl Process {
         _ = stop.send(());
     }
 
-    /// Waits until it has stopped, as it was told to.
+    /// Waits until it has stopped, as requested.
     async fn stops(&mut self, world: &World, number: usize) {
         if timeout(PATIENCE, &mut self.worker).await.is_err() {
             world.seen().violated(format!("process {number} does not stop"));
@@ -166,7 +164,7 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
         let takes = if is_long { (20_000, 60_000) } else { (0, 1_500) };
         (seen.random.millis(takes.0, takes.1), seen.random.below(100))
     };
-    // What is left of its work is done after the process has stood still.
+    // The rest of its work is done after the process has hung.
     for _ in 0..STEPS {
         sleep(takes / STEPS).await;
         world.awake(*number, *life).await;
@@ -204,7 +202,7 @@ async fn handle(node: Node, event: AcceptedEvent) -> Result<(), Failure> {
     }
 }
 
-/// Every other job is of one of two accounts, of which one has more than the other.
+/// Every other job belongs to one of two accounts, and one account has more than the other.
 async fn record(job: usize) -> Record {
     let secret = Secret::new("the secret of the simulation").unwrap();
     let body = format!(r#"{{"event":"job.completed","jobId":"job_{job}"}}"#);
@@ -228,7 +226,7 @@ async fn record(job: usize) -> Record {
 
 type Inboxes = Arc<Mutex<Vec<Inbox>>>;
 
-/// The sender: it delivers, and repeats what is not answered 200 three times; and some that is.
+/// The sender: it delivers, and repeats three times what is not answered by 200, and also some of the rest.
 async fn send(world: World, inboxes: Inboxes, job: usize) {
     let (start, repeats) = {
         let random = &mut world.seen().random;
@@ -255,7 +253,7 @@ async fn send(world: World, inboxes: Inboxes, job: usize) {
     }
 }
 
-/// Runs one schedule, and returns it, and the rule that was violated.
+/// Runs one schedule, and returns it with the rule that was violated.
 fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
     let mut builder = runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
@@ -359,7 +357,7 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
     })
 }
 
-/// From now on all goes well. Each worker that was told to stop does so, and leaves nothing claimed.
+/// From now on nothing goes wrong. Each worker that was asked to stop does so, and leaves nothing claimed.
 async fn heal(world: &World, processes: &mut [Process]) {
     let now = Instant::now();
     {
@@ -378,7 +376,7 @@ async fn heal(world: &World, processes: &mut [Process]) {
             *process = Process::start(world, node);
         }
     }
-    // What arrives late has arrived by then.
+    // Everything late has arrived by then.
     sleep(Duration::from_secs(15)).await;
     processes[0].tell_to_stop(world, 0);
     processes[0].stops(world, 0).await;

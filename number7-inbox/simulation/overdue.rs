@@ -1,4 +1,4 @@
-//! How soon a job is fetched that is overdue.
+//! How soon an overdue job is fetched.
 
 use std::{
     future::pending,
@@ -20,7 +20,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// The inboxes of so many processes on one store that works. Each falls asleep when it may.
+/// The inboxes of this many processes on one store that works. Each falls asleep when it may.
 fn inboxes(processes: usize, sleep_after: Option<Duration>) -> (World, Vec<Inbox>) {
     let world = World::new(0, processes, Broken::Nothing);
     world.seen().is_faulty = false;
@@ -59,7 +59,7 @@ impl Asked {
         inbox.worker(async |_| Ok::<_, BoxError>(())).reconcile(fetch).fetch_backoff(HOUR, HOUR)
     }
 
-    /// Waits for a job, and says how long that took.
+    /// Waits for a job, and returns how long that took.
     async fn of(&self, job: &str) -> Duration {
         let begun = Instant::now();
         let asked = async {
@@ -72,7 +72,7 @@ impl Asked {
     }
 }
 
-/// The store knows that it is overdue, or who fetches, and the worker does not.
+/// The store knows that the job is overdue, or which worker fetches, but the worker does not.
 #[tokio::test(start_paused = true)]
 async fn an_overdue_job_whose_answer_was_lost_is_fetched_before_the_worker_would_look_by_itself() {
     for lost in ["look_up", "lead"] {
@@ -90,7 +90,7 @@ async fn an_overdue_job_whose_answer_was_lost_is_fetched_before_the_worker_would
     }
 }
 
-/// The one that fetches sleeps as well, and knows of another job only.
+/// The worker that fetches also sleeps, and knows only about another job.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_sleeps_fetches_what_it_finds_overdue_although_another_one_fetched_last() {
     let (_world, inboxes) = inboxes(2, Some(SECOND));
@@ -99,12 +99,12 @@ async fn a_worker_that_sleeps_fetches_what_it_finds_overdue_although_another_one
     tokio::spawn(asked.worker(first).run_until(pending()));
     first.expect_job("is_answered_late", Duration::ZERO).await.unwrap();
     asked.of("is_answered_late").await;
-    // It waits for the lead of the first, and falls asleep meanwhile.
+    // It waits until the lead of the first one ends, and falls asleep meanwhile.
     tokio::spawn(asked.worker(second).run_until(pending()));
     sleep(100 * SECOND).await;
     first.expect_job("runs", SECOND).await.unwrap();
     assert!(asked.of("runs").await < 2 * SECOND);
-    // The first does not look any more, and hears nothing of this one. Its lead has not ended.
+    // The first one no longer looks, and is not notified of this job. Its lead has not ended.
     sleep(8 * SECOND).await;
     second.expect_job("job", SECOND).await.unwrap();
     // When the lead of the first has ended.

@@ -1,4 +1,4 @@
-//! What must be true of a simulated run, and what has to be known of it to tell.
+//! The rules for a simulated run, and the knowledge that is needed to check them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -21,10 +21,10 @@ pub(super) const LEASE: Duration = Duration::from_secs(20);
 /// How many events a worker may run.
 pub(super) const CONCURRENCY: usize = 4;
 
-/// How long some workers wait, when they stop, for handlers that may take longer.
+/// How long some stopping workers wait for handlers, which may take longer.
 pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a worker may be held up by its store before it sees that this is over.
+/// How long the store may hold up a worker until the worker notices that this is over.
 const HELD_UP: Duration = Duration::from_secs(20);
 
 /// `SplitMix64`.
@@ -51,13 +51,13 @@ impl Random {
     }
 }
 
-/// A process: which of its lives it is in, and until when it stands still.
+/// A process: which of its lives it is in, and until when it hangs.
 #[derive(Clone, Copy)]
 pub(super) struct Life {
     pub(super) number: u32,
     pub(super) is_over: bool,
     pub(super) stands_until: Instant,
-    /// When its worker was told to stop, and whether it gives up then what takes longer than the limit.
+    /// When its worker was asked to stop, and whether it then interrupts what takes longer than the limit.
     pub(super) told_at: Option<Instant>,
     pub(super) is_impatient: bool,
     /// When it last renewed its lease, and when it last failed to.
@@ -98,25 +98,24 @@ pub(super) struct Seen {
     pub(super) is_faulty: bool,
     pub(super) away_until: Instant,
     pub(super) lives: Vec<Life>,
-    /// How long a call takes, if that is not by chance.
+    /// How long a call takes, if that is not random.
     pub(super) call_takes: Option<Duration>,
     /// The call whose next answer is lost.
     pub(super) loses: Option<&'static str>,
     /// How often the store was asked.
     pub(super) calls: u32,
     pub(super) exchanges: u32,
-    /// The event whose end the store will never take, and for how long the store is away after it has first
-    /// said so.
+    /// The event whose end the store will never accept, and how long the store is away after it has first refused that.
     pub(super) refused: Option<(String, Duration)>,
     /// How many attempts an event has.
     pub(super) limit: u32,
-    /// Which life of which process a worker is of, and when it was last heard of.
+    /// The process and the life of each worker, and its last heartbeat.
     pub(super) workers: HashMap<String, (usize, u32)>,
     pub(super) heard: HashMap<String, Instant>,
     /// When the store's clock was last set forward.
     pub(super) set_at: Option<Instant>,
     running: HashMap<String, Vec<Running>>,
-    /// Which attempts were begun. One that was claimed before its process stood still may be begun late.
+    /// The attempts that were begun. If one was claimed before its process hung, it may be begun late.
     pub(super) attempts: BTreeSet<ClaimId>,
     pub(super) accepted: BTreeSet<String>,
     pub(super) handled: BTreeSet<String>,
@@ -179,7 +178,7 @@ impl Seen {
         self.violation.get_or_insert(rule);
     }
 
-    /// What must be true whenever something has happened to the store.
+    /// What must be true after each change of the store.
     pub(super) fn look(&mut self, tables: &Tables) {
         let known: BTreeSet<_> = tables.events.values().map(|row| &row.key).collect();
         if known.len() < tables.events.len() {
@@ -265,7 +264,7 @@ impl Seen {
         let (lives, lost) = (&self.lives, &self.lost);
         let running = self.running.entry(key.clone()).or_default();
         running.retain(|run| !lives[run.node].is_over && lives[run.node].number == run.life);
-        // It may have stood still, and lost the lease, between the claim and now.
+        // It may have hung, and lost the lease, between the claim and now.
         let is_doubled =
             !lost.contains_key(&id) && running.iter().any(|run| !lost.contains_key(&run.id));
         running.push(Running { node, life, id, begun: Instant::now() });
@@ -320,8 +319,7 @@ impl Seen {
         }
     }
 
-    /// The store answers with events, not with ends: of two ends of one event, nobody could tell which
-    /// counts.
+    /// The store answers with events, not with ends: if an event had two ends, nobody could tell which one counts.
     pub(super) fn may_end(&mut self, ends: &[End]) {
         let events: BTreeSet<_> = ends.iter().map(|end| end.event).collect();
         if events.len() < ends.len() {
@@ -339,7 +337,7 @@ impl Seen {
         }
     }
 
-    /// Whether a handler that ends now was told that its lease was lost, and it was not: no renewal has
+    /// Whether a handler that ends now was notified that its lease was lost, although it was not: no renewal has
     /// failed since it began.
     pub(super) fn is_told_wrongly(&self, node: usize, event: &AcceptedEvent) -> bool {
         let id = id(event);
@@ -350,7 +348,7 @@ impl Seen {
             && run.is_some_and(|run| failed_at.is_none_or(|failed| failed < run.begun))
     }
 
-    /// A handler goes on.
+    /// A handler continues.
     pub(super) fn may_go_on(&mut self, node: usize) {
         let life = self.lives[node];
         let is_long = |since: Instant| since.elapsed() > SHUTDOWN_LIMIT + HELD_UP;
@@ -375,8 +373,8 @@ impl Seen {
         }
     }
 
-    /// Whether a handler that ends now had to be told that its lease was lost: a renewal says so, and
-    /// there is one in some seconds unless something is wrong.
+    /// Whether a handler that ends now had to be notified that its lease was lost: a renewal reports that, and there is one
+    /// every few seconds unless something is wrong.
     pub(super) fn had_to_be_told(&self, node: usize, event: &AcceptedEvent) -> bool {
         const SECONDS: Duration = Duration::from_secs(12);
         let Some(lost_at) = self.lost.get(&id(event)) else { return false };
@@ -386,13 +384,13 @@ impl Seen {
             && life.stands_until.elapsed() > SECONDS
     }
 
-    /// Dead letters were put back to work.
+    /// Dead letters were requeued.
     pub(super) fn requeued(&mut self, requeued: &[EventId], tables: &Tables) {
         for id in requeued {
             let row = &tables.events[id];
             self.note(format!("{} is requeued", row.key));
             self.over.remove(id);
-            // It skips a number, and none up to this one counts.
+            // A requeue skips a number, and no number up to that counts.
             let of_all = 1..=row.number.of_all;
             let of_all = of_all.map(|attempt| ClaimId { event: *id, attempt });
             self.attempts.extend(of_all.filter(|id| !self.released.contains(id)));
@@ -406,8 +404,8 @@ impl Seen {
         }
     }
 
-    /// What must be true in the end: every attempt was begun, or lost its lease or was released before; and those
-    /// that do not count were released, were snoozed, or were given up at a stop.
+    /// What must be true in the end: every attempt was begun, or it lost its lease or was released before. Attempts that do not
+    /// count were released, were snoozed, or were interrupted by a stop.
     pub(super) fn count(&mut self, tables: &Tables) {
         for (event, row) in &tables.events {
             let (key, number) = (&row.key, row.number);

@@ -1,5 +1,4 @@
-//! The store as a process reaches it: it answers late, or not at all, and carries out what nobody waits
-//! for any more.
+//! The store as a process reaches it: it answers late, or not at all, and executes calls even if nobody waits for them anymore.
 
 use std::{
     collections::BTreeMap,
@@ -34,30 +33,30 @@ use crate::{
     },
 };
 
-/// A rule that is broken on purpose, to see that somebody notices.
+/// A rule that is broken on purpose, to check that this is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     Nothing,
-    /// An end counts whatever attempt it is of, and whichever worker has the event.
+    /// An end counts no matter which attempt it is of, and which worker has the event.
     Fence,
     /// A lease expires after half of its time.
     Lease,
     /// An attempt is not counted when it is claimed.
     Begin,
-    /// What a worker holds that is not registered stays with it.
+    /// The claims of a worker that is not registered are never rescued.
     Registration,
-    /// A key that is known is stored again.
+    /// An event with a known key is stored again.
     Key,
 }
 
-/// How long a call takes at most while all is well.
+/// How long a call takes at most while nothing goes wrong.
 pub(super) const LONGEST_CALL: Duration = Duration::from_millis(20);
 
 #[derive(Clone)]
 pub(super) struct World {
     broken: Broken,
     pub(super) memory: Memory,
-    /// What wakes the worker of each process.
+    /// The [`Wake`] of the worker of each process.
     wakes: Arc<Mutex<BTreeMap<usize, Arc<Wake>>>>,
     pub(super) seen: Arc<Mutex<Seen>>,
 }
@@ -85,7 +84,7 @@ impl World {
         }
     }
 
-    /// Waits while a process stands still; forever if this life of it is over.
+    /// Waits while a process hangs; forever if this life of it is over.
     pub(super) async fn awake(&self, node: usize, life: u32) {
         loop {
             let now = self.seen().lives[node];
@@ -93,7 +92,7 @@ impl World {
                 pending::<()>().await;
             }
             match now.stands_until > Instant::now() {
-                // In steps, because it may be woken before.
+                // In steps, because it may continue earlier.
                 true => sleep(Duration::from_millis(500)).await,
                 false => return,
             }
@@ -113,7 +112,7 @@ impl World {
         is_refused
     }
 
-    /// Applies a call to the store, and looks at all of it.
+    /// Applies a call to the store, and checks everything in it.
     pub(super) fn apply<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
         self.memory.apply(|tables| {
             let answer = operation(tables);
@@ -123,13 +122,13 @@ impl World {
     }
 }
 
-/// What becomes of a call of the store.
+/// What happens to a call of the store.
 enum Fate {
-    /// It happens half-way through this time, and the answer is given at its end.
+    /// It happens after half of this time, and is answered at the end.
     Answered(Duration),
     /// It happens after half of this time, and the answer is lost.
     Unanswered(Duration),
-    /// It does not happen, and nobody says so.
+    /// It does not happen, and there is no answer.
     Swallowed,
     Refused,
 }
@@ -195,9 +194,9 @@ impl Node {
                 return Err(InboxErrorKind::Unreachable.into());
             }
         };
-        // The store carries it out even if the process is gone by then.
+        // The store executes it even if the process is gone by then.
         tokio::spawn(async move {
-            // There, and back.
+            // Half of the time for the way there, and half for the way back.
             sleep(after / 2).await;
             if world.seen().away_until > Instant::now() {
                 return pending().await;
@@ -211,7 +210,7 @@ impl Node {
         });
         let answer = match timeout(STORE_TIMEOUT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            // The task that would answer waits forever, unless it has panicked.
+            // The task that would answer waits forever, unless it panicked.
             Ok(Err(_)) => {
                 self.world.seen().violated(format!("the store panicked at {name}"));
                 pending().await
@@ -236,7 +235,7 @@ impl Store for Node {
         &self.wake
     }
 
-    /// Other processes hear of it late, or never.
+    /// Other processes are notified late, or never.
     fn announce(&self) {
         self.wake.events_are_ready();
         let world = self.world.clone();

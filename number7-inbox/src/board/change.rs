@@ -1,4 +1,4 @@
-//! What an operator does to events, after a page that says what that will be.
+//! Changes of events by an operator. A page first shows what will be done.
 
 use std::{fmt, time::Duration};
 
@@ -24,16 +24,16 @@ use crate::{
     },
 };
 
-/// How long a plan counts: then its page has an upper bound instead.
+/// How long counting may take. After that the page shows an upper bound instead.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How many events one request changes unless another number is given, and how many at most.
+/// How many events one request changes: the default, and the maximum.
 const LIMIT: (u64, u64) = (1_000, 10_000);
 
 /// How many events a plan shows.
 const FIRST: u32 = 10;
 
-/// A change, as it is called in URLs and on buttons, and what becomes of the events.
+/// A change, with its names in URLs and on buttons, and its effect on the events.
 struct Action {
     name: &'static str,
     title: &'static str,
@@ -91,12 +91,12 @@ struct Plan {
     forgotten: u64,
 }
 
-/// How many events a change is of.
+/// How many events a change affects.
 enum Events {
     Exactly(u64),
     /// Counting them took too long.
     AtMost(u64),
-    /// And the events of the state are being counted still.
+    /// Counting the events of the state took too long, too.
     Uncounted,
 }
 
@@ -118,7 +118,7 @@ impl fmt::Display for Events {
     }
 }
 
-/// The changes of what is asked for, if it is in this state.
+/// Links to the changes of these events, if they are in this state.
 pub(super) fn links(asked: &Asked, state: State, what: &str) -> Markup {
     let asked = asked.clone().with("after", "").with("state", "");
     html! {
@@ -131,7 +131,7 @@ pub(super) fn links(asked: &Asked, state: State, what: &str) -> Markup {
     }
 }
 
-/// Says what will be changed, and changes nothing.
+/// Shows what will be changed, and changes nothing.
 pub(super) async fn plan(
     Shown(board): Shown<Shared>,
     Query(mut asked): Query<Asked>,
@@ -139,7 +139,7 @@ pub(super) async fn plan(
     let (inbox, action) = (asked.inbox(&board)?, Action::find(&asked)?);
     let now = inbox.now().await?;
     if action.change == Change::Rerun && asked.get("since_before").is_empty() {
-        // What is done again by the time of the second click is not rerun again.
+        // Events that are done again before the second click are not rerun again.
         asked = asked.with("since_before", "0s");
     }
     let filter = asked.filter(now)?;
@@ -154,7 +154,7 @@ pub(super) async fn plan(
         @if is_none {
             (why_none(inbox, asked.get("key"), action).await?)
         } @else {
-            // The events are named in the URL, because a browser would change line ends in a field.
+            // The URL names the events, because a browser would change line ends in a field.
             form method="post" action=(asked.link("change")) {
                 @if asked.get("key").is_empty() {
                     label {
@@ -206,7 +206,7 @@ pub(super) async fn run(
     Ok(page(&format!("{}: done", action.title), content))
 }
 
-/// A dry run. If that takes too long, the first events, and how many there are at most.
+/// A dry run. If it takes too long, returns the first events, and an upper bound of their number.
 async fn look(inbox: &Inbox, action: &Action, filter: &Filter) -> Result<Plan, InboxError> {
     let dry_run = action.of(inbox, filter).dry_run();
     if filter.one_key().is_some() {
@@ -222,7 +222,7 @@ async fn look(inbox: &Inbox, action: &Action, filter: &Filter) -> Result<Plan, I
     Ok(Plan { events, first, forgotten: 0 })
 }
 
-/// Which events they are.
+/// The filters that select them.
 fn criteria(asked: &Asked) -> Markup {
     let all = [("key", "Key")].into_iter().chain(FILTERS);
     let given = all.filter(|(name, _)| !asked.get(name).is_empty());
@@ -244,7 +244,7 @@ async fn why_none(inbox: &Inbox, key: &str, action: &Action) -> Result<Markup, I
     })
 }
 
-/// Where the change was asked for.
+/// The link back to where the change was requested.
 fn back(asked: &Asked, action: &Action) -> String {
     let asked = asked.clone().with("change", "");
     match asked.get("key") {

@@ -1,4 +1,4 @@
-//! A drawing of how much was handled.
+//! A chart of how many events were handled.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use super::text::number;
 
 const HEIGHT: u64 = 40;
 
-/// How far a bar is from the next.
+/// The distance between two bars.
 const STEP: usize = 20;
 
 /// A bar for each of the last minutes, the oldest first.
@@ -18,7 +18,7 @@ pub(super) fn bars(minutes: &[u64]) -> Markup {
         svg.chart role="img" aria-label=(name) viewBox={ "0 0 " (minutes.len() * STEP) " " (HEIGHT) } preserveAspectRatio="none" {
             title { (name) }
             @for (place, events) in minutes.iter().enumerate() {
-                // At least a line, so that few are not none.
+                // At least a line, so that a few events differ from none.
                 @let height = if *events == 0 { 0 } else { (events.saturating_mul(HEIGHT - 2) / most).max(1) };
                 rect x=(place * STEP + 2) y=(HEIGHT - 1 - height) width=(STEP - 4) height=(height) {}
             }

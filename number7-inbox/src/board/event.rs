@@ -1,4 +1,4 @@
-//! All that is known of one event.
+//! Everything about one event.
 
 use std::time::SystemTime;
 
@@ -23,7 +23,7 @@ use crate::model::{
     history::AttemptError,
 };
 
-/// How much of a body is shown, in bytes: as much as a receiver takes by default.
+/// How much of a body is shown, in bytes: the default limit of a receiver.
 const SHOWN: usize = 64 * 1024;
 
 pub(super) async fn show(

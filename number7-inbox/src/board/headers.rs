@@ -1,12 +1,12 @@
-//! What every answer tells the browser.
+//! The headers of all answers.
 
 use axum::{
     http::{HeaderName, HeaderValue, header},
     response::Response,
 };
 
-/// The referrer policy is not `no-referrer`: that would also hide the origin of the board's own forms, so that
-/// they could not be told from those of another site where browsers do not send `Sec-Fetch-Site`.
+/// The referrer policy is not `no-referrer`, because that would also hide the origin of the board's own forms. If a browser
+/// does not send `Sec-Fetch-Site`, they could then not be told from the forms of other sites.
 const HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,

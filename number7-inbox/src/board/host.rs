@@ -1,4 +1,4 @@
-//! For whom the board answers.
+//! The hosts that the board answers for.
 
 use axum::{
     extract::{Request, State},
@@ -11,8 +11,8 @@ use super::{Shared, failure::Failure};
 
 pub(super) const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Refuses a request for a host that the board is not known by. A page of another site may have a name that leads to
-/// this address, and could otherwise read the answer.
+/// Refuses a request for an unknown host. Another site may have a name that resolves to this address, and could
+/// otherwise read the answer.
 pub(super) async fn check(State(board): State<Shared>, request: Request, next: Next) -> Response {
     let is_ours = |host: &str| board.hosts.iter().any(|known| host.eq_ignore_ascii_case(known));
     match hosts(&request) {
@@ -25,8 +25,8 @@ pub(super) async fn check(State(board): State<Shared>, request: Request, next: N
     }
 }
 
-/// The hosts that a request names: one header, and with HTTP/2 or through a proxy the target. `None` if
-/// there is none, or it is not a host.
+/// The hosts in a request: one header, and also the target with HTTP/2 or through a proxy. `None` if there is none,
+/// or if it is not a host.
 fn hosts(request: &Request) -> Option<Vec<Authority>> {
     let headers = request.headers().get_all(header::HOST).iter();
     let named = headers.map(|host| Authority::try_from(host.as_bytes()).ok());
@@ -34,7 +34,7 @@ fn hosts(request: &Request) -> Option<Vec<Authority>> {
     named.chain(target).collect::<Option<Vec<_>>>().filter(|hosts| !hosts.is_empty())
 }
 
-/// As [`Authority::host`] has it. `None` if it is not a host.
+/// A host in the form of [`Authority::host`]. `None` if it is not a host.
 pub(super) fn normalized(host: &str) -> Option<String> {
     let is_bare_address = host.parse::<std::net::Ipv6Addr>().is_ok();
     let host = if is_bare_address { format!("[{host}]") } else { host.to_owned() };

@@ -1,11 +1,10 @@
-//! JSON that people can read.
+//! JSON that is easy to read.
 
-/// Deeper than this, lines are not indented further: a document that is nothing but brackets would become
-/// a thousand times as long.
+/// The deepest indentation of lines: otherwise a document of nothing but brackets would become a thousand times as long.
 const DEEPEST: usize = 16;
 
-/// The same JSON, a line for each value. Nothing but white space is changed: numbers, escapes, and keys that are there
-/// twice stay as they are.
+/// The same JSON, with a line for each value. Only white space is changed: numbers, escapes, and duplicate keys
+/// stay as they are.
 pub(super) fn indented(json: &str) -> String {
     let (mut text, mut depth, mut in_string, mut is_escaped) =
         (String::new(), 0_usize, false, false);

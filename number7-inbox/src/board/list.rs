@@ -17,7 +17,7 @@ use crate::model::entry::{Entry, State};
 /// How many events a page has at most.
 const PAGE: u32 = 50;
 
-/// How many events a page passes over that do not match: so many take a moment on every store.
+/// How many events without a match a page passes over. This takes only a moment on every store.
 const PASSED: u32 = 1_500;
 
 /// How much of an error a list shows, in bytes.

@@ -1,4 +1,4 @@
-//! The jobs whose result did not come in time.
+//! The jobs whose result did not arrive in time.
 
 use axum::extract::{Query, State as Shown};
 use maud::{Markup, html};

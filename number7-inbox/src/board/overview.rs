@@ -1,4 +1,4 @@
-//! How each inbox is.
+//! The state of each inbox.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,18 +26,18 @@ use crate::{
     },
 };
 
-/// How many events of a worker are named.
+/// The most events of a worker that are named.
 const NAMED: usize = 5;
 
-/// How many pauses are shown: there may be one of each account.
+/// The most pauses that are shown: there may be one for each account.
 const PAUSES: usize = 10;
 
 /// How long the page waits for the counts. The first count of a million finished events takes longer on some stores.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What is seen of an inbox at a moment.
+/// An inbox at a moment.
 struct Look {
-    /// Missing if they are still being counted.
+    /// `None` while they are being counted.
     stats: Option<Stats>,
     pauses: Vec<Paused>,
     workers: Vec<WorkerStatus>,
@@ -45,8 +45,8 @@ struct Look {
     now: SystemTime,
 }
 
-/// Goes on to the overview. The links of pages are relative, so that they work at any path and behind any proxy; only
-/// the path of the board itself may be without a slash at its end.
+/// Redirects to the overview. The links of pages are relative, so they work at any path and behind any proxy. Only the path of
+/// the board itself may lack the slash at its end.
 pub(super) async fn enter(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
     let (_, last) = uri.path().rsplit_once('/').unwrap_or_default();
     let overview = match last {
@@ -85,13 +85,13 @@ async fn look(inbox: &Inbox) -> Result<Look, InboxError> {
     Ok(Look { stats, pauses, workers, minutes, now })
 }
 
-/// The counts, if they come soon. They are counted to the end all the same, so that they are there for the next page.
+/// The counts, if they are ready soon. Otherwise counting continues, so that the next page has them.
 pub(super) async fn stats(inbox: &Inbox) -> Result<Option<Stats>, InboxError> {
     let inbox = inbox.clone();
     let counting = tokio::spawn(async move { inbox.stats().await });
     match timeout(PATIENCE, counting).await {
         Ok(Ok(stats)) => stats.map(Some),
-        // A panic of the task says no more than a missing count.
+        // A panic of the task only means that the count is missing.
         Ok(Err(_)) | Err(_) => Ok(None),
     }
 }
@@ -186,7 +186,7 @@ fn running(worker: &WorkerStatus, asked: &Asked) -> Markup {
     }
 }
 
-/// Why nobody works on it.
+/// Who paused it, and why.
 pub(super) fn pause(paused: &Paused, now: SystemTime) -> Markup {
     html! {
         p.warn role="status" {

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::text::{readable, visible};
 use crate::inbox::Inbox;
 
-/// A page. Its title is text of anybody.
+/// A page. Its title may contain text of strangers.
 pub(super) fn page(title: &str, content: Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -26,7 +26,7 @@ pub(super) fn page(title: &str, content: Markup) -> Markup {
     }
 }
 
-/// What people call an inbox: the kind of its store, and its name if it has one.
+/// The label of an inbox: the kind of its store, and its name if it has one.
 pub(super) fn label(inbox: &Inbox) -> String {
     match &*inbox.name {
         "" => inbox.store.kind().to_owned(),

@@ -1,4 +1,4 @@
-//! Pausing an inbox or an account of it, and resuming it.
+//! Pausing and resuming an inbox or an account of it.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Says what a pause does, and asks how long and why.
+/// Explains what a pause does, and asks how long and why.
 pub(super) async fn plan(
     Shown(board): Shown<Shared>,
     Query(asked): Query<Asked>,
@@ -123,7 +123,7 @@ pub(super) async fn run(
     Ok(page("Pause: done", content))
 }
 
-/// Says what the end of a pause does.
+/// Explains what the end of a pause does.
 pub(super) async fn plan_end(
     Shown(board): Shown<Shared>,
     Query(asked): Query<Asked>,
@@ -167,7 +167,7 @@ pub(super) async fn end(
     Ok(page("Resume: done", content))
 }
 
-/// What is running and waiting in the inbox, if it is counted soon. What is of an account is not: that takes too long.
+/// How many events are running and waiting in the inbox, if the counts are ready soon. For an account, counting takes too long.
 async fn concerned(subject: &Subject<'_>) -> Result<Markup, InboxError> {
     let stats = match subject.account {
         None => overview::stats(subject.inbox).await?,

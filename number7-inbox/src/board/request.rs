@@ -1,4 +1,4 @@
-//! What a page is asked for: an inbox, and which of its events.
+//! What a URL asks for: an inbox, and some of its events.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// The filters of a list, by the names that they have in URLs, and what each is called.
+/// The filters of a list: their names in URLs, and their labels.
 pub(super) const FILTERS: [(&str, &str); 11] = [
     ("account", "Account"),
     ("event", "Event"),
@@ -32,18 +32,18 @@ pub(super) const FILTERS: [(&str, &str); 11] = [
     ("since_before", "In its state before"),
 ];
 
-/// The query of a URL. What is empty is not asked for.
+/// The query of a URL, without empty values.
 #[derive(Clone, serde::Deserialize)]
 #[serde(transparent)]
 pub(super) struct Asked(BTreeMap<String, String>);
 
 impl Asked {
-    /// The inbox of a name, and nothing else.
+    /// The inbox with this name, without filters.
     pub(super) fn of(inbox: &str) -> Self {
         Self(BTreeMap::new()).with("inbox", inbox)
     }
 
-    /// With another value, or without any if it is empty.
+    /// With another value, or without one if it is empty.
     pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.0.insert(name.to_owned(), value.to_string());
         self
@@ -75,8 +75,7 @@ impl Asked {
         text.and_then(|text| text.parse().ok())
     }
 
-    /// The key and the filters. Times that are relative become absolute here, so that they are the same on
-    /// the next page.
+    /// The key and the filters. Relative times become absolute here, so that they stay the same on the next page.
     pub(super) fn filter(&mut self, now: SystemTime) -> Result<Filter, Failure> {
         let mut filter = Filter::new();
         for (name, value) in self.0.iter_mut().filter(|(_, value)| !value.is_empty()) {
@@ -106,7 +105,7 @@ fn origin(name: &str) -> Result<Origin, Failure> {
     found.ok_or_else(|| Failure::invalid("An origin is signed or fetched."))
 }
 
-/// A moment, or how long ago it is: the text becomes that moment.
+/// A moment, or how long ago it is. The text is replaced by the moment.
 fn absolute(text: &mut String, now: SystemTime) -> Result<SystemTime, Failure> {
     let time = moment(text.trim(), now).ok_or_else(|| {
         Failure::invalid("A time is like 2026-11-30T08:00:00Z, or as long ago as 90m or 2h.")

@@ -1,15 +1,15 @@
-//! Strings of others, times and numbers, as pages show them.
+//! Strings of strangers, times and numbers, as pages show them.
 
 use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 
-/// Text of anybody. A character that cannot be seen, or that changes the order of others, is named instead.
+/// A string of a stranger. Characters that are invisible, or that change the order of others, are replaced by their names.
 pub(super) fn visible(text: &str) -> Markup {
     html! { bdi { (marked(text)) } }
 }
 
-/// Bytes of anybody: [`visible`], and those that are not UTF-8 in hexadecimal.
+/// Bytes of a stranger: [`visible`], with bytes that are not UTF-8 in hexadecimal.
 pub(super) fn visible_bytes(bytes: &[u8]) -> Markup {
     html! {
         bdi {
@@ -60,12 +60,12 @@ fn is_hidden(char: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The beginning of a text: at most so many bytes.
+/// The beginning of a string, with at most `most` bytes.
 pub(super) fn beginning(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-/// A time, as it is from another: `3m 5s ago`, with the exact one for those who point at it.
+/// A time relative to another: `3m 5s ago`, with the exact time as a tooltip.
 pub(super) fn relative(time: SystemTime, now: SystemTime) -> Markup {
     let exact = exact(time);
     let text = match now.duration_since(time) {

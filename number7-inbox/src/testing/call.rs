@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use crate::{Failure, model::error_text::text_of_panic};
 
-/// How long a call may take: 1 minute by tokio's clock. Whatever takes longer should be snoozed.
+/// How long a call may take: 1 minute by tokio's clock. A handler that needs longer should snooze.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 
-/// What became of a call.
+/// The result of a call.
 pub(super) struct Called {
     pub(super) end: Ended,
-    /// How long the handler was in its code at most, between two await points.
+    /// The longest time that the handler was in its code between two await points.
     pub(super) longest_poll: Duration,
 }
 
@@ -32,8 +32,8 @@ pub(super) enum Ended {
     TooSlow,
 }
 
-/// Polls a handler to its end. `at` is called before the first poll, and at each await point, with the number of polls
-/// so far. If it breaks, the future is dropped there.
+/// Polls a handler to its end. `at` is called before the first poll and at each await point, with the number of polls so far.
+/// If `at` breaks, the future is dropped there.
 pub(super) async fn call(
     handled: impl Future<Output = Result<(), Failure>>,
     mut at: impl FnMut(usize) -> ControlFlow<()>,
@@ -55,7 +55,7 @@ pub(super) async fn call(
         }
     });
     let end = timeout(LONGEST_CALL, polled).await.unwrap_or(Ended::TooSlow);
-    // Its destructors can panic as well.
+    // Destructors can panic as well.
     let dropped = caught(|| {
         handled = None;
         Poll::Pending

@@ -6,9 +6,9 @@ impl Inbox {
     /// For tests: moves the clock of an inbox [in memory](Self::memory) forward, so that a test does not wait for backoffs,
     /// snoozes, pauses of the inbox, overdue jobs or retentions.
     ///
-    /// A worker that is running notices at once. The clock of the inbox also follows tokio's, so it moves with
-    /// `tokio::time::advance` as well. Inboxes of [other names](Self::named) have clocks of their own. Leases expire by this
-    /// clock too: do not move it by a lease or more while a handler runs, unless you want its event to be begun again.
+    /// A running worker notices at once. The clock of the inbox also follows tokio's, so it moves with `tokio::time::advance`
+    /// as well. Inboxes with [other names](Self::named) have their own clocks. Leases expire by this clock too: do not move it
+    /// by a lease or more while a handler runs, unless you want its event to be begun again.
     ///
     /// # Panics
     ///

@@ -9,20 +9,20 @@ use crate::{
     worker::held_claim::HeldClaim,
 };
 
-/// No store has it.
+/// The id of no event in any store.
 const NO_EVENT: EventId = EventId(0);
 
 /// For tests: made-up events, to call a handler with.
 impl AcceptedEvent {
-    /// An event that no inbox has: in its first attempt of [`DEFAULT_ATTEMPTS`], in its first run, signed, and accepted now.
+    /// An event that is in no inbox: in its first attempt of [`DEFAULT_ATTEMPTS`], in its first run, signed, and accepted now.
     ///
     /// It is made from an [`Event`], or from JSON, as a string or as bytes. JSON is kept as it is, so it may be an event
     /// that [`event`](Self::event) cannot type. [`Sample`](crate::probe::Sample) has the JSON of the vendor's events.
     ///
     /// Its lease is lost when the test says so: `accepted.lease_lost().cancel()`. [`begin`](Self::begin) works, because it
-    /// needs only your pool. [`finish_in`](Self::finish_in) succeeds and writes nothing, so your transaction can be
-    /// committed; once the lease is lost, it fails as in production. To test that the event is done if and only if the
-    /// transaction is committed, run a worker on an [`Inbox::sqlite_of`](crate::Inbox::sqlite_of) your pool.
+    /// needs only your pool. [`finish_in`](Self::finish_in) succeeds but writes nothing, so your transaction can be committed.
+    /// Once the lease is lost, it fails as in production. To test that the event is done if and only if the transaction is
+    /// committed, run a worker on an [`Inbox::sqlite_of`](crate::Inbox::sqlite_of) your pool.
     ///
     /// # Panics
     ///
@@ -91,13 +91,13 @@ impl AcceptedEvent {
         Self { attempts, ..self }
     }
 
-    /// The same event, [run](Self::runs) so often: 2 after an operator had it rerun.
+    /// The same event, [run](Self::runs) this many times: 2 after an operator reran it.
     #[must_use]
     pub fn with_runs(self, runs: u32) -> Self {
         self.with_claim(|claim| claim.runs = runs)
     }
 
-    /// The same event of another [origin](Self::origin). Nobody [signed](Self::signed_by) what was fetched.
+    /// The same event with another [origin](Self::origin). A fetched event was [signed](Self::signed_by) by nobody.
     #[must_use]
     pub fn with_origin(self, origin: Origin) -> Self {
         let event = Self { origin, ..self };
@@ -107,8 +107,8 @@ impl AcceptedEvent {
         }
     }
 
-    /// The same event, signed by the secret of this [name](Self::signed_by), which is
-    /// [`DEFAULT_SECRET_NAME`](number7_core::DEFAULT_SECRET_NAME) unless it is set.
+    /// The same event, signed by the secret with this [name](Self::signed_by). Unless it is set, the name is
+    /// [`DEFAULT_SECRET_NAME`](number7_core::DEFAULT_SECRET_NAME).
     #[must_use]
     pub fn with_signed_by(self, secret: impl Into<String>) -> Self {
         let secret = secret.into();
@@ -140,7 +140,7 @@ impl From<Event> for StoredEvent {
     }
 }
 
-/// An event of a known name without fields that this version does not know.
+/// The JSON of a known event, with the fields that this version knows.
 impl From<&Event> for StoredEvent {
     fn from(event: &Event) -> Self {
         Self::new(serde_json::to_vec(event).expect("an event can be written as JSON"))

@@ -3,12 +3,12 @@ use std::future::pending;
 use crate::{Worker, testing::RunSummary};
 
 impl Worker {
-    /// For tests: works until there is nothing left that it could begin, and says what it did.
+    /// For tests: works until nothing is left that it could begin, and returns what it did.
     ///
-    /// It is the same worker as that of [`run_until`](Self::run_until). It returns as soon as no event is ready, quarantined
-    /// or running; it does not wait for a poll interval. An event that is [scheduled](crate::State::Scheduled), because it
-    /// failed or was snoozed, stays so: move the clock by [`Inbox::advance`](crate::Inbox::advance), and run a worker again.
-    /// If the inbox or the worker is paused, what is ready stays as well.
+    /// It is the same worker as that of [`run_until`](Self::run_until). It returns as soon as no event is ready, quarantined or
+    /// running, without waiting for a poll interval. An event that is [scheduled](crate::State::Scheduled), because it failed
+    /// or was snoozed, stays scheduled: move the clock by [`Inbox::advance`](crate::Inbox::advance), and run a worker again. If
+    /// the inbox or the worker is paused, ready events stay as well.
     ///
     /// It does not wait for jobs that are to be [fetched](Self::reconcile).
     ///
@@ -205,7 +205,7 @@ mod tests {
     async fn a_worker_that_runs_notices_that_the_clock_was_moved() {
         let inbox = inbox_with(3).await;
         let running = tokio::spawn(inbox.worker(by_job).run_until(pending()));
-        // It looks by itself every two seconds by now.
+        // By now it looks only every two seconds.
         sleep(DAY / 2).await;
         let scheduled = async || inbox.show("job.completed:job_2").await.unwrap().unwrap().since();
         let (begun, before) = (Instant::now(), scheduled().await);

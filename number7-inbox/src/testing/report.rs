@@ -6,34 +6,34 @@ pub struct Report {
     pub(super) findings: Vec<Finding>,
 }
 
-/// One rule, and whether a handler keeps it.
+/// One rule, and whether a handler obeys it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
     /// The rule.
     pub rule: &'static str,
-    /// What has to become of the event.
+    /// What must happen to the event.
     pub expected: &'static str,
-    /// What became of it.
+    /// What happened to it.
     pub observed: String,
-    /// What to fix. `None` if the rule is kept.
+    /// What to fix. `None` if the rule is obeyed.
     pub fix: Option<&'static str>,
 }
 
 impl Report {
-    /// Whether all rules are kept.
+    /// Whether all rules are obeyed.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.findings.iter().all(|finding| finding.fix.is_none())
     }
 
-    /// Each rule that was tried. If the handler fails without any fault, the rules about faults are not.
+    /// Each rule that was tried. If the handler fails without any fault, the rules about faults are not tried.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// What is to be fixed, each once, in the order of the rules.
+    /// What to fix: each fix once, in the order of the rules.
     #[must_use]
     pub fn fixes(&self) -> Vec<&'static str> {
         let mut fixes = Vec::new();
@@ -46,7 +46,7 @@ impl Report {
     }
 }
 
-/// What is to be fixed, each with the rules that are not kept because of it.
+/// What to fix, with the rules that are broken because of it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of_all = self.findings.len();

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::State;
 
-/// How long a handler may be in its code between two await points: 500 milliseconds. An async function should take a
-/// thousandth of that, but what a test runs is often not optimized, on a machine that is busy.
+/// How long a handler may be in its code between two await points: 500 milliseconds. An async function should take a thousandth
+/// of that. But code in tests is often not optimized, and the machine is busy.
 const LONGEST_POLL: Duration = Duration::from_millis(500);
 
 pub(super) const PANICS: &str = "the handler panics: return an error, which says what is wrong";
@@ -54,7 +54,7 @@ pub(super) const RETRIES: &str = "the handler fails on an event that needs no wo
 pub(super) const BLOCKS: &str = "the handler blocks its thread, and delays everything else on it: move such work into \
                       `spawn_blocking`";
 
-/// An event that the handler has to handle.
+/// An event that must have its effect.
 pub(super) fn effect(rule: &'static str, fault: Fault, trial: &Trial) -> Finding {
     let fix = stopped(trial).or_else(|| match (trial.effects, trial.is_done(), fault) {
         (2.., _, Fault::None) => Some(REPEATED),
@@ -81,7 +81,7 @@ pub(super) fn effect(rule: &'static str, fault: Fault, trial: &Trial) -> Finding
     Finding { rule, expected: "one effect, done", observed, fix }
 }
 
-/// An event that was done, and is done again. Whether that repeats its effect is up to the handler.
+/// An event that was done, and was rerun. Whether that repeats the effect is up to the handler.
 pub(super) fn rerun(trial: &Trial) -> Finding {
     let fix = stopped(trial).or_else(|| match (trial.effects, trial.is_done()) {
         (3.., _) => Some(REPEATED),
@@ -96,7 +96,7 @@ pub(super) fn rerun(trial: &Trial) -> Finding {
     }
 }
 
-/// If two attempts in turn break a rule, two at once, or a rerun, may break theirs for the same reason.
+/// If two attempts after each other break a rule, two at once, or a rerun, may break theirs for the same reason.
 pub(super) fn common(in_turn: &Finding, other: &mut Finding) {
     if let (Some(TWICE_BY_DEATH), Some(TWICE_AT_ONCE)) | (Some(FAILS_AGAIN), Some(FAILS_RERUN)) =
         (in_turn.fix, other.fix)
@@ -120,7 +120,7 @@ pub(super) fn untypable(trial: &Trial) -> Finding {
     }
 }
 
-/// An event that the handler may leave alone.
+/// An event that the handler may ignore.
 pub(super) fn other(rule: &'static str, trial: &Trial) -> Finding {
     let is_settled = trial.is_done() || trial.is_permanent;
     let fix = stopped(trial).or(match trial.effects {
@@ -132,7 +132,7 @@ pub(super) fn other(rule: &'static str, trial: &Trial) -> Finding {
     Finding { rule, expected, observed: trial.to_string(), fix }
 }
 
-/// A handler that blocks does so in each trial. The shortest time is what noise does least to.
+/// A handler that blocks does so in each trial. So the shortest time counts, because noise affects it the least.
 pub(super) fn blocks(longest_polls: impl Iterator<Item = Duration>) -> Finding {
     let longest_poll = longest_polls.min().unwrap_or_default();
     Finding {

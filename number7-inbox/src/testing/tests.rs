@@ -15,7 +15,7 @@ use crate::{AcceptedEvent, BoxError, Failure};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Where effects happen: how often for each key. It has what the tables of handlers have.
+/// Where effects happen: how often for each key. It is like the tables of handlers.
 #[derive(Clone, Default)]
 struct Place(Arc<Mutex<Rows>>);
 
@@ -35,7 +35,7 @@ impl Place {
         *self.0.lock().unwrap().effects.entry(event.key().to_owned()).or_default() += 1;
     }
 
-    /// With one: false if the row is there.
+    /// With one: false if the row exists.
     fn insert_unique(&self, event: &AcceptedEvent) -> bool {
         self.0.lock().unwrap().effects.insert(event.key().to_owned(), 1).is_none()
     }
@@ -69,7 +69,7 @@ where
     Trials::default().run(|event| handler(event, place.clone()), effects).await
 }
 
-/// The report names this fault, and no other.
+/// Checks that the report names this fix, and no other.
 #[track_caller]
 fn names(report: &Report, fix: &'static str) {
     assert_eq!(report.fixes(), [fix], "{report}");
@@ -380,7 +380,7 @@ async fn good_handlers_keep_all_rules_without_a_wait() {
         }
         Ok(())
     });
-    // One that stops when its lease is lost, and keeps failed jobs.
+    // A handler that stops when its lease is lost, and keeps failed jobs.
     let careful = report(async |event, place| {
         tokio::select! {
             () = event.lease_lost().cancelled() => return Err("the lease was lost".into()),
@@ -392,7 +392,7 @@ async fn good_handlers_keep_all_rules_without_a_wait() {
             other => Err(Failure::permanent(other.name())),
         }
     });
-    // One that snoozes at first, and then fails once.
+    // A handler that first snoozes, and then fails once.
     let shy = report(async |event, place| {
         if place.mark(&event) {
             return Err(Failure::snooze(SECOND, "not yet"));
@@ -456,7 +456,7 @@ mod in_a_transaction {
     #[derive(Clone, Copy)]
     struct Table {
         finishes: bool,
-        /// If not, only the end in the transaction prevents a second row.
+        /// If it is not, only the end in the transaction prevents a second row.
         is_key_unique: bool,
     }
 

@@ -1,4 +1,4 @@
-//! One event on its way through a worker, with one fault.
+//! One event that goes through a worker, with one fault.
 
 use std::{fmt, ops::ControlFlow, pin::pin, time::Duration};
 
@@ -12,29 +12,29 @@ use tokio::{
 use super::call::{Called, Ended, call};
 use crate::{AcceptedEvent, BoxError, Failure, Inbox, State, Worker};
 
-/// How often an event is tried: after the attempt with the fault, and one more that fails, the last one has to end.
+/// How often an event is tried: once with the fault, once more with a failure, and then it must end.
 const ATTEMPTS: u32 = 3;
 
-/// How often the handler may snooze an event until that counts as its end.
+/// How often the handler may snooze an event before that counts as its end.
 const MOST_SNOOZES: usize = 10;
 
-/// What happens to an attempt at an event, the first one that it can happen to. Those after it are left alone.
+/// What happens to an attempt. It happens once, to the first attempt that it can happen to.
 #[derive(Clone, Copy)]
 pub(super) enum Fault {
     None,
-    /// The process dies at an await point: after it was polled so often.
+    /// The process dies at an await point, after this many polls.
     Dies(usize),
     /// The process dies when the handler has returned `Ok`, before the end is recorded.
     DiesAtEnd,
     /// Another attempt runs at the same time.
     Twice,
-    /// The lease is lost when it was polled so often.
+    /// The lease is lost after this many polls.
     LosesLease(usize),
-    /// An operator has the event rerun when it is done.
+    /// An operator reruns the event when it is done.
     Rerun,
 }
 
-/// What became of an event.
+/// What happened to an event.
 pub(super) struct Trial {
     pub(super) state: State,
     /// How often its effect has happened.
@@ -63,11 +63,11 @@ pub(super) struct Bench<'a> {
 type Handler<'a> = dyn Fn(AcceptedEvent) -> LocalBoxFuture<'a, Result<(), Failure>> + 'a;
 type Effects<'a> = dyn Fn(AcceptedEvent) -> LocalBoxFuture<'a, usize> + 'a;
 
-/// An attempt that a worker makes, and where it gets the result from.
+/// An attempt that a worker makes, and the channel for its result.
 type Attempt = (AcceptedEvent, oneshot::Sender<Result<(), Failure>>);
 
 impl Bench<'_> {
-    /// Accepts an event, and works on it until nothing is left to do.
+    /// Accepts an event, and handles it until nothing is left to do.
     pub(super) async fn trial(&self, json: String, fault: Fault) -> Result<Trial, BoxError> {
         let key = Record::key_of(json.as_bytes())?;
         self.accept(json.clone()).await?;
@@ -125,7 +125,7 @@ impl Bench<'_> {
         worker.backoff(Duration::ZERO, Duration::ZERO)
     }
 
-    /// Makes an attempt, and returns what its worker makes of it.
+    /// Makes an attempt, and returns its result to the worker.
     async fn attempt(
         &self,
         trial: &mut Trial,
@@ -189,7 +189,7 @@ impl Trial {
         self.state == State::Done
     }
 
-    /// Notes what became of the calls of one attempt. It has succeeded if one of them has.
+    /// Records the calls of one attempt. It succeeded if one of them did.
     fn note(&mut self, calls: Vec<Called>) -> Result<(), Failure> {
         let mut handled = Err("the process died".into());
         for Called { end, longest_poll } in calls {

@@ -11,29 +11,30 @@ use super::{
 };
 use crate::{AcceptedEvent, BoxError, Failure, Inbox};
 
-/// At how many await points of a handler a process dies or a lease is lost at most. A handler that has more is tried at
-/// the first ones.
+/// The most await points of a handler at which a process dies or a lease is lost. If a handler has more, only the
+/// first ones are tried.
 const MOST_POINTS: usize = 100;
 
 /// Runs a handler through what happens in production, and panics if its effects do not happen exactly once.
 ///
 /// A worker calls a handler *at least* once for each event. This shows whether the handler copes with that:
 ///
-/// - the process dies at each await point of the handler in turn, or when it has returned, and the event is handled again;
+/// - the process dies at each await point of the handler in turn, or after the handler returned, and the event is
+///   handled again;
 /// - two attempts run at once;
 /// - the lease is lost at each await point in turn;
-/// - an operator has the event rerun when it is done, which may repeat the effect;
-/// - an event cannot be typed, has another name, or a name that nobody knows.
+/// - an operator reruns the event when it is done, which may repeat the effect;
+/// - an event cannot be typed, has another name, or has an unknown name.
 ///
-/// `effects` says how often the effect of an event has happened. Each trial has a job of its own, so count by
-/// [`AcceptedEvent::key`] or [`AcceptedEvent::job_id`]. A fake of another service that your handler calls must know any job.
+/// `effects` returns how often the effect of an event has happened. Each trial has its own job, so count by
+/// [`AcceptedEvent::key`] or [`AcceptedEvent::job_id`]. A fake of another service that your handler calls must accept any job.
 ///
 /// The handler is called about 15 times, and three times for each of its await points. If it waits only for timers and channels
 /// of tokio, `#[tokio::test(start_paused = true)]` skips its waits. With a database, use the real clock.
 ///
 /// # Panics
 ///
-/// A rule is broken: the text names it, and says what to fix. Or the inbox of the trials fails.
+/// A rule is broken: the message names it, and says what to fix. Or the inbox of the trials fails.
 ///
 /// # Example
 ///
@@ -76,7 +77,7 @@ pub async fn assert_worker<H, F, E>(
     assert!(report.is_good(), "{report}");
 }
 
-/// What a handler is run through by [`assert_worker`], configured by value.
+/// The settings of [`assert_worker`], configured by value.
 ///
 /// The default is an inbox in memory, and `job.completed` of an `invoice` as the event that has an effect.
 #[derive(Clone, Debug)]
@@ -93,18 +94,18 @@ impl Default for Trials {
 }
 
 impl Trials {
-    /// In an inbox of yours: for handlers that end in a transaction, by [`AcceptedEvent::finish_in`], an
-    /// `Inbox::sqlite_of` or `Inbox::postgres_of` their pool. Nothing else may use this inbox meanwhile.
+    /// Uses an inbox of yours. Handlers that end in a transaction, by [`AcceptedEvent::finish_in`], need an `Inbox::sqlite_of`
+    /// or `Inbox::postgres_of` their pool. Nothing else may use this inbox meanwhile.
     pub fn on(inbox: Inbox) -> Self {
         Self { inbox, sample: Sample::completed("") }
     }
 
-    /// An event that the handler has an effect for, exactly one. Its job is replaced.
+    /// An event that has exactly one effect in the handler. Its job is replaced.
     pub fn sample(self, sample: Sample) -> Self {
         Self { sample, ..self }
     }
 
-    /// Like [`assert_worker`], and returns what was observed.
+    /// Like [`assert_worker`], but returns what was observed.
     ///
     /// # Panics
     ///
@@ -164,16 +165,16 @@ impl Trials {
     }
 }
 
-/// Trials that are going on.
+/// The running trials.
 struct Trying<'a> {
     of: &'a Trials,
     bench: Bench<'a>,
-    /// Of each trial in which the effect was to happen.
+    /// One for each trial in which the effect should happen.
     longest_polls: Vec<Duration>,
 }
 
 impl Trying<'_> {
-    /// An event that has to have its effect once.
+    /// An event that must have its effect once.
     async fn effect(&mut self, rule: &'static str, fault: Fault) -> Result<Finding, BoxError> {
         self.effect_and_fault(rule, fault).await.map(|(finding, _)| finding)
     }
@@ -216,7 +217,7 @@ impl Trying<'_> {
     }
 }
 
-/// Of which no store knows anything.
+/// The id of a job that no store knows.
 fn new_job() -> String {
     format!("job_{}", Ulid::generate())
 }

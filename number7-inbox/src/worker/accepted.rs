@@ -8,7 +8,7 @@ use crate::{
     worker::held_claim::HeldClaim,
 };
 
-/// An accepted event on its way through a [`Worker`](crate::Worker): what the handler gets.
+/// An accepted event, as a [`Worker`](crate::Worker) gives it to the handler.
 #[derive(Clone, Debug)]
 pub struct AcceptedEvent {
     pub(crate) stored: StoredEvent,
@@ -23,21 +23,20 @@ impl AcceptedEvent {
     ///
     /// # Errors
     ///
-    /// The event lacks a field that this version needs, or has one that it cannot read. Return the
-    /// error from the handler: after its attempts the event is kept as a dead letter, to be put
-    /// back to work by a version that can type it.
+    /// The event lacks a field that this version needs, or has one that it cannot read. Return the error from the handler:
+    /// after its attempts the event is a dead letter, which a version that can type it can handle after a requeue.
     pub fn event(&self) -> Result<Event, EventError> {
         self.stored.event()
     }
 
-    /// The job that the event is about, such as for `Client::result` of `number7-client`. `None` if it names
-    /// none, which no event that the vendor publishes does.
+    /// The job that the event is about, for example for `Client::result` of `number7-client`. `None` if it names no job. All
+    /// events that the vendor publishes do.
     #[must_use]
     pub fn job_id(&self) -> Option<JobId> {
         Subject::of_json(self.json()).ok()?.job_id().map(JobId::from)
     }
 
-    /// The account that it was verified for. `None` if the receiver has a single account.
+    /// The account that it was accepted for. `None` if the receiver has a single account.
     #[must_use]
     pub fn account(&self) -> Option<Account> {
         Record::account_of(&self.key).and_then(|account| Account::new(account).ok())
@@ -61,30 +60,30 @@ impl AcceptedEvent {
         self.stored.json()
     }
 
-    /// The [key](number7_core::Record::key) that makes the event be accepted only once. If the effect of a
-    /// handler must happen only once too, store the key with it, in the same transaction.
+    /// The [key](number7_core::Record::key) by which the event is accepted only once. If the effect of a handler must happen
+    /// only once too, store the key with it, in the same transaction.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Which attempt this is, from 1. It is counted when the event is claimed, so an attempt that a
-    /// crash ended counts too, unless the event was claimed ahead of a handler.
+    /// Which attempt this is, from 1. It is counted when the event is claimed, so an attempt that ended in a crash counts too,
+    /// unless the event was claimed ahead of a handler.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.claim.number.counted()
     }
 
-    /// How often the event was run from the beginning, this time included: 1, and one more each time that an operator had
-    /// it [rerun](crate::Inbox::rerun) after it was done.
+    /// How often the event was run from the beginning, this time included: 1, and one more each time that an operator
+    /// [reran](crate::Inbox::rerun) it.
     ///
-    /// If an effect has an idempotency key of yours, and a rerun is to repeat the effect, let this be a part of it.
+    /// If your effect has an idempotency key, and a rerun should repeat the effect, make this a part of the key.
     #[must_use]
     pub fn runs(&self) -> u32 {
         self.claim.runs
     }
 
-    /// Whether the event is a dead letter if this attempt fails.
+    /// Whether the event becomes a dead letter if this attempt fails.
     #[must_use]
     pub fn is_last_attempt(&self) -> bool {
         self.attempt() >= self.attempts
@@ -96,9 +95,9 @@ impl AcceptedEvent {
         self.claim.accepted_at
     }
 
-    /// Fires when the lease of this attempt was lost, so that another worker may have begun the next
-    /// one: the machine stood still for too long, or the store was away. From then on the end of this
-    /// attempt counts only if nobody has begun another.
+    /// Fires when the lease of this attempt was lost, so that another worker may have begun the next one. The
+    /// machine was stopped for too long, or the store was away. From then on the end of this attempt counts only if
+    /// no other attempt has begun.
     ///
     /// The worker notices when it renews its lease, at least four times per lease, or when it
     /// claims the event again. The token also fires if the worker's future is dropped. A handler

@@ -26,8 +26,7 @@ use crate::{
     worker::{accepted::AcceptedEvent, held_claim::HeldClaim},
 };
 
-/// What is recorded of an attempt that has ended in a transaction, which counts only if that was not
-/// committed.
+/// The end that is recorded for an attempt that ended in a transaction. It counts only if the transaction was not committed.
 pub(crate) const NOT_COMMITTED: &str =
     "the handler returned Ok but did not commit the transaction of finish_in";
 
@@ -35,7 +34,7 @@ pub(crate) const NOT_COMMITTED: &str =
 pub(crate) type Handler =
     dyn Fn(AcceptedEvent) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync;
 
-/// Makes an attempt. If `stop` fires before it ends, it is given up.
+/// Makes an attempt, until it ends or `stop` fires.
 pub(crate) async fn attempt(
     handler: &Handler,
     settings: &Settings,
@@ -102,7 +101,7 @@ pub(crate) async fn attempt(
     End { event: id, number, outcome, history }
 }
 
-/// The tracing span of an attempt.
+/// The span of an attempt.
 fn span(stored: &StoredEvent, key: &str, attempt: u32) -> Span {
     let span = tracing::info_span!(
         target: "number7", "attempt", key, event = field::Empty, job = field::Empty, attempt,
@@ -119,7 +118,7 @@ fn span(stored: &StoredEvent, key: &str, attempt: u32) -> Span {
     span
 }
 
-/// What became of a call of the handler.
+/// How a call of the handler ended.
 enum Handled {
     Done,
     /// The store knows whether it is done.
@@ -136,8 +135,7 @@ enum Handled {
     Interrupted,
 }
 
-/// Turns it into a name for the metrics, an outcome, and a note for the history. Logs what failed or was
-/// snoozed.
+/// Returns a name for the metrics, an outcome, and a note for the history. Logs failures and snoozes.
 fn judge(
     settings: &Settings,
     key: &str,
@@ -183,14 +181,14 @@ fn judge(
         true => Outcome::Dead { error },
         false => Outcome::Retry { after: settings.backoff(attempt, event), error },
     };
-    // Only the store can tell whether it has committed.
+    // Only the store knows whether it was committed.
     if !may_have_committed {
         log_failure(key, attempt, &outcome);
     }
     (name, outcome, note)
 }
 
-/// Says what becomes of an event whose attempt has failed.
+/// Logs what happens to an event whose attempt has failed.
 pub(crate) fn log_failure(key: &str, attempt: u32, outcome: &Outcome) {
     match outcome {
         Outcome::Dead { error } => tracing::error!(
@@ -205,9 +203,9 @@ pub(crate) fn log_failure(key: &str, attempt: u32, outcome: &Outcome) {
     }
 }
 
-/// Calls the handler. A panic is an error like others.
+/// Calls the handler. A panic counts as an error.
 async fn handle(handler: &Handler, event: AcceptedEvent, limit: Option<Duration>) -> Handled {
-    // The text of an error comes from the user's code, which may panic as well.
+    // The text of an error comes from the user's code, which may also panic.
     let handled = async {
         match handler(event).await.map_err(|failure| failure.0) {
             Ok(()) => Handled::Done,
@@ -284,7 +282,7 @@ mod tests {
         let end =
             attempt(&handler, &settings, "", claim, of_claim, &CancellationToken::new()).await;
         assert!(matches!(end.outcome, Outcome::Exhausted { .. }));
-        // The error is that of the attempt before it.
+        // The error of the attempt before it.
         let history = end.history.unwrap();
         let attempts: Vec<_> = history.errors().iter().map(|error| error.attempt()).collect();
         assert_eq!((attempts, end.number), (vec![2], number));

@@ -1,4 +1,4 @@
-//! The end of an attempt in a transaction of the handler's.
+//! Finishing an attempt in a transaction of the handler.
 
 use sqlx::{Pool, Transaction};
 
@@ -9,8 +9,7 @@ use crate::{
 };
 
 impl AcceptedEvent {
-    /// Begins a transaction on a pool of `sqlx` 0.9: by `BEGIN IMMEDIATE` on SQLite, and by `BEGIN` on
-    /// PostgreSQL.
+    /// Begins a transaction on a pool of `sqlx` 0.9, by `BEGIN IMMEDIATE` on SQLite and `BEGIN` on PostgreSQL.
     ///
     /// Use this instead of the pool's own `begin` if the worker has a
     /// [`timeout`](crate::Worker::timeout) or a [`shutdown_timeout`](crate::Worker::shutdown_timeout). Both drop
@@ -32,7 +31,7 @@ impl AcceptedEvent {
         pool: &Pool<DB>,
     ) -> Result<Transaction<'static, DB>, InboxError> {
         let pool = pool.clone();
-        // If nobody waits for the task any more, it drops the transaction, which rolls it back.
+        // If nobody waits for the task anymore, it drops the transaction, which rolls it back.
         let begun = tokio::spawn(async move { pool.begin_with(DB::BEGIN).await });
         match begun.await {
             Ok(begun) => Ok(begun?),
@@ -40,14 +39,12 @@ impl AcceptedEvent {
         }
     }
 
-    /// Ends this attempt as done, in a transaction of the handler's own: the event is done if, and only
-    /// if, the transaction is committed. So effects in the same database happen exactly once, whatever
-    /// is killed when.
+    /// Finishes this attempt in a transaction of the handler: the event is done if and only if the transaction is committed. So
+    /// effects in the same database happen exactly once, no matter what is killed and when.
     ///
-    /// The transaction has to be one of `sqlx` 0.9 on the database of the inbox. Call this as the
-    /// last thing before the commit, because the row of the event is locked from then on, and
-    /// return `Ok` if the commit succeeded. If the handler then returns an error, the event stays
-    /// done; if it returns `Ok` and has not committed, the attempt has failed.
+    /// The transaction must be one of `sqlx` 0.9 on the database of the inbox. Call this directly before the commit, because
+    /// the row of the event is locked from then on. Return `Ok` if the commit succeeded. If the handler returns an error after
+    /// that, the event stays done. If it returns `Ok` but has not committed, the attempt has failed.
     ///
     /// # Errors
     ///
@@ -81,7 +78,7 @@ impl AcceptedEvent {
                 false => Ok(()),
             };
         }
-        // From now on the store knows better than this process how the attempt ends.
+        // From now on only the store knows how the attempt ends.
         self.claim.set_in_transaction();
         let HeldClaim { worker, schema, event, number, .. } = &*self.claim;
         match DB::finish(transaction, schema, event.0, number.of_all, worker).await? {

@@ -1,4 +1,4 @@
-//! What a worker and a handler share of a claim.
+//! What a worker and a handler share about a claim.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::claim::{Claim, EventId, Number};
 
-/// What a worker and the handler share of an attempt.
+/// What a worker and the handler share about an attempt.
 #[derive(Debug)]
 pub(crate) struct HeldClaim {
     #[cfg_attr(
@@ -38,9 +38,9 @@ pub(crate) struct HeldClaim {
     pub(crate) signed_by: Option<String>,
     /// The lease was lost.
     pub(crate) lost: CancellationToken,
-    /// The handler has written the end itself, in a transaction that it commits or not.
+    /// The handler has written the end itself, in a transaction that it may commit or not.
     is_in_transaction: AtomicBool,
-    /// Since when the handler has been in its code, and not at an await point. Only once the log has that.
+    /// When the handler entered its code from the last await point. `None` if it is not in its code, or if that was logged.
     polled: Mutex<Option<Instant>>,
 }
 
@@ -60,19 +60,19 @@ impl HeldClaim {
         }
     }
 
-    /// Of an event that only a test has.
+    /// For an event that only a test has.
     #[cfg(feature = "test-util")]
     pub(crate) fn of_no_store(claim: &Claim) -> Self {
         Self::new("".into(), "".into(), claim)
     }
 
-    /// Whether there is no store to end it in. Every worker has a name.
+    /// Whether there is no store to end it in: then the worker has no name.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn has_no_store(&self) -> bool {
         self.worker.is_empty()
     }
 
-    /// Runs the handler, and notes when it is in its code.
+    /// Runs the handler, and keeps track of when it is in its code.
     pub(crate) async fn watch<T>(
         &self,
         handled: impl Future<Output = T>,
@@ -110,7 +110,7 @@ impl HeldClaim {
         self.is_in_transaction.store(true, Ordering::Release);
     }
 
-    /// It has written nothing, because the attempt does not hold the event any more.
+    /// Nothing was written, because the attempt no longer holds the event.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn leave_transaction(&self) {
         self.is_in_transaction.store(false, Ordering::Release);

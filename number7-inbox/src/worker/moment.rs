@@ -1,10 +1,10 @@
-//! A time by both clocks.
+//! A time by two clocks.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// A time by both clocks: one stands still while the machine sleeps, the other may be set.
+/// A time by two clocks: one stops while the machine sleeps, the other one can be set.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) instant: Instant,
@@ -26,8 +26,7 @@ impl Moment {
 mod tests {
     use super::*;
 
-    /// A machine that slept stood still for as long as its clock says; a clock that is set back
-    /// hides no time.
+    /// If the machine slept, the clock that can be set shows for how long. If that clock is set back, the other one counts.
     #[test]
     fn the_longer_of_two_times_counts() {
         let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));

@@ -2,11 +2,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Pauses a worker, and lets it go on: made by [`Worker::pause`](crate::Worker::pause).
+/// Pauses a worker, and resumes it: made by [`Worker::pause`](crate::Worker::pause).
 ///
-/// A paused worker claims no events. It finishes what is running, and renews its lease. Other
-/// workers, also those of this process, are not paused. Clones pause the same worker, and dropping
-/// them changes nothing.
+/// A paused worker claims no events. It finishes what is running, and renews its lease. Other workers are not paused, even in
+/// the same process. Clones pause the same worker, and dropping them changes nothing.
 #[derive(Clone, Debug)]
 pub struct Pause(Arc<watch::Sender<bool>>);
 
@@ -16,8 +15,7 @@ impl Pause {
         (Self(Arc::new(sender)), receiver)
     }
 
-    /// From now on the worker claims nothing, except by a statement that is on its way already.
-    /// What is running goes on.
+    /// From now on the worker claims nothing, unless a claim is already on its way. What is running continues.
     pub fn pause(&self) {
         self.0.send_replace(true);
     }

@@ -1,4 +1,4 @@
-//! What the log of a worker says of pauses.
+//! What a worker logs about pauses.
 
 use std::{
     collections::BTreeSet,
@@ -15,10 +15,10 @@ use crate::model::paused::Paused;
 /// How many accounts a line names.
 const MOST_NAMED: usize = 10;
 
-/// How often a worker looks which accounts are paused, while some are: every 5 seconds.
+/// How often a worker checks which accounts are paused, while some are: every 5 seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Whether the inbox is paused, or accounts of it, as the last exchange said. The log has when that changes.
+/// Whether the inbox or accounts of it are paused, according to the last exchange. Changes are logged.
 #[derive(Default)]
 pub(super) struct PauseLog {
     is_inbox_paused: bool,
@@ -27,7 +27,7 @@ pub(super) struct PauseLog {
     accounts: Arc<Mutex<BTreeSet<Account>>>,
 }
 
-/// What may have changed.
+/// A possible change.
 pub(super) struct Change {
     was_inbox_paused: bool,
     is_inbox_paused: bool,
@@ -44,14 +44,14 @@ impl PauseLog {
         self.has_paused_accounts
     }
 
-    /// Notes what an exchange says. Returns what is to be logged then, if that may not be the same as before.
+    /// Takes over what an exchange says. Returns what to log, if that may have changed.
     pub(super) fn note(
         &mut self,
         is_inbox_paused: bool,
         has_paused_accounts: bool,
     ) -> Option<Change> {
         let was_inbox_paused = mem::replace(&mut self.is_inbox_paused, is_inbox_paused);
-        // While all of the inbox is paused, an exchange says nothing of accounts.
+        // While all of the inbox is paused, an exchange does not mention accounts.
         let had_paused_accounts = match is_inbox_paused {
             true => self.has_paused_accounts,
             false => mem::replace(&mut self.has_paused_accounts, has_paused_accounts),
@@ -68,7 +68,7 @@ impl PauseLog {
 }
 
 impl Change {
-    /// Logs it, by the pauses that the store has.
+    /// Logs it, with the pauses in the store.
     pub(super) fn log(self, inbox: &str, pauses: &[Paused]) {
         if self.was_inbox_paused && !self.is_inbox_paused {
             tracing::info!(target: "number7", inbox, "the inbox is not paused any more");
@@ -102,7 +102,7 @@ impl Change {
     }
 }
 
-/// The names of the first of some accounts, and how many others there are. `None` if there are none.
+/// The names of the first accounts, and how many others there are. `None` if there are none.
 fn named<'a>(accounts: impl Iterator<Item = &'a Account>) -> Option<(Vec<&'a str>, usize)> {
     let mut names: Vec<_> = accounts.map(Account::as_str).collect();
     let others = names.len().saturating_sub(MOST_NAMED);

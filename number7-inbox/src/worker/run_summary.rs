@@ -1,8 +1,8 @@
 use crate::model::end::Outcome;
 
-/// What a worker did: how many attempts ended in which way.
+/// What a worker did: how many attempts ended in each way.
 ///
-/// An attempt whose end did not count, because its lease was lost, is not among them.
+/// Attempts that did not count, because their lease was lost, are not included.
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "only tests see it"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

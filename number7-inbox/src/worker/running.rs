@@ -16,66 +16,66 @@ use crate::{
     worker::{held_claim::HeldClaim, moment::Moment},
 };
 
-/// The attempts that are going on, or whose end is not recorded.
+/// The attempts that are running, or whose end is not recorded yet.
 #[derive(Default)]
 pub(crate) struct Running(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     attempts: HashMap<ClaimId, Attempt>,
-    /// How many of them have a handler that has not returned.
+    /// How many of their handlers have not returned.
     handlers: usize,
-    /// Claims whose attempts are not begun, and since when.
+    /// Claims whose attempts have not begun, and when they were claimed.
     waiting: HashMap<ClaimId, Instant>,
-    /// When the worker asked for the last heartbeat that succeeded.
+    /// When the last successful heartbeat was sent.
     renewed: Option<Moment>,
-    /// Events whose end the store refused, or could not take in time. They stay claimed while the worker
-    /// lives; otherwise they would be begun again and again.
+    /// Events whose end the store refused, or could not record in time. They stay claimed as long as the worker lives, because
+    /// otherwise they would be begun again and again.
     given_up: HashSet<EventId>,
-    /// Whether an exchange is going on, and how many have ended.
+    /// Whether an exchange is running, and how many have ended.
     is_exchanging: bool,
     exchanges: u64,
-    /// The claims that the store has and the worker does not know of, and how many exchanges must have ended until
-    /// none can tell it of them any more.
+    /// Claims in the store that the worker does not know, and how many exchanges must end until no answer can
+    /// contain them anymore.
     unknown: HashMap<ClaimId, u64>,
 }
 
-/// What a worker keeps of an attempt.
+/// What a worker knows about an attempt.
 pub(crate) struct Attempt {
     pub(crate) claim: Arc<HeldClaim>,
     pub(crate) key: String,
     pub(crate) stored: StoredEvent,
     pub(crate) origin: Origin,
     pub(crate) begun: Instant,
-    /// Its handler has not returned.
+    /// Its handler has not returned yet.
     pub(crate) is_running: bool,
 }
 
 impl Running {
-    /// How many attempts are going on, or have an end that is not recorded.
+    /// How many attempts are running, or have an end that is not recorded yet.
     pub(crate) fn len(&self) -> usize {
         self.lock().attempts.len()
     }
 
-    /// How many handlers have not returned.
+    /// How many handlers have not returned yet.
     pub(crate) fn handlers(&self) -> usize {
         self.lock().handlers
     }
 
-    /// An event is claimed, and not begun.
+    /// An event was claimed, and its attempt has not begun.
     pub(crate) fn wait(&self, id: ClaimId) {
         self.lock().waiting.insert(id, Instant::now());
     }
 
-    /// None waits any more. Those that are still claimed are to be released.
+    /// Forgets the claims whose attempts have not begun: they are to be released.
     pub(crate) fn stop_waiting(&self) {
         self.lock().waiting.clear();
     }
 
-    /// Begins an attempt at what waits. False if its lease was lost, as far as the worker knows, or may have been.
+    /// Begins the attempt of a waiting claim. False if its lease was lost, as far as the worker knows, or may have been.
     ///
-    /// All at once: what neither waits nor runs would be released. If the worker has the event again, its earlier
-    /// attempts have lost their lease.
+    /// This is one step, because a claim that neither waits nor runs would be released. If the worker claimed the event again,
+    /// the lease of its earlier attempts is lost.
     pub(crate) fn begin(&self, id: ClaimId, attempt: Attempt, lease: Duration) -> bool {
         let State { attempts, handlers, waiting, renewed, .. } = &mut *self.lock();
         let is_live = renewed.is_some_and(|renewed| Moment::now().since(&renewed) <= lease);
@@ -91,7 +91,7 @@ impl Running {
         true
     }
 
-    /// Its handler has returned, and its end is on its way to the store.
+    /// Its handler has returned, and its end will be sent to the store.
     pub(crate) fn has_returned(&self, id: ClaimId) {
         let State { attempts, handlers, .. } = &mut *self.lock();
         if let Some(attempt) = attempts.get_mut(&id) {
@@ -104,12 +104,12 @@ impl Running {
         self.lock().attempts.remove(&id)
     }
 
-    /// The end of an attempt at it will not be recorded.
+    /// The end of its attempt will not be recorded.
     pub(crate) fn give_up(&self, event: EventId) {
         self.lock().given_up.insert(event);
     }
 
-    /// Of the claims that the store has, those that the worker does not know of.
+    /// The claims in the store that the worker does not know.
     pub(crate) fn unknown(&self, mut held: Vec<ClaimId>) -> Vec<ClaimId> {
         let state = self.lock();
         let attempts = state.attempts.keys().map(|id| id.event);
@@ -118,8 +118,7 @@ impl Running {
         held
     }
 
-    /// Of the claims that the store has now, those that the worker will never know of: the answer of the exchange
-    /// that claimed them is lost.
+    /// The claims in the store that the worker will never know, because the answer of the exchange that made them is lost.
     pub(crate) fn strays(&self, held: Vec<ClaimId>) -> Vec<ClaimId> {
         let unknown = self.unknown(held);
         let State { is_exchanging, exchanges, unknown: until, .. } = &mut *self.lock();
@@ -129,22 +128,21 @@ impl Running {
         unknown.into_iter().filter(is_stray).collect()
     }
 
-    /// An exchange begins. It goes on until what this returns is dropped: by then, the worker knows of what was
-    /// claimed, or never will.
+    /// An exchange begins. It ends when the returned guard is dropped. By then the worker knows its claims, or never will.
     pub(crate) fn exchange(&self) -> impl Drop + use<'_> {
         self.lock().is_exchanging = true;
         Exchanging(self)
     }
 
-    /// A heartbeat that was asked for at this moment has succeeded, and the store has these claims.
+    /// A heartbeat that was sent at this moment has succeeded, and the store has these claims.
     pub(crate) fn renewed(&self, asked: Moment, held: &[ClaimId]) {
         let mut state = self.lock();
         state.renewed = Some(asked);
         state.tell_lost(held, asked.instant);
     }
 
-    /// Tells the handlers of attempts whose lease was lost: those that were begun before and are not
-    /// among the claims that the store has. What waits and is not among them is not begun.
+    /// Notifies the handlers of attempts whose lease was lost: those that were begun before this moment, and that are not among
+    /// the claims in the store. Waiting claims that are not among them will not be begun.
     pub(crate) fn tell_lost(&self, held: &[ClaimId], before: Instant) {
         self.lock().tell_lost(held, before);
     }
@@ -181,8 +179,8 @@ impl Drop for Exchanging<'_> {
 }
 
 impl Attempt {
-    /// Tells its handler that the lease was lost, unless the handler has returned, or has begun to finish in
-    /// a transaction, which says so itself.
+    /// Notifies the handler that the lease was lost, unless the handler has returned, or is finishing in a
+    /// transaction, which reports that itself.
     fn tell_lost(&self) {
         let Self { claim, key, is_running, .. } = self;
         if *is_running && !claim.is_in_transaction() && !claim.lost.is_cancelled() {
@@ -203,8 +201,7 @@ mod tests {
 
     const HELD: ClaimId = ClaimId { event: EventId(7), attempt: 1 };
 
-    /// Whether the handler of an attempt, begun so long before the store was asked, is told that its lease
-    /// was lost.
+    /// Whether the handler of an attempt is notified that its lease was lost, if it began this long before the store was asked.
     fn is_told(before_it: Duration, held: i64, then: impl Fn(&Running, &HeldClaim)) -> bool {
         let (running, begun) = (Running::default(), Instant::now());
         let stored = StoredEvent::new("{}".into());

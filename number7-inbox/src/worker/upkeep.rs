@@ -1,5 +1,5 @@
-//! What a worker does by the clock: it renews its lease, rescues the events of workers whose
-//! lease expired, and forgets what was finished long ago.
+//! What a worker does regularly: it renews its lease, rescues the events of workers whose lease expired, and
+//! forgets what was finished long ago.
 
 use std::{
     sync::{
@@ -28,31 +28,31 @@ use crate::{
     worker::{moment::Moment, running::Running},
 };
 
-/// How soon after an outage every live worker has renewed its lease: by then its pending call has failed,
-/// and it has tried again.
+/// How soon after an outage every live worker has renewed its lease: by then its pending call has failed, and it
+/// has tried again.
 const RENEWED_BY_ALL: Duration = STORE_TIMEOUT.saturating_add(Duration::from_secs(1));
 
-/// How long to wait before a renewal that failed is tried again.
+/// How long to wait before trying a failed renewal again.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often a worker looks for claims to rescue: after each second heartbeat, or so.
+/// The longest time between two looks for claims to rescue: about two heartbeats.
 const LONGEST_RESCUE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// How seldom a worker looks for jobs that are overdue: every 10 seconds. It looks earlier if it knows of one, so
-/// only what another process has expected since the last look is noticed so late.
+/// The longest time between two looks for overdue jobs: 10 seconds. A worker looks earlier if it knows of one, so only a job
+/// that another process has expected since the last look is noticed this late.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often at most.
+/// The shortest such time.
 const SHORTEST_LOOK_UP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often all events that are done are gone through for payloads to forget: once a day. Otherwise each sweep goes on
-/// after the last place, and an event that is finished by a transaction which commits late may be behind it.
+/// How often all done events are checked for payloads to forget: once a day. Otherwise each sweep continues after the last
+/// place. It would miss an event before that place, which appears if a transaction commits late.
 const PAYLOADS_ANEW: Duration = Duration::from_hours(24);
 
 /// The pause between sweeps while there is more to forget.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
-/// How long a worker stays awake at least: until it has looked for the claims of workers that died.
+/// How long a worker stays awake at least: until it has looked for the claims of dead workers.
 pub(crate) fn shortest_wake(settings: &Settings) -> Duration {
     settings.lease.max(RENEWED_BY_ALL) + 2 * settings.heartbeat()
 }
@@ -64,7 +64,7 @@ pub(crate) struct Upkeep {
     running: Arc<Running>,
     awake: Arc<Awake>,
     is_away: AtomicBool,
-    /// Whether every renewal has succeeded for so long that others may be rescued: sent with each renewal.
+    /// Whether renewals have succeeded for so long that this worker may rescue events of others. It is sent with each renewal.
     is_healthy: watch::Sender<bool>,
 }
 
@@ -80,7 +80,7 @@ impl Upkeep {
         Self { store, worker, settings, running, awake, is_away, is_healthy }
     }
 
-    /// Makes the worker known to the store, as soon as it is there.
+    /// Registers the worker at the store, as soon as that is reachable.
     pub(crate) async fn register(&self) {
         let mut outage = Outage::default();
         while !self.renew(&mut outage).await {
@@ -88,7 +88,7 @@ impl Upkeep {
         }
     }
 
-    /// Goes on forever.
+    /// Never returns.
     pub(crate) async fn run(&self) {
         join!(self.lease(), self.rescue(), self.sweep(), self.look_up());
     }
@@ -102,8 +102,8 @@ impl Upkeep {
             let asked = Moment::now();
             let pause = match self.renew(&mut outage).await {
                 true => {
-                    // If this process stood still, before the call or in it, all may have, and the
-                    // others are only about to renew theirs.
+                    // If this process was stopped, before the call or during it, all processes may have been, and the others
+                    // are only about to renew their leases.
                     if Moment::now().since(&renewed) > lease {
                         since = Instant::now();
                     }
@@ -113,24 +113,23 @@ impl Upkeep {
                 }
                 false => {
                     since = Instant::now();
-                    // Others may have rescued its events by now.
+                    // Others may have rescued the events of this worker by now.
                     if renewed.instant.elapsed() > lease {
                         self.running.tell_lost(&[], Instant::now());
                     }
                     RENEWAL_PAUSE
                 }
             };
-            // While the store is away nobody can renew a lease. So a worker rescues the events
-            // of others only after it could renew its own for as long as theirs last.
+            // While the store is away nobody can renew a lease. So a worker rescues the events of others only after it has
+            // renewed its own lease for as long as their leases last.
             self.is_healthy.send_replace(since.elapsed() > lease.max(RENEWED_BY_ALL));
             sleep(pause).await;
-            // It has nothing that a lease is for.
+            // It holds nothing that needs a lease.
             self.awake.wait().await;
         }
     }
 
-    /// Rescues what workers hold whose lease has expired. Beside the renewal of its own, which must not wait for
-    /// that.
+    /// Rescues the claims of workers whose lease has expired. It runs beside the renewal of its own lease, which must not wait.
     async fn rescue(&self) {
         let (mut is_healthy, mut outage) = (self.is_healthy.subscribe(), Outage::default());
         let pause = (self.settings.lease / 2).min(LONGEST_RESCUE_INTERVAL);
@@ -164,8 +163,7 @@ impl Upkeep {
         }
     }
 
-    /// Renews the lease, and releases what is claimed for this worker and it will never know of. False if the
-    /// store failed.
+    /// Renews the lease, and releases the claims of this worker that it will never know. False if the store failed.
     async fn renew(&self, outage: &mut Outage) -> bool {
         let asked = Moment::now();
         let renewed = self.store.heartbeat(&self.worker).await;
@@ -191,19 +189,19 @@ impl Upkeep {
         }
     }
 
-    /// If this fails, they are still strays at the next heartbeat.
+    /// If this fails, the next heartbeat finds them again.
     async fn release(&self, strays: Vec<ClaimId>) {
         if !strays.is_empty() && self.store.release(&self.worker, &strays).await.is_ok() {
             self.store.announce();
         }
     }
 
-    /// Looks all jobs up whose time for that has come, and says in how long the next one's comes. The log has one
-    /// line of each that is overdue, at most.
+    /// Looks up all jobs that are to be looked up by now, and returns the time until the next one. Each overdue job
+    /// is logged at most once.
     async fn settle(&self) -> Result<Option<Duration>, InboxError> {
         loop {
             let looked_up = self.store.look_up().await;
-            // If the answer is lost, jobs may be noted as overdue that nobody will hear of again.
+            // If the answer is lost, jobs may have been marked as overdue, and no other answer will mention them.
             let looked_up = looked_up.inspect_err(|_| self.store.wake().jobs_are_overdue());
             let LookUp { newly_overdue, is_more, next_in } = looked_up?;
             if !newly_overdue.is_empty() {
@@ -228,12 +226,12 @@ impl Upkeep {
         }
     }
 
-    /// Looks for jobs that are overdue, now and then.
+    /// Regularly looks for overdue jobs.
     async fn look_up(&self) {
         let mut outage = Outage::default();
         loop {
             let settled = self.settle().await;
-            // After a failure it is tried again also while it is asleep.
+            // After a failure it tries again even while it is asleep.
             let next_in = settled.as_ref().map_or(Some(self.settings.heartbeat()), |next| *next);
             let pause = match settled {
                 Ok(next_in) => {
@@ -258,15 +256,15 @@ impl Upkeep {
             };
             select! {
                 () = looks_again => {}
-                // Also while it is asleep.
+                // Even while it is asleep.
                 () = sleep(next_in.unwrap_or_default().max(pause)), if next_in.is_some() => {}
-                // A job that is expected only now may be due earlier.
+                // A job that was expected just now may be due earlier.
                 () = self.store.wake().by_expectations() => {}
             }
         }
     }
 
-    /// Forgets what was finished long enough ago, now and then.
+    /// Regularly forgets what was finished long enough ago.
     async fn sweep(&self) {
         let pause = self.settings.sweep_interval();
         let (mut outage, mut payloads) = (Outage::default(), Payloads::default());
@@ -290,7 +288,7 @@ impl Upkeep {
         }
     }
 
-    /// Forgets some events and payloads. Says whether there are more.
+    /// Forgets some events and payloads. Returns whether there are more.
     async fn forget(&self, payloads: &mut Payloads) -> Result<bool, InboxError> {
         let Settings { retention, dead_retention, payload_retention, .. } = self.settings;
         // An event that settles a job must not be forgotten before the job is looked up.
@@ -302,13 +300,13 @@ impl Upkeep {
         }
         let next = self.store.forget_payloads(retention, payloads.after.as_deref()).await?;
         let has_next = next.is_some();
-        // At the end it stays where it is: more events get old enough.
+        // At the end the place stays, because more events become old enough.
         payloads.after = next.or(payloads.after.take());
         Ok(is_more || has_next)
     }
 }
 
-/// How far a worker has gone through the events that are done, for payloads to forget.
+/// How far a worker has come through the done events, to forget their payloads.
 struct Payloads {
     after: Option<String>,
     since: Instant,
