@@ -11,28 +11,28 @@ use crate::{Delivery, EventError, Record, Rejection, RejectionKind};
 /// retry is a duplicate.
 pub const DEFAULT_ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A place where verified events are safe: an inbox.
+/// An inbox: it stores verified events safely.
 ///
-/// `number7-inbox` implements it on SQLite, PostgreSQL and Redis. Implement it to use a store or queue of
-/// your own: it needs no particular async runtime. To accept a delivery, call [`accept`](trait@Accept#method.accept) on
-/// any inbox as a `&dyn Accept`; the inboxes of `number7-inbox` have it as a method of their own.
+/// `number7-inbox` implements it on SQLite, PostgreSQL and Redis. Implement it to use a store or queue of your own: it needs no
+/// particular async runtime. To accept a delivery, call [`accept`](trait@Accept#method.accept) on any inbox as a `&dyn Accept`.
+/// The inboxes of `number7-inbox` also have it as their own method.
 ///
 /// # Contract
 ///
 /// 1. `Ok` means that the record survives a crash of the process.
-/// 2. Of any number of concurrent calls with one key exactly one is [`Acceptance::New`], and the
-///    others answer only when that one is durable.
-/// 3. An error, or a future that is dropped at any await point, leaves either nothing or the whole
-///    record, and later calls still answer truthfully.
-/// 4. After `Ok`, the process that works on the events sees this one at least once.
-/// 5. A key stays known for at least the retention, even after the work is done. The default of
-///    `number7-inbox` is seven days.
+/// 2. Of any number of concurrent calls with one key, exactly one returns [`Acceptance::New`]. The others return only when that
+///    record is durable.
+/// 3. An error, or a future that is dropped at any await point, leaves either nothing or the whole record, and later calls
+///    still answer truthfully.
+/// 4. After `Ok`, the process that handles the events gets this one at least once.
+/// 5. A key stays known for at least the retention, even after the event was handled. The default of `number7-inbox` is seven
+///    days.
 ///
 /// The `contract` module (feature `contract`) tests any implementation against these promises.
 ///
 /// # Example
 ///
-/// An inbox in memory breaks the first promise, so it is fit for tests only:
+/// An inbox in memory breaks the first promise, so it is only for tests:
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex};
@@ -61,20 +61,20 @@ pub trait Accept: Send + Sync {
     ///
     /// # Errors
     ///
-    /// The record may or may not be stored. If only the confirmation was lost, the next call with its key
-    /// returns [`Acceptance::Duplicate`]. The sender gets a 503. The receiver logs the error, and its sources, so
-    /// they should say what to fix, and must not quote the record.
+    /// The record may or may not be stored. If only the confirmation was lost, the next call with its key returns
+    /// [`Acceptance::Duplicate`]. The sender gets a 503. The receiver logs the error and its sources, so they should say what
+    /// to fix, and must not quote the record.
     fn store(&self, record: Record) -> StoreFuture<'_>;
 }
 
-/// What [`Accept::store`] returns. It is boxed, so that an inbox can be a `dyn Accept`: beside a write that a disk has
-/// confirmed, the allocation costs nothing.
+/// The future of [`Accept::store`]. It is boxed, so that an inbox can be a `dyn Accept`. Beside a durable write,
+/// the allocation costs nothing.
 pub type StoreFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Acceptance, Box<dyn Error + Send + Sync>>> + Send + 'a>>;
 
 // Not methods of the trait, because an inbox could then change what they promise.
 impl dyn Accept + '_ {
-    /// Accepts a delivery: what a handler calls before it answers 200.
+    /// Accepts a delivery. Call it in a handler, before you answer 200.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl dyn Accept + '_ {
         self.accept_record(delivery, Record::of(delivery)).await
     }
 
-    /// Accepts a delivery as an event of its own, although another one has its key; see [`Acceptance::Conflict`].
+    /// Accepts a delivery as an event of its own even if another event has its key; see [`Acceptance::Conflict`].
     ///
     /// # Errors
     ///
@@ -111,19 +111,19 @@ impl<T: Accept + ?Sized> Accept for Arc<T> {
     }
 }
 
-/// What became of an accepted delivery. Either way the answer is 200.
+/// The result of accepting a delivery. The answer is 200 in each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Acceptance {
-    /// The event is stored now, and will be worked on.
+    /// The event is stored now, and will be handled.
     New,
-    /// An event of the same key was stored before, so this delivery repeats it.
+    /// An event with the same key was stored before, so this delivery repeats it.
     Duplicate,
-    /// An event of the same key was stored before, but it was signed with other bytes: perhaps the vendor has processed
-    /// the job again. An inbox need not tell this from [`Duplicate`](Self::Duplicate).
+    /// An event with the same key was stored before, but it was signed with other bytes. Perhaps the vendor has processed the
+    /// job again. An inbox may return [`Duplicate`](Self::Duplicate) instead.
     ///
-    /// The inboxes of `number7-inbox` keep the later body with the event, and call no handler for it. To have it handled,
-    /// store it as an event of its own, before you answer 200. A retry is a conflict again, so nothing is lost in between:
+    /// The inboxes of `number7-inbox` keep the later body with the event, and call no handler for it. To have it handled, store
+    /// it as an event of its own, before you answer 200. A retry is a conflict again, so nothing is lost in between:
     ///
     /// ```
     /// use number7_core::{Accept, Acceptance, Delivery, Rejection};

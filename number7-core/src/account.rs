@@ -1,14 +1,14 @@
-//! Whose webhook secret it is.
+//! The account that a webhook secret belongs to.
 
 use std::{borrow::Borrow, error::Error, fmt, str::FromStr, sync::Arc};
 
 /// How long the name of an account can be: 64 bytes.
 pub const MAX_ACCOUNT_LENGTH: usize = 64;
 
-/// The name of an account: one of several customers of yours, each with a webhook secret of its own.
+/// The name of an account: one of several customers of yours. Each has its own webhook secret.
 ///
-/// A name has 1 to 64 ASCII letters, digits, `-`, `_` and `.`, and begins with a letter or a digit, so it is safe in a URL, a path, a log and a
-/// key.
+/// A name has 1 to 64 ASCII letters, digits, `-`, `_` and `.`, and begins with a letter or a digit. So it is safe in a URL, a
+/// path, a log and a key.
 ///
 /// # Example
 ///
@@ -27,7 +27,8 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// The name is empty, longer than [`MAX_ACCOUNT_LENGTH`], has another character, or does not begin with a letter or a digit.
+    /// The name is empty, is longer than [`MAX_ACCOUNT_LENGTH`], contains another character, or does not begin with
+    /// a letter or a digit.
     pub fn new(name: impl AsRef<str>) -> Result<Self, AccountError> {
         let name = name.as_ref();
         match Self::is_name(name) {
@@ -59,7 +60,7 @@ impl FromStr for Account {
     }
 }
 
-/// A string hashes as the account of its name, so that a map of accounts can be searched by it.
+/// A string hashes like the account of this name, so that a map of accounts can be searched by strings.
 impl Borrow<str> for Account {
     fn borrow(&self) -> &str {
         &self.0

@@ -1,5 +1,5 @@
-//! What an adapter for a web framework needs beside [`Verifier`](crate::Verifier) and [`Intake`](crate::Intake). An app needs
-//! none of it.
+//! What an adapter for a web framework needs beside [`Verifier`](crate::Verifier) and [`Intake`](crate::Intake).
+//! Apps do not need it.
 
 #[cfg_attr(not(feature = "metrics"), path = "adapter/metrics_off.rs")]
 pub mod metrics;
@@ -20,7 +20,7 @@ pub use crate::{
     rejection_bodies::RejectionBodies,
 };
 
-/// Reads a `T` from the delivery in a request's extensions: what the extractor `Verified<T>` of a framework calls.
+/// Reads a `T` from the delivery in a request's extensions, for the extractor `Verified<T>` of a framework.
 ///
 /// # Errors
 ///
@@ -32,8 +32,8 @@ pub fn extract<T: FromDelivery>(found: Option<&Delivery>) -> Result<T, Rejection
     T::from_delivery(delivery).map_err(untypable)
 }
 
-/// Accepts a delivery unless `timeout`, a timer of the framework's runtime, ends first: what the route `AcceptNumber7` of a
-/// framework calls.
+/// Accepts a delivery unless `timeout`, a timer of the framework's runtime, ends first. It is for the route
+/// `AcceptNumber7` of a framework.
 ///
 /// # Errors
 ///

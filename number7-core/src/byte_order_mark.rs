@@ -3,8 +3,7 @@
 /// U+FEFF in UTF-8.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// JSON as it is read: a mark in front of it is skipped, as RFC 8259 allows in section 8.1. The bytes
-/// that were signed keep it.
+/// The JSON without a mark in front of it, which RFC 8259 allows to skip in section 8.1. The signed bytes keep it.
 pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
     json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json)
 }

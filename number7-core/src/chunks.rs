@@ -3,17 +3,16 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// The first chunk, and chunks of this size or more, are kept and joined once, at the end: 4 KiB.
-/// Others are joined as they come, because a kept chunk also keeps the whole buffer that it was
-/// read into.
+/// The first chunk, and chunks of this size or more, are kept and joined once, at the end: 4 KiB. Smaller ones are joined at
+/// once, because a kept chunk also keeps the whole buffer that it was read into.
 const KEEP_FROM: usize = 4096;
 
 #[derive(Default)]
 pub(crate) struct Chunks {
     counted: usize,
-    /// The first chunk, the large ones, and the small ones between them, joined.
+    /// The first chunk, the large ones, and between them the small ones, already joined.
     sealed: SmallVec<[Bytes; 1]>,
-    /// The small ones since the last large one.
+    /// The small chunks since the last large one.
     open: Vec<u8>,
 }
 

@@ -3,10 +3,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What time it is.
+/// Tells the time.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// The clock of the system, which is read where no other was given.
+/// The clock of the system, which is used if no other clock was given.
 #[expect(clippy::disallowed_methods, reason = "each user of a clock can be given another")]
 pub(crate) fn system() -> Clock {
     static SYSTEM: LazyLock<Clock> = LazyLock::new(|| Arc::new(SystemTime::now));

@@ -1,7 +1,7 @@
-//! A test of the [contract](Accept#contract) of inboxes, for any implementation.
+//! Tests whether an inbox keeps the [contract](Accept#contract), for any implementation.
 //!
-//! Describe yours as a [`Place`] and call the five functions, each in a test of its own. They need
-//! no particular async runtime, and panic if a promise is broken.
+//! Describe your inbox as a [`Place`] and call the five functions, each in its own test. They need no particular async runtime,
+//! and panic if a promise is broken.
 //!
 //! # Example
 //!
@@ -64,13 +64,13 @@ use std::{
 
 use crate::{Accept, Acceptance, Delivery, Rejection, Secret, Verifier};
 
-/// The usual body.
+/// The body of most deliveries.
 const JSON: &str = r#"{"event":"job.completed","jobId":"JOB"}"#;
 
 /// How many deliveries of one key [`one_of_many_is_new`] makes at once.
 const CONCURRENT: usize = 100;
 
-/// How many polls [`a_dropped_future_loses_nothing`] goes through at most.
+/// The most polls that [`a_dropped_future_loses_nothing`] tries.
 const MOST_POLLS: usize = 1_000;
 
 /// A store that can be opened more than once, and a worker for it.
@@ -79,8 +79,8 @@ pub trait Place {
     /// Opens the store as a starting process would, and returns the inbox under test. Every call opens the same store.
     async fn open(&self) -> Arc<dyn Accept>;
 
-    /// Works on every event that is accepted and not yet worked on, and returns the JSON that the handler
-    /// saw of each. What was returned once is not returned again.
+    /// Handles every event that is accepted and not yet handled, and returns the JSON that the handler got for
+    /// each. No event is returned twice.
     async fn work(&self) -> Vec<Vec<u8>>;
 }
 
@@ -93,15 +93,15 @@ pub async fn survives_a_crash<P: Place>(place: &P) {
     let inbox = place.open().await;
     let delivery = delivery();
     assert_eq!(ok(inbox.accept(&delivery).await), Acceptance::New);
-    // A process that crashes says no goodbye.
+    // A crash runs no destructors.
     mem::forget(inbox);
     let inbox = place.open().await;
     assert_eq!(ok(inbox.accept(&delivery).await), Acceptance::Duplicate, "the key is lost");
     assert!(works_on(place, &[delivery]).await, "the record is lost");
 }
 
-/// Promise 2: of any number of concurrent calls with one key exactly one is new, and the others
-/// answer only when that one is durable.
+/// Promise 2: of any number of concurrent calls with one key, exactly one is new, and the others return only when
+/// that record is durable.
 ///
 /// # Panics
 ///
@@ -135,10 +135,10 @@ pub async fn one_of_many_is_new<P: Place>(place: &P) {
     assert_eq!(new, 1, "{new} of {CONCURRENT} concurrent calls were new");
 }
 
-/// Promise 3: a future that is dropped at any await point leaves either nothing or the whole
-/// record, and never makes a later call lie.
+/// Promise 3: a future that is dropped at any await point leaves either nothing or the whole record, and later
+/// calls still answer truthfully.
 ///
-/// Test in your own suite that an error is just as harmless: only you can provoke one.
+/// In your own tests, check the same for errors, because only you can provoke one.
 ///
 /// # Panics
 ///
@@ -149,8 +149,7 @@ pub async fn a_dropped_future_loses_nothing<P: Place>(place: &P) {
         let inbox = place.open().await;
         let (dropped, next) = (delivery(), delivery());
         let completed = poll_times(inbox.accept(&dropped), polls).await;
-        // The next call is the vendor's about another event, and must not take the dropped one's
-        // place.
+        // The next call is about another event, and must not overwrite the dropped one.
         assert_eq!(ok(inbox.accept(&next).await), Acceptance::New, "after {polls} polls");
         ok(inbox.accept(&dropped).await);
         assert_eq!(ok(inbox.accept(&dropped).await), Acceptance::Duplicate, "after {polls} polls");
@@ -164,11 +163,11 @@ pub async fn a_dropped_future_loses_nothing<P: Place>(place: &P) {
     panic!("a call did not complete within {MOST_POLLS} polls");
 }
 
-/// Promise 4: after `Ok`, the process that works on the events sees this one, byte for byte.
+/// Promise 4: after `Ok`, the process that handles the events gets this one, byte for byte.
 ///
 /// # Panics
 ///
-/// If the event is not observed, or was changed.
+/// If the event does not arrive, or was changed.
 pub async fn reaches_the_handler<P: Place>(place: &P) {
     let inbox = place.open().await;
     let odd = [
@@ -184,20 +183,19 @@ pub async fn reaches_the_handler<P: Place>(place: &P) {
     assert!(works_on(place, &odd).await, "a record is lost or changed");
 }
 
-/// Promise 5: a key stays known after its event was worked on, even if a repeated delivery has other
-/// bytes: the vendor does not publish which bytes its retries have in common. The retention itself is for
-/// your own tests, which can make time pass.
+/// Promise 5: a key stays known after its event was handled, even if a repeated delivery has other bytes. The vendor does not
+/// publish whether its retries repeat the same bytes. Test the retention yourself, because only your tests can make time pass.
 ///
 /// # Panics
 ///
-/// If a key is new again after its event was worked on.
+/// If a key is new again after its event was handled.
 pub async fn stays_known<P: Place>(place: &P) {
     let inbox = place.open().await;
     let job = job();
     let [first, again] =
         [JSON, r#"{"event":"job.completed","jobId":"JOB","attempt":2}"#].map(|json| of(json, &job));
     assert_eq!(ok(inbox.accept(&first).await), Acceptance::New);
-    // A place may call other bytes a conflict, and may as well not look at them.
+    // A place may call other bytes a conflict, or may ignore them.
     assert_ne!(ok(inbox.accept(&again).await), Acceptance::New, "the bytes are the key");
     assert!(works_on(place, slice::from_ref(&first)).await, "the record is lost");
     for delivery in [first.clone(), again] {
@@ -209,7 +207,7 @@ pub async fn stays_known<P: Place>(place: &P) {
     }
 }
 
-/// Whether the handler sees all of them.
+/// Whether the handler gets all of them.
 async fn works_on(place: &impl Place, deliveries: &[Delivery]) -> bool {
     let observed = place.work().await;
     deliveries.iter().all(|delivery| observed.iter().any(|json| json == delivery.body()))
@@ -220,7 +218,7 @@ fn ok(answer: Result<Acceptance, Rejection>) -> Acceptance {
     answer.unwrap_or_else(|rejection| panic!("the inbox failed: {rejection}"))
 }
 
-/// Polls a future some times, and drops it if it is not ready then.
+/// Polls a future this many times, and drops it if it is still pending.
 async fn poll_times<F: Future>(future: F, mut polls: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
@@ -237,7 +235,7 @@ async fn poll_times<F: Future>(future: F, mut polls: usize) -> Option<F::Output>
     .await
 }
 
-/// A job that there was not before.
+/// A new job.
 fn job() -> String {
     static JOBS: AtomicUsize = AtomicUsize::new(0);
     format!("contract_{}_{}", process::id(), JOBS.fetch_add(1, Ordering::Relaxed))
@@ -248,7 +246,7 @@ fn delivery() -> Delivery {
     of(JSON, &job())
 }
 
-/// A signed body in which `JOB` is replaced.
+/// A signed body, with this job instead of `JOB`.
 fn of(json: &str, job: &str) -> Delivery {
     let body = json.replace("JOB", job);
     let secret = Secret::new("the secret of the contract").expect("a good secret");

@@ -19,9 +19,9 @@ use crate::TraceContext;
 /// A body that one of the accepted secrets signed.
 ///
 /// Only [`Verifier::verify`](crate::Verifier::verify), [`Intake::finish`](crate::Intake::finish) and
-/// [`Intake::conclude`](crate::Intake::conclude) make one, so holding it proves that the bytes are
-/// authentic. That they are an event is not known before [`event`](Self::event) is called. It is cheap to clone, and its [`Debug`] does
-/// not show the body.
+/// [`Intake::conclude`](crate::Intake::conclude) make one, so holding it proves that the bytes are authentic. It
+/// does not prove that they are an event: call [`event`](Self::event) for that. It is cheap to clone, and its
+/// [`Debug`] does not show the body.
 ///
 /// # Example
 ///
@@ -38,7 +38,7 @@ use crate::TraceContext;
 /// let Event::JobCompleted(job) = delivery.event()? else { panic!("another event") };
 /// assert_eq!(job.job_id.as_str(), "job_abc123");
 ///
-/// // Whatever does not verify never becomes a delivery.
+/// // A body that does not verify never becomes a delivery.
 /// assert!(verifier.verify(&signature, "{}").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -61,14 +61,14 @@ impl Delivery {
         Self { body, signer, signature, trace }
     }
 
-    /// The bytes that were signed, exactly as they came.
+    /// The bytes that were signed, exactly as they arrived.
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The JSON to read: the body without the byte order mark that some programs write in front of JSON.
-    /// [`event`](Self::event) skips it too; a parser of JSON may refuse it.
+    /// The JSON: the body without the byte order mark that some programs write in front of it. [`event`](Self::event) skips the
+    /// mark too, but other JSON parsers may refuse it.
     #[must_use]
     pub fn json(&self) -> &[u8] {
         without_mark(&self.body)
@@ -78,7 +78,7 @@ impl Delivery {
         self.trace.clone()
     }
 
-    /// The trace context that came with the request, if it has a good `traceparent`. Nobody signed it.
+    /// The trace context that came with the request, if its `traceparent` is valid. Nobody signed it.
     #[cfg(feature = "trace-context")]
     #[must_use]
     pub fn trace_context(&self) -> Option<&TraceContext> {
@@ -102,8 +102,8 @@ impl Delivery {
         self.signer.account.as_ref()
     }
 
-    /// A refusal of this delivery, such as [`StoredTooSlowly`](RejectionKind::StoredTooSlowly). It says for which account it
-    /// was. For adapters.
+    /// A refusal of this delivery, such as [`StoredTooSlowly`](RejectionKind::StoredTooSlowly). It names the
+    /// account. For adapters.
     #[must_use]
     pub fn refused(&self, kind: RejectionKind) -> Rejection {
         Rejection::from(kind).of_any(self.account())
@@ -111,8 +111,8 @@ impl Delivery {
 
     /// The signature that the sender sent.
     ///
-    /// Keep it with the [body](Self::body), and you can verify the stored bytes again: to prove later what was signed, or
-    /// to find what a secret signed that has leaked. A verifier with that one secret does it, and returns a delivery again:
+    /// Keep it with the [body](Self::body), and you can verify the stored bytes again: to prove later what was signed, or to
+    /// find out what a leaked secret has signed. A verifier with only that secret returns the delivery again:
     ///
     /// ```
     /// # use number7_core::{Secret, Signature, Verifier};
@@ -124,7 +124,7 @@ impl Delivery {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Somebody who has both can send them to you again, so store a signature no less safely than a body.
+    /// Somebody who has both can send them to you again, so store a signature as safely as a body.
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.signature
@@ -141,23 +141,22 @@ impl Delivery {
         Event::from_json(&self.body)
     }
 
-    /// The key that all deliveries of one event share: the event's name and its job, and the [account](Self::account) if
-    /// there is one.
+    /// The key that all deliveries of one event share. It consists of the event's name and its job, and of the
+    /// [account](Self::account) if there is one.
     ///
     /// # Errors
     ///
-    /// The body is not a JSON object, or `event` or `jobId` is missing, repeated, empty or not a string.
-    /// (If it names an event, a [`Record`](crate::Record) is keyed by a hash of the body instead.) Nothing
-    /// else is checked, so an event that [`event`](Self::event) cannot type still has a key. Conversely,
-    /// an unknown event about no job is an [`Event::Unknown`] without a key. It is authentic, so do not
-    /// refuse it for that.
+    /// The body is not a JSON object, or `event` or `jobId` is missing, repeated, empty or not a string. (If it names an event,
+    /// a [`Record`](crate::Record) uses a hash of the body as its key instead.) Nothing else is checked, so an event that
+    /// [`event`](Self::event) cannot type still has a key. Conversely, an unknown event without a job is an [`Event::Unknown`]
+    /// without a key. It is authentic, so do not refuse it for that.
     pub fn idempotency_key(&self) -> Result<IdempotencyKey, EventError> {
         let subject = Subject::of_json(&self.body)?;
         let job_id = JobId::from(subject.job_id?);
         Ok(IdempotencyKey::new(self.account().cloned(), subject.event.into(), job_id))
     }
 
-    /// The signed timestamp, of whichever event.
+    /// The signed timestamp of any event.
     pub(crate) fn timestamp(&self) -> Result<Timestamp, EventError> {
         Fields::read(text(&self.body)?)?.take_timestamp()
     }

@@ -1,7 +1,6 @@
-//! Why a signature does not match: a search for known causes. It changes no verdict.
+//! Searches for known causes why a signature does not match. It never changes the verdict.
 //!
-//! It is a future that nothing wakes: it is pending after each small step, and its caller decides when
-//! to go on.
+//! The search is a future that nothing wakes: it is pending after each small step, and its caller decides when to continue.
 
 use std::sync::{Arc, OnceLock};
 
@@ -32,14 +31,13 @@ use crate::{
     named_secret::NamedSecret, refusal::Refusal,
 };
 
-/// What the text of a mismatch says where nobody looks for the cause.
+/// The hint in the text of a mismatch, if nobody searches for the cause.
 pub(crate) const HINT: &str = "; Verifier::diagnose finds out which";
 
 /// The largest body whose mismatch is diagnosed: 16 KiB. An event has some hundred bytes.
 const LARGEST_BODY: usize = 16 * 1024;
 
-/// What a sender without a secret signs with: nothing, the text that its language makes of that, or
-/// the name of the variable that should have it.
+/// What a sender without a secret signs with: nothing, the string that its language makes of that, or the name of the variable.
 const NO_SECRET: [&str; 9] = [
     "",
     "undefined",
@@ -62,7 +60,7 @@ impl Text {
     }
 }
 
-/// The limit of all accounts, set by the first that diagnoses.
+/// The limit that all accounts share. The first account that diagnoses sets it.
 #[derive(Default)]
 pub(crate) struct SharedLimit(OnceLock<Limit>);
 
@@ -86,14 +84,14 @@ impl Diagnostics {
         self.limit = self.limit.take().map(|own| shared.0.get_or_init(|| own).clone());
     }
 
-    /// What a header suggests that is not a signature. Heuristics need no search, so no limit is needed.
+    /// What a malformed header suggests. Heuristics need no search, so no limit is needed.
     pub(crate) fn of_header(&self, value: &[u8]) -> Option<Diagnosis> {
         self.is_on().then(|| heuristics::header(value)).flatten()
     }
 }
 
 impl Verifier {
-    /// Looks for the cause if a signature does not match, for the receiver's own log:
+    /// Searches for the cause if a signature does not match. It is for the receiver's own log: see
     /// [`Rejection::diagnosis`]. Off by default.
     ///
     /// The causes are the kinds of [`DiagnosisKind`]. Most are proven: for example,
@@ -128,28 +126,26 @@ impl Verifier {
     /// steps of about ten microseconds, and serve other requests in between; [`verify`](Self::verify) and
     /// [`Intake::finish`](crate::Intake::finish) search without a pause. At most [`DIAGNOSES_PER_SECOND`]
     /// mismatches are diagnosed, and none with a body over 16 KiB. So a flood of forged requests takes at most 1.2
-    /// times as long as without a diagnosis, and other requests wait for no more than a few steps:
+    /// times as long as without a diagnosis, and other requests wait for a few steps at most:
     /// `cargo bench -p number7-tests --bench diagnosis` measures both.
     ///
     /// # Why it is not an oracle
     ///
-    /// An oracle would tell a sender something about the secret. The sender gets the same bytes
-    /// for every 401, whatever is found. How long a diagnosis takes depends on the body, and on how many
-    /// secrets there are and in what form they are written (such as hex), not on what is found: a search that
-    /// has found something goes on to its end, and each comparison takes constant time. Every key that is tried is a known secret,
+    /// An oracle would tell a sender something about the secret. Every 401 has the same bytes, whatever is found. The time of a
+    /// diagnosis depends on the body, on the number of secrets, and on their form (such as hex), but not on what is found: the
+    /// search always continues to its end, and each comparison takes constant time. Every key that is tried is a known secret,
     /// derived from one, or public, so a sender would still have to guess a whole secret.
     #[must_use]
     pub fn diagnose(self) -> Self {
         self.with_diagnostics(|diagnostics| diagnostics.limit = Some(Limit::default()))
     }
 
-    /// Names deliveries that were signed with this secret, such as that of another environment. They
-    /// are refused like all others; the name is in the diagnosis. So this does nothing unless
-    /// [`diagnose`](Self::diagnose) is called as well.
+    /// Names deliveries that were signed with this secret, such as the secret of another environment. They are refused like all
+    /// others, but the diagnosis has the name. So this does nothing without [`diagnose`](Self::diagnose).
     ///
     /// # Panics
     ///
-    /// If there is a secret of that name already: nobody could tell the two apart.
+    /// If there is already a secret with this name, because nobody could tell the two apart.
     #[must_use]
     #[track_caller]
     pub fn recognize(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
@@ -157,7 +153,7 @@ impl Verifier {
         self.with_diagnostics(|diagnostics| named.push_to(&mut diagnostics.recognized))
     }
 
-    /// Looks for the cause of a mismatch, if that is asked for and not done too often.
+    /// Searches for the cause of a mismatch, if that is on, and the limit allows it.
     #[cold]
     pub(crate) fn refusal(
         self,
@@ -188,7 +184,7 @@ impl Verifier {
     }
 }
 
-/// Finds out why none of the accepted secrets made the signature.
+/// Searches for the reason why none of the accepted secrets made the signature.
 async fn of_body(
     signature: &Signature,
     accepted: Vec<&NamedSecret>,
@@ -221,7 +217,7 @@ async fn of_body(
         json::try_rewritings(&mut search, text).await;
     }
     search.pace.spend(body.len()).await;
-    // Always, so that the time does not tell whether something was found.
+    // Always, so that the time does not reveal whether something was found.
     let likely = heuristics::body(body, is_encoded);
     let (found, is_complete) = search.finish();
     found.or(likely).ok_or(match is_complete {

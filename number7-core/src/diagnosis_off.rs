@@ -1,5 +1,4 @@
-//! What stands for the diagnosis without the feature `diagnosis`: nothing is looked for, and the text of a secret is
-//! not kept.
+//! Replaces the diagnosis without the feature `diagnosis`: nothing is searched, and the text of a secret is not kept.
 
 use std::{convert::Infallible, error::Error, fmt, time::Duration};
 

@@ -1,32 +1,31 @@
-//! What is left of the body of a refused request.
+//! The rest of the body of a refused request.
 
 use std::{fmt, mem, time::Duration};
 
 use crate::{Verifier, Wait, held::HeldPlace};
 
-/// How much of a refused body is read and thrown away: 1 MiB (1,048,576 bytes).
+/// How much of a refused body is read and discarded: 1 MiB (1,048,576 bytes).
 ///
-/// A server that closes a connection with unread bytes resets it, and the sender may lose the answer: a proxy then
-/// says 502. nginx lets through 1 MiB unless it is told otherwise, so what it lets through gets its answer. More is not worth
-/// a connection.
+/// A server that closes a connection with unread bytes resets it, and the sender may lose the answer. A proxy then answers 502.
+/// nginx allows bodies of 1 MiB by default, so each of them gets its answer. Longer ones are not worth the time.
 pub const DRAIN_LIMIT: usize = 1024 * 1024;
 
-/// How long the rest of a refused body is waited for: 1 second, or the
-/// [body timeout](Verifier::body_timeout) if that is shorter.
+/// How long to wait for the rest of a refused body: 1 second, or the [body timeout](Verifier::body_timeout) if that is shorter.
 ///
-/// A proxy beside the receiver sends 1 MiB in milliseconds. From far away, with a round trip of 100 milliseconds, it takes
-/// some seven round trips.
+/// A proxy beside the receiver sends 1 MiB in milliseconds. Over a long distance, with round trips of 100 milliseconds, it
+/// takes some seven of them.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The rest of the body of a refused request, which is read and thrown away within narrow limits.
+/// The rest of the body of a refused request. It is read and discarded, within narrow limits.
 ///
-/// HTTP/1 can use a connection again only if the whole body was read, and a sender that is still writing may not see an answer
-/// in front of a closed connection. If a sender is refused before the end of its body, an adapter reads on: it [passes over](Self::pass) what comes, and [waits](Self::wait) if nothing does. At the
-/// end of the body it answers, and the connection serves the next request. If the limits end it before, it
-/// answers with `Connection: close`. Log and count the refusal first: the sender may hang up meanwhile.
+/// HTTP/1 can reuse a connection only if the whole body was read, and a sender that is still writing may not see the answer if
+/// the connection is closed. So if a sender is refused before the end of its body, an adapter reads on: it
+/// [passes over](Self::pass) chunks, and [waits](Self::wait) for more. At the end of the body it answers, and the connection
+/// serves the next request. If it reaches a limit first, it answers with `Connection: close`. Log and count the refusal before
+/// all that, because the sender may hang up meanwhile.
 ///
-/// At most [`DRAIN_LIMIT`] bytes are read within [`DRAIN_TIMEOUT`], and none of them is kept or hashed. A body that is waited
-/// for takes one of the [places](Verifier::max_held_bodies) of unverified bodies. A sender without the secret gains nothing from
+/// At most [`DRAIN_LIMIT`] bytes are read within [`DRAIN_TIMEOUT`], and none of them is kept or hashed. While it waits, it
+/// takes one of the [places](Verifier::max_held_bodies) of unverified bodies. A sender without the secret gains nothing by
 /// that: with a forged signature in the right format, it can hold a place for longer, and have its bytes kept.
 ///
 /// # Example
@@ -59,15 +58,15 @@ impl Drain {
         Self { verifier, left: DRAIN_LIMIT, had_its_turn, held }
     }
 
-    /// Call this for each chunk that comes. `false` says that it is too much: stop reading.
+    /// Call this for each chunk. If it returns `false`, that was too much: stop reading.
     pub fn pass(&mut self, bytes: usize) -> bool {
         let left = self.left.checked_sub(bytes);
         self.left = left.unwrap_or(0);
         left.is_some()
     }
 
-    /// Call this when the next chunk is not there yet: it says how to wait for it. When the timeout ends, and
-    /// if this returns `None` because all places are taken, stop reading.
+    /// Call this when the next chunk has not arrived: it returns how to wait for it. Stop reading if the timeout ends, or if
+    /// this returns `None`, because all places are taken.
     pub fn wait(&mut self) -> Option<Wait> {
         if self.held.is_none() {
             if !mem::replace(&mut self.had_its_turn, true) {

@@ -1,4 +1,4 @@
-//! What the vendor's signed JSON says.
+//! The events in the vendor's signed JSON.
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -25,8 +25,8 @@ pub use self::{
 /// An event with a name unknown to this version is [`Unknown`](Self::Unknown). An unknown field is
 /// ignored, even if it is repeated, but is still in [`Delivery::body`](crate::Delivery::body).
 ///
-/// Serialize it only to JSON. A known event is written with the vendor's field names, without unknown
-/// fields; an unknown event is written as the text that came in.
+/// Serialize it only to JSON. A known event is written with the vendor's field names, without unknown fields. An unknown event
+/// is written as it was received.
 ///
 /// # Example
 ///
@@ -49,7 +49,7 @@ pub enum Event {
     JobCompleted(JobCompleted),
     /// `job.failed`: the document could not be processed.
     JobFailed(JobFailed),
-    /// An event of any other name.
+    /// An event with any other name.
     Unknown(UnknownEvent),
 }
 
@@ -59,9 +59,9 @@ pub enum Event {
 pub struct JobCompleted {
     /// `jobId`: the job. Together with the event's name it is the idempotency key.
     pub job_id: JobId,
-    /// `fileStatus`: [`FileStatus::Done`] by the vendor's documentation.
+    /// `fileStatus`: [`FileStatus::Done`], according to the vendor's documentation.
     pub file_status: FileStatus,
-    /// `documentType`: what was processed.
+    /// `documentType`: the type of the document.
     pub document_type: DocumentType,
     /// `timestamp`: when the event happened. Whether a retry repeats or renews it is not published.
     pub timestamp: Timestamp,
@@ -73,9 +73,9 @@ pub struct JobCompleted {
 pub struct JobFailed {
     /// `jobId`: the job. Together with the event's name it is the idempotency key.
     pub job_id: JobId,
-    /// `fileStatus`: [`FileStatus::Failed`] by the vendor's documentation.
+    /// `fileStatus`: [`FileStatus::Failed`], according to the vendor's documentation.
     pub file_status: FileStatus,
-    /// `documentType`: what was to be processed.
+    /// `documentType`: the type of the document.
     pub document_type: DocumentType,
     /// `timestamp`: when the event happened. Whether a retry repeats or renews it is not published.
     pub timestamp: Timestamp,
@@ -83,7 +83,7 @@ pub struct JobFailed {
     pub error: String,
 }
 
-/// An event of a name that this version does not know.
+/// An event whose name this version does not know.
 #[derive(Clone, Debug)]
 pub struct UnknownEvent {
     name: String,
@@ -98,9 +98,9 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// The text is not a JSON object in UTF-8, a field that this version knows is repeated, `event` is
-    /// missing or not a string, or an event with a known name lacks a field or has one of the wrong type;
-    /// the error names the field. A byte order mark in front of the object is skipped.
+    /// The text is not a JSON object in UTF-8, a field that this version knows is repeated, `event` is missing or not a string,
+    /// or an event with a known name lacks a field or has one of the wrong type. The error names the field. A byte order mark
+    /// in front of the object is skipped.
     pub fn from_json(json: impl AsRef<[u8]>) -> Result<Self, EventError> {
         let json = text(json.as_ref())?;
         let mut fields = Fields::read(json)?;

@@ -8,13 +8,13 @@ use crate::{Event, JobId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fetched {
-    /// The job is finished, and this is the event that its webhook would have carried: `job.completed` or
-    /// `job.failed`, of the job that was asked for.
+    /// The job is finished. This is the event that its webhook would have carried: `job.completed` or `job.failed`,
+    /// for the job that was asked about.
     Finished(Event),
     /// The job is not finished yet. It is fetched again after the backoff.
     StillRunning,
-    /// The vendor does not know the job. It may be too new, so it is fetched again after the backoff. At the
-    /// tenth fetch of a job, or any later one, `number7-inbox` gives it up.
+    /// The vendor does not know the job. It may be too new, so it is fetched again after the backoff. From the tenth fetch of
+    /// the job on, `number7-inbox` gives up instead.
     Unknown,
 }
 

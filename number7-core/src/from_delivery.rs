@@ -1,4 +1,4 @@
-//! From trusted bytes to the type that a handler asks for.
+//! From verified bytes to the type that a handler asks for.
 
 use std::{convert::Infallible, error::Error};
 
@@ -8,7 +8,7 @@ use crate::{Delivery, Event, EventError};
 
 /// What a handler can take as `Verified<Self>`.
 ///
-/// Implement it for types of your own that are read from the signed bytes.
+/// Implement it for your own types that are read from the signed bytes.
 ///
 /// # Example
 ///

@@ -8,7 +8,7 @@ pub(crate) struct Head<'h> {
     repeated: bool,
     pub(crate) declared_length: u64,
     pub(crate) encoded: bool,
-    /// The sender waits to be asked for the body.
+    /// The sender waits until it is asked for the body.
     pub(crate) expects: bool,
     pub(crate) trace: Headers<'h>,
 }
@@ -45,14 +45,14 @@ impl<'h> Head<'h> {
     }
 }
 
-/// Whether this is the name, which is known in lower case. Most servers write it so, and that is quicker to compare.
+/// Whether this is the given name, which is in lower case. Most servers write names so, and that is quicker to compare.
 #[inline(always)]
 fn is(name: &str, known: &str) -> bool {
     name == known || name.eq_ignore_ascii_case(known)
 }
 
-/// The number in a `Content-Length`. What is not a number declares nothing, because framing is the
-/// server's job; one that is too large for 64 bits is too large for every limit.
+/// The number in a `Content-Length`. A value that is not a number declares nothing, because framing is the server's job. A
+/// number that does not fit into 64 bits exceeds every limit.
 fn declared_length(value: &[u8]) -> u64 {
     let length = value.iter().try_fold(0, |length: u64, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
@@ -61,11 +61,11 @@ fn declared_length(value: &[u8]) -> u64 {
     length.unwrap_or(0)
 }
 
-/// What is in a `Content-Encoding` if the body is not encoded. The last two are not codings: some senders
-/// put the character set of JSON there.
+/// The values of `Content-Encoding` for a body that is not encoded. The last two are not codings, but some senders put the
+/// character set of JSON there.
 const NOT_ENCODED: [&[u8]; 4] = [b"", b"identity", b"utf-8", b"utf8"];
 
-/// Whether a `Content-Encoding` says that the body is not to be read as it came.
+/// Whether a `Content-Encoding` says that the body is encoded.
 fn is_encoded(value: &[u8]) -> bool {
     let is_plain =
         |coding: &[u8]| NOT_ENCODED.iter().any(|plain| coding.eq_ignore_ascii_case(plain));

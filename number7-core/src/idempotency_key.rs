@@ -1,17 +1,16 @@
-//! What tells a repeated delivery from a new one.
+//! The key by which repeated deliveries are recognized.
 
 use std::fmt::{self, Write};
 
 use crate::{Account, JobId};
 
-/// The event's name and the job id, and the account if there are several.
+/// The event's name and the job id, and the account if there are several accounts.
 ///
-/// The vendor asks receivers to deduplicate by `jobId`, and sends no id of the delivery. The name
-/// is part of the key because a job can fail first and be completed later: those are two events.
+/// The vendor asks receivers to deduplicate by `jobId`, and sends no delivery id. The name is part of the key because a job can
+/// fail first and be completed later: those are two events.
 ///
-/// [`Display`](fmt::Display) writes `job.completed:job_abc123`, and no two keys write the same: a
-/// `:`, `%` or `/` in the name, which no published one has, is percent-encoded. The account is in front, as in
-/// `acme/job.completed:job_abc123`.
+/// [`Display`](fmt::Display) writes `job.completed:job_abc123`. No two keys have the same text, because `:`, `%` and `/` in the
+/// name are percent-encoded. (No published name has them.) The account is in front, as in `acme/job.completed:job_abc123`.
 ///
 /// # Example
 ///
@@ -82,7 +81,7 @@ pub(crate) fn write(
     write!(to, ":{job_id}")
 }
 
-/// Writes the name of an event without any `:` and `/`, so that what follows and an account in front can be told from it.
+/// Writes the name of an event without any `:` and `/`, so that it can be told from an account in front and from what follows.
 pub(crate) fn write_name(to: &mut impl Write, event: &str) -> fmt::Result {
     event.chars().try_for_each(|character| match character {
         ':' => to.write_str("%3A"),

@@ -1,4 +1,4 @@
-//! A body on its way in.
+//! A body that is arriving.
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
@@ -13,10 +13,9 @@ use crate::{
 
 /// An unverified body that is being read: it is hashed and kept in one pass.
 ///
-/// An adapter for a web framework is a loop around it: [`push`](Self::push) what comes,
-/// [`wait`](Self::wait) when nothing does, [`conclude`](Self::conclude) at the end. It drops the intake
-/// when the body breaks off or the clock runs out, and answers with what [`refused`](Self::refused) makes of
-/// [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
+/// An adapter for a web framework is a loop around it: [`push`](Self::push) each chunk, [`wait`](Self::wait) if none is there,
+/// and [`conclude`](Self::conclude) at the end. If the body breaks off or times out, the adapter drops the intake, and answers
+/// with what [`refused`](Self::refused) returns for [`RejectionKind::BodyBrokenOff`] or [`RejectionKind::BodyTooSlow`].
 ///
 /// # Example
 ///
@@ -43,7 +42,7 @@ use crate::{
 pub struct Intake {
     verifier: Verifier,
     signature: Signature,
-    /// Of the first secret, over all chunks so far.
+    /// The HMAC with the first secret, over all chunks so far.
     mac: HmacSha256,
     chunks: Chunks,
     encoded: bool,
@@ -56,8 +55,8 @@ pub struct Intake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
-    /// Yield to the executor once, and then ask for the chunk again. A server hands over a body
-    /// that is already at the socket only when asked. Such a body must not count as waited for.
+    /// Yield to the executor once, and then ask for the chunk again. A server hands over a body that has already arrived only
+    /// when it is asked. Such a body must not count as waiting.
     OneTurn,
     /// Wait, but no longer than this in total: one timer for the whole body, started when this is first
     /// returned. When it ends, refuse with [`RejectionKind::BodyTooSlow`].
@@ -83,12 +82,12 @@ impl Intake {
         }
     }
 
-    /// Takes the next chunk of the body. The only chunk of a body is kept as it is, without a
-    /// copy; memory grows with what arrives, never with what was declared.
+    /// Takes the next chunk of the body. If it is the only chunk, it is kept without a copy. Memory grows with the bytes that
+    /// arrive, never with the declared length.
     ///
     /// # Errors
     ///
-    /// The body exceeds the limit. The chunk is not kept, and the intake refuses to finish.
+    /// The body exceeds the limit. The chunk is not kept, and the intake will not finish.
     pub fn push(&mut self, chunk: Bytes) -> Result<(), Rejection> {
         self.chunks.count(chunk.len());
         self.refuse_large()?;
@@ -97,7 +96,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Call this when the next chunk is not there yet: it says how to wait for it.
+    /// Call this when the next chunk has not arrived: it returns how to wait for it.
     ///
     /// The second call takes one of the places for waiting bodies, and keeps it until the intake ends.
     /// From then on every call returns the timeout.
@@ -115,26 +114,24 @@ impl Intake {
         Ok(Wait::Timeout(self.verifier.timeout()))
     }
 
-    /// Compares the signature, in constant time, and hands out the body if it verifies.
+    /// Compares the signature, in constant time, and returns the body if it verifies.
     ///
     /// # Errors
     ///
-    /// The body exceeds the limit, no accepted secret signed it, it is encoded, or, with a maximum age, it
-    /// is too old or has no readable timestamp. With `Verifier::diagnose`, the cause of a mismatch is
-    /// looked for at once, which takes milliseconds: on a thread that others need, call
-    /// [`conclude`](Self::conclude) instead.
+    /// The body exceeds the limit, no accepted secret signed it, it is encoded, or, with a maximum age, it is too old or has no
+    /// readable timestamp. With `Verifier::diagnose`, this also searches for the cause of a mismatch, which takes milliseconds.
+    /// On a thread that others need, call [`conclude`](Self::conclude) instead.
     pub fn finish(self) -> Result<Delivery, Rejection> {
         self.conclude().map_err(Refusal::finish)
     }
 
-    /// Like [`finish`](Self::finish), for a thread that serves other requests too. It does not search for
-    /// the cause of a mismatch itself: it returns [`Refusal::Diagnosing`]. Call
-    /// [`Diagnosing::step`](crate::adapter::Diagnosing::step) until that returns the rejection, and let others have
-    /// the thread between two calls.
+    /// Like [`finish`](Self::finish), for a thread that serves other requests too. It does not search for the cause of a
+    /// mismatch itself, but returns [`Refusal::Diagnosing`]. Call [`Diagnosing::step`](crate::adapter::Diagnosing::step) until
+    /// it returns the rejection, and let others have the thread between two calls.
     ///
     /// # Errors
     ///
-    /// As [`finish`](Self::finish).
+    /// Those of [`finish`](Self::finish).
     pub fn conclude(self) -> Result<Delivery, Refusal> {
         self.refuse_large()?;
         let Self { verifier, signature, mac, chunks, encoded, trace, .. } = self;
@@ -150,7 +147,7 @@ impl Intake {
         Ok(delivery)
     }
 
-    /// The refusal of a body that broke off or was too slow. It says for which account the request was.
+    /// The refusal of a body that broke off or was too slow. It names the account.
     #[must_use]
     #[cold]
     #[inline(never)]
@@ -158,9 +155,8 @@ impl Intake {
         self.verifier.refused(kind)
     }
 
-    /// What may still be read of a body that is refused before its end, so that the connection can be used
-    /// again. It keeps the place of the body, and nothing of what was read. `None` says to read nothing: the body
-    /// was too slow, or broke off.
+    /// The rest of a body that is refused before its end, so that the connection can be used again. It keeps the place of the
+    /// body, but nothing that was read. `None` means that nothing should be read: the body was too slow, or broke off.
     #[must_use]
     pub fn drain(self, rejection: &Rejection) -> Option<Drain> {
         let goes_on =
@@ -182,8 +178,8 @@ impl fmt::Debug for Intake {
     }
 }
 
-/// Whose secret made the signature. The first one's HMAC came with the chunks; the further ones are tried only if it does
-/// not match.
+/// The secret that made the signature. The HMAC of the first one was computed with the chunks. The others are tried
+/// only if that does not match.
 fn signer(
     verifier: &Verifier,
     signature: &Signature,

@@ -1,4 +1,4 @@
-//! A secret that changes while the process serves.
+//! A secret that changes while the process runs.
 
 mod follow;
 #[cfg_attr(not(feature = "tracing"), path = "live/log_off.rs")]
@@ -20,18 +20,17 @@ use crate::{Secret, Verifier, named_secret::Overlap, verifier::Policy};
 
 /// How long a secret is still accepted after it was replaced: 24 hours.
 ///
-/// The vendor publishes neither how a secret is rotated nor when it retries. A day is enough for retries that are
-/// signed with the old secret, and for a change of the secret at the vendor by hand.
+/// The vendor publishes neither how a secret is rotated nor when it retries. A day is enough for retries that are signed with
+/// the old secret, and for changing the secret at the vendor by hand.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A [`Verifier`] whose secret can be replaced while it serves.
+/// A [`Verifier`] whose secret can be replaced while it is in use.
 ///
-/// Give the middleware a clone: `VerifyNumber7::live(live.clone())`. Each request is verified from beginning to end by the
-/// secrets that were accepted when it began; no request waits for a change. The old secret is still accepted for the
-/// [overlap](Self::overlap).
+/// Give the middleware a clone: `VerifyNumber7::live(live.clone())`. Each request is verified by the secrets that were accepted
+/// when it began, and no request waits for a change. The old secret is still accepted for the [overlap](Self::overlap).
 ///
-/// The overlap ends with the process. A process that starts during it knows only the new secret, so give it the old one too,
-/// by [`Verifier::also_accept`], if the vendor may still sign with that.
+/// The overlap ends with the process. A process that starts later knows only the new secret. If the vendor may still sign with
+/// the old one, give it that too, by [`Verifier::also_accept`].
 ///
 /// # Example
 ///
@@ -62,17 +61,17 @@ struct Live {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AcceptedSecret {
-    /// What [`Delivery::signed_by`](crate::Delivery::signed_by) calls it.
+    /// Its name in [`Delivery::signed_by`](crate::Delivery::signed_by).
     pub name: String,
     /// How long it is still accepted, if it was replaced.
     pub remaining: Option<Duration>,
-    /// When it signed last since it was replaced.
+    /// When it last signed since it was replaced.
     pub last_signed: Option<SystemTime>,
 }
 
 impl LiveVerifier {
-    /// Begins with a [`Secret`], or with a [`Verifier`] if other limits or further secrets are wanted. All settings of
-    /// the verifier stay when the secret is replaced.
+    /// Begins with a [`Secret`], or with a [`Verifier`] if you want other limits or further secrets. All settings of the
+    /// verifier stay when the secret is replaced.
     #[must_use]
     pub fn new(verifier: impl Into<Verifier>) -> Self {
         let current = ArcSwap::new(verifier.into().into_policy());
@@ -80,8 +79,8 @@ impl LiveVerifier {
         Self(Arc::new(live)).overlap(DEFAULT_OVERLAP)
     }
 
-    /// How long a secret that is replaced from now on is still accepted. Default: [`DEFAULT_OVERLAP`]. Zero ends it at
-    /// once. It is for all clones.
+    /// How long secrets that are replaced from now on are still accepted. Default: [`DEFAULT_OVERLAP`]. With zero, they are
+    /// refused at once. It applies to all clones.
     #[must_use]
     pub fn overlap(self, length: Duration) -> Self {
         let millis = length.as_millis().try_into().unwrap_or(u64::MAX);
@@ -89,25 +88,25 @@ impl LiveVerifier {
         self
     }
 
-    /// Stops accepting all secrets that were replaced, as after a leak. One that was given by [`Verifier::also_accept`] stays
-    /// accepted, even if it was the current one for a while: deploy without it.
+    /// Stops accepting all replaced secrets, for example after a leak. A secret from [`Verifier::also_accept`] stays accepted,
+    /// even if it was the current one for a while: deploy without it.
     pub fn end_overlap(&self) {
         self.0
             .current
             .rcu(|policy| Verifier::by(Arc::clone(policy)).without_replaced().into_policy());
     }
 
-    /// The verifier as it is now.
+    /// The current verifier.
     #[must_use]
     pub fn current(&self) -> Verifier {
         Verifier::by(self.0.current.load_full())
     }
 
-    /// Verifies by this secret from now on, and by the one until now for the [overlap](Self::overlap). The name of the new
-    /// secret is its [fingerprint](Secret::fingerprint). False if it is the current one: nothing changes then.
+    /// Verifies by this secret from now on, and for the [overlap](Self::overlap) also by the current one. The name of the new
+    /// secret is its [fingerprint](Secret::fingerprint). Returns false, and changes nothing, if it already is the current one.
     ///
-    /// Further secrets that were given by [`Verifier::also_accept`] are still accepted, and have no end. Of those that were
-    /// replaced, the newest [`MAX_REPLACED_SECRETS`](crate::MAX_REPLACED_SECRETS) are.
+    /// Further secrets from [`Verifier::also_accept`] are accepted forever. Of the replaced ones, only the newest
+    /// [`MAX_REPLACED_SECRETS`](crate::MAX_REPLACED_SECRETS) are.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn replace(&self, secret: Secret) -> bool {
         let mut is_new = false;
@@ -124,7 +123,7 @@ impl LiveVerifier {
         is_new
     }
 
-    /// The secrets that are accepted now, the current one first: to see when an old one is no longer needed.
+    /// The secrets that are accepted now, the current one first. It shows when an old one is no longer needed.
     #[must_use]
     pub fn accepted(&self) -> Vec<AcceptedSecret> {
         let verifier = self.current();

@@ -12,23 +12,23 @@ use crate::{
     clock::{Clock, since_1970},
 };
 
-/// A secret, and what the user calls it.
+/// A secret and its name.
 #[derive(Clone)]
 pub(crate) struct NamedSecret {
     pub(crate) signer: Arc<Signer>,
     pub(crate) secret: Secret,
-    /// Set when it was replaced.
+    /// Set if it was replaced.
     pub(crate) overlap: Option<Overlap>,
 }
 
-/// Who signs with a secret: what a delivery keeps of it.
+/// The name and the account of a secret: what a delivery keeps.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Signer {
     pub(crate) name: Arc<str>,
     pub(crate) account: Option<Account>,
 }
 
-/// For how long a replaced secret is still accepted.
+/// How long a replaced secret is still accepted.
 #[derive(Clone)]
 pub(crate) struct Overlap {
     clock: Clock,
@@ -51,7 +51,7 @@ impl NamedSecret {
         Self { signer: Arc::new(signer), ..self.clone() }
     }
 
-    /// Without moving the others: what is moved leaves a copy of its key behind.
+    /// Without moving the others, because a move leaves a copy of the key behind.
     pub(crate) fn push_to(self, secrets: &mut Vec<Self>) {
         let mut all = Vec::with_capacity(secrets.len() + 1);
         all.extend_from_slice(secrets);
@@ -59,12 +59,12 @@ impl NamedSecret {
         *secrets = all;
     }
 
-    /// Whether it was replaced, and its time is over.
+    /// Whether it was replaced, and its overlap is over.
     pub(crate) fn is_over(&self) -> bool {
         self.overlap.as_ref().is_some_and(|overlap| overlap.remaining().is_zero())
     }
 
-    /// Notes that it signed, if it was replaced.
+    /// Records that it signed, if it was replaced.
     pub(crate) fn note_signed(&self) {
         if let Some(overlap) = &self.overlap {
             let now = since_1970((overlap.clock)());
@@ -76,7 +76,7 @@ impl NamedSecret {
 
 impl Overlap {
     pub(crate) fn new(clock: Clock, length: Duration) -> Self {
-        // The end of a time that no clock can tell is not far behind a century.
+        // A clock can reach the end of this time, but perhaps not of a much longer one.
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         let until = clock() + length.min(CENTURY);
         Self { clock, until, last_signed: Arc::default() }

@@ -1,4 +1,4 @@
-//! Requests that show whether a receiver keeps the rules, and what to make of its answers.
+//! Requests that show whether a receiver obeys the rules, and the meaning of its answers.
 //!
 //! [`Probes`] has the requests. In a test, send them with `assert_receiver` of `number7-tower` or
 //! `number7-actix`; over a real connection, with `number7 doctor URL`. This module does no I/O: the
@@ -29,7 +29,7 @@
 //! }
 //! assert!(report.is_good(), "{report}");
 //!
-//! // One that accepts everything is told what is wrong with it.
+//! // A receiver that accepts everything is wrong, and the report says why.
 //! let mut report = Report::default();
 //! for probe in Probes::new(Secret::new("a secret for the test")?).table() {
 //!     report.add(probe, Observed::answer(200));

@@ -1,4 +1,4 @@
-//! What a place of acceptance keeps of a delivery.
+//! What an inbox stores of a delivery.
 
 use std::{
     fmt::{self, Write},
@@ -18,15 +18,14 @@ use crate::TraceContext;
 
 /// How long a [`Record::key`] can be: 255 bytes.
 ///
-/// Keys are indexed, and indices have limits: PostgreSQL's is 2,704 bytes, DynamoDB's 2,048,
-/// that of MySQL's older row formats 767, which is 255 characters of three bytes.
+/// Keys are indexed, and indices have limits: 2,704 bytes in PostgreSQL, 2,048 in DynamoDB, and 767 in MySQL's older row
+/// formats, which is 255 characters of three bytes.
 pub const MAX_KEY_LENGTH: usize = 255;
 
-/// A verified event on its way into an [inbox](crate::Accept): its key and its signed JSON.
+/// A verified event for an [inbox](crate::Accept): its key and its signed JSON.
 ///
-/// It is made only from a [`Delivery`], so holding one proves that the event is authentic. It does
-/// not prove that this version can parse it: an event with a name is recorded as it is, and the
-/// worker parses it.
+/// It is made only from a [`Delivery`], so holding one proves that the event is authentic. It does not prove that this version
+/// can parse it: an event with a name is stored as it is, and the worker parses it.
 ///
 /// # Example
 ///
@@ -41,11 +40,11 @@ pub const MAX_KEY_LENGTH: usize = 255;
 /// let record = Record::of(&deliver(r#"{"event":"job.completed","jobId":"job_1"}"#)?)?;
 /// assert_eq!(record.key(), "job.completed:job_1");
 ///
-/// // About no job, so its bytes are the key: a retry that repeats them is known.
+/// // It is about no job, so its bytes make the key: a retry that repeats them is known.
 /// let record = Record::of(&deliver(r#"{"event":"account.closed"}"#)?)?;
 /// assert!(record.key().starts_with("account.closed%sha256="));
 ///
-/// // Authentic, but no event: there is nothing that a worker could do with it.
+/// // Authentic, but not an event: a worker could do nothing with it.
 /// assert!(Record::of(&deliver("{}")?).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -63,16 +62,16 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// The body is not a JSON object, or has no `event` that is a string. All else is for the worker to
-    /// judge, so that a strict reading never loses an event.
+    /// The body is not a JSON object, or has no `event` that is a string. The worker judges everything else, so that a strict
+    /// parser never loses an event.
     pub fn of(delivery: &Delivery) -> Result<Self, EventError> {
         Ok(Self::keyed(Self::key_of_account(delivery.account(), delivery.body())?, delivery))
     }
 
-    /// A record of this delivery alone: its key is the event's name and the SHA-256 of the body, even if it is about a job.
+    /// A record of this delivery alone. Its key is the event's name and the SHA-256 of the body, even if it is about a job.
     ///
-    /// For a delivery that an inbox calls a [conflict](crate::Acceptance::Conflict). Stored under this key, it is an event
-    /// of its own, and a retry of it is a duplicate.
+    /// Use it for a delivery that an inbox calls a [conflict](crate::Acceptance::Conflict). With this key, it is an event of
+    /// its own, and a retry of it is a duplicate.
     ///
     /// # Errors
     ///
@@ -89,8 +88,8 @@ impl Record {
         Self { key, json, signer, signature, trace }
     }
 
-    /// The [key](Self::key) that a record of this JSON would have. It is not evidence that the JSON was
-    /// signed. For tools that find an event without its key.
+    /// The [key](Self::key) that a record of this JSON would have. It does not prove that the JSON was signed. For tools that
+    /// find an event without its key.
     ///
     /// # Errors
     ///
@@ -120,7 +119,7 @@ impl Record {
         storable(account, key)
     }
 
-    /// The name of the account that a [key](Self::key) has in front.
+    /// The name of the account in front of a [key](Self::key).
     #[must_use]
     pub fn account_of(key: &str) -> Option<&str> {
         key.split_once('/').map(|(account, _)| account).filter(|account| Account::is_name(account))
@@ -128,13 +127,13 @@ impl Record {
 
     /// The key that all deliveries of one event share.
     ///
-    /// It is the text of the [`IdempotencyKey`](crate::IdempotencyKey), `job.completed:job_abc123`.
-    /// If there is no [`Subject::job_id`](crate::Subject::job_id), it is the event's name and the SHA-256
-    /// of the body (without a byte order mark in front) instead. A key that is longer than [`MAX_KEY_LENGTH`] or has control characters is
-    /// replaced by its SHA-256. Keys of those three forms never coincide.
+    /// It is the text of the [`IdempotencyKey`](crate::IdempotencyKey), `job.completed:job_abc123`. Without a
+    /// [`Subject::job_id`](crate::Subject::job_id), it is instead the event's name and the SHA-256 of the body (without a byte
+    /// order mark in front). A key that is longer than [`MAX_KEY_LENGTH`] or has control characters is replaced by its SHA-256.
+    /// Keys of these three forms never coincide.
     ///
-    /// The key of an event of an [account](Delivery::account) has its name in front, `acme/job.completed:job_abc123`, so two
-    /// accounts never share a key.
+    /// The key of an [account's](Delivery::account) event has the account's name in front, `acme/job.completed:job_abc123`, so
+    /// two accounts never share a key.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -152,7 +151,7 @@ impl Record {
         &self.signer.name
     }
 
-    /// The account that it was verified for; see [`Delivery::account`].
+    /// The account that it was accepted for; see [`Delivery::account`].
     #[must_use]
     pub fn account(&self) -> Option<&Account> {
         self.signer.account.as_ref()
@@ -172,7 +171,7 @@ impl Record {
     }
 }
 
-/// A key that is the event's name and its bytes, without a byte order mark.
+/// A key of the event's name and its bytes, without a byte order mark.
 fn key_of_bytes(event: &str, json: &[u8]) -> String {
     let mut key = String::new();
     _ = idempotency_key::write_name(&mut key, event)
@@ -180,7 +179,7 @@ fn key_of_bytes(event: &str, json: &[u8]) -> String {
     key
 }
 
-/// A key that fits into every index: itself or its hash, behind its account.
+/// A key that fits into every index: the key or its hash, after the account.
 fn storable(account: Option<&Account>, key: String) -> String {
     let before = account.map_or(0, |account| account.as_str().len() + 1);
     let key = match before + key.len() > MAX_KEY_LENGTH || key.contains(char::is_control) {
@@ -193,7 +192,7 @@ fn storable(account: Option<&Account>, key: String) -> String {
     }
 }
 
-/// Neither the key nor the JSON is shown: both are the sender's data.
+/// Shows neither the key nor the JSON, because both are the sender's data.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("bytes", &self.json.len()).finish_non_exhaustive()
@@ -261,7 +260,7 @@ mod tests {
         assert_ne!(by_bytes(one), by_bytes(other));
         assert_eq!(by_bytes(one), by_bytes(one));
         assert!(by_bytes(one).starts_with("a%sha256="));
-        // Without a job it is the key anyway.
+        // Without a job, this is the key in any case.
         assert_eq!(by_bytes(r#"{"event":"a"}"#), key(r#"{"event":"a"}"#));
     }
 

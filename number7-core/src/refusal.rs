@@ -1,4 +1,4 @@
-//! A refusal whose cause may still be looked for.
+//! A refusal, perhaps with a search for the cause.
 
 use crate::{Rejection, diagnosis::Diagnosing};
 
@@ -6,14 +6,14 @@ use crate::{Rejection, diagnosis::Diagnosing};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// There is nothing to look for: answer.
+    /// No search is needed: answer.
     Final(Rejection),
-    /// The signature does not match, and the cause is looked for before the answer.
+    /// The signature does not match, and the cause is searched before the answer.
     Diagnosing(Diagnosing),
 }
 
 impl Refusal {
-    /// The rejection, and the cause of a mismatch if it is found. Looking for it at once takes milliseconds.
+    /// The rejection, with the cause of a mismatch if it is found. The search runs at once, and takes milliseconds.
     #[must_use]
     #[inline]
     pub fn finish(self) -> Rejection {

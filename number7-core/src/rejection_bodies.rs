@@ -4,13 +4,13 @@ use bytes::Bytes;
 
 use crate::Rejection;
 
-/// All statuses that a request is refused with before it reaches a handler.
+/// All statuses of refusals before a request reaches a handler.
 const STATUSES: [u16; 6] = [400, 401, 408, 413, 415, 503];
 
-/// What the answers to refused requests have as their bodies, instead of nothing.
+/// The bodies of the answers to refused requests, instead of empty ones.
 ///
-/// There is one body for each status, and it is made before the first request comes. So all answers with the
-/// status 401 are alike, and none of them can say why.
+/// There is one body for each status, and it is created before the first request. So all answers with the status 401 are alike,
+/// and none of them can say why.
 ///
 /// # Example
 ///
@@ -43,7 +43,7 @@ impl RejectionBodies {
         self.0.content_type
     }
 
-    /// The body of the answer to a request that is refused for this.
+    /// The body of the answer for this rejection.
     #[must_use]
     pub fn body(&self, rejection: &Rejection) -> Bytes {
         let status = rejection.status_code();

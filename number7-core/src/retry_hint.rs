@@ -1,12 +1,11 @@
 use std::{error::Error, fmt, time::Duration};
 
-/// What an error knows about trying again. An error says it by having a hint among its
-/// [sources](Error::source).
+/// What an error knows about trying again. To give a hint, an error has it among its [sources](Error::source).
 ///
-/// A worker of `number7-inbox` looks for it in the error that a handler returned, however often that error
-/// was wrapped. So `client.result(&job).await?` in a handler does the right thing: with
-/// [`After`](Self::After) the event is snoozed and uses up no attempt; with [`Never`](Self::Never) it becomes
-/// a dead letter at once. An error without a hint is tried again after the worker's backoff.
+/// A worker of `number7-inbox` looks for it in the error that a handler returned, however often that error was wrapped. So
+/// `client.result(&job).await?` in a handler does the right thing. With [`After`](Self::After), the event is snoozed, and no
+/// attempt is used up. With [`Never`](Self::Never), it becomes a dead letter at once. After an error without a hint, the event
+/// is tried again after the worker's backoff.
 ///
 /// # Example
 ///
@@ -37,7 +36,7 @@ use std::{error::Error, fmt, time::Duration};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RetryHint {
-    /// Try again after this time, and not before. What failed is not at fault.
+    /// Try again after this time, and not before. The attempt itself was not wrong.
     After(Duration),
     /// Trying again does not help.
     Never,

@@ -19,16 +19,17 @@ pub use self::error::{SecretError, SecretErrorKind};
 /// HMAC-SHA256, the only algorithm of Number7 AI's signatures.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
 
-/// What a secret signs to be told apart from others.
+/// What a secret signs to get its fingerprint.
 const NAMED: &str = "the name of a webhook secret";
 
 /// A webhook secret, ready to sign and to verify.
 ///
-/// The key is scheduled into an HMAC state once, and each delivery works on a copy of that state. Only with the feature
-/// `diagnosis` is the text kept as well, in one place, which all clones share: from it, a diagnosis makes the keys
-/// that a sender may use by mistake, such as the secret with a newline behind it, and drops them at its end. Everything
-/// is overwritten with zeros when it is dropped, so no memory is freed with the text in it. A `String` that you pass by value is freed as it is: pass a
+/// The key is expanded into an HMAC state once, and each delivery uses a copy of that state. Everything is overwritten with
+/// zeros on drop, so no freed memory has the secret in it. But a `String` that you pass by value is freed as it is: pass a
 /// reference, and overwrite your own copy.
+///
+/// With the feature `diagnosis`, the text is also kept, in one place that all clones share. From it, a diagnosis derives the
+/// keys that a sender may use by mistake, such as the secret with a newline behind it, and drops them at its end.
 ///
 /// A secret prints as `Secret(..)`, cannot be serialized and cannot be read back.
 ///
@@ -52,20 +53,20 @@ pub struct Secret {
     text: Text,
 }
 
-/// Compiles only while the HMAC state is zeroized on drop: it consists of two SHA-256 cores and their
-/// buffer, and has no marker of its own.
+/// Compiles only if the HMAC state is zeroized on drop. The state has no marker for that: it consists of two
+/// SHA-256 cores and their buffer.
 const _: fn() = || {
     fn zeroized_on_drop<T: ZeroizeOnDrop>() {}
     zeroized_on_drop::<Sha256>();
 };
 
 impl Secret {
-    /// Takes the secret as Number7 AI shows it: text or bytes, of any length except 0.
+    /// Takes the secret as Number7 AI shows it: a string or bytes, of any length except 0.
     ///
     /// # Errors
     ///
-    /// An empty secret, with which anybody can sign, and one that begins or ends with white space,
-    /// which is nearly always a copying accident that makes every delivery fail.
+    /// The secret is empty, so anybody could sign. Or it begins or ends with white space, which is nearly always a copying
+    /// mistake that makes every delivery fail.
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = secret.as_ref();
         refuse_malformed(secret)?;
@@ -101,8 +102,8 @@ impl Secret {
 
     /// A name for this secret: 8 hex digits that are the same in every process, such as `3f1c09ab`.
     ///
-    /// It is the beginning of an HMAC under the secret. Somebody who sees it can test guesses of the secret with it, as with every
-    /// signed delivery, so it is no worse in a log than a body with its signature.
+    /// It is the beginning of an HMAC with the secret. Somebody who sees it can use it to test guesses of the secret. The same
+    /// is true of every signed delivery, so in a log it is no worse than a body with its signature.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.sign(NAMED).to_string()[..8].to_owned()
@@ -156,8 +157,8 @@ fn refuse_malformed(secret: &[u8]) -> Result<(), SecretError> {
     }
 }
 
-/// White space as copying leaves it. Not a vertical tab, which may be a byte of a binary key, as in
-/// RFC 4231.
+/// White space that copying may leave. A vertical tab is not included, because it may be a byte of a binary key, as
+/// in RFC 4231.
 fn is_white_space(character: char) -> bool {
     match character.is_ascii() {
         true => character.is_ascii_whitespace(),

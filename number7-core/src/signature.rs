@@ -14,9 +14,9 @@ const BYTES: usize = 32;
 
 /// The HMAC-SHA256 of a body.
 ///
-/// Two signatures are compared in constant time, and in no other way. [`Display`](fmt::Display)
-/// writes what the header carries: 64 lower-case hex digits. [`Debug`] writes none of them, because
-/// a signature that verifies is worth as much as the body that it signs.
+/// Two signatures can be compared only in constant time. [`Display`](fmt::Display) writes the value of the header:
+/// 64 lower-case hex digits. [`Debug`] writes none of them, because a signature that verifies is worth as much as
+/// the body that it signs.
 ///
 /// # Example
 ///
@@ -37,7 +37,7 @@ impl Signature {
     ///
     /// # Errors
     ///
-    /// Any other length, and any other byte: no prefix, sign, list, white space or `0x` is taken.
+    /// The value has another length, or another byte. A prefix, a sign, a list, white space and `0x` are refused.
     pub fn parse(value: impl AsRef<[u8]>) -> Result<Self, SignatureError> {
         let digits: &[u8; 2 * BYTES] = value.as_ref().try_into().map_err(|_| SignatureError(()))?;
         let nibbles = digits.map(nibble);
@@ -53,7 +53,7 @@ impl Signature {
         Self(bytes)
     }
 
-    /// The 32 bytes. Comparing them with `==` gives up the constant time.
+    /// The 32 bytes. A comparison of them with `==` does not take constant time.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; BYTES] {
         &self.0
@@ -100,8 +100,8 @@ impl fmt::Display for SignatureError {
 
 impl Error for SignatureError {}
 
-/// The value of a hex digit, and more than 15 for every other byte. Without a branch, so that the
-/// compiler decodes many digits at once.
+/// The value of a hex digit, and more than 15 for every other byte. It has no branch, so that the compiler decodes
+/// many digits at once.
 fn nibble(digit: u8) -> u8 {
     let decimal = digit.wrapping_sub(b'0');
     let letter = (digit | 0x20).wrapping_sub(b'a');

@@ -1,4 +1,4 @@
-//! What an event is about, read from its JSON as leniently as possible.
+//! Reads what an event is about from its JSON, as leniently as possible.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,8 +12,7 @@ use crate::{
 
 /// Which event of which job: the name of an event and, if it has one, its job.
 ///
-/// It is read from JSON that was accepted before, such as the records of an inbox, and is not evidence
-/// that the JSON was signed.
+/// It is read from JSON that was accepted before, such as the records of an inbox. It does not prove that the JSON was signed.
 ///
 /// # Example
 ///
@@ -28,13 +27,12 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject<'a> {
     pub(crate) event: Cow<'a, str>,
-    /// The job if it is one string, or why it is not.
+    /// The job if it is given once as a string, or else the error.
     pub(crate) job_id: Result<Cow<'a, str>, EventError>,
 }
 
 impl<'a> Subject<'a> {
-    /// Reads the JSON of an event. Nothing but its name and its job has to be of the right type: all else is for the
-    /// worker to judge.
+    /// Reads the JSON of an event. Only its name and its job must have the right type: the worker judges everything else.
     ///
     /// # Errors
     ///
@@ -65,7 +63,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The one value found. A repeated, empty or lossily read value is not a key: another could read the same.
+/// The only value. A repeated, empty or lossily read value is not a key, because another value might read the same.
 fn one<'a>(found: &[&'a RawValue], field: &'static str) -> Result<Cow<'a, str>, EventError> {
     let kind = match found {
         [] => EventErrorKind::MissingField,
@@ -80,7 +78,7 @@ fn one<'a>(found: &[&'a RawValue], field: &'static str) -> Result<Cow<'a, str>, 
 }
 
 fn exact(json: &RawValue) -> Option<Cow<'_, str>> {
-    // Borrowed if it has no escapes; `Cow` by itself would always be owned.
+    // Borrows it if it has no escapes. `Cow` alone would always own it.
     match serde_json::from_str::<&str>(json.get()) {
         Ok(text) => Some(text.into()),
         Err(_) => serde_json::from_str::<String>(json.get()).ok().map(Cow::from),

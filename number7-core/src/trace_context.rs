@@ -2,12 +2,12 @@
 
 use std::{str, sync::Arc};
 
-/// How long a `tracestate` can be: 512 characters, which the specification asks everybody to pass on at least.
+/// How long a `tracestate` can be: 512 characters, the least that the specification asks to pass on.
 const LONGEST_STATE: usize = 512;
 
-/// The W3C trace context of a request: to which span of the sender it belongs.
+/// The W3C trace context of a request: the sender's span that it belongs to.
 ///
-/// The signature covers the body alone, so a proxy may have set these headers. Trust them no more than a log line.
+/// The signature covers only the body, so a proxy may have set these headers. Trust them no more than a log line.
 ///
 /// Source: the W3C recommendation "Trace Context", level 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl TraceContext {
     }
 }
 
-/// What a delivery keeps.
+/// The trace context of a delivery.
 pub(crate) type Traced = Option<Arc<TraceContext>>;
 
 /// The two headers of a request.
@@ -52,7 +52,7 @@ impl<'h> Headers<'h> {
         }
     }
 
-    /// Nothing, as the specification says, if there is not exactly one `traceparent` that can be read.
+    /// `None`, as the specification says, unless there is exactly one `traceparent`, and it is valid.
     pub(crate) fn context(&self) -> Traced {
         let parent = self.parent.filter(|_| !self.is_repeated).and_then(parent)?;
         let state = self.states.join(",");
@@ -66,7 +66,7 @@ fn is_visible(character: char) -> bool {
     matches!(character, ' '..='~' | '\t')
 }
 
-/// Reads a `traceparent`. Of a later version, which may have more fields, it keeps those that every version has.
+/// Reads a `traceparent`. A later version may have more fields: only the fields of all versions are kept.
 fn parent(value: &[u8]) -> Option<&str> {
     const LENGTH: usize = 55;
     let value = str::from_utf8(value).ok()?;
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(context(&[("Traceparent", PARENT)]), Some((PARENT.into(), String::new())));
         let both = [("traceparent", PARENT), state, ("tracestate", "b=2")];
         assert_eq!(context(&both), Some((PARENT.into(), "a=1,b=2".into())));
-        // Without its parent it means nothing.
+        // It means nothing without its parent.
         assert_eq!(context(&[state]), None);
         assert_eq!(context(&[("traceparent", PARENT), ("traceparent", PARENT)]), None);
         for bad in ["x".repeat(513), "ä=1".into()] {

@@ -1,4 +1,4 @@
-//! Which requests are accepted.
+//! The policy by which requests are accepted.
 
 use std::{
     fmt, iter, slice,
@@ -19,40 +19,37 @@ use crate::{
     refusal_log::RefusalLog,
 };
 
-/// The name of the first secret when it is given none.
+/// The name of the first secret, if it has no other.
 pub const DEFAULT_SECRET_NAME: &str = "primary";
 
 /// The largest body that is accepted: 64 KiB (65,536 bytes).
 ///
-/// The published events have some 150 bytes; the rest is room for long error texts and for fields
-/// to come. Memory for unverified bodies is bounded by this times [`DEFAULT_MAX_HELD_BODIES`].
+/// The published events have some 150 bytes. The rest is room for long error texts and for future fields. The memory for
+/// unverified bodies is limited to this times [`DEFAULT_MAX_HELD_BODIES`].
 pub const DEFAULT_BODY_LIMIT: usize = 64 * 1024;
 
 /// How long a whole body may take to arrive: 10 seconds.
 ///
-/// It is counted from the moment at which the request is there and its body is not. A sender of
-/// 150 bytes needs a few milliseconds; ten seconds forgive a lost packet or two, and end a sender
-/// that drips.
+/// It is counted from the moment when the request is there and its body is not. A sender of 150 bytes needs a few milliseconds.
+/// Ten seconds allow for a lost packet or two, and stop a sender that sends byte by byte.
 pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many unverified bodies are waited for at once: 1,024.
+/// How many unverified bodies can wait at once: 1,024.
 ///
-/// With the default body limit they hold 64 MiB at most.
+/// With the default body limit they take at most 64 MiB.
 pub const DEFAULT_MAX_HELD_BODIES: usize = 1024;
 
-/// How many replaced secrets are still accepted at once: 8. With the next one, the oldest is not any more.
+/// How many replaced secrets are still accepted at once: 8. With the next one, the oldest is dropped.
 ///
-/// A forged body costs an HMAC for each of them, and nobody rotates a secret so often within an
-/// [overlap](crate::LiveVerifier::overlap). Without a bound, a source that changes by mistake with every look would make each
-/// forged request dearer.
+/// A forged body costs an HMAC for each of them, and nobody rotates a secret this often within an
+/// [overlap](crate::LiveVerifier::overlap). Without a limit, a faulty source that changes with every look would make each
+/// forged request more expensive.
 pub const MAX_REPLACED_SECRETS: usize = 8;
 
-/// The policy by which requests are accepted: the secrets, and the limits on bodies whose sender
-/// is not known yet.
+/// The policy by which requests are accepted: the secrets, and the limits on bodies whose sender is not known yet.
 ///
-/// It is cheap to clone, and the clones share the count of bodies that are waited for and of refusals
-/// that are not logged: build one,
-/// and give clones to all apps, workers and routes of a process.
+/// It is cheap to clone. Clones share the count of waiting bodies and of refusals that are not logged. So build one, and give
+/// clones to all apps, workers and routes of a process.
 ///
 /// # Example
 ///
@@ -73,9 +70,8 @@ pub const MAX_REPLACED_SECRETS: usize = 8;
 ///
 /// # Rotation
 ///
-/// While a secret is being replaced, both are accepted, each under a name of yours, and
-/// [`Delivery::signed_by`] tells which one signed. The second costs one more HMAC, and only for
-/// bodies that the first did not sign.
+/// While a secret is being replaced, both are accepted, each with a name of yours, and [`Delivery::signed_by`] says which one
+/// signed. The second costs one more HMAC, but only for bodies that the first did not sign.
 ///
 /// ```
 /// use number7_core::{Secret, Verifier};
@@ -105,11 +101,11 @@ pub(crate) struct Policy {
     refusal_log: RefusalLog,
 }
 
-/// What is refused although it is authentic.
+/// What is refused even if it is authentic.
 #[derive(Clone)]
 enum Refuses {
     OlderThan(Duration),
-    /// There is no account, for this reason.
+    /// Everything, because there is no account, for this reason.
     All(RejectionKind),
 }
 
@@ -136,7 +132,7 @@ impl Verifier {
         Self::named(DEFAULT_SECRET_NAME, secret)
     }
 
-    /// Accepts what one secret signed, under a name for logs and for [`Delivery::signed_by`].
+    /// Accepts what one secret signed. Its name is for logs and for [`Delivery::signed_by`].
     #[must_use]
     pub fn named(name: impl Into<Arc<str>>, secret: Secret) -> Self {
         Self(Arc::new(Policy {
@@ -153,12 +149,11 @@ impl Verifier {
         }))
     }
 
-    /// Accepts what a further secret signed, too. The secrets are tried in the order in which they
-    /// were given.
+    /// Also accepts what a further secret signed. The secrets are tried in the order in which they were given.
     ///
     /// # Panics
     ///
-    /// If there is a secret of that name already: nobody could tell the two apart.
+    /// If there is already a secret with this name, because nobody could tell the two apart.
     #[must_use]
     #[track_caller]
     pub fn also_accept(self, name: impl Into<Arc<str>>, secret: Secret) -> Self {
@@ -170,7 +165,7 @@ impl Verifier {
     ///
     /// # Panics
     ///
-    /// If the limit is 0, which no event fits in.
+    /// If the limit is 0, because no event fits.
     #[must_use]
     #[track_caller]
     pub fn body_limit(self, bytes: usize) -> Self {
@@ -182,7 +177,7 @@ impl Verifier {
     ///
     /// # Panics
     ///
-    /// If the timeout is zero, which no body that is still on its way can meet.
+    /// If the timeout is zero, because no body that is still arriving can meet it.
     #[must_use]
     #[track_caller]
     pub fn body_timeout(self, timeout: Duration) -> Self {
@@ -190,15 +185,15 @@ impl Verifier {
         self.with(|policy| policy.body_timeout = timeout)
     }
 
-    /// Waits for at most `bodies` unverified bodies at once. Default: [`DEFAULT_MAX_HELD_BODIES`].
+    /// At most this many unverified bodies can wait at once. Default: [`DEFAULT_MAX_HELD_BODIES`].
     ///
-    /// A body that arrives in one piece with its request is verified at once. It is not waited
-    /// for, does not count, and is never refused for this reason: senders that stall cannot keep
-    /// it out. A good body that comes later can be refused while all places are taken.
+    /// A body that arrives in one piece with its request is verified at once. It does not wait, does not count, and
+    /// is never refused for this reason, so stalling senders cannot keep it out. A valid body that arrives later
+    /// can be refused while all places are taken.
     ///
     /// # Panics
     ///
-    /// If the number is 0, which refuses every body that is still on its way.
+    /// If the number is 0, which refuses every body that is still arriving.
     #[must_use]
     #[track_caller]
     pub fn max_held_bodies(self, bodies: usize) -> Self {
@@ -206,14 +201,13 @@ impl Verifier {
         self.with(|policy| policy.max_held_bodies = bodies)
     }
 
-    /// Refuses an event whose signed `timestamp` is older than `limit`. An event without a readable timestamp has no age and is
-    /// refused as well; one from the future is not.
+    /// Refuses an event whose signed `timestamp` is older than `limit`. An event without a readable timestamp is refused as
+    /// well. An event from the future is not.
     ///
-    /// It is off by default, and for most receivers should stay off. The vendor publishes neither when it
-    /// retries nor whether a retry has a new timestamp. If it has not, a limit that is shorter than the
-    /// longest delay refuses authentic retries, and after the third the vendor never sends the event
-    /// again. A replayed delivery has the same [`IdempotencyKey`](crate::IdempotencyKey) as the first,
-    /// which is the better defence.
+    /// It is off by default, and most receivers should leave it off. The vendor publishes neither when it retries nor whether a
+    /// retry has a new timestamp. If it has not, a limit that is shorter than the longest retry delay refuses authentic
+    /// retries, and after the third retry the vendor never sends the event again. A better defense: a replayed delivery has the
+    /// same [`IdempotencyKey`](crate::IdempotencyKey) as the first.
     ///
     /// ```
     /// use std::time::Duration;
@@ -240,18 +234,18 @@ impl Verifier {
         self.with(|policy| policy.refuses = Some(Refuses::OlderThan(limit)))
     }
 
-    /// Takes the time from `clock` instead of the system, for tests. [`max_age`](Self::max_age), the limit of
-    /// diagnoses per second, and the [overlap](crate::LiveVerifier::overlap) of a secret that was replaced read it.
+    /// Takes the time from `clock` instead of the system, for tests. It is used by [`max_age`](Self::max_age), the limit of
+    /// diagnoses per second, and the [overlap](crate::LiveVerifier::overlap) of a replaced secret.
     #[must_use]
     pub fn clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.with(|policy| policy.clock = Arc::new(clock))
     }
 
-    /// Verifies a body that is there as a whole, against the value of its signature header.
+    /// Verifies a whole body against the value of its signature header.
     ///
     /// # Errors
     ///
-    /// All that [`begin`](Self::begin), [`Intake::push`] and [`Intake::finish`] refuse.
+    /// Those of [`begin`](Self::begin), [`Intake::push`] and [`Intake::finish`].
     pub fn verify(
         &self,
         signature: impl AsRef<[u8]>,
@@ -262,17 +256,17 @@ impl Verifier {
         intake.finish()
     }
 
-    /// Begins to verify a request by its headers, all of them, as names and values. The names may
-    /// have either case; a header with several values comes several times.
+    /// Begins to verify a request by all its headers, as names and values. Names may have either case. Repeat a
+    /// header that has several values.
     ///
-    /// On an error, answer. [`drain`](Self::drain) says whether to read the body before, so that the connection
-    /// can be used again.
+    /// On an error, answer. First [`drain`](Self::drain) says whether to read the body, so that the connection can
+    /// be used again.
     ///
     /// # Errors
     ///
-    /// No signature header, more than one, or one that is not a [`Signature`](crate::Signature),
-    /// and then a declared length that exceeds the limit.
-    // An intake that is not made where it is kept costs two copies more.
+    /// There is no signature header, more than one, or one that is not a [`Signature`](crate::Signature). Or, after that, the
+    /// declared length exceeds the limit.
+    // Without inlining, the intake would be copied twice more.
     #[inline(always)]
     pub fn begin<'h>(
         &self,
@@ -311,14 +305,14 @@ impl Verifier {
         rejection.of_any(self.account())
     }
 
-    /// A refusal of a request, which says for which account it was.
+    /// A refusal of a request. It names the account.
     #[cold]
     pub(crate) fn refused(&self, kind: RejectionKind) -> Rejection {
         Rejection::from(kind).of_any(self.account())
     }
 
-    /// What may be read of the body of a request that [`begin`](Self::begin) has refused, by its headers. `None`
-    /// says to read nothing: its declared length is over [`DRAIN_LIMIT`], or the sender waits to be asked for it
+    /// What may be read of the body of a request that [`begin`](Self::begin) has refused, by its headers. `None` means to read
+    /// nothing: its declared length is over [`DRAIN_LIMIT`], or the sender waits until it is asked for the body
     /// (`Expect: 100-continue`).
     pub fn drain<'h>(
         &self,
@@ -329,7 +323,7 @@ impl Verifier {
         is_wanted.then(|| Drain::new(self.clone(), false, None))
     }
 
-    /// What an adapter asks before it logs a refusal. All clones of a verifier share it.
+    /// Decides which refusals an adapter logs. All clones of a verifier share it.
     #[must_use]
     pub fn refusal_log(&self) -> &RefusalLog {
         &self.0.refusal_log
@@ -357,8 +351,7 @@ impl Verifier {
         &self.0.first.secret
     }
 
-    /// The same with another first secret, and the first until now behind it for the overlap. `None` if it is the
-    /// same one.
+    /// The same with another first secret. The previous one is accepted after it, for the overlap. `None` if both are the same.
     pub(crate) fn replaced(self, secret: &Secret, overlap: Overlap) -> Option<Self> {
         let is_new = |known: &NamedSecret| !known.secret.is_same(secret);
         if !is_new(&self.0.first) {
@@ -366,12 +359,12 @@ impl Verifier {
         }
         let old = NamedSecret { overlap: Some(overlap), ..self.0.first.clone() };
         let others = || self.0.further.iter().filter(|known| !known.is_over());
-        // A secret that was given to be accepted always has no end, even if it was the current one for a while.
+        // A secret that was given as always accepted has no end, even if it was the current one for a while.
         let stays = |known: &&NamedSecret| known.overlap.is_none();
         let ends = !others().filter(stays).any(|known| known.secret.is_same(&old.secret));
         let replaced = iter::once(old).filter(|_| ends);
         let replaced = replaced.chain(others().filter(|known| !stays(known)).cloned());
-        // With room for all of them: what is moved leaves a copy of its key behind.
+        // With room for all of them, because a move leaves a copy of the key behind.
         let mut further = Vec::with_capacity(self.0.further.len() + 1);
         further.extend(replaced.filter(is_new).take(MAX_REPLACED_SECRETS));
         further.extend(others().filter(stays).cloned());
@@ -381,7 +374,7 @@ impl Verifier {
 
     /// The same without the secrets that were replaced.
     pub(crate) fn without_replaced(self) -> Self {
-        // With room for all of them: what is moved leaves a copy of its key behind.
+        // With room for all of them, because a move leaves a copy of the key behind.
         let mut further = Vec::with_capacity(self.0.further.len());
         further.extend(self.0.further.iter().filter(|known| known.overlap.is_none()).cloned());
         self.with(|policy| policy.further = further)
@@ -397,7 +390,7 @@ impl Verifier {
         name
     }
 
-    /// For an account: with what all accounts of a process share.
+    /// For an account, with the parts that all accounts of a process share.
     pub(crate) fn of_account(
         self,
         account: &Account,
@@ -414,7 +407,7 @@ impl Verifier {
         })
     }
 
-    /// For requests that are for no account.
+    /// For requests without a known account.
     pub(crate) fn refuse_all(self, kind: RejectionKind, diagnoses: &SharedLimit) -> Self {
         self.with(|policy| {
             policy.refuses = Some(Refuses::All(kind));
@@ -422,7 +415,7 @@ impl Verifier {
         })
     }
 
-    /// Why a body is refused that no accepted secret signed.
+    /// The kind of the rejection if no accepted secret signed a body.
     pub(crate) fn mismatch_kind(&self) -> RejectionKind {
         match self.0.refuses {
             Some(Refuses::All(kind)) => kind,

@@ -1,4 +1,4 @@
-//! What adapters count, on the facade [`metrics`](https://docs.rs/metrics).
+//! The metrics of adapters, on the facade [`metrics`](https://docs.rs/metrics).
 //!
 //! Without the feature `metrics` the functions do nothing.
 //!
@@ -10,8 +10,8 @@
 //! | `number7_replaced_secret_signed_timestamp_seconds` | gauge | `secret` | when a [replaced](crate::LiveVerifier::replace) secret signed last |
 //! | `number7_secret_stale_since_timestamp_seconds` | gauge | `secret`: the [fingerprint](crate::Secret::fingerprint) of the last one that was read | since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read; 0 if it can |
 //!
-//! The values of the labels come from this crate and from the names of your secrets, never from a
-//! request, so that no sender can make them many.
+//! The values of the labels come from this crate and from the names of your secrets, never from a request, so no
+//! sender can create many of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ use metrics::{Unit, describe_counter, describe_gauge};
 
 use crate::{Delivery, Rejection, RejectionKind, Secret};
 
-/// Tells the recorder what the metrics mean, such as for the `# HELP` of Prometheus. The adapters call it when a middleware is
-/// made, so install the recorder before that.
+/// Tells the recorder what the metrics mean, for example for the `# HELP` of Prometheus. The adapters call it when a middleware
+/// is created, so install the recorder before that.
 pub fn describe() {
     for (name, help) in [
         (
@@ -52,21 +52,21 @@ pub fn describe() {
     }
 }
 
-/// Notes that a secret signed which is [replaced](crate::LiveVerifier::replace).
+/// Records that a [replaced](crate::LiveVerifier::replace) secret signed.
 pub(crate) fn signed_by_replaced(name: &Arc<str>, since_1970: Duration) {
     let secret = metrics::SharedString::from_shared(Arc::clone(name));
     metrics::gauge!("number7_replaced_secret_signed_timestamp_seconds", "secret" => secret)
         .set(since_1970.as_secs_f64());
 }
 
-/// Counts a lookup that failed, even if the last answer serves.
+/// Counts a failed lookup, even if the last answer is used instead.
 pub(crate) fn lookup_failed(rejection: &Rejection) {
     metrics::counter!("number7_failed_lookups_total", "kind" => rejection.kind().name())
         .increment(1);
 }
 
-/// Notes since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read: zero if it can.
-/// Names the secret that stays in use, because a process can follow several.
+/// Records since when the secret that is [followed](crate::LiveVerifier::follow) cannot be read: zero if it can. The label is
+/// the secret that stays in use, because a process can follow several.
 pub(crate) fn stale_since(last: &Secret, since_1970: Duration) {
     let secret = last.fingerprint();
     metrics::gauge!("number7_secret_stale_since_timestamp_seconds", "secret" => secret)
@@ -82,7 +82,7 @@ pub fn verified(delivery: &Delivery) {
     .increment(1);
 }
 
-/// Counts a refused request, whether the middleware refused it or something after it.
+/// Counts a refused request, whether the middleware or something behind it refused it.
 pub fn refused(rejection: &Rejection) {
     let kind = rejection.kind().name();
     match rejection.kind() {

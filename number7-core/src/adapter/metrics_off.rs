@@ -1,4 +1,4 @@
-//! What adapters count, with the feature `metrics`. Without it these functions do nothing.
+//! The metrics of adapters, with the feature `metrics`. Without it these functions do nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ pub fn describe() {}
 #[inline(always)]
 pub fn verified(_: &Delivery) {}
 
-/// Counts a refused request, whether the middleware refused it or something after it.
+/// Counts a refused request, whether the middleware or something behind it refused it.
 #[inline(always)]
 pub fn refused(_: &Rejection) {}
 

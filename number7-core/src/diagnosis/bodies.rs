@@ -5,7 +5,7 @@ use std::str;
 use super::{DiagnosisKind as Kind, search::Search};
 use crate::byte_order_mark::{BYTE_ORDER_MARK, without_mark};
 
-/// What a sender signs before it has a body, or if it makes a string of an object.
+/// What a sender signs before it has a body, or if it converts an object to a string.
 const PLACEHOLDERS: [&str; 10] = [
     "",
     "{}",
@@ -25,7 +25,7 @@ pub(super) async fn try_placeholders(search: &mut Search<'_>) {
     }
 }
 
-/// Tries what happens to a body that nobody parses.
+/// Tries changes that need no parsing.
 pub(super) async fn try_simple(search: &mut Search<'_>, body: &[u8]) {
     ends(search, body).await;
     lines(search, body).await;
@@ -62,7 +62,7 @@ async fn lines(search: &mut Search<'_>, body: &[u8]) {
     }
 }
 
-/// UTF-8 taken for one of the others, or converted to it.
+/// UTF-8 that was read as another encoding, or converted to it.
 async fn encodings(search: &mut Search<'_>, body: &[u8]) {
     let mut texts: Vec<Vec<u8>> = Vec::new();
     for unit in [u16::from_le_bytes, u16::from_be_bytes] {
@@ -89,7 +89,7 @@ async fn encodings(search: &mut Search<'_>, body: &[u8]) {
     }
 }
 
-/// `None` if it is not UTF-16, or not an event.
+/// `None` if the body is not UTF-16, or not an event.
 fn from_utf16(body: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     let units = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
     let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
@@ -97,8 +97,7 @@ fn from_utf16(body: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     text.trim_start().starts_with('{').then(|| text.into())
 }
 
-/// The characters of Windows-1252 from 0x80 on, where they are not those of Latin-1, which are the first 256 of
-/// Unicode.
+/// The characters of Windows-1252 from 0x80 on. They differ from those of Latin-1, which are the first 256 of Unicode.
 const WINDOWS: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',

@@ -1,7 +1,6 @@
-//! The keys that a sender uses by mistake, made of the right one.
+//! The keys that a sender may use by mistake, derived from the right one.
 //!
-//! They are as secret as it is: each is made in memory that is overwritten before it is freed, and none of it
-//! grows by being moved.
+//! They are as secret as the right one: their memory is overwritten before it is freed, and is never moved to grow.
 
 use base64::prelude::{
     BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD, Engine,
@@ -12,7 +11,7 @@ use super::{DiagnosisKind as Kind, Text, from_base64::from_base64};
 
 type Key = Zeroizing<Vec<u8>>;
 
-/// What is copied with a secret, in front of it and behind it.
+/// What may be copied with a secret, in front of it and behind it.
 const AROUND: [(Kind, &str, &str); 26] = [
     (Kind::SecretNewline, "", "\n"),
     (Kind::SecretNewline, "", "\r\n"),
@@ -82,12 +81,10 @@ fn unquoted(secret: &[u8]) -> Option<Key> {
     (first == last && b"\"'`".contains(first)).then(|| joined(&[inner]))
 }
 
-/// The fewest bytes that a key decoded from a part of the secret may have. Anybody could guess a
-/// shorter one.
+/// The fewest bytes of a key that is decoded from a part of the secret. A shorter one could be guessed.
 const SHORTEST: usize = 8;
 
-/// As leniently as Node does it: up to the first that is not a digit. Dashes, as in a UUID, are passed
-/// over.
+/// As lenient as Node: up to the first character that is not a digit. Dashes, as in a UUID, are skipped.
 fn from_hex(secret: &[u8]) -> Option<Key> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut digits = with_room_for(secret.len());
@@ -105,7 +102,7 @@ fn hex(secret: &[u8], digits: &[u8; 16]) -> Key {
     hex
 }
 
-/// Memory that grows would leave what it had behind.
+/// Memory that grows would leave a copy behind.
 fn with_room_for(bytes: usize) -> Key {
     Key::new(Vec::with_capacity(bytes))
 }

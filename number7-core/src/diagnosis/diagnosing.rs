@@ -7,18 +7,18 @@ use std::{
 
 use crate::Rejection;
 
-/// How many steps are done before a rest: a tenth of a millisecond of work.
+/// How many steps come before a rest: a tenth of a millisecond of work.
 const STEPS: u32 = 8;
 
-/// How long the rest is: as short as the timers of runtimes can. On a busy machine, a thread that never rests
-/// loses its processor to others for milliseconds, and delays all that it serves.
+/// How long the rest is: the shortest time of the runtimes' timers. On a busy machine, a thread that never rests loses its
+/// processor to others for milliseconds, and delays all its requests.
 const REST: Duration = Duration::from_millis(1);
 
-/// A search for the cause of a mismatch, by [`Verifier::diagnose`](crate::Verifier::diagnose).
+/// A search for the cause of a mismatch, started by [`Verifier::diagnose`](crate::Verifier::diagnose).
 ///
-/// It takes some steps of about ten microseconds each; with a body of 16 KiB, up to some hundred. Between two steps an adapter lets other
-/// requests have the thread, so a forged request does not delay them. Now and then it rests: see
-/// [`rest`](Self::rest). If the sender hangs up meanwhile, it logs and counts what is known so far:
+/// It takes some steps of about ten microseconds each, or up to some hundred with a body of 16 KiB. Between two steps, an
+/// adapter serves other requests on the thread, so a forged request does not delay them. Now and then it rests: see
+/// [`rest`](Self::rest). If the sender hangs up meanwhile, the adapter logs and counts what is known so far: see
 /// [`abandoned`](Self::abandoned).
 ///
 /// # Example
@@ -64,8 +64,7 @@ impl Diagnosing {
         Self { abandoned, search: Box::pin(search), steps: 0 }
     }
 
-    /// Goes on for about ten microseconds. `None` says that there is more to do: let others have the
-    /// thread, and call it again.
+    /// Continues for about ten microseconds. If it returns `None`, let others have the thread, and then call it again.
     ///
     /// # Panics
     ///
@@ -81,14 +80,13 @@ impl Diagnosing {
         }
     }
 
-    /// The rejection without its cause, to log and count if nobody waits for the end of the search.
+    /// The rejection without its cause, to log and count if nobody waits for the end of the search anymore.
     #[must_use]
     pub fn abandoned(&self) -> Rejection {
         self.abandoned.clone()
     }
 
-    /// How long to wait before the next step, if it is time for a rest. To yield is enough otherwise, and
-    /// where there is no timer.
+    /// How long to wait before the next step, if it is time for a rest. Otherwise, or without a timer, yielding is enough.
     #[must_use]
     pub fn rest(&self) -> Option<Duration> {
         self.steps.is_multiple_of(STEPS).then_some(REST)

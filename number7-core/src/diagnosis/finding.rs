@@ -2,18 +2,16 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
 /// The likely or proven cause of a signature that does not match.
 ///
-/// Its text is one sentence: what happened, and what to do. It says nothing of a body, a
-/// signature or a secret but the name that you gave the secret, so it may be logged. The sender
-/// never gets it.
+/// Its text is one sentence: what happened, and what to do. It contains nothing of a body, a signature or a secret except the
+/// name that you gave the secret, so it may be logged. The sender never gets it.
 ///
-/// [`Verifier::diagnose`](crate::Verifier::diagnose) turns the search for causes on, and has an
-/// example.
+/// [`Verifier::diagnose`](crate::Verifier::diagnose) turns the search on, and has an example.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Diagnosis {
     kind: DiagnosisKind,
     certain: bool,
     detail: Option<Cow<'static, str>>,
-    /// Its name, and whether it is accepted.
+    /// The name of the secret, and whether it is accepted.
     secret: Option<(Arc<str>, bool)>,
 }
 
@@ -36,7 +34,7 @@ impl Diagnosis {
         Self { secret: Some((name, is_accepted)), ..self }
     }
 
-    /// Which of the known causes it is.
+    /// The kind of the cause.
     #[must_use]
     pub fn kind(&self) -> DiagnosisKind {
         self.kind
@@ -85,7 +83,7 @@ impl fmt::Debug for Diagnosis {
 
 impl Error for Diagnosis {}
 
-/// Why a mismatch has no [`Diagnosis`] although one was asked for.
+/// Why a mismatch has no [`Diagnosis`] although diagnosis is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undiagnosed {
     NoKnownCause,
@@ -129,7 +127,7 @@ pub enum DiagnosisKind {
     SecretQuoted,
     /// The receiver's copy of the secret has quotes around it.
     SecretUnquoted,
-    /// The sender decoded the secret from hex or base64; the receiver takes it as text.
+    /// The sender decoded the secret from hex or base64, but the receiver uses it as a string.
     SecretDecoded,
     /// The sender signed with the hex or base64 of the receiver's secret.
     SecretEncoded,
@@ -138,11 +136,11 @@ pub enum DiagnosisKind {
     SecretMissing,
     /// The signature is a plain SHA-256 of the body, without any secret.
     NotKeyed,
-    /// The body has a newline, or other white space, at its end that was not signed.
+    /// The body has a newline, or other white space, at its end, but was signed without it.
     FinalNewlineAdded,
-    /// The body lacks a newline at its end that was signed.
+    /// The body lacks a newline at its end, but was signed with it.
     FinalNewlineLost,
-    /// The body has white space in front of it that was not signed.
+    /// The body has white space in front of it, but was signed without it.
     OuterWhiteSpace,
     /// The line endings of the body were changed between CR LF and LF.
     LineEndings,
@@ -156,7 +154,7 @@ pub enum DiagnosisKind {
     FormEncoded,
     /// No body arrived.
     EmptyBody,
-    /// The sender signed an empty text or a placeholder, such as `{}` or `undefined`.
+    /// The sender signed an empty string or a placeholder, such as `{}` or `undefined`.
     SignedNothing,
     /// The body was compressed after it was signed.
     Compressed,

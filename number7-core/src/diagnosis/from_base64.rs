@@ -11,8 +11,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Decodes base64 as leniently as Node and Python do: of either alphabet, padded or not, and whatever
-/// is in between is passed over. What it returns is as secret as the text.
+/// Decodes base64 as leniently as Node and Python do: in either alphabet, padded or not, and skipping all other characters. The
+/// result is as secret as the text.
 pub(super) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: &u8| match byte {
         b'-' => Some(b'+'),
@@ -20,12 +20,12 @@ pub(super) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
         b'+' | b'/' => Some(*byte),
         byte => byte.is_ascii_alphanumeric().then_some(*byte),
     };
-    // What follows the padding is ignored.
+    // Everything after the padding is ignored.
     let text = text.split(|byte| *byte == b'=').next()?;
-    // It may be a secret, so it must not grow, which would leave a copy behind.
+    // It may be a secret, so its memory must not grow, which would leave a copy behind.
     let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
     digits.extend(text.iter().filter_map(digit));
-    // A single digit left over is less than a byte.
+    // A single remaining digit is less than a byte.
     let whole = digits.len() - usize::from(digits.len() % 4 == 1);
     LENIENT.decode(&digits[..whole]).ok().filter(|bytes| !bytes.is_empty())
 }

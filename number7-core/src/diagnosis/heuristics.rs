@@ -1,11 +1,11 @@
-//! Heuristics: causes that a request suggests, and no HMAC can prove.
+//! Heuristics: causes that a request suggests, but no HMAC can prove.
 
 use std::str;
 
 use super::{Diagnosis, DiagnosisKind as Kind, from_base64::from_base64, json};
 use crate::{Signature, byte_order_mark::without_mark};
 
-/// What a header suggests that is not a signature.
+/// The cause that a malformed header suggests.
 pub(super) fn header(value: &[u8]) -> Option<Diagnosis> {
     let likely = |kind| Some(Diagnosis::likely(kind));
     let value = value.trim_ascii_end();
@@ -28,7 +28,7 @@ pub(super) fn header(value: &[u8]) -> Option<Diagnosis> {
     }
     let naked: Vec<u8> = value.iter().copied().filter(|byte| !is_quote(byte)).collect();
     let naked = decoded(&naked);
-    // A name in front of the digits, or of base64, which may end with `=` itself.
+    // A name in front of the digits, or of base64, which may itself end with `=`.
     let padding = naked.iter().rev().take_while(|byte| **byte == b'=').count();
     let starts = naked[..naked.len() - padding].iter().rposition(|byte| b"=: ".contains(byte));
     let behind = starts.map(|at| &naked[at + 1..]);
@@ -50,13 +50,13 @@ fn is_signature(text: &[u8]) -> bool {
     Signature::parse(text).is_ok()
 }
 
-/// Percent-decoded, as base64 is found in queries.
+/// Percent-decodes, because base64 in queries may be encoded.
 fn decoded(text: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     text.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=").into_bytes()
 }
 
-/// By the number of its hex digits, or of its base64.
+/// Recognized by the number of its hex digits, or of its base64 digits.
 fn other_hash(text: &[u8]) -> Option<&'static str> {
     let is_hex = text.iter().all(u8::is_ascii_hexdigit);
     let bytes = match is_hex {
@@ -84,7 +84,7 @@ fn is_dense_base64(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte))
 }
 
-/// What a body suggests that no known secret signed.
+/// The cause that a body suggests if no known secret signed it.
 pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
     let body = without_mark(body);
     // The usual beginning, 78 9c, is not UTF-8.
@@ -97,7 +97,7 @@ pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
         _ if is_utf16 => Kind::TextEncoding,
         ([b'{', ..], Err(error)) if error.error_len().is_none() => Kind::CutOff,
         ([b'{', ..], Err(_)) => Kind::TextEncoding,
-        // Such as gzip: in UTF-8, its second byte cannot follow the first.
+        // For example gzip: its second byte cannot follow the first one in UTF-8.
         (_, Err(_)) => Kind::Compressed,
         ([b'{', ..], _) if is_encoded => Kind::Decompressed,
         ([b'{', ..], Ok(text)) if text.contains('\u{fffd}') => Kind::TextEncoding,
@@ -108,7 +108,7 @@ pub(super) fn body(body: &[u8], is_encoded: bool) -> Option<Diagnosis> {
     Some(Diagnosis::likely(kind))
 }
 
-/// Whether more braces are opened than closed, or the text does not end with one.
+/// Whether more braces are opened than closed, or the text does not end with a brace.
 fn is_open(text: &str) -> bool {
     text.matches('{').count() > text.matches('}').count() || !text.trim_ascii_end().ends_with('}')
 }

@@ -15,13 +15,13 @@ use self::{
 };
 use super::search::Search;
 
-/// In which order the vendor's published payload has its fields.
+/// The order of the fields in the vendor's published payload.
 const PUBLISHED: [&str; 6] = ["event", "jobId", "fileStatus", "documentType", "timestamp", "error"];
 
-/// How many bytes are hashed in the time that it takes to write one.
+/// How many bytes are hashed in the time of writing one.
 const WRITTEN: usize = 8;
 
-/// A value as it is written, but for the white space.
+/// A value as it is written, without its white space.
 #[derive(Clone)]
 enum Value<'a> {
     /// A number, `true`, `false` or `null`.
@@ -33,12 +33,12 @@ enum Value<'a> {
 
 #[derive(Clone)]
 struct Text<'a> {
-    /// With its escapes, between the quotes.
+    /// The text between the quotes, with its escapes.
     raw: &'a str,
     decoded: Cow<'a, str>,
 }
 
-/// Tries the JSON in all forms in which it may have been signed, as far as the stage of the search goes.
+/// Tries all forms of the JSON that may have been signed, as far as the stage of the search allows.
 pub(super) async fn try_rewritings(search: &mut Search<'_>, json: &str) {
     let value = match read(json) {
         Ok(value) => value,
@@ -51,7 +51,7 @@ pub(super) async fn try_rewritings(search: &mut Search<'_>, json: &str) {
         for escapes in &ESCAPES {
             let compact = write(&changed, &LAYOUTS[0], escapes);
             search.pace.spend(WRITTEN * compact.len()).await;
-            // Two escapings that agree in this layout agree in all of them.
+            // If two escapings agree in this layout, they agree in all layouts.
             if !tried.insert(compact) {
                 continue;
             }
@@ -74,7 +74,7 @@ pub(super) fn is_whole(json: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(json).is_ok()
 }
 
-/// What others do to the fields of an object, and how to say it.
+/// What other programs do to the fields of an object, and its description.
 type Change = (&'static str, for<'v, 'a> fn(&'v Value<'a>) -> Value<'a>);
 
 const CHANGES: [Change; 5] = [
@@ -85,7 +85,7 @@ const CHANGES: [Change; 5] = [
     (", with a null error", with_null_error),
 ];
 
-/// What signs keeps the order of the vendor, and what stands in between sorts by name.
+/// The signing program keeps the order of the vendor, and a program in between sorts the fields by name.
 fn published<'a>(value: &Value<'a>) -> Value<'a> {
     let mut ordered = value.clone();
     if let Value::Map(members) = &mut ordered {
@@ -119,7 +119,7 @@ fn without_nulls<'a>(value: &Value<'a>) -> Value<'a> {
     }
 }
 
-/// As a serializer writes it whose type has the field that the vendor leaves out.
+/// The object as written by a serializer whose type has the field that the vendor omits.
 fn with_null_error<'a>(value: &Value<'a>) -> Value<'a> {
     let mut with = value.clone();
     if let Value::Map(members) = &mut with

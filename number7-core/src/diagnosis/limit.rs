@@ -10,12 +10,12 @@ use crate::clock::since_1970;
 
 /// How many mismatches are diagnosed in a second: 5.
 ///
-/// A misconfigured sender repeats its fault with every delivery, so a few are enough to see it.
-/// A sender that floods the receiver with forged requests gets no more of its time than that.
+/// A misconfigured sender repeats its fault with every delivery, so a few diagnoses are enough. A sender that floods the
+/// receiver with forged requests gets no more of its time than that.
 pub const DIAGNOSES_PER_SECOND: u8 = 5;
 
-/// Counts diagnoses, and refuses those that are too many. In the lowest byte is how many the current second, which
-/// is in the others, had.
+/// Counts diagnoses, and refuses those over the limit. The lowest byte is the count in the current second, and the
+/// other bytes are that second.
 #[derive(Clone, Default)]
 pub(super) struct Limit(Arc<AtomicU64>);
 

@@ -1,13 +1,13 @@
 use std::{future::poll_fn, mem, task::Poll};
 
-/// How much work is done in one step: as much as it takes to hash 16 KiB, which is about ten microseconds
-/// where the processor has instructions for it, and fifty where it has not.
+/// The work of one step, in hashed bytes: 16 KiB take about ten microseconds if the processor has instructions for
+/// SHA-256, and fifty if it does not.
 const STEP: usize = 16 * 1024;
 
-/// What work costs beside the bytes that are hashed, for each text that is tried.
+/// The cost of each text that is tried, beside the hashed bytes.
 pub(super) const EACH: usize = 512;
 
-/// Divides a search into steps: between two of them its future is pending once.
+/// Divides a search into steps. Between two steps its future is pending once.
 pub(super) struct Pace {
     left: usize,
 }
@@ -17,7 +17,7 @@ impl Pace {
         Self { left: STEP }
     }
 
-    /// Call it after work that costs as much as to hash so many bytes, or in the midst of it.
+    /// Call it after, or in the middle of, work that costs as much as hashing this many bytes.
     pub(super) async fn spend(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes);
         if self.left == 0 {

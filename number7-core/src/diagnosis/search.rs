@@ -11,24 +11,24 @@ use crate::{
     secret::{HmacSha256, keyed},
 };
 
-/// How many bytes one stage of a search hashes at most. An event of some hundred bytes needs less
-/// than half of it in every stage.
+/// The most bytes that one stage of a search hashes. For an event of some hundred bytes, every stage needs less
+/// than half of that.
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// How many bytes are hashed at once.
 pub(super) const AT_ONCE: usize = 8 * 1024;
 
-/// A search for the key and the text that a signature is of. It goes in stages, so that none uses up
-/// what another needs, and in small steps, so that it does not keep a thread from others.
+/// A search for the key and the text that made a signature. It has stages, so that no stage uses up the budget of another, and
+/// small steps, so that it does not keep a thread from others.
 ///
 /// It does not stop when something is found, so its time depends on the body and the number of secrets,
 /// not on what is found.
 pub(super) struct Search<'a> {
     signature: &'a Signature,
-    /// First those that are accepted, and then those that are recognized.
+    /// First the accepted secrets, then the recognized ones.
     known: Vec<&'a NamedSecret>,
     accepted: usize,
-    /// How many bytes are left in this stage.
+    /// The remaining bytes of this stage.
     left: usize,
     was_cut_short: bool,
     found: Option<Diagnosis>,
@@ -52,7 +52,7 @@ impl<'a> Search<'a> {
         self.left = MOST_BYTES;
     }
 
-    /// Tries the body under the secrets that are only recognized.
+    /// Tries the body with the secrets that are only recognized.
     pub(super) async fn recognized(&mut self, body: &[u8]) {
         for number in self.accepted..self.known.len() {
             let mac = self.known[number].secret.keyed();
@@ -60,7 +60,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Tries the body under what senders make of the secrets.
+    /// Tries the body with the keys that senders derive from the secrets by mistake.
     pub(super) async fn candidates(&mut self, body: &[u8]) {
         for number in 0..self.known.len() {
             for (kind, key) in candidates(self.known[number].secret.text()) {
@@ -69,17 +69,17 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Tries the body under a key that is nobody's.
+    /// Tries the body with a key that is not derived from a secret.
     pub(super) async fn foreign_key(&mut self, key: &str, body: &[u8], kind: DiagnosisKind) {
         self.attempt(keyed(key.as_bytes()), body, None, kind, None).await;
     }
 
-    /// Tries another text than the body, under every known secret.
+    /// Tries another text than the body, with every known secret.
     pub(super) async fn text(&mut self, text: &[u8], kind: DiagnosisKind) {
         self.form(text, kind, None).await;
     }
 
-    /// Tries the JSON in another form, under every known secret.
+    /// Tries another form of the JSON, with every known secret.
     pub(super) async fn reserialized(&mut self, text: &[u8], form: &str) {
         self.form(text, DiagnosisKind::Reserialized, Some(form)).await;
     }
@@ -91,22 +91,22 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What was found, and whether everything was tried.
+    /// The finding, and whether everything was tried.
     pub(super) fn finish(self) -> (Option<Diagnosis>, bool) {
         (self.found, !self.was_cut_short)
     }
 
-    /// Notes a finding that needed no HMAC.
+    /// Adds a finding that needed no HMAC.
     pub(super) fn note(&mut self, finding: Diagnosis) {
         self.found.get_or_insert(finding);
     }
 
-    /// Notes that not everything is tried.
+    /// Remembers that not everything is tried.
     pub(super) fn cut_short(&mut self) {
         self.was_cut_short = true;
     }
 
-    /// Whether this stage has used up what it may use.
+    /// Whether this stage has used up its budget.
     pub(super) fn is_spent(&self) -> bool {
         self.left == 0
     }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::Secret;
 
-    /// What a search comes to, and in how many steps.
+    /// The result of a search, and the number of its steps.
     fn run<T>(search: impl Future<Output = T>) -> (T, usize) {
         let (mut search, mut steps) = (pin!(search), 1);
         loop {

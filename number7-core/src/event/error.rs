@@ -2,12 +2,12 @@ use std::{error::Error, fmt};
 
 /// Why an authentic body is not an [`Event`](crate::Event).
 ///
-/// Its text names the field, never what is in it.
+/// Its text names the field, but never quotes its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventError {
     kind: EventErrorKind,
     field: Option<&'static str>,
-    /// Line and column in the JSON, from 1.
+    /// The line and column in the JSON, from 1.
     place: Option<(usize, usize)>,
 }
 

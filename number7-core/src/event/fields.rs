@@ -49,8 +49,8 @@ impl Field {
     }
 }
 
-/// The values of the known fields. The event's name decides which of them matter, and it may come
-/// last. So a value of a wrong type is an error only when it is asked for.
+/// The values of the known fields. Which of them matter depends on the event's name, which may come last. So a value of the
+/// wrong type is an error only when it is used.
 #[derive(Default)]
 pub(crate) struct Fields<'a> {
     known: [Option<Value<'a>>; Field::COUNT],
@@ -58,7 +58,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads the whole text, so that what is returned comes from valid JSON.
+    /// Reads the whole text, so that the result comes from valid JSON.
     pub(crate) fn read(json: &'a str) -> Result<Self, EventError> {
         let mut fields = Self::default();
         match fields.fill::<false>(json) {
@@ -67,8 +67,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// JSON has numbers that no type holds, and lone surrogates. They are an error only in a field that is
-    /// asked for.
+    /// JSON has numbers that no type holds, and lone surrogates. They are an error only in a field that is used.
     #[cold]
     fn read_leniently(json: &'a str) -> Result<Self, EventError> {
         let mut fields = Self::default();
@@ -82,8 +81,7 @@ impl<'a> Fields<'a> {
         json.end().map_err(EventError::not_json)
     }
 
-    /// A known field that is given more than once has no value that all readers agree on. An unknown one
-    /// is nobody's.
+    /// If a known field is repeated, readers disagree about its value. Unknown fields do not matter.
     pub(crate) fn refuse_repeated(&self) -> Result<(), EventError> {
         match self.repeated {
             Some(field) => Err(field.wrong(EventErrorKind::RepeatedField)),
@@ -91,12 +89,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Takes a field that has to be there and to be a string.
+    /// Takes a field that must exist and be a string.
     pub(crate) fn take_text(&mut self, field: Field) -> Result<Cow<'a, str>, EventError> {
         let text = match self.known[field as usize].take() {
             Some(Value::Text(text)) => Some(text),
             Some(Value::Unread(raw)) => match field {
-                // Two jobs could read the same.
+                // Not lossy, because then two different jobs could read the same.
                 Field::JobId => serde_json::from_str::<String>(raw.get()).ok().map(Cow::from),
                 _ => serde_json::from_str(raw.get()).ok().map(|Lossy(text)| text),
             },
@@ -112,12 +110,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// JSON as it is read, in UTF-8, which is what JSON is.
+/// The JSON as text. JSON must be UTF-8.
 pub(crate) fn text(json: &[u8]) -> Result<&str, EventError> {
     str::from_utf8(without_mark(json)).map_err(|_| EventError::new(EventErrorKind::NotUtf8))
 }
 
-/// Reads the fields. If it is lenient, it reads no value before it is asked for.
+/// Reads the fields. If it is lenient, it reads no value before that is used.
 struct Fill<'f, 'a, const LENIENT: bool>(&'f mut Fields<'a>);
 
 impl<'de, const LENIENT: bool> Visitor<'de> for Fill<'_, 'de, LENIENT> {
@@ -156,7 +154,7 @@ impl<'de, const LENIENT: bool> Visitor<'de> for Fill<'_, 'de, LENIENT> {
 struct Name(Option<Field>);
 
 impl Name {
-    /// A name that is not Unicode is not known.
+    /// A name that is not valid Unicode is not known.
     fn of_raw(raw: &RawValue) -> Self {
         Self(serde_json::from_str::<String>(raw.get()).ok().and_then(|name| Field::named(&name)))
     }
@@ -184,7 +182,7 @@ impl<'de> Visitor<'de> for NameVisitor {
 
 enum Value<'a> {
     Text(Cow<'a, str>),
-    /// Free text, which is read only if it is asked for, and then as [`Lossy`].
+    /// Free text. It is read only when it is used, and then as [`Lossy`].
     Unread(&'a RawValue),
     NoText,
 }
@@ -243,8 +241,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A string with U+FFFD in place of lone surrogates, which no `str` can hold. JavaScript leaves
-/// lone surrogates if it cuts a string inside a character.
+/// A string with U+FFFD instead of lone surrogates, which no `str` can hold. JavaScript leaves lone surrogates if it cuts a
+/// string inside a character.
 pub(crate) struct Lossy<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Lossy<'de> {

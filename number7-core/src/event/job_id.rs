@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt};
 
-/// The id of a document job, such as `job_abc123`. Its form is the vendor's affair.
+/// The id of a document job, such as `job_abc123`. The vendor defines its form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Box<str>);
 

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt};
 
-/// Declares an enum of the names that the vendor has published, and of all others.
+/// Declares an enum with the names that the vendor has published, and `Other` for all others.
 macro_rules! published_names {
     (
         $(#[$enum_doc:meta])*
@@ -68,7 +68,7 @@ macro_rules! published_names {
 
 /// A name that this version does not know, as it was sent.
 ///
-/// Only reading a name makes one, so it is never a name that has a variant of its own.
+/// Only reading makes one, so it is never a name that has its own variant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OtherName(Box<str>);
 

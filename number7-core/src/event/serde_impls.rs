@@ -24,7 +24,7 @@ impl Serialize for Event {
     }
 }
 
-/// Both job events are written by one function, so that they cannot drift apart.
+/// One function writes both job events, so that they cannot differ.
 fn serialize_job<S: Serializer>(
     serializer: S,
     name: &str,
@@ -48,7 +48,7 @@ fn serialize_job<S: Serializer>(
     job.end()
 }
 
-/// Only from JSON, through `serde_json`. It copies the text once; [`Event::from_json`] does not.
+/// Only from JSON, by `serde_json`. It copies the text once; [`Event::from_json`] does not.
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
-/// Writes a type as its text, and reads it back from one.
+/// Writes a type as a string, and reads it back from one.
 macro_rules! as_text {
     ($($Type:ident),+) => {$(
         impl Serialize for $Type {

@@ -7,14 +7,14 @@ use std::{
     time::SystemTime,
 };
 
-/// The longest text that is kept as it came. Nanoseconds and an offset take 35 bytes; the room for more
-/// costs nothing, because a [`Timestamp`] is as large without it.
+/// The longest text that is kept as it was sent. Nanoseconds and an offset take 35 bytes. The room for more costs nothing,
+/// because a [`Timestamp`] would be as large without it.
 const MAX_LEN: usize = "2026-04-22T10:00:00.000000000000000000Z".len();
 
-/// How many digits of a fraction of a second an instant has.
+/// How many digits of a fraction of a second an instant keeps.
 const NANOSECONDS: usize = 9;
 
-/// An instant, to the nanosecond, with the text that it was sent as.
+/// An instant, to the nanosecond, with the text that was sent.
 ///
 /// RFC 3339 allows any number of digits in a fraction of a second. Digits after the ninth do not count.
 /// Two timestamps are equal, and are ordered, as instants: `10:00:00Z` equals `10:00:00.000Z` and
@@ -40,15 +40,15 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// `None` if the text is too long to be kept.
+    /// `None` if the text is too long to keep.
     fn new(instant: jiff::Timestamp, text: &str) -> Option<Self> {
         let mut copy = [0; MAX_LEN];
         copy.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
         Some(Self { instant, text: copy, len: text.len() as u8 })
     }
 
-    /// Reads a string with more digits than an instant has, or with the name of a time zone, such as
-    /// `[Asia/Kolkata]`, that makes it too long to be kept.
+    /// Reads a text that is too long, because it has more digits than an instant keeps, or the name of a time zone,
+    /// such as `[Asia/Kolkata]`.
     #[cold]
     fn from_long(text: &str) -> Option<Self> {
         let (time, zone) = text.split_at(text.find('[').unwrap_or(text.len()));
@@ -64,12 +64,12 @@ impl Timestamp {
     /// The text that was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // The bytes were copied from a whole `str`, so they are UTF-8.
+        // The bytes are a copy of a whole `str`, so they are UTF-8.
         str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
     }
 
-    /// The instant, for arithmetic and for the time types of other crates. Where the platform cannot
-    /// represent it (Windows, before the year 1601), the Unix epoch.
+    /// The instant, for arithmetic and for the time types of other crates. If the platform cannot represent it (Windows, before
+    /// the year 1601), it is the Unix epoch.
     #[must_use]
     pub fn to_system_time(self) -> SystemTime {
         let since = self.instant.as_duration();
@@ -146,7 +146,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// A text that is not a date and time of RFC 3339.
+/// A string that is not a date and time of RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimestampError(());
 

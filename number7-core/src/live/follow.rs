@@ -1,4 +1,4 @@
-//! Reads a secret again and again, on a thread of its own.
+//! Reads a secret regularly, on a thread of its own.
 
 use std::{
     fmt::Display,
@@ -19,18 +19,18 @@ use crate::{
 
 /// How often a followed secret is read: every 10 seconds.
 ///
-/// Kubernetes takes up to a minute or two to bring a changed secret into a mounted file, so a shorter time gains little.
+/// Kubernetes takes up to two minutes to update a mounted file, so a shorter time gains little.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The longest time between two attempts to read a secret that cannot be read: 1 minute. The time doubles with each failure.
 pub const MAX_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a new secret has to stay the same before it is taken. A file that is being written is read in part.
+/// How long a new secret must stay the same before it is used, because a file may be read while it is being written.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 impl LiveVerifier {
-    /// Accepts what the secret in a file signed, and follows the file: [`from_file`](Secret::from_file) and
-    /// [`follow`](Self::follow). The first secret is named by its fingerprint, too.
+    /// Accepts what the secret in a file signed, and follows the file. It combines [`from_file`](Secret::from_file) and
+    /// [`follow`](Self::follow), and the name of the first secret is its fingerprint, too.
     ///
     /// # Errors
     ///
@@ -63,13 +63,13 @@ impl LiveVerifier {
         Ok(live)
     }
 
-    /// Reads the secret again and again, and [replaces](Self::replace) it when it has changed and stayed the same for a
-    /// second. `read` can ask a secrets manager: it runs on a thread of its own, may block, and holds up no request. Set
-    /// the [overlap](Self::overlap) before.
+    /// Reads the secret regularly, and [replaces](Self::replace) it if it has changed and then stayed the same for a second.
+    /// `read` can ask a secrets manager: it runs on a thread of its own, may block, and holds up no request. Set the
+    /// [overlap](Self::overlap) before.
     ///
-    /// It is first called after `every`. If it fails or panics, the last secret stays in use, a `WARN` says why, once, and the
-    /// time between two attempts doubles up to [`MAX_LOOK_INTERVAL`], or stays `every` if that is longer. The thread ends when all
-    /// clones of this verifier are gone.
+    /// `read` is first called after `every`. If it fails or panics, the last secret stays in use, and one `WARN` says why. The
+    /// time between two attempts then doubles up to [`MAX_LOOK_INTERVAL`], or stays `every` if that is longer. The thread ends
+    /// when all clones of this verifier are dropped.
     ///
     /// # Errors
     ///
@@ -117,8 +117,7 @@ impl LiveVerifier {
 
 struct Following<R> {
     read: R,
-    /// What was read last, or was there at the beginning. If somebody replaces the secret by other means meanwhile, the source
-    /// has not changed.
+    /// The secret that was read last, or the first one. It does not change if the secret is replaced by other means.
     last: Secret,
     clock: Clock,
     failures: u32,
@@ -131,7 +130,7 @@ impl<R: FnMut() -> Result<Secret, E>, E: Display> Following<R> {
         doubled.min(MAX_LOOK_INTERVAL).max(self.every)
     }
 
-    /// `None` if nobody needs the secret any more.
+    /// `None` if nobody needs the secret anymore.
     fn look(&mut self, live: &Weak<Live>) -> Option<()> {
         live.upgrade()?;
         let Some(secret) = self.read() else { return Some(()) };

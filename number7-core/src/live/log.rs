@@ -1,4 +1,4 @@
-//! What the operator gets to see of a change, with the feature `tracing`.
+//! What is logged about a change, with the feature `tracing`.
 
 use std::fmt::Display;
 

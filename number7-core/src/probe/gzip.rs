@@ -1,4 +1,4 @@
-/// A gzip file of one block that is stored as it is: up to 65,535 bytes.
+/// A gzip file with one uncompressed block: up to 65,535 bytes.
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     let bytes = &bytes[..usize::from(length)];

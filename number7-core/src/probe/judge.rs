@@ -1,19 +1,18 @@
-//! Whether an answer keeps the rules, and what to fix if it does not.
+//! Whether an answer obeys the rules, and what to fix if it does not.
 
 use super::{Answer, Ending, Observed, Probe, table::INFLATES};
 use crate::RejectionKind as Kind;
 
 impl Probe {
-    /// Whether a receiver may do this. Where the vendor leaves it open, more than one answer is
-    /// good.
+    /// Whether a receiver may do this. If the vendor does not say, more than one answer is right.
     #[must_use]
     pub fn allows(&self, observed: &Observed) -> bool {
         let is_client_error = |status: u16| (400..500).contains(&status);
         match (self.answer(), observed) {
             (_, Observed::Unseen) => true,
             (Answer::Accepted(_), Observed::Answer { status, .. }) => (200..300).contains(status),
-            // The request got no further, so a closed connection is as good as an answer. An answer that
-            // is sent while the body is still arriving may get lost.
+            // The request got no further, so a closed connection is as good as an answer. An answer that is sent while the body
+            // is still arriving may be lost.
             (Answer::Refused(kind), Observed::Closed) => {
                 self.also() == Some(413)
                     || matches!(kind, Kind::BodyBrokenOff | Kind::BodyTooLarge | Kind::BodyTooSlow)
@@ -68,7 +67,7 @@ impl Probe {
         })
     }
 
-    /// An authentic event is refused.
+    /// For an authentic event that was refused.
     fn of_a_refusal(&self, status: u16) -> &'static str {
         match status {
             300..400 => "it redirects, and the vendor may not follow: register the final URL",
@@ -86,7 +85,7 @@ impl Probe {
         }
     }
 
-    /// It is refused, but not as it should be.
+    /// For a request that was refused, but with the wrong status.
     fn of_another_refusal(&self, kind: Kind, status: u16) -> &'static str {
         match (self.answer().status(), status) {
             (_, 411) => NO_CHUNKS,

@@ -14,13 +14,13 @@ pub enum Observed {
         headers: Vec<(String, String)>,
         /// The body of the answer.
         body: Bytes,
-        /// How long after the end of the request it answered. Do not count the time that every answer
-        /// takes on the network and in proxies.
+        /// The time from the end of the request to the answer. Subtract the time that every answer takes on the
+        /// network and in proxies.
         after: Duration,
     },
     /// It closed the connection without an answer.
     Closed,
-    /// It neither answered nor closed the connection for so long.
+    /// It neither answered nor closed the connection for this long.
     Silence(Duration),
     /// The probe was not sent, because it [needs an unbuffered body](super::Probe::needs_unbuffered_body), and a
     /// proxy in front of the receiver buffers bodies.
@@ -28,7 +28,7 @@ pub enum Observed {
 }
 
 impl Observed {
-    /// An answer of this status, at once and without a body.
+    /// An answer with this status, at once and without a body.
     #[must_use]
     pub fn answer(status: u16) -> Self {
         Self::Answer { status, headers: Vec::new(), body: Bytes::new(), after: Duration::ZERO }
@@ -43,7 +43,7 @@ impl Observed {
         }
     }
 
-    /// Whether the answer accepts.
+    /// Whether the status is 2xx.
     pub(super) fn is_success(&self) -> bool {
         self.status().is_some_and(|status| (200..300).contains(&status))
     }

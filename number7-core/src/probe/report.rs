@@ -12,7 +12,7 @@ pub struct Report {
     answers: Vec<(Probe, Observed)>,
 }
 
-/// One rule, and whether a receiver keeps it.
+/// One rule, and whether a receiver obeys it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -22,19 +22,19 @@ pub struct Finding {
     pub expected: String,
     /// What this one did.
     pub observed: String,
-    /// What to fix. `None` if the rule is kept, or was not checked.
+    /// What to fix. `None` if the rule is obeyed, or was not checked.
     pub fix: Option<&'static str>,
     /// Why it was not checked. `None` if it was.
     pub not_checked: Option<&'static str>,
 }
 
 impl Report {
-    /// Notes what became of a probe.
+    /// Adds the result of a probe.
     pub fn add(&mut self, probe: Probe, observed: Observed) {
         self.answers.push((probe, observed));
     }
 
-    /// Whether all rules that were checked are kept, and any was checked at all.
+    /// Whether all rules that were checked are obeyed, and at least one was checked.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let is_checked = |(_, observed): &(Probe, Observed)| *observed != Observed::Unseen;
@@ -55,7 +55,7 @@ impl Report {
         each.chain(rules::of_several(&self.answers)).collect()
     }
 
-    /// What is to be fixed, each once, in the order of the rules.
+    /// What to fix: each fix once, in the order of the rules.
     #[must_use]
     pub fn fixes(&self) -> Vec<&'static str> {
         let mut fixes = Vec::new();
@@ -67,7 +67,7 @@ impl Report {
         fixes
     }
 
-    /// What is behind several answers, given in place of what each probe says.
+    /// The common cause of several answers. It is reported instead of the meaning of each probe.
     fn common(&self, probe: &Probe, observed: &Observed) -> Option<&'static str> {
         let missing = Rejection::from(Kind::MissingMiddleware).response_text();
         if probe.allows(observed) {
@@ -107,8 +107,8 @@ impl Report {
         }
     }
 
-    /// Whether it looks as if a proxy in front buffers bodies: nginx answers, or no body that stalls is answered while
-    /// all else is as it should be. A body that is declared too large says nothing, because a proxy may have its own limit.
+    /// Whether a proxy in front seems to buffer bodies: nginx answers, or no stalled body is answered, but everything else is
+    /// right. A body that is declared too large proves nothing, because a proxy may have its own limit.
     fn is_buffered(&self) -> bool {
         let is_nginx = |(_, observed): &(Probe, Observed)| match observed {
             Observed::Answer { headers, .. } => {
@@ -124,7 +124,7 @@ impl Report {
         self.answers.iter().any(is_nginx) || self.answers.iter().all(is_as_if_buffered)
     }
 
-    /// Whether each request without a good signature was taken, if it is JSON within the limit.
+    /// Whether every request without a valid signature was accepted, if it is JSON within the limit.
     fn accepts_all(&self) -> bool {
         let is_plain = |probe: &Probe| {
             let request = probe.request();
@@ -136,7 +136,7 @@ impl Report {
     }
 }
 
-/// What is to be fixed, each with the rules that are not kept because of it.
+/// What to fix, with the rules that are broken because of it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let findings = self.findings();

@@ -20,23 +20,21 @@ pub enum Ending {
     Length,
     /// `Transfer-Encoding: chunked`, a chunk for each piece.
     Chunked,
-    /// `Content-Length` with this length. What is missing of it never comes, and the connection
-    /// stays open.
+    /// `Content-Length` with this length. The rest of the body never arrives, and the connection stays open.
     Stalled(u64),
-    /// `Content-Length` with this length. Before it is reached the sender's half of the connection is
-    /// closed.
+    /// `Content-Length` with this length. The sender closes its half of the connection before that.
     BrokenOff(u64),
-    /// The pieces include the framing, and the headers declare it. No HTTP library would send it.
+    /// The pieces include the framing, and the headers declare it. HTTP libraries do not send this.
     Raw,
 }
 
-/// What to do to send a [`Request`], one step after the other.
+/// The steps that send a [`Request`], one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
     /// Write these bytes.
     Write(Bytes),
-    /// Wait for so long, unless an answer comes.
+    /// Wait for this long, unless an answer arrives.
     Pause(Duration),
     /// Send nothing more, and leave the connection open.
     Stall,
@@ -69,7 +67,7 @@ impl Request {
         self.ending
     }
 
-    /// Whether the whole body comes, at once, and framed as it should be.
+    /// Whether the whole body is sent, at once, and with correct framing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         matches!(self.ending, Ending::Length | Ending::Chunked) && self.pause.is_zero()
@@ -91,7 +89,7 @@ impl Request {
         self.steps(Bytes::new(), Bytes::clone, b"")
     }
 
-    /// How to send it on a connection, by HTTP/1.1.
+    /// How to send it on a connection by HTTP/1.1.
     #[must_use]
     pub fn http1(&self, host: &str, path: &str) -> Vec<Step> {
         let mut head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n").into_bytes();
@@ -150,7 +148,7 @@ impl Request {
         Self { pieces: vec![body.into()], ..self }
     }
 
-    /// Cuts the body into pieces of so many bytes.
+    /// Cuts the body into pieces of this many bytes.
     pub(super) fn cut(self, bytes: usize) -> Self {
         let body = self.body();
         let starts = (0..body.len()).step_by(bytes);

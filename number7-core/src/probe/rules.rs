@@ -8,11 +8,11 @@ use std::{
 use super::{Answer, Finding, Observed, Probe};
 use crate::RejectionKind as Kind;
 
-/// How slow the answer to a good event may be: 1 second. The vendor does not publish its timeout,
-/// and asks to answer as fast as possible.
+/// How slow the answer to a valid event may be: 1 second. The vendor does not publish its timeout, but asks for
+/// answers as fast as possible.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// An answer within this time is never taken for work: 50 milliseconds.
+/// An answer within this time never counts as work: 50 milliseconds.
 const WORK: Duration = Duration::from_millis(50);
 
 /// Headers that tell the time.
@@ -24,9 +24,9 @@ pub(super) fn of_several(answers: &Answers) -> Vec<Finding> {
     [alike(answers), quick(answers), verified_first(answers)].into_iter().flatten().collect()
 }
 
-/// A sender that is refused does not learn why.
+/// A refused sender does not learn why.
 fn alike(answers: &Answers) -> Option<Finding> {
-    // For each part of an answer: for each reason of a refusal, the values that were observed.
+    // For each part of an answer, and for each reason of a refusal: the observed values.
     let mut parts: BTreeMap<&str, BTreeMap<String, BTreeSet<&[u8]>>> = BTreeMap::new();
     for (probe, observed) in answers {
         if let (Answer::Refused(kind), Observed::Answer { status: 401, headers, body, .. }) =
@@ -47,7 +47,7 @@ fn alike(answers: &Answers) -> Option<Finding> {
     if parts.is_empty() {
         return None;
     }
-    // A part that varies within one reason is a date or a counter, and tells the sender nothing.
+    // A part that varies within one reason is a date or a counter, and reveals nothing to the sender.
     let tells = |by_reason: &BTreeMap<String, BTreeSet<&[u8]>>| {
         by_reason.values().all(|values| values.len() == 1)
             && by_reason.values().collect::<BTreeSet<_>>().len() > 1
@@ -77,7 +77,7 @@ fn quick(answers: &Answers) -> Option<Finding> {
     })
 }
 
-/// A sender that cannot sign gets no work done.
+/// A sender that cannot sign causes no work.
 fn verified_first(answers: &Answers) -> Option<Finding> {
     let is = |probe: &Probe, kinds: &[Kind]| match probe.answer() {
         Answer::Refused(kind) => kinds.contains(&kind),
@@ -103,7 +103,7 @@ fn is_good(probe: &Probe) -> bool {
     matches!(probe.answer(), Answer::Accepted(_))
 }
 
-/// The shortest time to a right answer. It is what noise does least to.
+/// The shortest time to a right answer, because noise affects that the least.
 fn fastest(answers: &Answers, of: impl Fn(&Probe) -> bool) -> Option<Duration> {
     let right = answers.iter().filter(|(probe, observed)| {
         of(probe) && probe.request().is_whole() && probe.allows(observed)

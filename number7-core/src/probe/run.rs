@@ -8,9 +8,9 @@ use std::{
 use super::{Observed, Probe, Probes, Report, Step};
 
 impl Probes {
-    /// Sends all probes to a receiver. `send` sends one and returns what it saw, or `None` if it cannot
-    /// send that kind. Slow probes are sent concurrently, after the others. If `send` panics, as a handler
-    /// in the same process may, the connection counts as closed.
+    /// Sends all probes to a receiver. `send` sends one and returns what it observed, or `None` if it cannot send that kind.
+    /// Slow probes are sent concurrently, after the others. If `send` panics, for example in a handler in the same process, the
+    /// connection counts as closed.
     pub async fn run(&self, send: impl AsyncFn(&Probe) -> Option<Observed>) -> Report {
         let is_slow = |probe: &Probe| {
             let steps = probe.request().body_steps();

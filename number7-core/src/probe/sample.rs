@@ -41,7 +41,7 @@ impl Sample {
         Self { event: "job.failed", error: Some(error.into()), ..Self::completed(job) }
     }
 
-    /// An event of a name that nobody knows: `job.archived`.
+    /// An event with an unknown name: `job.archived`.
     #[must_use]
     pub fn unknown(job: impl Into<String>) -> Self {
         Self { event: "job.archived", ..Self::completed(job) }
@@ -77,17 +77,17 @@ impl Sample {
         object(self.fields())
     }
 
-    /// The failure of the same job.
+    /// The failure of this job.
     pub(super) fn failure(&self) -> Self {
         Self::failed(&*self.job, "blank").timestamp(&*self.timestamp)
     }
 
-    /// An event of the same job that nobody knows.
+    /// An unknown event about this job.
     pub(super) fn unheard_of(&self) -> Self {
         Self { event: "job.archived", error: None, ..self.clone() }
     }
 
-    /// The same with its fields sorted by name.
+    /// This event with its fields sorted by name.
     pub(super) fn sorted(&self) -> String {
         let mut fields = self.fields();
         fields.sort_unstable();

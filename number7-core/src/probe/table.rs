@@ -1,4 +1,4 @@
-//! The table: what a sender sends, what it should be answered, and what it means if it is not.
+//! The table: requests, the right answers, and what it means if an answer differs.
 
 use std::time::Duration;
 
@@ -14,41 +14,40 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Probe {
     name: &'static str,
-    /// Another path than that of the receiver.
+    /// The path, if it is not that of the receiver.
     path: Option<String>,
     request: Request,
     answer: Answer,
     leaves: Leaves,
-    /// Another status that is as good.
+    /// Another status that is also right.
     also: Option<u16>,
     otherwise: &'static str,
 }
 
-/// What a receiver that keeps the rules answers.
+/// The answer of a receiver that obeys the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// 200: the event of this name is accepted. Any other 2xx is as good.
+    /// 200: the event with this name is accepted. Any other 2xx is right, too.
     Accepted(&'static str),
     /// The status of this [`RejectionKind`](Kind), and an empty body.
     Refused(Kind),
 }
 
-/// What a receiver may have to work on after a probe.
+/// The event that a receiver may have to handle after a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leaves {
-    /// Nothing: it is not authentic, or names no event.
+    /// Nothing: the body is not authentic, or is not an event.
     Nothing,
-    /// An ordinary event of this name.
+    /// An ordinary event with this name.
     Event(&'static str),
-    /// An authentic event that cannot be parsed. A durable receiver accepts it, and fails to work
-    /// on it.
+    /// An authentic event that cannot be parsed. A durable receiver accepts it, and fails to handle it.
     BrokenEvent,
 }
 
 impl Probe {
-    /// Its name: what it shows.
+    /// Its name, which says what it shows.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -66,20 +65,20 @@ impl Probe {
         &self.request
     }
 
-    /// What should be answered.
+    /// The right answer.
     #[must_use]
     pub fn answer(&self) -> Answer {
         self.answer
     }
 
-    /// What the receiver may have to work on.
+    /// The event that the receiver may have to handle.
     #[must_use]
     pub fn leaves(&self) -> Leaves {
         self.leaves
     }
 
-    /// Whether its body never becomes whole. A proxy that buffers bodies, as nginx does by default, waits for the whole
-    /// body, and does not pass such a request on. So nobody can see through it what the receiver does.
+    /// Whether its body never becomes complete. A proxy that buffers bodies, as nginx does by default, waits for the whole
+    /// body, and does not pass on such a request. So nobody can see through the proxy what the receiver does.
     #[must_use]
     pub fn needs_unbuffered_body(&self) -> bool {
         let is_broken = matches!(self.answer, Answer::Refused(Kind::BodyBrokenOff));
@@ -94,7 +93,7 @@ impl Probe {
         Self { also: Some(status), ..self }
     }
 
-    /// What a different answer means, and what to fix.
+    /// What another answer means, and what to fix.
     #[must_use]
     pub fn otherwise(&self) -> &'static str {
         self.otherwise
@@ -144,7 +143,7 @@ impl Answer {
     }
 }
 
-/// The probes for a receiver that accepts what a secret signed.
+/// The probes for a receiver that accepts what this secret signed.
 ///
 /// See the [module](super) for an example.
 #[derive(Clone, Debug)]
@@ -160,7 +159,7 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Probes for a receiver with the default limits, at `/webhook`. What should be accepted is the
+    /// Probes for a receiver with the default limits, at `/webhook`. The event that should be accepted is the
     /// published payload.
     #[must_use]
     pub fn new(secret: Secret) -> Self {
@@ -180,16 +179,15 @@ impl Probes {
     ///
     /// # Panics
     ///
-    /// It is not the path of a URL: it does not begin with `/`, or has white space or other than
-    /// ASCII characters.
+    /// It is not the path of a URL: it does not begin with `/`, or has white space or characters that are not ASCII.
     #[must_use]
     #[track_caller]
     pub fn at(self, path: impl Into<String>) -> Self {
         Self { path: checked(path.into()), ..self }
     }
 
-    /// For a receiver with several [accounts](crate::Accounts): the path of an account that does not exist. It has to
-    /// answer as if the signature were forged.
+    /// For a receiver with several [accounts](crate::Accounts): the path of an account that does not exist. It must answer as
+    /// for a forged signature.
     ///
     /// # Panics
     ///
@@ -200,13 +198,13 @@ impl Probes {
         Self { unknown_account: Some(checked(path.into())), ..self }
     }
 
-    /// For a receiver with several accounts: the secret of another account than the one at the [path](Self::at).
+    /// For a receiver with several accounts: the secret of an account that is not at the [path](Self::at).
     #[must_use]
     pub fn other_account(self, secret: Secret) -> Self {
         Self { other_secret: Some(secret), ..self }
     }
 
-    /// For a receiver with several accounts: the path of an account whose lookup fails, as in a test. It has to answer 503.
+    /// For a receiver with several accounts: the path of an account whose lookup fails, as in a test. It must answer 503.
     ///
     /// # Panics
     ///
@@ -228,7 +226,7 @@ impl Probes {
     ///
     /// # Panics
     ///
-    /// It is less than a kilobyte, which the probes need for themselves.
+    /// It is less than a kilobyte, because the probes need that much themselves.
     #[must_use]
     #[track_caller]
     pub fn body_limit(self, bytes: usize) -> Self {
@@ -242,7 +240,7 @@ impl Probes {
         Self { body_timeout: timeout, ..self }
     }
 
-    /// Where to send them.
+    /// The path of the receiver.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -254,7 +252,7 @@ impl Probes {
         self.body_timeout.saturating_add(Duration::from_secs(5))
     }
 
-    /// All probes, in the order of the checks that they show.
+    /// All probes, in the order of the checks that they test.
     #[must_use]
     pub fn table(&self) -> Vec<Probe> {
         let rows = [
@@ -484,7 +482,7 @@ impl Probes {
         let foreign = Secret::new("number7 probes sign with this").map(|secret| secret.sign(&json));
         let foreign = foreign.map_or_else(|_| "0".repeat(64), |signature| signature.to_string());
         vec![
-            // A receiver that keeps the last good signature has this one now.
+            // A receiver that keeps the last valid signature has this one now.
             self.probe(
                 "the published payload again",
                 &json,
@@ -534,7 +532,7 @@ impl Probes {
             refused("a length that is less than the body", "more than the declared length is read")
                 .header("content-length", (json.len() - 1).to_string())
                 .request_with(|request| request.ending_by(Ending::Raw))
-                // The server may take the surplus byte for a second request, which is malformed.
+                // The server may read the surplus byte as a second request, which is malformed.
                 .or(400),
         ]
     }
@@ -569,7 +567,7 @@ impl Probes {
                              the body";
             self.refused(name, &json, Kind::BodyTooSlow, otherwise)
         };
-        // It has bytes for sixteen timeouts.
+        // It has enough bytes for sixteen timeouts.
         let drip = self.body_timeout / 8;
         vec![
             slow("a body that never begins")
@@ -617,7 +615,7 @@ impl Probes {
         };
         let zipped = gzip(json.as_bytes());
         vec![
-            // A receiver that ignores the coding, and takes the bytes as they are, does no harm.
+            // A receiver that ignores the coding, and uses the bytes as they are, does no harm.
             refused("an authentic body that claims gzip", "gzip").or(200),
             refused("an authentic body that claims br", "br").or(200),
             refused("an authentic body that claims two codings", "identity, gzip").or(200),
@@ -655,7 +653,7 @@ impl Probes {
         self.filled(self.body_limit + 1)
     }
 
-    /// An event of so many bytes, by a field to come.
+    /// An event of this many bytes, with an unknown field that fills it.
     fn filled(&self, bytes: usize) -> String {
         let json = self.sample.json();
         let (start, end) = (json[..json.len() - 1].to_owned() + r#","pages":""#, r#""}"#);
@@ -673,7 +671,7 @@ impl Probes {
         self.probe(name, body, Answer::Refused(kind), Leaves::Nothing, otherwise)
     }
 
-    /// A request that is signed as it should be.
+    /// A request with a valid signature.
     fn probe(
         &self,
         name: &'static str,
@@ -731,7 +729,7 @@ pub(super) const UNSEEN: &str = "a proxy that buffers bodies does not pass this 
 
 const PREFIX: &str = "only a part of the signature is compared";
 
-/// One byte in it is another.
+/// The same with one byte changed.
 fn changed(json: &str) -> String {
     let at = json.rfind(|c: char| c.is_ascii_alphanumeric()).unwrap_or_default();
     let other = if json[at..].starts_with('x') { "y" } else { "x" };

@@ -7,12 +7,12 @@ use std::{error::Error, fmt, io, path::PathBuf};
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretError {
     kind: SecretErrorKind,
-    /// The white space, or what the operating system says.
+    /// The white space, or the error of the operating system.
     detail: Option<String>,
     source: Option<Source>,
 }
 
-/// Where the secret was to come from.
+/// Where the secret should come from.
 #[derive(Clone, PartialEq, Eq)]
 enum Source {
     Variable(Box<str>),
@@ -49,7 +49,7 @@ impl From<SecretErrorKind> for SecretError {
     }
 }
 
-/// As people call it.
+/// The usual name of a character.
 fn described(character: char) -> String {
     let name = match character {
         '\n' => "a newline",
@@ -100,18 +100,18 @@ impl Error for SecretError {}
 pub enum SecretErrorKind {
     /// The secret is empty.
     Empty,
-    /// The text begins with white space, or with a byte order mark.
+    /// The secret begins with white space, or with a byte order mark.
     LeadingWhiteSpace,
-    /// The text ends with white space, most often a newline.
+    /// The secret ends with white space, most often a newline.
     TrailingWhiteSpace,
     /// The environment variable is not set, and names no file.
     NotSet,
-    /// The environment variable is set, and so is the one that names a file.
+    /// The environment variable is set, and so is the variable that names a file.
     SetTwice,
-    /// The environment variable does not hold Unicode.
+    /// The value of the environment variable is not Unicode.
     NotUnicode,
     /// The file cannot be opened or read.
     NotReadable,
-    /// The file has more than 64 KiB, so it is probably another one.
+    /// The file has more than 64 KiB, so it is probably the wrong one.
     TooLong,
 }

@@ -6,19 +6,19 @@ use zeroize::Zeroizing;
 
 use crate::{Secret, SecretError, SecretErrorKind};
 
-/// What nobody's secret is longer than.
+/// No secret is longer than this.
 const LONGEST: usize = 64 * 1024;
 
 impl Secret {
-    /// Reads the secret from an environment variable, `WEBHOOK_SECRET` by the vendor's convention, or from the file that
-    /// another variable names: `WEBHOOK_SECRET_FILE`, as container platforms mount secrets.
+    /// Reads the secret from an environment variable, by the vendor's convention `WEBHOOK_SECRET`. If `WEBHOOK_SECRET_FILE` is
+    /// set instead, reads the file that it names, as container platforms mount secrets.
     ///
     /// Call it at start-up and let its error end the process.
     ///
     /// # Errors
     ///
-    /// Neither variable is set, or both are; the value is not Unicode; and all that [`Secret::new`] and
-    /// [`Secret::from_file`] refuse. The text of the error names the variable or the file.
+    /// Neither variable is set, or both are; the value is not Unicode; or [`Secret::new`] or [`Secret::from_file`] refuses the
+    /// secret. The error names the variable or the file.
     pub fn from_env(name: &str) -> Result<Self, SecretError> {
         let (value, file) = (env::var(name), env::var_os(format!("{name}_FILE")));
         let secret = match (value, file) {
@@ -39,12 +39,12 @@ impl Secret {
         secret.map_err(|error| error.in_variable(name))
     }
 
-    /// Reads the secret from a file. One newline at its end is not a part of it, `\n` or `\r\n`, because editors add it.
+    /// Reads the secret from a file. One newline at its end, `\n` or `\r\n`, is not part of the secret, because editors add it.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or has more than 64 KiB, and all that [`Secret::new`] refuses, such as a second newline.
-    /// The text of the error names the file.
+    /// The file cannot be read, or has more than 64 KiB, or [`Secret::new`] refuses the secret, for example because of a second
+    /// newline. The error names the file.
     ///
     /// # Example
     ///
@@ -71,7 +71,7 @@ impl Secret {
     }
 }
 
-/// Reads a file into memory that is overwritten, and does not grow, so that no part of it is left anywhere.
+/// Reads a file into memory that is overwritten on drop and does not grow, so that no copy is left behind.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let mut bytes = Zeroizing::new(vec![0; LONGEST + 1]);
     let mut length = 0;

@@ -3,7 +3,7 @@
 /// The white space of a serializer.
 pub(super) struct Layout {
     pub(super) name: &'static str,
-    /// What stands in front of each value, once for each level; `None` if all is on one line.
+    /// The indentation of each level, in front of each value. `None` if all is on one line.
     pub(super) indent: Option<&'static str>,
     pub(super) line: &'static str,
     pub(super) comma: &'static str,
@@ -22,7 +22,7 @@ impl Layout {
         Self { name, indent: Some(indent), line, comma, colon, flat_lists: false }
     }
 
-    /// What ends a file.
+    /// The end of a file.
     pub(super) fn line_end(&self) -> &'static str {
         if self.line.is_empty() { "\n" } else { self.line }
     }
@@ -53,10 +53,10 @@ pub(super) const LAYOUTS: [Layout; 7] = [
     },
 ];
 
-/// Which characters a serializer escapes although it need not.
+/// The characters that a serializer escapes although it need not.
 pub(super) struct Escapes {
     pub(super) name: &'static str,
-    /// `None` leaves each text as it arrived.
+    /// `None` leaves each string as it arrived.
     pub(super) needs: Option<fn(char) -> bool>,
     /// A slash gets a backslash.
     pub(super) slash: bool,

@@ -6,14 +6,14 @@ const DEEPEST: usize = 8;
 /// How many values JSON may have. An event has six.
 const MOST_VALUES: usize = 200;
 
-/// Why JSON is not read.
+/// Why JSON was not read.
 pub(super) enum Unread {
     NoJson,
-    /// It has so many values that each step with them would be a long one.
+    /// It has so many values that each step would take long.
     TooMuch,
 }
 
-/// Reads JSON as it is written. It takes a little more than JSON, such as Python's `NaN`.
+/// Reads JSON as it is written. It accepts a little more than JSON, such as Python's `NaN`.
 pub(super) fn read(json: &str) -> Result<Value<'_>, Unread> {
     let mut reader = Reader { json, values: 0 };
     let value = reader.value(0);
@@ -25,7 +25,7 @@ pub(super) fn read(json: &str) -> Result<Value<'_>, Unread> {
     }
 }
 
-/// What is left to read, and how many values were.
+/// The rest of the text, and the number of values so far.
 struct Reader<'a> {
     json: &'a str,
     values: usize,

@@ -56,7 +56,7 @@ impl Writer<'_> {
             write(self, item);
         }
         match items {
-            // As Jackson does.
+            // As Jackson does it.
             [] if self.layout.flat_lists => self.out.push(' '),
             [] => {}
             _ => self.new_line(depth),
