@@ -1,4 +1,4 @@
-//! Which verifier a request is for, if each account has a secret of its own.
+//! Finds the verifier for a request, if each account has its own secret.
 
 mod answer;
 #[cfg_attr(not(feature = "tracing"), path = "accounts/log_off.rs")]
@@ -23,77 +23,78 @@ use crate::{
 
 /// How long the verifier of an account is kept before it is looked up again: 1 minute.
 ///
-/// This is how long a secret that was changed or revoked stays in use. A receiver with a thousand accounts that are all
-/// busy makes 17 lookups a second.
+/// This is how long a changed or revoked secret stays in use. A receiver with a thousand busy accounts makes 17
+/// lookups a second.
 pub const DEFAULT_ACCOUNT_TTL: Duration = Duration::from_secs(60);
 
-/// How long it is kept that there is no such account: 1 second.
+/// How long it is remembered that an account does not exist: 1 second.
 ///
-/// The first webhook of a new account may come before its secret is there, and the vendor does not publish how soon it retries.
+/// The first webhook of a new account may arrive before its secret exists, and the vendor does not publish how soon it retries.
 pub const DEFAULT_UNKNOWN_TTL: Duration = Duration::from_secs(1);
 
-/// For how long the last answer is used after its time while the account cannot be looked up: 1 hour.
+/// How much longer the last answer is used while the account cannot be looked up: 1 hour.
 ///
-/// Most outages of a database are over by then, and the vendor gives an event up after three retries. A secret that was
-/// revoked works for that much longer only if the lookup fails meanwhile.
+/// Most outages of a database are over by then, and the vendor gives up an event after three retries. A revoked secret works
+/// for this much longer only if the lookup fails meanwhile.
 pub const DEFAULT_STALE_IF_ERROR: Duration = Duration::from_secs(60 * 60);
 
-/// How soon an account is looked up again after that failed, while its last answer is used: 5 seconds.
+/// How soon an account is looked up again after a failed lookup, while its last answer is used: 5 seconds.
 pub const LOOKUP_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many accounts are kept: 100,000.
+/// How many accounts are cached: 100,000.
 pub const DEFAULT_CACHED_ACCOUNTS: usize = 100_000;
 
-/// For how many names it is kept that there is no such account: 10,000.
+/// How many names of accounts that do not exist are remembered: 10,000.
 ///
-/// They have a cache of their own, so a sender that makes names up takes no place from an account.
+/// They have their own cache, so a sender that makes up names evicts no account.
 pub const CACHED_UNKNOWN_NAMES: usize = 10_000;
 
-/// How many requests wait for a lookup at once: 256. More are answered 503.
+/// How many requests can wait for a lookup at once: 256. Further ones are answered 503.
 ///
-/// Requests for accounts that are in the cache and have to be looked up again are counted apart, with a limit of the
-/// same size. So a sender that makes names up does not keep them from being looked up. The requests for one account wait
-/// in at most a quarter of the places.
+/// Requests for cached accounts that have to be looked up again are counted separately, with a limit of the same size. So a
+/// sender that makes up names cannot stop them. The requests for one account take at most a quarter of the places.
 pub const DEFAULT_MAX_LOOKUPS: usize = 256;
 
 /// How long a request waits for a lookup: 5 seconds, as for the store that accepts its event.
 pub const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The accounts of a receiver that serves several, each with a webhook secret of its own.
+/// The accounts of a receiver that serves several. Each has its own webhook secret.
 ///
-/// You give it an async function that finds the [`Verifier`] of an account, for example in a database. The middleware calls
-/// it when a request with a well-formed signature names an account that is not in the cache, before it reads a byte of the
-/// body. Give the middleware a clone, and say which part of a request names the account:
+/// You give it an async function that finds the [`Verifier`] of an account, for example in a database. The middleware calls it
+/// when a request with a well-formed signature names an account that is not in the cache, before it reads any of the body. Give
+/// the middleware a clone, and say which part of a request names the account:
 /// `VerifyNumber7::accounts(accounts, |Path(account): Path<String>| account)`. Then
-/// [`Delivery::account`](crate::Delivery::account) says which account it was verified for, and the
-/// [idempotency key](crate::IdempotencyKey) has it in front.
+/// [`Delivery::account`](crate::Delivery::account) is the account that the delivery was verified for, and the
+/// [idempotency key](crate::IdempotencyKey) begins with it.
 ///
 /// # What a sender without a secret can do
 ///
-/// - An account that does not exist is answered as a forged signature is: after the body is read and hashed, with the same 401.
-///   It is kept for [a second](DEFAULT_UNKNOWN_TTL) that there is none.
-/// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_TIMEOUT), and at most a
-///   quarter of them for the same account. Several requests for one account wait for the same lookup. Accounts that are in the cache
-///   have places of their own.
-/// - Unknown names have a [cache of their own](CACHED_UNKNOWN_NAMES).
+/// - An unknown account is answered like a forged signature: after the body is read and hashed, with the same 401. For
+///   [a second](DEFAULT_UNKNOWN_TTL), it is remembered that the account does not exist.
+/// - At most [256 requests](DEFAULT_MAX_LOOKUPS) wait for a lookup, for at most [5 seconds](DEFAULT_LOOKUP_TIMEOUT), and at
+///   most a quarter of them for the same account. Several requests for one account wait for the same lookup. Cached accounts
+///   have their own places.
+/// - Unknown names have [their own cache](CACHED_UNKNOWN_NAMES).
 /// - All accounts share one count of [unverified bodies](Verifier::max_held_bodies), one log of refusals and one limit of
 ///   diagnoses, whatever verifiers the function returns.
 ///
 /// # If a lookup fails
 ///
-/// If a lookup fails, panics, takes too long, or cannot begin because too many requests wait, the last answer for the account is used for
-/// [another hour](DEFAULT_STALE_IF_ERROR), and the account is looked up again every [5 seconds](LOOKUP_RETRY_INTERVAL). With the
-/// feature `tracing`, one `WARN` a minute says so. If the function returns that there is no such account, that ends it at once. An account that
-/// is not in the cache is answered 503 with `Retry-After`, because the event may be authentic. Such a failure is for all requests that wait
-/// for it, and is not kept.
+/// If a lookup fails, panics, takes too long, or cannot begin because too many requests wait, the last answer for the account
+/// is used for [another hour](DEFAULT_STALE_IF_ERROR), and the account is looked up again every
+/// [5 seconds](LOOKUP_RETRY_INTERVAL). With the feature `tracing`, one `WARN` a minute says so. If the function returns that
+/// the account does not exist, this ends at once.
 ///
-/// If the clock is set, forward or back, accounts are looked up again, and nothing is kept for longer than it would be by the new time.
+/// An account that is not in the cache is answered 503 with `Retry-After`, because the event may be authentic. Such a failure
+/// is the answer for all requests that wait for it, but it is not cached.
 ///
-/// # What the function has to keep to
+/// If the clock is set, forward or back, accounts are looked up again, and nothing is cached for longer than it
+/// would be by the new time.
 ///
-/// Compare names exactly. If the function also finds `acme` by `ACME`, as databases with a collation that ignores case do, a captured
-/// delivery can be sent again under another spelling, and has another key there. For the same reason, no two accounts may have the same
-/// secret.
+/// # What the function must do
+///
+/// Compare names exactly. Databases with a collation that ignores case also find `acme` by `ACME`. Then a captured delivery can
+/// be sent again with another spelling, and gets another key. For the same reason, no two accounts may have the same secret.
 ///
 /// # Example
 ///
@@ -126,13 +127,13 @@ struct Settings {
     lookup_timeout: Duration,
 }
 
-/// Longer than any process runs, and not too long for a clock to tell its end.
+/// Longer than any process runs, but short enough that a clock can reach its end.
 const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 type FindFuture = Pin<Box<dyn Future<Output = Result<Option<Verifier>, BoxError>> + Send>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What [`Accounts::find`] returns.
+/// The result of [`Accounts::find`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Found {
@@ -143,8 +144,8 @@ pub enum Found {
 }
 
 impl Accounts {
-    /// Finds the verifier of an account by this function: `None` says that there is no such account. An error is
-    /// logged with its text, and must not quote a secret.
+    /// Finds the verifier of an account by this function: `None` means that the account does not exist. The text of an error is
+    /// logged, so it must not quote a secret.
     pub fn new<F, E>(find: impl Fn(Account) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Option<Verifier>, E>> + Send + 'static,
@@ -167,8 +168,8 @@ impl Accounts {
         })
     }
 
-    /// Sets the limits of all verifiers, those of unknown accounts included, and whether they diagnose.
-    /// If you set them in the lookup instead, a sender can tell by them which accounts exist.
+    /// Sets the limits of all verifiers, including that of unknown accounts, and whether they diagnose. If you set them in the
+    /// lookup instead, a sender can find out by them which accounts exist.
     #[must_use]
     pub fn limits(self, set: impl Fn(Verifier) -> Verifier + Send + Sync + 'static) -> Self {
         let before = Arc::clone(&self.0.settings.limits);
@@ -176,42 +177,42 @@ impl Accounts {
         Self::with(Settings { limits, ..self.0.settings.clone() })
     }
 
-    /// Takes the time from `clock` instead of the system, for tests. It says when an account is looked up again.
+    /// Takes the time from `clock` instead of the system, for tests. It decides when an account is looked up again.
     #[must_use]
     pub fn clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self::with(Settings { clock: Arc::new(clock), ..self.0.settings.clone() })
     }
 
-    /// How long a verifier is kept. Default: [`DEFAULT_ACCOUNT_TTL`].
+    /// How long a verifier is cached. Default: [`DEFAULT_ACCOUNT_TTL`].
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self::with(Settings { ttl, ..self.0.settings.clone() })
     }
 
-    /// How long it is kept that there is no such account. Default: [`DEFAULT_UNKNOWN_TTL`].
+    /// How long it is remembered that an account does not exist. Default: [`DEFAULT_UNKNOWN_TTL`].
     #[must_use]
     pub fn unknown_ttl(self, ttl: Duration) -> Self {
         Self::with(Settings { unknown_ttl: ttl, ..self.0.settings.clone() })
     }
 
-    /// For how long the last answer is used after its [time](Self::ttl) while the account cannot be looked up. Zero ends it
-    /// with its time. Default: [`DEFAULT_STALE_IF_ERROR`].
+    /// How long the last answer is used after its [time](Self::ttl) while the account cannot be looked up. Zero turns this off.
+    /// Default: [`DEFAULT_STALE_IF_ERROR`].
     #[must_use]
     pub fn stale_if_error(self, length: Duration) -> Self {
         Self::with(Settings { stale_if_error: length, ..self.0.settings.clone() })
     }
 
-    /// How many accounts are kept. Default: [`DEFAULT_CACHED_ACCOUNTS`].
+    /// How many accounts are cached. Default: [`DEFAULT_CACHED_ACCOUNTS`].
     #[must_use]
     pub fn max_cached(self, accounts: usize) -> Self {
         Self::with(Settings { max_cached: accounts, ..self.0.settings.clone() })
     }
 
-    /// How many requests wait for a lookup at once. Default: [`DEFAULT_MAX_LOOKUPS`].
+    /// How many requests can wait for a lookup at once. Default: [`DEFAULT_MAX_LOOKUPS`].
     ///
     /// # Panics
     ///
-    /// If the number is 0, which refuses every account that is not in the cache.
+    /// If the number is 0, because every account that is not in the cache would be refused.
     #[must_use]
     #[track_caller]
     pub fn max_lookups(self, requests: usize) -> Self {
@@ -223,7 +224,7 @@ impl Accounts {
     ///
     /// # Panics
     ///
-    /// If the timeout is zero, which no lookup can meet.
+    /// If the timeout is zero, because no lookup can meet it.
     #[must_use]
     #[track_caller]
     pub fn lookup_timeout(self, timeout: Duration) -> Self {
@@ -231,13 +232,13 @@ impl Accounts {
         Self::with(Settings { lookup_timeout: timeout, ..self.0.settings.clone() })
     }
 
-    /// Finds the verifier of the account that a request names: from the cache, or by a lookup if the
-    /// request has a signature. Pass `None` if it names none. A lookup that ends at once needs no waiting. For adapters.
+    /// Finds the verifier of the account that a request names: in the cache, or by a lookup if the request has a signature.
+    /// Pass `None` if it names none. A lookup that ends at once does not wait. For adapters.
     ///
     /// # Errors
     ///
-    /// A lookup is needed, and the signature is missing or malformed, too many requests wait for a lookup, or it failed at once.
-    /// [Drain](Verifier::drain) by [`unknown`](Self::unknown).
+    /// A lookup is needed, but the signature is missing or malformed, too many requests wait for a lookup, or the lookup failed
+    /// at once. [Drain](Verifier::drain) by [`unknown`](Self::unknown).
     pub fn find<'h>(
         &self,
         name: Option<&str>,
@@ -250,8 +251,8 @@ impl Accounts {
         }
     }
 
-    /// Looks the account up again at its next request, such as after its secret was changed, and does not use its last answer any
-    /// more, even if that fails. For this process alone.
+    /// Looks up the account again at its next request, for example after its secret was changed, and no longer uses its last
+    /// answer, even if the lookup fails. It affects only this process.
     pub fn forget(&self, account: &Account) {
         self.0.forget(account);
     }
