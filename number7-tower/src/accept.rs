@@ -17,12 +17,11 @@ use tower_service::Service;
 
 use crate::{log, response::refusal_with_text};
 
-/// The endpoint that takes what [`VerifyNumber7`](crate::VerifyNumber7) verified into an inbox.
+/// The endpoint that accepts into an inbox what [`VerifyNumber7`](crate::VerifyNumber7) verified.
 ///
-/// It answers 200 once the inbox has the event, new or known; 400 if the authentic body names no
-/// event; 503 with `Retry-After` if the inbox fails or takes too long; and 500 if the layer is
-/// missing. An event that this version cannot type is accepted as it is, and typed by the process that works
-/// on it.
+/// It answers 200 once the inbox has the event, new or known; 400 if the authentic body names no event; 503 with `Retry-After`
+/// if the inbox fails or takes too long; and 500 if the layer is missing. An event that this version cannot type is accepted as
+/// it is. The worker that handles it may be newer.
 ///
 /// # Example
 ///

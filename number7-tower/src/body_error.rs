@@ -1,11 +1,11 @@
-//! Why a body does not go on: something in front of the layer may have a limit of its own.
+//! Why a body ends early: a layer in front may have its own limit.
 
 use std::error::Error;
 
 use http_body_util::LengthLimitError;
 use number7_core::RejectionKind;
 
-/// What a layer in front that limits bodies says by an error of the body is answered as our own limits are.
+/// If a layer in front limits bodies, its error is answered like our own limits.
 pub(crate) fn kind_of(error: &(dyn Error + Send + Sync + 'static)) -> RejectionKind {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {

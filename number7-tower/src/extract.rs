@@ -17,10 +17,9 @@ use crate::response::{refusal_with_text, status};
 /// an [`Event`], a [`Delivery`], the signed [`Bytes`](bytes::Bytes), or a type of your own that
 /// implements [`FromDelivery`].
 ///
-/// It does not consume the body, and a handler can take several. `Option<Verified<T>>` is `None` only if the layer is missing:
-/// a route that serves both sides of it can tell them apart. `Result<Verified<T>, VerifiedRejection>` leaves the answer to the
-/// handler. If a handler does not compile because of
-/// it, `#[axum::debug_handler]` says why.
+/// It does not consume the body, and a handler can take several. `Option<Verified<T>>` is `None` only if the layer is missing,
+/// so a route that is used with and without the layer can tell. `Result<Verified<T>, VerifiedRejection>` leaves the answer to
+/// the handler. If a handler does not compile because of it, `#[axum::debug_handler]` says why.
 ///
 /// # Errors
 ///
@@ -59,7 +58,7 @@ where
     }
 }
 
-/// `None` only if the layer is missing. A body that is authentic but not a `T` is refused, as it is without the `Option`.
+/// `None` only if the layer is missing. A body that is authentic but not a `T` is refused, as without the `Option`.
 impl<T, S> OptionalFromRequestParts<S> for Verified<T>
 where
     T: FromDelivery,
@@ -102,9 +101,9 @@ impl<T> DerefMut for Verified<T> {
 
 /// Why a handler did not get its [`Verified`], or could not accept it into an inbox.
 ///
-/// As a response it is what [`VerifyNumber7`](crate::VerifyNumber7) answers for the same
-/// [`Rejection`]; if the layer is missing, its text says so. A handler that takes a `Result<Verified<T>, VerifiedRejection>`
-/// answers itself. The refusal is logged and counted when it becomes a response.
+/// As a response, it is what [`VerifyNumber7`](crate::VerifyNumber7) answers for the same [`Rejection`]. If the layer is
+/// missing, its text says so. A handler that takes a `Result<Verified<T>, VerifiedRejection>` gives the answer itself. The
+/// refusal is logged and counted when it becomes a response.
 #[derive(Clone, Debug)]
 pub struct VerifiedRejection(Rejection);
 
@@ -128,8 +127,7 @@ impl VerifiedRejection {
     }
 }
 
-/// So that a handler can return `Result<_, VerifiedRejection>` and accept into an inbox by
-/// `inbox.accept(&delivery).await?`.
+/// It lets a handler return `Result<_, VerifiedRejection>` and accept into an inbox by `inbox.accept(&delivery).await?`.
 impl From<Rejection> for VerifiedRejection {
     fn from(rejection: Rejection) -> Self {
         Self(rejection)

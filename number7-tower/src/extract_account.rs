@@ -10,10 +10,10 @@ use number7_core::Accounts;
 use crate::VerifyNumber7;
 
 impl VerifyNumber7 {
-    /// Looks up the verifier of the account that a request names, for a receiver with a secret for each of its accounts.
-    /// `name` gets an extractor of axum, and returns the name of the account.
+    /// Looks up the verifier of the account that a request names, for a receiver whose accounts have different secrets. `name`
+    /// gets an extractor of axum, and returns the name of the account.
     ///
-    /// The extractor runs before the body is read, so it has to be one for the head of a request, such as `Path`, `HeaderMap` or
+    /// The extractor runs before the body is read, so it must need only the head of a request, such as `Path`, `HeaderMap` or
     /// `Host`, and must not wait. If it fails or waits, the answer is 401, as for an unknown account.
     ///
     /// # Example

@@ -3,10 +3,10 @@
 use axum_core::extract::DefaultBodyLimit;
 use http::Request;
 
-/// What they take if nobody says otherwise: 2 MB. To say more for a smaller body would cost an allocation.
+/// Their default: 2 MB. Setting a limit for smaller bodies would only cost an allocation.
 const DEFAULT: usize = 2_097_152;
 
-/// Lets them take a body that [`Verifier::body_limit`](number7_core::Verifier::body_limit) has let through.
+/// Lets them accept a body that [`Verifier::body_limit`](number7_core::Verifier::body_limit) allowed.
 pub(crate) fn raise<B>(request: &mut Request<B>, bytes: usize) {
     if bytes > DEFAULT {
         DefaultBodyLimit::max(bytes).apply(request);

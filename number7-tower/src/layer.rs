@@ -13,11 +13,10 @@ use crate::{
     verifiers::{NameOf, Verifiers},
 };
 
-/// Lets through what Number7 AI signed, and answers everything else itself.
+/// Passes on what Number7 AI signed, and answers everything else itself.
 ///
-/// The verified [`Delivery`](number7_core::Delivery) is in the request's extensions, and the body
-/// is put back, so that whatever stands behind the layer can read it again. See the
-/// [crate docs](crate) for an example.
+/// The verified [`Delivery`](number7_core::Delivery) is in the request's extensions, and the body is put back, so that
+/// everything behind the layer can read it again. See the [crate docs](crate) for an example.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing unless it is put around a service"]
 pub struct VerifyNumber7<P = Same> {
@@ -27,19 +26,18 @@ pub struct VerifyNumber7<P = Same> {
 }
 
 impl VerifyNumber7 {
-    /// Takes a [`Secret`](number7_core::Secret), or a [`Verifier`] if several secrets are accepted
-    /// or the limits differ.
+    /// Takes a [`Secret`](number7_core::Secret), or a [`Verifier`] if you want several secrets or other limits.
     pub fn new(verifier: impl Into<Verifier>) -> Self {
         Self::by(Verifiers::Fixed(verifier.into()))
     }
 
-    /// Takes a verifier whose secret can be replaced while it serves.
+    /// Takes a verifier whose secret can be replaced while it is in use.
     pub fn live(verifier: LiveVerifier) -> Self {
         Self::by(Verifiers::Live(verifier))
     }
 
-    /// Looks up the verifier of the account that a request names, for a receiver with a secret for each of its accounts.
-    /// `name` reads the name from the head of the request. If it returns `None`, the answer is 401, as for an unknown account.
+    /// Looks up the verifier of the account that a request names, for a receiver whose accounts have different secrets. `name`
+    /// reads the name from the head of the request. If it returns `None`, the answer is 401, as for an unknown account.
     ///
     /// In axum, [`accounts`](Self::accounts) takes an extractor instead.
     pub fn accounts_from_parts(
@@ -60,11 +58,11 @@ impl VerifyNumber7 {
 }
 
 impl<P> VerifyNumber7<P> {
-    /// Answers refused requests with a body, which is empty otherwise.
+    /// Answers refused requests with a body. Otherwise the body is empty.
     ///
-    /// `body` gets the status, is called once for each, here, and not again. So two answers with one status are alike, and do
-    /// not say why a request was refused. Status and other headers stay as they are. A refusal by the extractor
-    /// `Verified` or by [`AcceptNumber7`](crate::AcceptNumber7) is an answer of the handler, and has no such body.
+    /// `body` gets a status, and is called once for each, now. So two answers with one status are alike, and do not say why a
+    /// request was refused. The status and the other headers do not change. A refusal by the extractor `Verified` or by
+    /// [`AcceptNumber7`](crate::AcceptNumber7) is an answer of the handler, and has no such body.
     ///
     /// # Panics
     ///
@@ -94,9 +92,9 @@ impl<P> VerifyNumber7<P> {
     /// Gives the verified bytes to the service behind the layer as a `B`, such as `axum::body::Body` or
     /// `http_body_util::Full<Bytes>`.
     ///
-    /// Otherwise that service gets the type of body that is in front of the layer. That type must be made from bytes, and
-    /// hyper's `Incoming` cannot be, nor what a layer such as `RequestBodyLimitLayer` of tower-http makes of a body if it is
-    /// directly in front, in the same `ServiceBuilder`. The compiler then asks for this line.
+    /// Otherwise that service gets the type of body that is in front of the layer, and that type must be made from bytes.
+    /// hyper's `Incoming` cannot be. Nor can the body of a layer such as `RequestBodyLimitLayer` of tower-http that is directly
+    /// in front, in the same `ServiceBuilder`. The compiler then asks for this line.
     ///
     /// # Example
     ///

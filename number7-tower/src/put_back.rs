@@ -1,13 +1,13 @@
-//! As which body the verified bytes are put back into the request.
+//! The type of body in which the verified bytes are put back into the request.
 
 use std::{fmt, marker::PhantomData};
 
 use bytes::Bytes;
 
-/// Which body a service behind [`VerifyNumber7`](crate::VerifyNumber7) gets, if `Front` is the one in front of it.
+/// The body that a service behind [`VerifyNumber7`](crate::VerifyNumber7) gets, if `Front` is the body in front of it.
 ///
-/// This crate implements it, and nobody else can: it is [`Same`], or [`As`] after
-/// [`put_back_as`](crate::VerifyNumber7::put_back_as). Without that, this does not compile, and the compiler says what to add:
+/// Only this crate can implement it: it is [`Same`], or [`As`] after [`put_back_as`](crate::VerifyNumber7::put_back_as).
+/// Without that, this does not compile, and the compiler says what to add:
 ///
 /// ```compile_fail,E0277
 /// # use axum::Router;
@@ -33,14 +33,14 @@ pub trait PutBack<Front>: sealed::Sealed {
     type Body: From<Bytes>;
 }
 
-/// The service behind gets the type of body that is in front, which has to be `From<Bytes>`.
+/// The service behind gets the same type of body as the one in front, which must be `From<Bytes>`.
 #[derive(Clone, Copy, Debug)]
 pub struct Same;
 
-/// The service behind gets a `B`, whatever is in front.
+/// The service behind gets a `B`, whatever body is in front.
 pub struct As<B>(PhantomData<fn() -> B>);
 
-// The message of the trait is for this: without the attribute, the compiler speaks of `From<Bytes>`.
+// Without this attribute, the compiler would mention `From<Bytes>` instead of showing the message of the trait.
 #[diagnostic::do_not_recommend]
 impl<Front: From<Bytes>> PutBack<Front> for Same {
     type Body = Front;

@@ -27,7 +27,7 @@ use tower_service::Service;
 ///
 /// # Panics
 ///
-/// A rule is broken. The text names it, and says what to fix.
+/// A rule is broken. The message names it, and says what to fix.
 ///
 /// # Example
 ///
@@ -88,7 +88,7 @@ where
     (parts.status.as_u16(), headers.collect(), body)
 }
 
-/// The request of a probe. `None` if it can only be sent on a socket.
+/// The request of a probe. `None` if it can be sent only on a socket.
 ///
 /// # Panics
 ///
@@ -110,7 +110,7 @@ pub fn probe_request(probe: &Probe, path: &str) -> Option<Request<ProbeBody>> {
 }
 
 pin_project! {
-    /// The body of a probe, which comes in pieces, and may stall or break off.
+    /// The body of a probe. It arrives in pieces, and may stall or break off.
     #[derive(Debug)]
     pub struct ProbeBody {
         steps: std::vec::IntoIter<Step>,

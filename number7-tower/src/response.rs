@@ -19,8 +19,8 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
     StatusCode::from_u16(rejection.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The answer to a refused request: status and headers for the sender, the reason for the receiver,
-/// in the extensions.
+/// The answer to a refused request. It has the status and headers for the sender, and in its extensions the reason
+/// for the receiver.
 pub(crate) fn refusal<B>(rejection: Rejection, body: B, closes: bool) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = status(&rejection);
@@ -34,7 +34,7 @@ pub(crate) fn refusal<B>(rejection: Rejection, body: B, closes: bool) -> Respons
     response
 }
 
-/// The same by the layer, with a body if the app has chosen one.
+/// The same for the layer, with a body if the app has chosen one.
 pub(crate) fn refusal_with_body<B>(
     rejection: Rejection,
     closes: bool,
@@ -50,7 +50,7 @@ pub(crate) fn refusal_with_body<B>(
     response
 }
 
-/// The same behind the layer, with the text that the rejection has if it is a developer's mistake.
+/// The same behind the layer. If the developer made a mistake, the body is the text of the rejection.
 pub(crate) fn refusal_with_text<B: From<&'static str>>(rejection: Rejection) -> Response<B> {
     let text = rejection.response_text();
     note(&rejection, &Refusals::behind());

@@ -8,8 +8,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of an answer of [`VerifyNumber7Service`](crate::VerifyNumber7Service): that of the inner service, or of a
-    /// refusal.
+    /// The body of an answer of [`VerifyNumber7Service`](crate::VerifyNumber7Service): that of the inner service,
+    /// or that of a refusal.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

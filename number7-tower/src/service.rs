@@ -18,7 +18,7 @@ use crate::{
 
 /// The service that [`VerifyNumber7`](crate::VerifyNumber7) puts around another.
 ///
-/// `P` says which body the inner service gets; see [`VerifyNumber7::put_back_as`].
+/// `P` decides which body the inner service gets; see [`VerifyNumber7::put_back_as`].
 #[derive(Clone, Debug)]
 #[must_use = "a service does nothing unless it is called"]
 pub struct VerifyNumber7Service<S, P = Same> {
@@ -53,7 +53,7 @@ impl<S, P> VerifyNumber7Service<S, P> {
         &mut self.inner
     }
 
-    /// Takes the inner service out. What calls it then is not verified.
+    /// Returns the inner service. Direct calls of it are not verified.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -75,8 +75,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        // The body is read before the inner service is called, so the future takes the service that
-        // was polled ready, and leaves a clone that was not. A refusal gives its place back.
+        // The body is read before the inner service is called, so the future takes the service that was polled ready, and
+        // leaves a clone that was not. A refusal drops it, which releases its place.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let current;
@@ -100,7 +100,7 @@ where
 }
 
 impl<S, P> VerifyNumber7Service<S, P> {
-    /// Apart, because it would make the call for a single secret dearer.
+    /// Separate, because it would slow down the call for a single secret.
     #[inline(never)]
     fn call_of_account<B>(
         &self,
@@ -117,7 +117,7 @@ impl<S, P> VerifyNumber7Service<S, P> {
         let bodies = self.layer.bodies.clone();
         let rejection = match accounts.find(name.as_deref(), headers(&request)) {
             Ok(Found::Verifier(verifier)) => {
-                // As above: a function for both would copy the request once more.
+                // As above: a shared function would copy the request once more.
                 let log = Refusals::of(&verifier);
                 return match verifier.begin(headers(&request)) {
                     Ok(intake) => ResponseFuture::reading(intake, request, ready, log, bodies),
@@ -127,11 +127,11 @@ impl<S, P> VerifyNumber7Service<S, P> {
                 };
             }
             Ok(Found::Lookup(lookup)) => {
-                // The clone holds no place of the service while the lookup keeps us waiting.
+                // The clone holds no place of the service while the lookup is waited for.
                 let clone = ready.clone();
                 return ResponseFuture::looking_up(lookup, accounts, request, clone, bodies);
             }
-            // An answer that this version does not know is none.
+            // A kind of answer that this version does not know.
             Ok(_) => RejectionKind::LookupFailed.into(),
             Err(rejection) => rejection,
         };
@@ -140,7 +140,7 @@ impl<S, P> VerifyNumber7Service<S, P> {
     }
 }
 
-/// What a request says its account is.
+/// The account that a request names.
 fn named<B>(request: Request<B>, name: &NameOf) -> (Option<String>, Request<B>) {
     let (mut parts, body) = request.into_parts();
     (name(&mut parts), Request::from_parts(parts, body))
