@@ -5,12 +5,11 @@ use number7_core::{Accept, DEFAULT_ACCEPT_TIMEOUT, Delivery, adapter};
 
 use crate::{Verified, VerifiedError, log};
 
-/// The handler that takes what [`VerifyNumber7`](crate::VerifyNumber7) verified into an inbox.
+/// The handler that accepts into an inbox what [`VerifyNumber7`](crate::VerifyNumber7) verified.
 ///
-/// It answers 200 once the inbox has the event, new or known; 400 if the authentic body names no
-/// event; 503 with `Retry-After` if the inbox fails or takes too long; and 500 if the middleware is
-/// missing. An event that this version cannot type is accepted as it is, and typed by the process that works
-/// on it.
+/// It answers 200 once the inbox has the event, new or known; 400 if the authentic body names no event; 503 with `Retry-After`
+/// if the inbox fails or takes too long; and 500 if the middleware is missing. An event that this version cannot type is
+/// accepted as it is. The worker that handles it may be newer.
 ///
 /// # Example
 ///
@@ -27,8 +26,7 @@ use crate::{Verified, VerifiedError, log};
 ///     }
 /// }
 /// ```
-// Much as in number7-tower: a type of the core cannot implement a foreign trait here, and a wrapper
-// would be as long.
+// Much as in number7-tower: a type of the core cannot implement a foreign trait here, and a wrapper would be as long.
 #[must_use = "it does nothing unless requests are routed to it"]
 #[derive(Clone)]
 pub struct AcceptNumber7 {

@@ -18,11 +18,11 @@ use number7_core::{
 
 use crate::log::Refusals;
 
-/// Why a request was refused, or a handler did not get its [`Verified`](crate::Verified) or could
-/// not accept it into an inbox, as an error of actix-web.
+/// Why a request was refused, a handler did not get its [`Verified`](crate::Verified), or a delivery was not accepted into an
+/// inbox. It is an error of actix-web.
 ///
-/// A handler that takes a `Result<Verified<T>, VerifiedError>` answers itself. The refusal is logged and counted when it becomes a
-/// response.
+/// A handler that takes a `Result<Verified<T>, VerifiedError>` gives the answer itself. The refusal is logged and counted when
+/// it becomes a response.
 ///
 /// Middleware around [`VerifyNumber7`](crate::VerifyNumber7) finds it in
 /// `response.response().error()`, and the [`Rejection`] in the extensions of the response.
@@ -30,12 +30,12 @@ use crate::log::Refusals;
 pub struct VerifiedError {
     rejection: Rejection,
     bodies: Option<RejectionBodies>,
-    /// It is logged and counted. A second response that is made of it is not.
+    /// It was logged and counted. A second response from it is not.
     is_noted: AtomicBool,
 }
 
 impl VerifiedError {
-    /// A refusal by the middleware, which has logged and counted it.
+    /// A refusal by the middleware, which has logged and counted it already.
     pub(crate) fn noted(rejection: Rejection, bodies: Option<RejectionBodies>) -> Self {
         Self { rejection, bodies, is_noted: true.into() }
     }
@@ -73,8 +73,7 @@ impl Clone for VerifiedError {
     }
 }
 
-/// So that a handler can return `Result<_, VerifiedError>` and accept into an inbox by
-/// `inbox.accept(&delivery).await?`.
+/// It lets a handler return `Result<_, VerifiedError>` and accept into an inbox by `inbox.accept(&delivery).await?`.
 impl From<Rejection> for VerifiedError {
     fn from(rejection: Rejection) -> Self {
         Self { rejection, bodies: None, is_noted: false.into() }
@@ -86,8 +85,8 @@ impl ResponseError for VerifiedError {
         self.status()
     }
 
-    /// The answer: status and headers for the sender, the reason for the receiver, in the extensions and, at
-    /// the first call, in the log.
+    /// The answer. It has the status and headers for the sender, and in its extensions the reason for the receiver. The first
+    /// call also logs the reason.
     fn error_response(&self) -> HttpResponse {
         if !self.is_noted.swap(true, Ordering::Relaxed) {
             note(&self.rejection, &Refusals::behind());

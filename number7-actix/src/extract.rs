@@ -13,8 +13,8 @@ use crate::VerifiedError;
 /// that implements [`FromDelivery`].
 ///
 /// It does not consume the body, and a handler can take several. `Result<Verified<T>, VerifiedError>` leaves the answer to the
-/// handler. In actix-web an `Option` of any extractor is `None` on every error, so an `Option<Verified<Event>>` is `None` for
-/// what is not an event too. `Option<Verified<Delivery>>` is `None` only if the middleware is missing.
+/// handler. In actix-web, an `Option` of any extractor is `None` on every error, so an `Option<Verified<Event>>` is also `None`
+/// if the body is not an event. `Option<Verified<Delivery>>` is `None` only if the middleware is missing.
 ///
 /// # Errors
 ///

@@ -12,14 +12,14 @@ use actix_web::{
 
 use crate::log;
 
-/// What `Bytes` and `String` take if nobody says otherwise: 256 KiB.
+/// The default of `Bytes` and `String`: 256 KiB.
 const DEFAULT: usize = 262_144;
 
-/// What `Json` takes if nobody says otherwise: 2 MB.
+/// The default of `Json`: 2 MB.
 const DEFAULT_OF_JSON: usize = 2_097_152;
 
-/// Lets them take a body that [`Verifier::body_limit`](number7_core::Verifier::body_limit) has let through,
-/// unless the app has limits of its own.
+/// Lets them accept a body that [`Verifier::body_limit`](number7_core::Verifier::body_limit) allowed, unless the
+/// app has its own limits.
 pub(crate) fn raise(request: &mut ServiceRequest, bytes: usize) {
     let mut configs = Extensions::new();
     let mut is_empty = true;
@@ -40,9 +40,9 @@ fn has<T: 'static>(request: &ServiceRequest) -> bool {
     request.app_data::<T>().is_some() || request.app_data::<Data<T>>().is_some()
 }
 
-/// Whether the request takes them. actix-web panics if middleware in front holds a clone of the request, and there is
-/// nothing to ask first. It changes nothing before that, so the request is as it was. Where a panic cannot be caught, it
-/// is not risked.
+/// Whether the request accepts them. actix-web panics if middleware in front holds a clone of the request, and
+/// offers no way to ask first. It changes nothing before the panic, so the request stays as it was. If panics
+/// cannot be caught, this is not tried.
 fn add(request: &mut ServiceRequest, configs: Extensions) -> bool {
     let add = AssertUnwindSafe(|| request.add_data_container(Rc::new(configs)));
     cfg!(panic = "unwind") && catch_unwind(add).is_ok()

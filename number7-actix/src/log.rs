@@ -1,4 +1,4 @@
-//! What the operator gets to see, with the feature `tracing`.
+//! What is logged, with the feature `tracing`.
 
 use std::{
     sync::LazyLock,
@@ -22,7 +22,7 @@ impl Refusals {
         Self(verifier.refusal_log().clone())
     }
 
-    /// Those of what stands behind it, or should.
+    /// Those of handlers, behind the middleware or without it.
     pub(crate) fn behind() -> Self {
         static LOG: LazyLock<RefusalLog> = LazyLock::new(RefusalLog::new);
         Self(LOG.clone())
@@ -58,8 +58,7 @@ fn summary(summary: &RefusalSummary) {
     );
 }
 
-/// Logs the summaries when they are due. Without a runtime of tokio, they are logged with the next refusal
-/// of their kind.
+/// Logs the summaries at their time. Without a runtime of tokio, they are logged with the next refusal of their kind.
 fn summarize(log: &RefusalLog, wait: Duration) {
     let Ok(runtime) = Handle::try_current() else { return };
     let (log, mut unsaid) = (log.clone(), Unsaid(Some(log.clone())));
@@ -67,7 +66,7 @@ fn summarize(log: &RefusalLog, wait: Duration) {
         let (mut now, mut wait) = (now(), Some(wait));
         while let Some(more) = wait {
             sleep(more).await;
-            // The clock of the runtime may be a test's.
+            // The clock of the runtime may be set by a test.
             now += more;
             let (due, next) = log.summarize(now);
             due.iter().for_each(summary);
@@ -77,19 +76,19 @@ fn summarize(log: &RefusalLog, wait: Duration) {
     });
 }
 
-/// Says at the end of the runtime what would have been said later.
+/// At the end of the runtime, logs the summaries that would have been logged later.
 struct Unsaid(Option<RefusalLog>);
 
 impl Drop for Unsaid {
     fn drop(&mut self) {
-        // After a panic, such as without a timer, the next refusal of a kind has the summary of the last.
+        // After a panic, for example because there is no timer, the next refusal of a kind logs the last summary.
         if let Some(log) = self.0.take().filter(|_| !std::thread::panicking()) {
             log.finish().iter().for_each(summary);
         }
     }
 }
 
-/// Only a signed body of hundreds of kilobytes comes to this, so no stranger can repeat it.
+/// Only a signed body of hundreds of kilobytes gets here, so no stranger can repeat this.
 pub(crate) fn limit_not_raised() {
     tracing::warn!(
         target: "number7",

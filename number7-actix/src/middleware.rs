@@ -68,7 +68,7 @@ impl<S: Service<ServiceRequest>> VerifyNumber7Middleware<S> {
         }
     }
 
-    /// Apart, because it would make the call for a single secret dearer.
+    /// Separate, because it would slow down the call for a single secret.
     #[inline(never)]
     fn call_of_account(
         &self,
@@ -83,7 +83,7 @@ impl<S: Service<ServiceRequest>> VerifyNumber7Middleware<S> {
             Ok(Found::Lookup(lookup)) => {
                 return ResponseFuture::looking_up(lookup, accounts, request, service, bodies);
             }
-            // An answer that this version does not know is none.
+            // A kind of answer that this version does not know.
             Ok(_) => RejectionKind::LookupFailed.into(),
             Err(rejection) => rejection,
         };

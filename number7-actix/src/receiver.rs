@@ -1,4 +1,4 @@
-//! Sends the [probes](number7_core::probe) to a app in the same process.
+//! Sends the [probes](number7_core::probe) to an app in the same process.
 
 use std::{
     pin::Pin,
@@ -30,7 +30,7 @@ use pin_project_lite::pin_project;
 ///
 /// # Panics
 ///
-/// A rule is broken. The text names it, and says what to fix.
+/// A rule is broken. The message names it, and says what to fix.
 ///
 /// # Example
 ///
@@ -92,7 +92,7 @@ where
     (status, headers, to_bytes(response.into_body()).await.unwrap_or_default())
 }
 
-/// The request of a probe. `None` if it can only be sent on a socket.
+/// The request of a probe. `None` if it can be sent only on a socket.
 ///
 /// # Panics
 ///
@@ -116,7 +116,7 @@ pub fn probe_request(probe: &Probe, path: &str) -> Option<Request> {
 }
 
 pin_project! {
-    /// The body of a probe, which comes in pieces, and may stall or break off.
+    /// The body of a probe. It arrives in pieces, and may stall or break off.
     struct ProbeBody {
         steps: std::vec::IntoIter<Step>,
         #[pin]

@@ -28,7 +28,7 @@ impl Search {
     }
 }
 
-/// Ends with a rejection that is logged and counted.
+/// Ends with a rejection, which it has logged and counted.
 impl Future for Search {
     type Output = Rejection;
 
@@ -46,22 +46,21 @@ impl Future for Search {
         if let (Some(rest), Ok(_)) = (diagnosing.rest(), Handle::try_current()) {
             this.rest.set(Some(sleep(rest)));
             if let Some(rest) = this.rest.as_pin_mut() {
-                // It may be over already, if this thread lost its processor meanwhile. Then nobody else wakes it.
+                // It may already be over, if this thread lost its processor meanwhile. Then nothing else would wake it.
                 if rest.poll(cx).is_ready() {
                     cx.waker().wake_by_ref();
                 }
             }
         } else {
-            // To be woken when the runtime has looked for I/O. Waking at once would come first, again and
-            // again.
+            // Wakes it after the runtime has checked for I/O. To wake it at once would come before that, again and again.
             _ = pin!(yield_now()).poll(cx);
         }
         Poll::Pending
     }
 }
 
-/// A refusal that is logged and counted at the end of the search. If the sender hangs up, the framework drops the
-/// search, and the refusal is noted without its cause.
+/// A refusal that is logged and counted at the end of the search. If the sender hangs up, the framework drops the search, and
+/// the refusal is logged and counted without its cause.
 struct Unnoted {
     diagnosing: Option<Diagnosing>,
     log: Refusals,
