@@ -1,4 +1,4 @@
-//! What the vendor answers.
+//! The answers of the vendor.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The body of an answer.
 pub(crate) struct Answer(Vec<u8>);
 
-/// What is around all that the vendor says.
+/// The envelope of all the vendor's answers.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     success: Option<bool>,
@@ -74,7 +74,7 @@ impl Answer {
     }
 }
 
-/// What the headers say of the rate limit.
+/// The rate limit in the headers.
 ///
 /// The time of the reset is compared with the vendor's own clock, if the answer has a `Date`.
 pub(crate) fn quota(headers: &HeaderMap) -> Option<Quota> {
@@ -97,7 +97,7 @@ pub(crate) fn quota(headers: &HeaderMap) -> Option<Quota> {
     })
 }
 
-/// The furthest reset that is believed: 10 minutes. The vendor counts by the minute.
+/// A reset further ahead than this is not believed: 10 minutes. The vendor counts by the minute.
 const LONGEST_RESET: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

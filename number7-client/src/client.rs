@@ -19,26 +19,26 @@ use crate::{
 /// The vendor's API: `https://api.number7ai.com/api/v1`.
 pub const DEFAULT_BASE_URL: &str = "https://api.number7ai.com/api/v1";
 
-/// How many requests may be sent in a minute: 30, as in the vendor's smallest plan.
+/// How many requests may be sent in a minute: 30, the limit of the vendor's smallest plan.
 pub const DEFAULT_REQUESTS_PER_MINUTE: u32 = 30;
 
-/// How long [`Client::result`] may take, with all its waiting and its retries: 15 seconds. That is shorter
-/// than the default lease of a worker of `number7-inbox`, which is 20 seconds.
+/// How long [`Client::result`] may take, including all waits and retries: 15 seconds. That is shorter than the default lease of
+/// a worker of `number7-inbox`, which is 20 seconds.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long the transfer of a document may take: 10 minutes, in which a line of 1 Mbit/s transfers 70 MB.
-/// The time limit of the other requests would cut off large documents.
+/// How long the transfer of a document may take: 10 minutes. At 1 Mbit/s, that is enough for 70 MB. The time limit of the other
+/// requests would cut off large documents.
 pub const DEFAULT_UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an idle connection is kept: servers close theirs after a minute, and an upload that meets such a
-/// connection fails, because it is not sent again.
+/// How long an idle connection is kept. Servers close theirs after a minute, and an upload on a closed connection fails,
+/// because it is not sent again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The vendor's advice: four attempts, with rests of 1, 2 and 4 seconds. It wants no rest longer than 30 seconds,
-/// and with four attempts there is none.
+/// The vendor's advice: four attempts, with pauses of 1, 2 and 4 seconds. It also wants no pause over 30 seconds,
+/// which four attempts never reach.
 const ATTEMPTS: u32 = 4;
 const FIRST_REST: Duration = Duration::from_secs(1);
 
@@ -57,7 +57,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = Client::from_env("N7_API_KEY")?;
 /// let upload = client.upload(Document::from_path(DocumentType::Invoice, "invoice.pdf")).await?;
-/// // When the webhook of the job has come:
+/// // After the webhook of the job has arrived:
 /// if let JobResult::Finished(job) = client.result(&upload.job_id).await? {
 ///     println!("{}", job.result.get());
 /// }
@@ -79,7 +79,7 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// The system gives no random numbers or no sockets, so that there can be no TLS.
+    /// The system provides no random numbers or no sockets, so TLS is impossible.
     #[must_use]
     pub fn new(key: ApiKey) -> Self {
         let base_url = match Url::parse(DEFAULT_BASE_URL) {
@@ -100,24 +100,24 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`ApiKey::from_env`].
+    /// Those of [`ApiKey::from_env`].
     pub fn from_env(name: &str) -> Result<Self, ApiKeyError> {
         ApiKey::from_env(name).map(Self::new)
     }
 
-    /// Where the API is; [`DEFAULT_BASE_URL`] unless it is set. For a stand-in such as `number7 sandbox`.
+    /// The URL of the API; [`DEFAULT_BASE_URL`] unless it is set. Use it for a stand-in such as `number7 sandbox`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`]: it is not a URL of `https`, or of `http` on the loopback, or it has a user, a
-    /// query or a fragment.
+    /// [`ErrorKind::Invalid`]: it is not a URL of `https`, or of `http` on the loopback, or it has a user, a query
+    /// or a fragment.
     pub fn base_url(mut self, url: impl AsRef<str>) -> Result<Self> {
         let refused =
             |why: &str| Err(Error::new(ErrorKind::Invalid, format!("the base URL {why}")));
         let Ok(url) = Url::parse(url.as_ref()) else { return refused("is not a URL") };
         match url.scheme() {
             "https" => {}
-            // A proxy of the environment would see the key.
+            // A proxy from the environment would see the key.
             "http" if is_loopback(&url) => self.http = http(reqwest::Client::builder().no_proxy()),
             "http" => return refused("is plain http, which would show the API key to the network"),
             _ => return refused("has to begin with https://"),
@@ -132,10 +132,10 @@ impl Client {
         Ok(self)
     }
 
-    /// How many requests may be sent in a minute; [`DEFAULT_REQUESTS_PER_MINUTE`] unless it is set. Take the
-    /// number of your plan. This client and its clones send at most so many in any 60 seconds. If other
-    /// processes use the same key, the vendor's `X-RateLimit-Remaining` slows each of them down in time; then
-    /// the vendor refuses only what was on its way when the plan was used up, and that is sent again.
+    /// How many requests may be sent in a minute; [`DEFAULT_REQUESTS_PER_MINUTE`] unless it is set. Use the number of your
+    /// plan. This client and its clones send at most this many in any 60 seconds. If other processes use the same key, the
+    /// vendor's `X-RateLimit-Remaining` slows all of them down in time. Then the vendor refuses only the requests that were on
+    /// their way when the plan was used up, and those are sent again.
     ///
     /// Set it before the client is cloned: a clone that sets it no longer shares the limit.
     ///
@@ -149,9 +149,9 @@ impl Client {
         self
     }
 
-    /// How long a call of [`result`](Self::result) may take, and how long an [`upload`](Self::upload) may
-    /// wait and try again until it begins; [`DEFAULT_TIMEOUT`] unless it is set. In a handler, it has to
-    /// be shorter than the lease of the worker. A call that would have to wait longer fails at once.
+    /// How long a call of [`result`](Self::result) may take, and how long an [`upload`](Self::upload) may wait and try again
+    /// until it begins; [`DEFAULT_TIMEOUT`] unless it is set. In a handler, it must be shorter than the lease of the worker. A
+    /// call that would have to wait longer fails at once.
     ///
     /// # Panics
     ///
@@ -178,9 +178,9 @@ impl Client {
 
     /// Uploads a document. The vendor processes it, and sends a webhook when it is done.
     ///
-    /// A document that may have arrived is not sent again, because a second upload costs money and makes a
-    /// second job. Only a refused connection and a 429 are tried again. Uploading by a remote URL is not
-    /// offered: the vendor does not publish the form of that request.
+    /// A document that may have arrived is not sent again, because a second upload costs money and creates a second job. Only a
+    /// refused connection and a 429 are tried again. Uploading by a remote URL is not supported, because the vendor does not
+    /// publish the form of that request.
     ///
     /// # Errors
     ///
@@ -213,10 +213,10 @@ impl Client {
         }
     }
 
-    /// The result of a job, or how far it is.
+    /// The result of a job, or its status.
     ///
-    /// It is tried up to four times: after a 429 when the vendor allows it, and after a 5xx or a failure of
-    /// the network after 1, 2 and 4 seconds. [`timeout`](Self::timeout) bounds all of that.
+    /// It is tried up to four times: after a 429 when the vendor allows it, and after a 5xx or a failure of the network after
+    /// 1, 2 and 4 seconds. [`timeout`](Self::timeout) limits all of that.
     ///
     /// # Errors
     ///
@@ -234,7 +234,7 @@ impl Client {
         }
     }
 
-    /// A URL below the base. An id is the vendor's string, and one of dots would name another place.
+    /// A URL below the base. An id comes from the vendor, and dots in it could lead to another path.
     fn url(&self, segments: &[&str]) -> Result<Url> {
         let mut url = self.base_url.clone();
         if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
@@ -246,7 +246,7 @@ impl Client {
         Ok(url)
     }
 
-    /// If another attempt would have to wait too long, the failure of the one before is the error.
+    /// If another attempt would have to wait too long, the error is that of the attempt before.
     async fn permit(&self, deadline: Instant, attempts: &mut Attempts) -> Result<Permit<'_>> {
         let permit = self.limiter.acquire(deadline).await;
         permit.map_err(|wait| {
@@ -306,17 +306,17 @@ impl Client {
     }
 }
 
-/// What a request that failed does to the next attempt.
+/// How a request failed, which decides about the next attempt.
 enum Failed {
     /// It may have arrived.
     Maybe(Error),
-    /// It certainly did nothing: the connection was refused.
+    /// It certainly had no effect: the connection was refused.
     NotSent(Error),
     /// 429: after this time.
     Limited(Duration),
-    /// 404: what it means depends on what was asked for.
+    /// 404: the meaning depends on the request.
     NotFound,
-    /// Another attempt would end in the same way.
+    /// Another attempt would fail in the same way.
     ForGood(Error),
 }
 
@@ -328,7 +328,7 @@ const NO_JOB: NotFound =
 const NO_API: NotFound = (ErrorKind::Refused, "there is no API at this URL (404 Not Found)");
 
 impl Failed {
-    /// It is of no use to try again if the document cannot be read, or the answer not understood.
+    /// Trying again does not help if the document cannot be read, or the answer is not understood.
     fn of(error: Error) -> Self {
         match error.kind() {
             ErrorKind::Document | ErrorKind::NotUnderstood => Self::ForGood(error),
@@ -345,7 +345,7 @@ impl Failed {
     }
 }
 
-/// The attempts at one call.
+/// The attempts of one call.
 #[derive(Default)]
 struct Attempts {
     failed: u32,
@@ -354,12 +354,12 @@ struct Attempts {
 }
 
 impl Attempts {
-    /// How long to rest after the one that fails now.
+    /// How long to wait after the attempt that fails now.
     fn rest(&self) -> Duration {
         FIRST_REST * 2_u32.saturating_pow(self.failed)
     }
 
-    /// Rests before the next one, if there is to be one.
+    /// Waits before the next attempt, if there is one.
     async fn failed(
         &mut self,
         failed: Failed,
@@ -388,7 +388,7 @@ fn limited(what: &str, wait: Duration) -> Error {
 }
 
 impl Fetch for Client {
-    /// What [`Client::result`] says, as an event. The vendor's result has no timestamp, so the event has the
+    /// The result of [`Client::result`], as an event. The vendor's result has no timestamp, so the event has the
     /// time of this call.
     async fn fetch(&self, job: JobId) -> Result<Fetched, Box<dyn std::error::Error + Send + Sync>> {
         match self.result(&job).await {
@@ -413,15 +413,15 @@ fn http(builder: reqwest::ClientBuilder) -> reqwest::Client {
         .tls_backend_preconfigured(tls())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
-        // The key goes to the vendor, and to nobody that the vendor names.
+        // The key is sent only to the vendor, and not to a place that the vendor redirects to.
         .redirect(redirect::Policy::none())
-        // What is tried again is decided here.
+        // This client decides what is tried again.
         .retry(reqwest::retry::never())
         .build()
         .unwrap_or_else(|error| panic!("there is no HTTP client: {error}"))
 }
 
-/// TLS with the roots of Mozilla, which needs no certificates to be installed.
+/// TLS with the roots of Mozilla, so that no certificates need to be installed.
 fn tls() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };

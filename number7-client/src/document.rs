@@ -1,4 +1,4 @@
-//! What is uploaded.
+//! Documents to upload.
 
 use std::{
     fmt, io,
@@ -51,17 +51,17 @@ enum Content {
 }
 
 impl Document {
-    /// A file. It is read while it is sent, and is never in memory as a whole.
+    /// A file. It is read while it is sent, and never loaded completely.
     ///
-    /// Its name is that of the file, and its MIME type is found by the extension of that.
+    /// Its name is that of the file, and its MIME type is derived from the extension.
     pub fn from_path(document_type: impl Into<DocumentType>, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         Self::new(document_type.into(), name, Content::Path(path))
     }
 
-    /// Bytes in memory, with a file name that has an extension, such as `invoice.pdf`. The MIME type is found
-    /// by the extension.
+    /// Bytes in memory, with a file name that has an extension, such as `invoice.pdf`. The MIME type is derived
+    /// from the extension.
     pub fn from_bytes(
         document_type: impl Into<DocumentType>,
         name: impl Into<String>,
@@ -72,8 +72,8 @@ impl Document {
 
     /// Anything that can be read, with a file name that has an extension. It is read while it is sent.
     ///
-    /// It can be sent only once. So a refused connection or a 429 ends the upload, which the client would
-    /// try again with a path or with bytes.
+    /// It can be sent only once. So a refused connection or a 429 ends the upload. With a path or with bytes, the
+    /// client would try again.
     pub fn from_reader(
         document_type: impl Into<DocumentType>,
         name: impl Into<String>,
@@ -95,17 +95,16 @@ impl Document {
         self
     }
 
-    /// The MIME type, such as `application/pdf`. Unless it is set, it is found by the extension of the name,
-    /// and is `application/octet-stream` if that is unknown.
+    /// The MIME type, such as `application/pdf`. Unless it is set, it is derived from the extension of the name, and is
+    /// `application/octet-stream` if that is unknown.
     #[must_use]
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
         self.mime_type = Some(mime_type.into());
         self
     }
 
-    /// The length in bytes of what [`from_reader`](Self::from_reader) reads. If it is known, the request has
-    /// a `Content-Length`, and is not sent in chunks. If it is wrong, the upload fails. For other documents it
-    /// changes nothing.
+    /// The length in bytes of what [`from_reader`](Self::from_reader) reads. If it is known, the request has a
+    /// `Content-Length`, and is not chunked. If it is wrong, the upload fails. For other documents it has no effect.
     #[must_use]
     pub fn length(mut self, bytes: u64) -> Self {
         if let Content::Reader { length, .. } = &mut self.content {
@@ -114,8 +113,8 @@ impl Document {
         self
     }
 
-    /// Calls a function whenever a part of the content is handed to the connection, with the number of bytes
-    /// up to there. If the document is sent again, it begins anew.
+    /// Calls a function whenever a part of the content is handed to the connection, with the number of bytes so far. If the
+    /// document is sent again, the number starts again.
     #[must_use]
     pub fn on_progress(mut self, sent: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(sent));
@@ -153,7 +152,7 @@ impl Document {
         match &self.content {
             Content::Path(path) => {
                 let path_error = |error| unreadable(&path.display().to_string(), error);
-                // To open a pipe would wait for its writer.
+                // Opening a pipe would wait for its writer.
                 let metadata = tokio::fs::metadata(path).await.map_err(path_error)?;
                 if !metadata.is_file() {
                     let text = format!("{}: not a file", path.display());
@@ -184,7 +183,7 @@ impl Document {
             async move {
                 let part = parts.try_next().await.map_err(Unreadable::Failed)?;
                 let sent = sent + part.as_ref().map_or(0, |part| part.len() as u64);
-                // A part too many would be cut off, and one too few would be waited for.
+                // A part that is too long would be cut off, and one that is too short would be waited for.
                 match (length, &part) {
                     (Some(length), Some(_)) if sent > length => {
                         return Err(Unreadable::Longer(length));

@@ -4,16 +4,18 @@ use std::{error, fmt, io, time::Duration};
 
 use number7_core::RetryHint;
 
-/// How long to wait for a new key when the vendor refuses the one that is used: 1 minute.
+/// How long to wait for a new API key after the vendor has refused the current one: 1 minute.
 const KEY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a request to the vendor failed.
 ///
-/// Its text says what failed, without the API key and without what the vendor sent. In the handler of a
-/// `number7-inbox` worker a `?` is enough, because the error carries a [`RetryHint`]: if the vendor allows no
-/// more requests, the event is snoozed until it does; if it refuses the API key, the event is snoozed for a
-/// minute, because only an operator can help; a job that it does not know becomes a dead letter at once.
-/// Everything else is tried again after the worker's backoff.
+/// Its text says what failed, but contains neither the API key nor what the vendor sent. In the handler of a `number7-inbox`
+/// worker a `?` is enough, because the error carries a [`RetryHint`]:
+///
+/// - If the vendor allows no more requests, the event is snoozed until it does.
+/// - If the vendor refuses the API key, the event is snoozed for a minute, because only an operator can help.
+/// - If the vendor does not know the job, the event becomes a dead letter at once.
+/// - Everything else is tried again after the worker's backoff.
 pub struct Error {
     kind: ErrorKind,
     text: Box<str>,
@@ -28,17 +30,17 @@ pub enum ErrorKind {
     Unauthorized,
     /// 404: this account has no such job.
     UnknownJob,
-    /// The plan allows no more requests now. Either the vendor answered 429, or a request was not sent,
-    /// because it would have had to wait longer than [`Client::timeout`](crate::Client::timeout).
+    /// The plan allows no more requests now. Either the vendor answered 429, or a request was not sent, because it would have
+    /// had to wait longer than [`Client::timeout`](crate::Client::timeout).
     RateLimited,
     /// 5xx: the vendor is at fault.
     Server,
     /// The connection failed or broke off. If a document was being uploaded, it may have arrived, unless
     /// the connection was refused.
     Network,
-    /// The answer did not come in time. If a document was being uploaded, it may have arrived.
+    /// The answer did not arrive in time. If a document was being uploaded, it may have arrived.
     Timeout,
-    /// Any other status, such as 400: the vendor does not take the request.
+    /// Any other status, such as 400: the vendor refuses the request.
     Refused,
     /// The answer is not what the vendor publishes: not JSON, of another form, or too large.
     NotUnderstood,
@@ -66,14 +68,14 @@ impl Error {
         Self { hint, ..Self::new(ErrorKind::RateLimited, text) }
     }
 
-    /// What `reqwest` says, without the URL, in which a job's id stands.
+    /// The error of `reqwest`, without the URL, because that contains the id of a job.
     pub(crate) fn of_request(error: reqwest::Error) -> Self {
         let mut source = error::Error::source(&error);
         while let Some(cause) = source {
             if let Some(unreadable) = cause.downcast_ref::<Unreadable>() {
                 return Self::new(ErrorKind::Document, unreadable.to_string());
             }
-            // An I/O error hides what is in it from `source`.
+            // An I/O error hides its content from `source`.
             let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
             source = inner.map(|inner| inner as _).or_else(|| cause.source());
         }
@@ -95,7 +97,7 @@ impl Error {
         Self::new(kind, format!("{what}: {cause}"))
     }
 
-    /// Where the answer is not of the published form, and not what it says there.
+    /// Says where the answer differs from the published form, but not what is there.
     pub(crate) fn not_understood(error: serde_json::Error) -> Self {
         let what = match error.classify() {
             serde_json::error::Category::Data => "is not of the published form",
@@ -112,10 +114,10 @@ impl Error {
         self.kind
     }
 
-    /// Whether the same request may succeed later, although nobody does anything: it was rate limited, the
-    /// vendor or the network was at fault, or the answer did not come in time.
+    /// Whether the same request may succeed later if nobody does anything: it was rate limited, the vendor or the network was
+    /// at fault, or the answer did not arrive in time.
     ///
-    /// An upload may have arrived although it failed so: the vendor may send a webhook for it.
+    /// An upload that failed in this way may have arrived nevertheless: the vendor may send a webhook for it.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(

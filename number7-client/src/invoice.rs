@@ -8,8 +8,8 @@ use crate::{RawJson, result::Fields};
 
 /// The result of a document of type `invoice`, as the vendor publishes it.
 ///
-/// Everything is optional. A field that the vendor does not publish, or that has another type than the
-/// published one, is in [`other`](Self::other). Read it with [`RawJson::parse`]; it takes only JSON.
+/// Everything is optional. A field that the vendor does not publish, or whose type differs from the published one, is in
+/// [`other`](Self::other). Read an invoice with [`RawJson::parse`]. It can be read only from JSON.
 ///
 /// # Example
 ///
@@ -28,13 +28,14 @@ use crate::{RawJson, result::Fields};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Invoice {
-    /// `vendor`: who has sent it.
+    /// `vendor`: the sender of the invoice.
     pub vendor: Option<Vendor>,
     /// `invoiceNo`
     pub invoice_no: Option<String>,
-    /// `date`: as it was read. The vendor publishes no format.
+    /// `date`: as the vendor read it. The vendor publishes no format.
     pub date: Option<String>,
-    /// `lineItems`: of an item there is an example, which has `description`, `qty`, `unitPrice` and `total`, and no schema.
+    /// `lineItems`. The vendor publishes no schema for an item, only an example with `description`, `qty`,
+    /// `unitPrice` and `total`.
     pub line_items: Vec<RawJson>,
     /// `subtotal`
     pub subtotal: Option<Amount>,
@@ -48,20 +49,20 @@ pub struct Invoice {
     pub other: std::collections::BTreeMap<String, RawJson>,
 }
 
-/// Who has sent an [`Invoice`].
+/// The sender of an [`Invoice`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Vendor {
     /// `name`
     pub name: Option<String>,
-    /// `gstin`: the number under which it pays goods and services tax.
+    /// `gstin`: its number for goods and services tax.
     pub gstin: Option<String>,
     /// All other fields.
     pub other: std::collections::BTreeMap<String, RawJson>,
 }
 
-/// An amount of money, with exactly the digits that the vendor has sent: `1180.00` stays `1180.00`. It can
-/// be sent as a number or as a string, with separators as well, such as `"1,180.00"`.
+/// An amount of money, with exactly the digits that the vendor sent: `1180.00` stays `1180.00`. It can be sent as a number or
+/// as a string, even with separators, such as `"1,180.00"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Amount(Box<str>);
 
@@ -107,14 +108,14 @@ impl<'de> Deserialize<'de> for Vendor {
     }
 }
 
-/// Takes a field, if it is of the published type. Leaves it where it is otherwise.
+/// Takes a field if it has the published type. Otherwise leaves it.
 fn take<T>(fields: &mut Fields, name: &str, read: impl Fn(&RawJson) -> Option<T>) -> Option<T> {
     let value = read(fields.get(name)?)?;
     fields.remove(name);
     Some(value)
 }
 
-/// A string. A number is a string as well where it names something, as in an invoice's number.
+/// A string. A number is also accepted if it is a name, such as the number of an invoice.
 fn text(json: &RawJson) -> Option<String> {
     match json.get().as_bytes().first()? {
         b'"' => json.parse().ok(),

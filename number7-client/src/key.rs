@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 /// An API key of Number7 AI.
 ///
-/// It leaves this crate only as the `Authorization` header of a request, which is marked as sensitive. It
-/// prints as `ApiKey(..)`, cannot be serialized and cannot be read back. No error, URL or log line has it.
-/// It is kept in one place, which all clones share, and is overwritten with zeros when the last clone is
-/// dropped. The buffers of a connection that it was sent on are not.
+/// It leaves this crate only in the `Authorization` header of a request, which is marked as sensitive. It prints as
+/// `ApiKey(..)`, cannot be serialized and cannot be read back. No error, URL or log line contains it. It is kept in one place
+/// that all clones share, and is overwritten with zeros when the last clone is dropped. The buffers of a connection that it was
+/// sent on are not overwritten.
 ///
 /// # Example
 ///
@@ -33,8 +33,7 @@ impl ApiKey {
     ///
     /// # Errors
     ///
-    /// It is empty, or it has a byte that is not visible ASCII, such as a space or a newline that was copied
-    /// with it.
+    /// It is empty, or has a byte that is not visible ASCII, such as a space or a newline that was copied with it.
     pub fn new(key: impl AsRef<str>) -> Result<Self, ApiKeyError> {
         let key = key.as_ref();
         let refused = |kind| Err(ApiKeyError { kind, variable: None });
@@ -62,8 +61,7 @@ impl ApiKey {
     ///
     /// # Errors
     ///
-    /// A variable that is not set or not Unicode, and all that [`ApiKey::new`] refuses. The error names the
-    /// variable.
+    /// The variable is not set or not Unicode, or [`ApiKey::new`] refuses the key. The error names the variable.
     pub fn from_env(name: &str) -> Result<Self, ApiKeyError> {
         let in_variable = |kind| ApiKeyError { kind, variable: Some(name.into()) };
         let key = env::var(name).map(Zeroizing::new).map_err(|error| match error {
@@ -142,7 +140,7 @@ pub enum ApiKeyErrorKind {
     Malformed,
     /// The environment variable is not set.
     NotSet,
-    /// The environment variable does not hold Unicode.
+    /// The value of the environment variable is not Unicode.
     NotUnicode,
 }
 

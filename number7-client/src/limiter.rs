@@ -1,9 +1,8 @@
-//! Keeps within the vendor's rate limit before the vendor has to say so.
+//! Keeps requests within the vendor's rate limit, so that the vendor need not refuse any.
 //!
-//! A crate such as `governor` allows a steady rate and a burst. With a burst of a whole plan, it would send
-//! nearly twice the plan in the first minute; without one, two requests would have to be two seconds apart.
-//! Here no minute has more requests than the plan, whenever it begins, and what the vendor says of other
-//! users of the same key counts as well.
+//! A crate such as `governor` allows a steady rate and a burst. If the burst were the whole plan, it would send nearly twice
+//! the plan in the first minute. Without a burst, two requests would have to be two seconds apart. Here no period of a minute
+//! has more requests than the plan, and other users of the same key count as well, as far as the vendor reports them.
 
 use std::{
     collections::VecDeque,
@@ -19,14 +18,13 @@ use tokio::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How far apart two times of the same reset may be, because the vendor's clock and its resets have whole
-/// seconds.
+/// How much two times of the same reset may differ, because the vendor's clock and its resets have whole seconds.
 const ROUNDING: Duration = Duration::from_secs(2);
 
 /// What an answer says about the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
-    /// How many more requests the vendor allows, if it says so.
+    /// How many more requests the vendor allows, if it reports that.
     pub(crate) remaining: Option<u32>,
     /// How long until the vendor begins to count anew.
     pub(crate) reset: Duration,
@@ -36,30 +34,30 @@ pub(crate) struct Quota {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     per_minute: usize,
-    /// Callers stand in line for this, in the order of their coming.
+    /// Callers queue for this, in the order of their arrival.
     line: tokio::sync::Mutex<()>,
-    /// The first in line waits for it when too many requests are on their way.
+    /// The first in the queue waits for this if too many requests are on their way.
     answered: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many callers stand in line.
+    /// How many callers are in the queue.
     waiting: usize,
     /// When the requests of the last minute began.
     sent: VecDeque<Instant>,
-    /// Those of them that have no answer yet.
+    /// How many of them have no answer yet.
     unanswered: u32,
-    /// What the vendor has said of the time until its next reset.
+    /// The next reset, as the vendor reported it.
     window: Option<Window>,
-    /// The vendor has refused a request, and allows none until then.
+    /// The vendor has refused a request, and allows no other until then.
     refused_until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    /// The fewest requests that it had left.
+    /// The fewest remaining requests that were reported.
     remaining: u32,
     reset: Instant,
 }
@@ -76,7 +74,7 @@ impl Limiter {
 
     /// Waits for its turn.
     ///
-    /// The error is how long it would have to wait, which is beyond the deadline.
+    /// The error is the time that it would have to wait, which is longer than the deadline allows.
     pub(crate) async fn acquire(&self, deadline: Instant) -> Result<Permit<'_>, Duration> {
         let waiting = {
             let mut state = self.state();
@@ -86,11 +84,11 @@ impl Limiter {
             Waiting(self)
         };
         let Ok(_turn) = timeout_at(deadline, self.line.lock()).await else {
-            // Those ahead have waited all this time.
+            // Those ahead in the queue have waited all this time.
             return Err(MINUTE);
         };
         loop {
-            // What the vendor says in the meantime may change it.
+            // An answer of the vendor may change this meanwhile.
             let (at, is_crowded) = {
                 let (now, mut state) = (Instant::now(), self.state());
                 let at = self.time_of(&mut state, now, 0, deadline)?;
@@ -113,7 +111,7 @@ impl Limiter {
         }
     }
 
-    /// When a request can be sent that has so many others ahead of it.
+    /// When a request can be sent if this many others are ahead of it.
     fn time_of(
         &self,
         state: &mut State,
@@ -126,7 +124,7 @@ impl Limiter {
         let place = state.sent.len() + ahead;
         let by_plan = match place.checked_sub(self.per_minute) {
             None => now,
-            // A minute after the one that it takes the place of, or after one that is not yet sent.
+            // A minute after the request that it replaces, or after one that is not yet sent.
             Some(place) => {
                 let first = place % self.per_minute;
                 let begun = state.sent.get(first).copied().unwrap_or(now);
@@ -155,15 +153,15 @@ impl State {
         self.refused_until = self.refused_until.filter(|until| *until > now);
     }
 
-    /// Near the end of what the vendor allows, others may have as many requests on their way as this process,
-    /// and none of them may have been counted.
+    /// If the vendor allows only a few more requests, other processes may have as many on their way as this one, and perhaps
+    /// none of them has been counted.
     fn is_crowded(&self) -> bool {
         let on_their_way = 2 * self.unanswered;
         on_their_way > 0 && self.window.is_some_and(|window| window.remaining <= on_their_way)
     }
 }
 
-/// A caller in line.
+/// A caller in the queue.
 struct Waiting<'a>(&'a Limiter);
 
 impl<'a> Waiting<'a> {
@@ -171,7 +169,7 @@ impl<'a> Waiting<'a> {
         let limiter = self.0;
         mem::forget(self);
         let mut state = limiter.state();
-        // Both at once, so that it is never counted twice.
+        // Both at once, so that it never counts twice.
         state.waiting -= 1;
         state.sent.push_back(now);
         state.unanswered += 1;
@@ -193,12 +191,12 @@ pub(crate) struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Learns what the vendor says of the limit. Answers come in any order, so the fewest that are left count.
+    /// Takes over the limit that the vendor reports. Answers arrive in any order, so the fewest remaining requests count.
     pub(crate) fn answered(self, quota: Option<Quota>) {
         let Some(Quota { remaining: Some(remaining), reset }) = quota else { return };
         let (mut state, reset) = (self.limiter.state(), Instant::now() + reset);
         match &mut state.window {
-            // Of a window that is over.
+            // It is about a window that is over.
             Some(window) if reset + ROUNDING < window.reset => {}
             Some(window) if reset <= window.reset + ROUNDING => {
                 window.remaining = window.remaining.min(remaining);
@@ -245,7 +243,7 @@ mod tests {
         Instant::now() + SECOND * u32::try_from(seconds).unwrap()
     }
 
-    /// In whole seconds, how long it took to send so many.
+    /// Sends this many requests, and returns when each was sent, in whole seconds.
     async fn send(limiter: &Limiter, requests: usize) -> Vec<u64> {
         let begun = Instant::now();
         let mut seconds = Vec::new();
@@ -271,7 +269,7 @@ mod tests {
         tokio::time::sleep(SECOND * 20).await;
         let begun = Instant::now();
         assert_eq!(limiter.acquire(in_seconds(39)).await.unwrap_err(), SECOND * 40);
-        // Two may wait for the two places, and a third would have to wait for another minute.
+        // Two may wait for the two places, but a third one would have to wait for another minute.
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let limiter = Arc::clone(&limiter);
@@ -313,7 +311,7 @@ mod tests {
         permit.answered(Some(Quota { remaining: Some(3), reset: SECOND * 12 }));
         let first = limiter.acquire(in_seconds(9)).await.unwrap();
         let second = limiter.acquire(in_seconds(9)).now_or_never().unwrap().unwrap();
-        // Of the three that are left, two are on their way, and another process may have as many.
+        // Of the three remaining requests, two are on their way, and another process may have as many.
         let mut third = Box::pin(limiter.acquire(in_seconds(9)));
         assert!((&mut third).now_or_never().is_none(), "it waits for an answer");
         first.answered(Some(Quota { remaining: Some(1), reset: SECOND * 12 }));
@@ -337,7 +335,7 @@ mod tests {
         newer.refused(SECOND * 40);
         older.answered(Some(Quota { remaining: Some(20), reset: SECOND * 30 }));
         assert_eq!(limiter.acquire(in_seconds(9)).await.unwrap_err(), SECOND * 40);
-        // Neither does one without headers.
+        // An answer without headers does not, either.
         tokio::time::sleep(SECOND * 40).await;
         let [older, newer] = [
             limiter.acquire(in_seconds(1)).await.unwrap(),
@@ -357,7 +355,7 @@ mod tests {
         assert_eq!(send(&limiter, 3).await, [0, 0, 60]);
     }
 
-    /// However they meet, on several threads.
+    /// No matter how they interleave, on several threads.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_request_within_the_plan_is_refused() {
         for _ in 0..300 {

@@ -1,4 +1,4 @@
-//! What became of a job.
+//! The results of jobs.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::SystemTime};
 
@@ -8,15 +8,15 @@ use serde_json::value::RawValue;
 
 use crate::{Error, ErrorKind, Result};
 
-/// A document that the vendor has taken: the answer to an upload.
+/// A document that the vendor has accepted: the answer to an upload.
 ///
 /// `Inbox::expect_job` of `number7-inbox` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Upload {
-    /// `jobId`: the job, which the webhook and the result name as well.
+    /// `jobId`: the job. The webhook and the result have the same id.
     pub job_id: JobId,
-    /// `fileStatus`: [`FileStatus::Uploading`] by the vendor's documentation.
+    /// `fileStatus`: [`FileStatus::Uploading`], according to the vendor's documentation.
     pub file_status: FileStatus,
 }
 
@@ -50,12 +50,12 @@ pub enum JobResult {
 pub struct FinishedJob {
     /// The job.
     pub job_id: JobId,
-    /// `documentType`: what was processed.
+    /// `documentType`: the type of the document.
     pub document_type: DocumentType,
-    /// `result`: what the vendor has read. Its fields depend on the document type. Without loss: numbers
-    /// keep all their digits, and unknown fields are there.
+    /// `result`: what the vendor read from the document. Its fields depend on the document type. Nothing is lost: numbers keep
+    /// all their digits, and unknown fields are kept.
     pub result: RawJson,
-    /// All that the vendor says of the job, with fields that this version does not know.
+    /// All data about the job, including fields that this version does not know.
     pub data: RawJson,
 }
 
@@ -65,11 +65,11 @@ pub struct FinishedJob {
 pub struct FailedJob {
     /// The job.
     pub job_id: JobId,
-    /// `documentType`, if the vendor says it.
+    /// `documentType`, if the vendor sends it.
     pub document_type: Option<DocumentType>,
-    /// `error`: the reason; empty if the vendor gives none.
+    /// `error`: the reason; empty if the vendor sends none.
     pub error: String,
-    /// All that the vendor says of the job, with fields that this version does not know.
+    /// All data about the job, including fields that this version does not know.
     pub data: RawJson,
 }
 
@@ -79,9 +79,9 @@ pub struct FailedJob {
 pub struct RunningJob {
     /// The job.
     pub job_id: JobId,
-    /// `fileStatus`: how far it is. A status that this version does not know counts as running.
+    /// `fileStatus`: its progress. A status that this version does not know counts as running.
     pub file_status: FileStatus,
-    /// All that the vendor says of the job, with fields that this version does not know.
+    /// All data about the job, including fields that this version does not know.
     pub data: RawJson,
 }
 
@@ -123,12 +123,12 @@ impl JobResult {
         })
     }
 
-    /// The event that the job's webhook carries, if the job is finished or failed. The result has no
-    /// timestamp, so it is that of now.
+    /// The event in the job's webhook, if the job is finished or failed. The result has no timestamp, so the event
+    /// has the current time.
     ///
     /// # Errors
     ///
-    /// This clock shows a time that no event can have.
+    /// The clock shows a time that no event can have.
     pub fn event(&self) -> Result<Option<Event>, EventError> {
         let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
         let (event, job_id, status, document_type, error) = match self {
@@ -167,7 +167,7 @@ impl JobResult {
     }
 }
 
-/// JSON as the vendor has written it.
+/// JSON, exactly as the vendor wrote it.
 #[derive(Clone, Serialize)]
 #[serde(transparent)]
 pub struct RawJson(Box<RawValue>);
@@ -200,7 +200,7 @@ impl<'de> Deserialize<'de> for RawJson {
     }
 }
 
-/// Equal if the text is.
+/// Equal if their texts are equal.
 impl PartialEq for RawJson {
     fn eq(&self, other: &Self) -> bool {
         self.get() == other.get()
@@ -209,7 +209,7 @@ impl PartialEq for RawJson {
 
 impl Eq for RawJson {}
 
-/// Its length: the fields of a document are private, and errors are logged.
+/// Shows only the length, because the fields of a document are private, and errors are logged.
 impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawJson({} bytes)", self.get().len())
