@@ -25,12 +25,12 @@ pub(crate) fn router(vendor: Arc<Vendor>) -> Router {
         .route("/results/{job}", get(result))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(from_fn_with_state(Arc::clone(&vendor), guard))
-        // The largest file that the vendor takes is not published.
+        // The vendor does not publish the largest file.
         .layer(DefaultBodyLimit::disable());
     Router::new().nest("/api/v1", api).with_state(vendor)
 }
 
-/// Refuses what the vendor would refuse, and says how many requests are left.
+/// Refuses requests as the vendor would, and reports how many are left.
 async fn guard(
     State(vendor): State<Arc<Vendor>>,
     method: Method,
@@ -105,7 +105,7 @@ async fn upload(
     }
 }
 
-/// The file's name and its size. The file itself is of no use here.
+/// The file's name and its size. The file itself is not needed.
 async fn form(mut multipart: Multipart) -> Result<(String, u64), String> {
     let (mut size, mut file_name, mut file_type) = (None, None, None);
     while let Some(mut field) = multipart.next_field().await.map_err(|error| error.body_text())? {
@@ -142,7 +142,7 @@ fn success(data: &Value) -> Response {
     Json(json!({ "success": true, "data": data })).into_response()
 }
 
-/// The form of an error's body is not published.
+/// The vendor does not publish the bodies of errors.
 fn failure(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "success": false, "error": { "message": message } }))).into_response()
 }

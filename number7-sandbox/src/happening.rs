@@ -2,10 +2,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// One thing that the sandbox has done.
+/// One thing that the sandbox did.
 ///
-/// [`Display`](fmt::Display) is a line for people; serialized it is a JSON object whose `what` is the name
-/// of the variant.
+/// [`Display`](fmt::Display) writes a line for people. Serialized, it is a JSON object whose `what` is the name of the variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
@@ -29,16 +28,16 @@ pub enum Happening {
         /// The job.
         job: String,
     },
-    /// A result was asked for.
+    /// A result was requested.
     Fetched {
         /// The job.
         job: String,
-        /// How far it was.
+        /// The status of the job.
         status: String,
     },
     /// A request was refused.
     Refused {
-        /// What was asked for, such as `GET /api/v1/results/job_1`.
+        /// The request, such as `GET /api/v1/results/job_1`.
         request: String,
         /// The answer.
         status: u16,
@@ -52,21 +51,21 @@ pub enum Happening {
         /// The receiver's answer, if there was one.
         status: Option<u16>,
     },
-    /// A webhook was sent that had been accepted before.
+    /// A webhook was sent again after it had been accepted.
     Repeated {
         /// The job.
         job: String,
         /// The receiver's answer, if there was one.
         status: Option<u16>,
     },
-    /// A webhook was sent that was changed after it was signed.
+    /// A webhook was sent whose body was changed after it was signed.
     Forged {
         /// The job.
         job: String,
         /// The receiver's answer, if there was one. Anything but a 401 is a fault of the receiver.
         status: Option<u16>,
     },
-    /// A webhook is not sent.
+    /// A webhook was not sent.
     Lost {
         /// The job.
         job: String,
@@ -87,7 +86,7 @@ pub enum Happening {
     },
     /// Nothing works from now on.
     OutageBegan,
-    /// All works again.
+    /// Everything works again.
     OutageEnded,
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Job {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stage {
-    /// Others have to end first.
+    /// It waits until other jobs end.
     Waiting,
     Running {
         since: Instant,
@@ -50,7 +50,7 @@ impl Job {
         }
     }
 
-    /// The `data` of its result. Something of this length is added to a result.
+    /// The `data` of its result. A field of this length is added to a result.
     pub(crate) fn data(&self, padding: usize) -> Value {
         let status = self.status();
         let mut data = json!({ "jobId": self.id, "fileStatus": status.as_str() });

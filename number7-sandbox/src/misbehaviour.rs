@@ -1,11 +1,10 @@
-//! What the sandbox does wrong, when it is told to.
+//! What the sandbox does wrong on request.
 
 use std::{error::Error, fmt, str::FromStr, time::Duration};
 
 /// What goes wrong, and how often. By default nothing does.
 ///
-/// Which jobs are concerned depends on the [seed](crate::Sandbox::seed) and on the order of the uploads
-/// alone, so a run can be repeated.
+/// The affected jobs depend only on the [seed](crate::Sandbox::seed) and on the order of the uploads, so a run can be repeated.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Misbehaviour {
@@ -17,18 +16,18 @@ pub struct Misbehaviour {
     pub reorder: Share,
     /// Jobs that fail.
     pub fail_jobs: Share,
-    /// Jobs for which somebody without the secret sends a webhook as well. A receiver has to answer it 401.
+    /// Jobs for which a sender without the secret sends an additional webhook. A receiver must answer it 401.
     pub forge: Share,
-    /// Webhooks that are signed with another secret. A receiver has to answer them 401, so the vendor gives
-    /// up, and only fetching the result saves the document.
+    /// Webhooks that are signed with another secret. A receiver must answer them 401, so the vendor gives up, and the document
+    /// is saved only if its result is fetched.
     pub other_secret: Share,
     /// Each webhook is sent up to this much late.
     pub delay: Duration,
-    /// For so long, from the end of the first job, each request is answered 503 and no webhook gets through.
+    /// For this long after the end of the first job, each request is answered 503 and no webhook gets through.
     pub outage: Duration,
 }
 
-/// A share of all, from 0 to 1. Its text is a percentage, such as `20%`.
+/// A share, from 0 to 1. Its text is a percentage, such as `20%`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Share(f64);
 
@@ -36,7 +35,7 @@ impl Share {
     /// All.
     pub const ALL: Self = Self(1.0);
 
-    /// So many percent.
+    /// This many percent.
     ///
     /// # Panics
     ///
@@ -47,7 +46,7 @@ impl Share {
         Self(f64::from(percent) / 100.0)
     }
 
-    /// Whether one of many is part of the share, by the dice of that one.
+    /// Whether the share includes an item, by the dice of that item.
     pub(crate) fn takes(self, mut dice: fastrand::Rng) -> bool {
         dice.f64() < self.0
     }
@@ -77,7 +76,7 @@ impl fmt::Display for ShareError {
 
 impl Error for ShareError {}
 
-/// Why dice are thrown for a job.
+/// The decision that dice are thrown for.
 #[derive(Clone, Copy)]
 pub(crate) enum Throw {
     Lose = 1,
@@ -90,7 +89,7 @@ pub(crate) enum Throw {
     Time,
 }
 
-/// The dice of a job. They do not depend on when they are thrown.
+/// The dice of a job. The result does not depend on when they are thrown.
 pub(crate) fn dice(seed: u64, job: u64, throw: Throw) -> fastrand::Rng {
     let mut jobs = fastrand::Rng::with_seed(seed);
     let of_job = jobs.u64(..).wrapping_add(job.wrapping_mul(0x9e37_79b9_7f4a_7c15));

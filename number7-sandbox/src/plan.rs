@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Counts the requests of the one key there is, in windows of the same length. A window begins with the first
-/// request after the last one, in whole seconds, because `X-RateLimit-Reset` has whole seconds.
+/// Counts the requests of the only key, in windows of equal length. A window begins with the first request after the previous
+/// one, at a whole second, because `X-RateLimit-Reset` has whole seconds.
 #[derive(Debug)]
 pub(crate) struct Window {
     limit: u32,
@@ -12,7 +12,7 @@ pub(crate) struct Window {
     reset: SystemTime,
 }
 
-/// What the three headers say.
+/// The values of the three headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
     pub(crate) limit: u32,

@@ -3,9 +3,9 @@
 use number7_core::DocumentType;
 use serde_json::{Value, json};
 
-/// Only the fields of an invoice are published. Those of the other types are made up.
+/// The vendor publishes only the fields of an invoice. Those of the other types are made up.
 pub(crate) fn result(document_type: &DocumentType, number: u64) -> Value {
-    // So that the taxes, of nine percent each, are whole and the sum is right.
+    // A multiple of 100, so that the taxes of nine percent each are whole, and the sum is right.
     let subtotal = 100_000 + 100 * number;
     let money = |percent: u64| {
         let part = subtotal * percent / 100;

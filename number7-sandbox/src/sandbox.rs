@@ -1,4 +1,4 @@
-//! What users build, and what they hold while it runs.
+//! The configuration of a sandbox, and the running sandbox.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,8 +33,7 @@ use crate::{Happening, Misbehaviour, Summary, api, settings::Settings, vendor::V
 pub struct Sandbox(Settings);
 
 impl Sandbox {
-    /// A sandbox that signs its webhooks with a secret. Until it is told [where to](Self::webhooks_to), it
-    /// sends none.
+    /// A sandbox that signs its webhooks with a secret. It sends none before [`webhooks_to`](Self::webhooks_to) is set.
     pub fn new(secret: Secret) -> Self {
         Self(Settings::new(secret))
     }
@@ -45,14 +44,15 @@ impl Sandbox {
         self
     }
 
-    /// The only API key that is taken; [`DEFAULT_API_KEY`](crate::DEFAULT_API_KEY) unless it is set.
+    /// The only API key that is accepted; [`DEFAULT_API_KEY`](crate::DEFAULT_API_KEY) unless it is set.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.0.api_key = key.into();
         self
     }
 
-    /// The requests that are allowed in a minute, and the jobs that run at a time;
-    /// [`DEFAULT_REQUESTS_PER_MINUTE`](crate::DEFAULT_REQUESTS_PER_MINUTE) and [`DEFAULT_CONCURRENT_JOBS`](crate::DEFAULT_CONCURRENT_JOBS) unless they are set.
+    /// How many requests are allowed in a minute, and how many jobs run at a time;
+    /// [`DEFAULT_REQUESTS_PER_MINUTE`](crate::DEFAULT_REQUESTS_PER_MINUTE) and
+    /// [`DEFAULT_CONCURRENT_JOBS`](crate::DEFAULT_CONCURRENT_JOBS) unless they are set.
     ///
     /// # Panics
     ///
@@ -64,8 +64,8 @@ impl Sandbox {
         self
     }
 
-    /// Counts the plan's requests in windows of this length, of whole seconds, instead of a minute: for a test
-    /// that cannot wait for a minute to end.
+    /// Counts the plan's requests in windows of this length, in whole seconds, instead of a minute. Use it for a test that
+    /// cannot wait for a minute.
     pub fn window(mut self, length: Duration) -> Self {
         self.0.window = length;
         self
@@ -77,8 +77,8 @@ impl Sandbox {
         self
     }
 
-    /// How long after a first attempt at a webhook the second is made; [`DEFAULT_RETRY_DELAY`](crate::DEFAULT_RETRY_DELAY) unless it is
-    /// set.
+    /// How long to wait between the first attempt at a webhook and the second;
+    /// [`DEFAULT_RETRY_DELAY`](crate::DEFAULT_RETRY_DELAY) unless it is set.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.0.retry_delay = delay;
         self
@@ -90,13 +90,13 @@ impl Sandbox {
         self
     }
 
-    /// Which jobs it goes wrong with; 0 unless it is set.
+    /// The seed that decides which jobs go wrong; 0 unless it is set.
     pub fn seed(mut self, seed: u64) -> Self {
         self.0.seed = seed;
         self
     }
 
-    /// Makes each result larger by so many bytes.
+    /// Makes each result larger by this many bytes.
     pub fn padding(mut self, bytes: usize) -> Self {
         self.0.padding = bytes;
         self
@@ -108,7 +108,7 @@ impl Sandbox {
         self
     }
 
-    /// Serves until what it returns is dropped.
+    /// Runs until the returned value is dropped.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl fmt::Debug for Sandbox {
     }
 }
 
-/// A sandbox that serves. It stops when this is dropped.
+/// A running sandbox. It stops when this is dropped.
 pub struct RunningSandbox {
     addr: SocketAddr,
     vendor: Arc<Vendor>,
@@ -145,7 +145,7 @@ pub struct RunningSandbox {
 }
 
 impl RunningSandbox {
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -157,7 +157,7 @@ impl RunningSandbox {
         format!("http://{}/api/v1", self.addr)
     }
 
-    /// Takes another API key from now on, and refuses the one before.
+    /// Accepts another API key from now on, and refuses the previous one.
     pub fn rotate_api_key(&self, key: impl Into<String>) {
         self.vendor.state().api_key = key.into();
     }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 /// How long an answer may take. The vendor publishes no limit.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends over plain HTTP, because it is for one's own machine.
+/// Sends over plain HTTP, because the receiver is on the same machine.
 pub(crate) struct Sender(Client<HttpConnector, Full<Bytes>>);
 
 impl Default for Sender {

@@ -1,4 +1,4 @@
-//! How a sandbox is set, and what it is set to by default.
+//! The settings of a sandbox, and their defaults.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ pub const DEFAULT_API_KEY: &str = "sandbox";
 /// Requests a minute: 30, as in the vendor's smallest plan.
 pub const DEFAULT_REQUESTS_PER_MINUTE: u32 = 30;
 
-/// Jobs at a time: 5, as in the vendor's smallest plan. What is beyond waits with the status `uploading`. The
-/// vendor does not publish what it does with more.
+/// Jobs at a time: 5, as in the vendor's smallest plan. Further jobs wait with the status `uploading`. The vendor does not
+/// publish what it does with them.
 pub const DEFAULT_CONCURRENT_JOBS: usize = 5;
 
-/// How long a job takes: 2 seconds, and up to a quarter more or less. With the vendor it is up to 90.
+/// How long a job takes: 2 seconds, and up to a quarter more or less. A job of the vendor takes up to 90.
 pub const DEFAULT_JOB_TIME: Duration = Duration::from_secs(2);
 
-/// How long after a first attempt at a webhook the second is made: 1 second, doubled for each further one.
-/// The vendor publishes that there are three retries with exponential backoff, and no more.
+/// How long to wait between the first attempt at a webhook and the second: 1 second, doubled for each further one. The vendor
+/// publishes only that there are three retries with exponential backoff.
 pub const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 const MINUTE: Duration = Duration::from_secs(60);

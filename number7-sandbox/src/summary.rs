@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::Happening;
 
-/// What has happened so far, and what a correct receiver must have seen of it.
+/// What has happened so far, and what a correct receiver must have received.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -13,26 +13,25 @@ pub struct Summary {
     pub served: u64,
     /// Requests that were answered 429.
     pub rate_limited: u64,
-    /// Requests that were answered anything else.
+    /// Requests with any other answer.
     pub refused: u64,
     /// Attempts at a webhook.
     pub sent: u64,
     /// Webhooks that were never sent.
     pub lost: u64,
-    /// Webhooks that were sent again although they had been accepted.
+    /// Webhooks that were sent again after they had been accepted.
     pub repeated: u64,
     /// Webhooks that were forged.
     pub forged: u64,
     /// Webhooks that were signed with another secret.
     pub signed_otherwise: u64,
-    /// Webhooks that were forged, or signed with another secret, and were answered anything but 401: a fault of
-    /// the receiver.
+    /// Webhooks that were forged, or signed with another secret, but were not answered 401: a fault of the receiver.
     pub not_refused: u64,
     /// Webhooks whose attempts all failed.
     pub given_up: u64,
     /// Jobs that are neither done nor failed.
     pub running: u64,
-    /// The keys of the events that a correct receiver has handled by now, or will: each once, and no others.
+    /// The keys of the events that a correct receiver has handled, or will handle: each once, and no others.
     pub to_handle: Vec<String>,
 }
 
@@ -64,7 +63,7 @@ impl Summary {
         }
     }
 
-    /// No answer at all is not a fault.
+    /// A missing answer is not a fault.
     fn must_be_refused(&mut self, status: Option<u16>) {
         self.not_refused += u64::from(status.is_some_and(|status| status != 401));
     }

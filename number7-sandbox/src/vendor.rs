@@ -1,4 +1,4 @@
-//! What all parts of a sandbox share.
+//! The parts of a sandbox share this.
 
 use std::{
     collections::HashMap,
@@ -21,10 +21,10 @@ use crate::{
     settings::Settings,
 };
 
-/// All that runs.
+/// A running sandbox.
 pub(crate) struct Vendor {
     pub(crate) settings: Settings,
-    /// When it was started. It is part of the jobs' ids, so that no run repeats those of another.
+    /// The time of its start. It is part of the jobs' ids, so that two runs never have the same ids.
     pub(crate) run: u128,
     state: Mutex<State>,
     /// The places for jobs.
@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub(crate) jobs: HashMap<String, Job>,
     pub(crate) window: Window,
     pub(crate) api_key: String,
-    /// Until when, once it has begun.
+    /// The end of the outage, once it has begun.
     outage: Option<Instant>,
     pub(crate) summary: Summary,
 }

@@ -1,4 +1,4 @@
-//! Sends the webhook of a job, or what goes wrong instead.
+//! Sends the webhook of a job, or does something wrong instead.
 
 use number7_core::Secret;
 use tokio::time::sleep;
@@ -9,7 +9,7 @@ use crate::{Happening, Misbehaviour, job::Job, misbehaviour::Throw, vendor::Vend
 const ATTEMPTS: u32 = 4;
 
 impl Vendor {
-    /// Tells the receiver about the end of a job, or does not.
+    /// Notifies the receiver about the end of a job, or does not.
     pub(crate) async fn notify(&self, job: &Job) {
         let Some(url) = &self.settings.receiver else { return };
         let (id, number) = (|| job.id.clone(), job.number);
@@ -17,7 +17,7 @@ impl Vendor {
             self.settings.misbehaviour;
         sleep(delay.mul_f64(self.dice(number, Throw::Delay).f64())).await;
         if reorder.takes(self.dice(number, Throw::Reorder)) {
-            // Those of the jobs that end meanwhile overtake it.
+            // The webhooks of jobs that end meanwhile overtake it.
             sleep(self.settings.job_time).await;
         }
         let body = job.webhook();
@@ -73,7 +73,7 @@ impl Vendor {
     }
 }
 
-/// A signature by a secret that nobody else has.
+/// A signature with a secret that nobody else has.
 fn other(secret: &Secret, body: &str) -> String {
     let key = secret.sign("another secret").to_string();
     Secret::new(key).map_or_else(|_| String::new(), |other| other.sign(body).to_string())

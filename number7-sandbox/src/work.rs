@@ -1,4 +1,4 @@
-//! Takes documents and works on them.
+//! Accepts documents and processes them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Vendor {
-    /// Takes a document, and begins to work on it.
+    /// Accepts a document, and begins to process it.
     pub(crate) fn takes(
         self: &Arc<Self>,
         document_type: DocumentType,
