@@ -1,4 +1,4 @@
-//! Where the vendor's REST API is, and the key for it.
+//! The URL and the key of the vendor's REST API.
 
 use number7_client::{ApiKey, ApiKeyErrorKind, Client, DEFAULT_BASE_URL};
 

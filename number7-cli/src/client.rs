@@ -1,4 +1,4 @@
-//! The sender's side: a delivery is POSTed, and retried as the vendor does it.
+//! The sender's side: POSTs deliveries, and retries like the vendor.
 
 use std::{
     thread::sleep,
@@ -19,8 +19,8 @@ use crate::{BoxError, tls::TlsArgs};
 /// timeout.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to wait before the first retry: 1 second, doubled for each further one. The vendor
-/// publishes that its delays grow exponentially, and no more.
+/// How long to wait before the first retry: 1 second, doubled for each further one. The vendor publishes only that
+/// its delays grow exponentially.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 
 /// How much of an answer is read: 1 MiB.
@@ -50,19 +50,19 @@ impl Message {
         self
     }
 
-    /// Changes the body after it was signed.
+    /// Changes the body, after it was signed.
     pub(crate) fn forged(mut self) -> Self {
         self.body.push(b' ');
         self
     }
 }
 
-/// What became of one attempt.
+/// The result of one attempt.
 pub(crate) struct Attempt {
     /// The status, or why there is none.
     pub(crate) answer: Result<StatusCode, String>,
     pub(crate) taken: Duration,
-    /// How long the next one waits, if there is one.
+    /// How long to wait before the next attempt, if there is one.
     pub(crate) next: Option<Duration>,
 }
 
@@ -84,7 +84,7 @@ impl Client {
                 RootCerts::new_with_certs(&owned.collect::<Vec<_>>())
             }
         };
-        // Redirects are not followed: they are answers that are not 2xx.
+        // Redirects are not followed: they count as answers that are not 2xx.
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -93,15 +93,14 @@ impl Client {
             .max_idle_connections(1_000)
             .timeout_global(Some(TIMEOUT))
             .proxy(None)
-            // What is replayed has the headers that it had, and no others.
+            // A replayed delivery has the headers that were recorded, and no others.
             .user_agent(AutoHeaderValue::None)
             .accept(AutoHeaderValue::None)
             .tls_config(TlsConfig::builder().root_certs(roots).build());
         Ok(Self(config.build().into()))
     }
 
-    /// Delivers, and retries until a 2xx, `retries` times at most. Whether it was accepted in the
-    /// end.
+    /// Delivers, and retries until a 2xx, at most `retries` times. Returns whether it was accepted in the end.
     pub(crate) fn deliver(
         &self,
         url: &Uri,
@@ -114,7 +113,7 @@ impl Client {
             let sent = Instant::now();
             let answer = self.send(url, message).map_err(|error| error.to_string());
             let answer = answer.map(|mut answer| {
-                // Its content does not matter, but the connection can be used again only once it is read.
+                // The content does not matter, but a connection can be reused only after the answer was read.
                 _ = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
                 answer.status()
             });

@@ -1,4 +1,4 @@
-//! Probes, on a real connection.
+//! Sends probes on real connections.
 
 use std::{pin::pin, process, sync::Arc, time::Duration};
 
@@ -17,27 +17,27 @@ use ureq::http::Uri;
 
 use crate::BoxError;
 
-/// How long a connection may take to be there: 10 seconds.
+/// How long connecting may take: 10 seconds.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How often it is measured how long an answer takes that needs no work.
+/// How often to measure the time of an answer that needs no work.
 const MEASUREMENTS: usize = 3;
 
-/// How much of an answer is read: 64 KiB. It is compared with others, and not shown.
+/// How much of an answer is read: 64 KiB. It is only compared with other answers.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// How long the rest of an answer may take after its head.
+/// How long the rest of an answer may take after its headers.
 const REST: Duration = Duration::from_secs(2);
 
 /// Where the receiver is.
 pub(crate) struct Target {
     host: String,
     port: u16,
-    /// As the header `Host` has it.
+    /// As in the header `Host`.
     authority: String,
     path: String,
     tls: Option<TlsConnector>,
-    /// How long an answer takes that needs no work.
+    /// The time of an answer that needs no work.
     without_work: Duration,
 }
 
@@ -59,8 +59,8 @@ impl Target {
         }
     }
 
-    /// Finds out how long an answer takes that needs no work: that to a path which is not there. It
-    /// is what the network takes, and the proxies in front.
+    /// Measures the time of an answer that needs no work, to a path that does not exist. It is the time of the
+    /// network and of the proxies in front.
     pub(crate) async fn measure(&mut self) -> Result<(), BoxError> {
         let mut fastest = CONNECT;
         for _ in 0..MEASUREMENTS {
@@ -85,7 +85,7 @@ impl Target {
         Ok(())
     }
 
-    /// Sends a probe, and waits so long for what becomes of it.
+    /// Sends a probe, and waits at most this long for the result.
     pub(crate) async fn probe(&self, probe: &Probe, patience: Duration) -> Observed {
         match timeout(patience, self.try_probe(probe)).await {
             Ok(Ok(observed)) => observed,
@@ -102,8 +102,8 @@ impl Target {
         for step in steps {
             let take = async {
                 match step {
-                    // A write that fails is not an error: what counts is what the receiver answered before
-                    // it closed.
+                    // A failed write is not an error: what counts is the answer that the receiver sent before it
+                    // closed the connection.
                     Step::Write(bytes) => _ = writer.write_all(&bytes).await,
                     Step::Pause(pause) => sleep(pause).await,
                     Step::Close => _ = writer.shutdown().await,
@@ -148,7 +148,7 @@ struct Answer {
     /// Their names in lower case.
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    /// When its head was there.
+    /// When its headers had arrived.
     came: Instant,
 }
 
@@ -162,7 +162,7 @@ async fn read_answer(mut reader: impl AsyncRead + Unpin) -> Result<Answer, BoxEr
         let mut head = httparse::Response::new(&mut headers);
         let httparse::Status::Complete(length) = head.parse(&bytes)? else { continue };
         let status = head.code.unwrap_or_default();
-        // 100 asks for the body, and is not an answer.
+        // 100 asks for the body. It is not the answer.
         if status / 100 == 1 {
             bytes.drain(..length);
             continue;
@@ -176,7 +176,7 @@ async fn read_answer(mut reader: impl AsyncRead + Unpin) -> Result<Answer, BoxEr
     }
 }
 
-/// Reads what is not there yet of the body of an answer.
+/// Reads the rest of the body of an answer.
 async fn read_rest(
     mut reader: impl AsyncRead + Unpin,
     status: u16,
@@ -185,7 +185,7 @@ async fn read_rest(
 ) {
     let named = |name: &str| headers.iter().find(|(known, _)| known == name);
     let declared = named("content-length").and_then(|(_, value)| value.parse().ok());
-    // Without a length it ends with its last chunk, or with the connection.
+    // Without a length, it ends with its last chunk, or with the connection.
     let wanted = match status {
         204 | 304 => 0,
         _ => declared.unwrap_or(LONGEST_ANSWER).min(LONGEST_ANSWER),
@@ -197,6 +197,6 @@ async fn read_rest(
             return;
         }
     }
-    // Further bytes belong to another answer.
+    // Any further bytes belong to another answer.
     body.truncate(wanted);
 }

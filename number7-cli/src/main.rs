@@ -56,7 +56,7 @@ enum Command {
     Man(man::Args),
 }
 
-/// What a command found out.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Yes,

@@ -1,4 +1,4 @@
-//! Many deliveries, and what became of them.
+//! Many deliveries, and their results.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::{
 /// How many deliveries, and how fast.
 pub(crate) struct Load {
     pub(crate) count: u64,
-    /// How long the next one waits at least.
+    /// The shortest pause before the next one.
     pub(crate) pause: Option<Duration>,
     pub(crate) concurrency: u64,
     pub(crate) retries: u32,
@@ -113,7 +113,7 @@ pub(crate) fn bar(count: u64) -> ProgressBar {
     }
 }
 
-/// Delivers them all, so many at a time.
+/// Delivers all of them, this many at a time.
 pub(crate) fn deliver(
     client: &Client,
     url: &Uri,

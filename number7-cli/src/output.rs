@@ -1,4 +1,4 @@
-//! What is printed: text, coloured on a terminal, or JSON.
+//! What is printed: text, colored on a terminal, or JSON.
 
 use std::{error::Error, io::Write};
 
@@ -46,12 +46,12 @@ impl Output {
     }
 }
 
-/// Prints a line. That its reader went away, as `head` does, is not a failure.
+/// Prints a line. It is not a failure if the reader has gone, as with `head`.
 pub(crate) fn line(text: &str) {
     _ = writeln!(anstream::stdout(), "{text}");
 }
 
-/// Warns, scripts too.
+/// Prints a warning, also for scripts.
 pub(crate) fn warn(text: &str) {
     let style = AnsiColor::Yellow.on_default();
     anstream::eprintln!("{style}warning:{style:#} {text}");

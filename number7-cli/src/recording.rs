@@ -15,7 +15,7 @@ use crate::{BoxError, client::Message, output::warn};
 /// A verified delivery.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Recorded {
-    /// When it came, in RFC 3339.
+    /// When it arrived, in RFC 3339.
     pub(crate) time: String,
     /// The name of the event and its job, if it has both.
     pub(crate) key: Option<String>,
@@ -69,7 +69,7 @@ impl Recorded {
     }
 }
 
-/// A file to which deliveries are added.
+/// A file that deliveries are appended to.
 pub(crate) struct Recording(Mutex<File>);
 
 impl Recording {
@@ -79,14 +79,14 @@ impl Recording {
         Ok(Self(Mutex::new(file)))
     }
 
-    /// Adds a delivery as a whole line, or nothing.
+    /// Appends a delivery as a whole line, or nothing.
     pub(crate) fn add(&self, recorded: &Recorded) -> Result<(), BoxError> {
         let mut line = serde_json::to_vec(recorded)?;
         line.push(b'\n');
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = file.metadata()?.len();
         if let Err(error) = file.write_all(&line) {
-            // The rest of a broken line would run into the next one.
+            // The rest of a broken line would merge with the next one.
             file.set_len(before)?;
             return Err(error.into());
         }
@@ -94,7 +94,7 @@ impl Recording {
     }
 }
 
-/// Reads all recorded deliveries. What is not a delivery is passed over with a warning.
+/// Reads all recorded deliveries. Other lines are skipped with a warning.
 pub(crate) fn read(file: &Path) -> Result<Vec<Recorded>, BoxError> {
     let named = |error: io::Error| format!("{}: {error}", file.display());
     let mut recorded = Vec::new();

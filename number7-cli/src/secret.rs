@@ -1,4 +1,4 @@
-//! Where the secret comes from.
+//! The source of the secret.
 
 use std::{
     collections::HashSet,
@@ -20,7 +20,7 @@ pub(crate) struct SecretArgs {
     /// The file that has the secret; a newline at its end is not part of it
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// The secret itself: others see it in the list of processes and in the shell's history
+    /// The secret itself. Others can see it in the list of processes and in the shell's history
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
 }
@@ -46,7 +46,7 @@ impl SecretArgs {
     }
 }
 
-/// `NAME=VARIABLE`: a secret to be told apart, and the environment variable that has it.
+/// `NAME=VARIABLE`: the name of a secret to recognize, and the environment variable that has it.
 #[derive(Clone)]
 pub(crate) struct Recognized {
     name: String,
@@ -60,9 +60,9 @@ impl Recognized {
     }
 }
 
-/// Accepts what the secret signed, tells the others apart, and looks for the cause of every mismatch.
+/// Accepts what the secret signed, recognizes the others, and searches for the cause of every mismatch.
 pub(crate) fn diagnosing(secret: Secret, recognized: &[Recognized]) -> Result<Verifier, BoxError> {
-    // The limit of diagnoses per second is for servers, so each gets a second of its own.
+    // The limit of diagnoses per second is for servers, so each diagnosis gets a second of its own.
     let seconds = AtomicU64::new(0);
     let clock = move || {
         let seconds = seconds.fetch_add(1, Ordering::Relaxed);

@@ -18,11 +18,10 @@ use crate::{
     tls::TlsArgs,
 };
 
-/// Check a running receiver: does it keep the rules, and if not, what must be fixed?
+/// Check whether a running receiver obeys the rules, and say what to fix
 ///
-/// It sends some eighty requests, each on a connection of its own: good ones, forged ones, and such as
-/// stall, break off or lie. The good ones carry the event that --event chooses, about one job, and
-/// the receiver handles them.
+/// It sends some eighty requests, each on its own connection: good ones, forged ones, and ones that stall, break off or have
+/// wrong headers. The good ones carry the event that --event chooses, about one job, and the receiver handles them.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   number7 doctor http://127.0.0.1:3000/webhook
@@ -44,11 +43,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_BODY_TIMEOUT.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=600))]
     body_timeout: u64,
-    /// A proxy in front buffers bodies, as nginx does by default: do not check what cannot be seen through it
+    /// A proxy in front buffers bodies, as nginx does by default: skip checks that it makes impossible
     ///
-    /// Such a proxy waits for the whole body before it passes a request on, so the receiver never gets a request whose
-    /// body stalls or breaks off. Rules about these are reported as not checked (with --json, `kept` is null, and
-    /// `not_checked` says why). They do not count for the exit status.
+    /// Such a proxy waits for the whole body before it passes a request on, so the receiver never gets a request whose body
+    /// stalls or breaks off. Rules about these are reported as not checked (with --json, `kept` is null, and `not_checked` says
+    /// why). They do not count for the exit status.
     #[arg(long)]
     proxied: bool,
     /// For a receiver with several accounts: the path of an account that does not exist
@@ -57,7 +56,7 @@ pub(crate) struct Args {
     /// For a receiver with several accounts: the environment variable that has the secret of another account
     #[arg(long, value_name = "NAME")]
     other_secret_env: Option<String>,
-    /// Show the rules that are kept, too
+    /// Also show the rules that are obeyed
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -71,7 +70,7 @@ fn path(path: &str) -> Result<String, &'static str> {
     if is_path { Ok(path.to_owned()) } else { Err("use the path of a URL, such as /hooks/nobody") }
 }
 
-/// After how many silences in a row it gives up.
+/// After this many unanswered probes in a row it gives up.
 const PATIENCE: usize = 3;
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError> {

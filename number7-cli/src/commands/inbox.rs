@@ -1,4 +1,4 @@
-//! What an operator asks of an inbox.
+//! The commands of an operator for an inbox.
 
 mod board;
 mod store;
@@ -57,10 +57,10 @@ Examples:
 pub(crate) enum Command {
     /// Count the events by state, the workers, and the overdue jobs
     Stats {
-        /// Also count what each secret signed, and when the last of it was accepted. It goes through all events
+        /// Also count what each secret signed, and show when the last of it was accepted. This goes through all events
         #[arg(long)]
         by_secret: bool,
-        /// Count the events of this account only. It goes through all events
+        /// Count only the events of this account. This goes through all events
         #[arg(long, value_name = "NAME", conflicts_with = "by_secret")]
         account: Option<Account>,
         #[command(flatten)]
@@ -68,37 +68,36 @@ pub(crate) enum Command {
     },
     /// List the events in a state, the oldest first: dead letters unless another state is named
     List(ListArgs),
-    /// List overdue jobs: the app expected their results by now, and none has come
+    /// List overdue jobs: the app expected their results by now, but none has arrived
     Overdue(OverdueArgs),
     /// Show an event: its state, its attempts with their errors, and its JSON
     Show(KeyArgs),
     /// Make a dead letter ready again, or all of them. Its attempts are counted from 0 again
     Requeue(ChangeArgs),
-    /// Make an event ready again that is done, or all of them
+    /// Make a done event ready again, or all of them
     ///
-    /// For a handler that was wrong and said nothing. Its attempts are counted from 0 again, and its history has a note.
-    /// An event whose payload is forgotten cannot be rerun: these are counted.
+    /// Use it if a handler was wrong but reported no error. Its attempts are counted from 0 again, and its history has a note.
+    /// An event whose payload is forgotten cannot be rerun: such events are counted.
     Rerun(ChangeArgs),
     /// Make a scheduled event ready now, or all of them
     RunNow(ChangeArgs),
     /// Give up a dead letter for good, or all of them
     ///
-    /// It counts as done. Its key stays known for the retention of the workers, a week by default. Until then further
-    /// deliveries are answered 200 and ignored.
+    /// It counts as done. Its key stays known for the retention of the workers, a week by default. Until then, further
+    /// deliveries of it are answered 200 and ignored.
     Discard(ChangeArgs),
-    /// Pause all workers of the inbox, in every process: they claim nothing, or nothing of an account, and finish what
-    /// they run
+    /// Pause all workers of the inbox, in every process: they claim nothing, or nothing of an account, and finish what they run
     ///
-    /// Events are accepted as before. The pause lasts until `number7 inbox resume`, or for the time that is given;
-    /// restarts do not end it. A pause that there is already is changed.
+    /// Events are accepted as before. The pause lasts until `number7 inbox resume`, or for the given time. A restart does not
+    /// end it. If there already is a pause, it is changed.
     Pause {
-        /// Only the events of this account: workers go on with all others
+        /// Pause only the events of this account: workers continue with all others
         #[arg(long, value_name = "NAME")]
         account: Option<Account>,
-        /// How long, such as 10m or 1h; until it is resumed unless it is given
+        /// How long, such as 10m or 1h. Without it, until it is resumed
         #[arg(long, value_name = "TIME", value_parser = duration)]
         r#for: Option<Duration>,
-        /// Why: for `stats`, `watch` and the log of each worker
+        /// Why. `stats`, `watch` and the log of each worker show it
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,
         /// Who pauses it
@@ -109,31 +108,31 @@ pub(crate) enum Command {
     },
     /// End a pause
     Resume {
-        /// The pause of this account
+        /// End the pause of this account
         #[arg(long, value_name = "NAME")]
         account: Option<Account>,
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// Make the tables of the inbox, or upgrade them: what a receiver does when it starts
+    /// Create the tables of the inbox, or upgrade them, as a receiver does when it starts
     ///
-    /// It changes nothing if the tables are up to date. Run it at deployment if your receivers may not create
-    /// tables. On Redis there is nothing to make.
+    /// It changes nothing if the tables are up to date. Run it at deployment if your receivers may not create tables. On Redis
+    /// there is nothing to create.
     Migrate {
-        /// Print the SQL that makes all tables, and do not connect
+        /// Print the SQL that creates all tables, and do not connect
         #[arg(long)]
         print: bool,
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// Serve the board: pages for a browser, with all that these commands show and, if it is allowed, do
+    /// Serve the board: pages for a browser that show the same as these commands and, if allowed, do the same
     ///
-    /// It listens on the loopback, and only shows. Anybody who can connect to it sees all events, so off the loopback
-    /// it needs a password, and should be behind a proxy that terminates TLS. Ctrl-C ends it.
+    /// By default it listens on the loopback, and changes nothing. Anybody who can connect to it sees all events. So on another
+    /// address it needs a password, and should be behind a proxy that terminates TLS. Ctrl-C ends it.
     Board(BoardArgs),
     /// Show the stats, and the oldest events of each state except done, once a second
     Watch {
-        /// How many seconds from one look to the next
+        /// How many seconds to wait between two looks
         #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
         interval: Duration,
         #[command(flatten)]
@@ -172,7 +171,7 @@ pub(crate) struct OverdueArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct FilterArgs {
-    /// Only events of this name, such as job.failed
+    /// Only events with this name, such as job.failed
     #[arg(long, value_name = "NAME")]
     event: Option<String>,
     /// Only events of this account
@@ -181,16 +180,16 @@ pub(crate) struct FilterArgs {
     /// Only events about this job
     #[arg(long, value_name = "ID")]
     job: Option<String>,
-    /// Only events one of whose errors has this text in it
+    /// Only events with an error that contains this text
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// Only events that were signed, or fetched
+    /// Only signed, or only fetched events
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     origin: Option<Origin>,
-    /// Only events that the secret of this name signed, first or with other bytes later
+    /// Only events that the secret with this name signed, first or later with other bytes
     #[arg(long, value_name = "SECRET")]
     signed_by: Option<String>,
-    /// Only events that were signed again with other bytes
+    /// Only events that were later signed with other bytes
     #[arg(long)]
     conflict: bool,
     /// Only events that were accepted at this time or later
@@ -221,7 +220,7 @@ pub(crate) struct ChangeArgs {
     which: Which,
     #[command(flatten)]
     filter: FilterArgs,
-    /// Change nothing, and say how many events would be changed, and which are the first
+    /// Change nothing, but say how many events would be changed, and show the first ones
     #[arg(long)]
     dry_run: bool,
     /// Change at most N events
@@ -239,7 +238,7 @@ pub(crate) struct ChangeArgs {
 pub(crate) struct Which {
     /// The key, such as job.failed:job_7
     key: Option<String>,
-    /// All events in the state, or those that the filters name
+    /// All events in the state, or those that the filters select
     #[arg(long)]
     all: bool,
 }
@@ -266,7 +265,7 @@ fn origin(name: &str) -> Result<Origin, &'static str> {
     found.ok_or("use signed or fetched")
 }
 
-/// A moment, or how long ago it is.
+/// A moment, or how long ago it was.
 fn time(text: &str) -> Result<SystemTime, &'static str> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         let since_epoch = Duration::try_from(time.as_duration());
@@ -424,18 +423,18 @@ async fn list(
     Ok(page)
 }
 
-/// Why nobody works on it or on accounts of it, if so.
+/// The pauses of the inbox or its accounts, if there are any.
 async fn pauses(inbox: &Inbox, stats: &Stats) -> Result<Vec<Paused>, BoxError> {
     let is_paused = stats.is_paused || stats.paused_accounts > 0;
     Ok(if is_paused { inbox.pauses().await? } else { Vec::new() })
 }
 
-/// What a command does to events.
+/// A change of events by a command.
 struct Action {
-    /// Of one state.
+    /// The state of the events.
     state: State,
     begin: for<'a> fn(&'a Inbox, Filter) -> ChangeEvents<'a>,
-    /// What becomes of one, and of many.
+    /// What happens to one event, and to several.
     becomes: [&'static str; 2],
 }
 
@@ -469,7 +468,7 @@ async fn change(args: ChangeArgs, action: &Action, output: Output) -> Result<Ver
         filter = filter.key(key);
     }
     if is_to_resume && !dry_run {
-        // What is done again is not to be rerun again.
+        // Events that are done again must not be rerun again.
         let now = text::time(inbox.now().await?);
         output.note(&format!("if this is interrupted, go on with --since-before {now}"));
     }
@@ -496,11 +495,11 @@ async fn change(args: ChangeArgs, action: &Action, output: Output) -> Result<Ver
         true => say_why_none(&inbox, state, &filter, output).await?,
         false => say_if_empty(&inbox.stats().await?, output),
     }
-    // Of one event it is a question, and of all there may be none.
+    // For one event, "none" is a failure. For all, it is not.
     Ok(Verdict::from(which.all))
 }
 
-/// A filter may be mistyped.
+/// A filter may have a typing mistake.
 async fn say_why_none(
     inbox: &Inbox,
     state: State,
@@ -516,7 +515,7 @@ async fn say_why_none(
     Ok(())
 }
 
-/// It may be the wrong one.
+/// The store may be the wrong one.
 fn say_if_empty(stats: &Stats, output: Output) {
     if *stats == Stats::default() {
         output.note(

@@ -57,7 +57,7 @@ pub(crate) struct Args {
     tls: TlsArgs,
 }
 
-/// How long what is going on has to end after Ctrl-C: 2 seconds.
+/// How long running requests may take after Ctrl-C: 2 seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What each request needs.
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
 pub(crate) async fn serve(bound: TcpListener, app: Router) -> io::Result<()> {
     let ended = async { _ = signal::ctrl_c().await };
     let server = axum::serve(bound, app).with_graceful_shutdown(ended);
-    // A connection that somebody keeps open must not delay the end for long.
+    // An open connection must not delay the end for long.
     let patience = async {
         _ = signal::ctrl_c().await;
         sleep(PATIENCE).await;
@@ -108,7 +108,7 @@ fn app(listener: Listener, verifier: Verifier) -> Router {
         .with_state(listener)
 }
 
-/// Prints what was refused.
+/// Prints refusals.
 async fn refused(State(listener): State<Listener>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let Some(rejection) = response.extensions().get::<Rejection>() else { return response };
@@ -130,7 +130,7 @@ async fn receive(
     Verified(delivery): Verified<Delivery>,
     headers: HeaderMap,
 ) -> Response {
-    // A task of its own, so that it is printed even if the sender goes away.
+    // A separate task, so that it is printed even if the sender hangs up.
     let taken = tokio::spawn(async move { listener.take(&delivery, &headers).await });
     taken.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
@@ -169,7 +169,7 @@ impl Listener {
         response
     }
 
-    /// The app's answer, and what to print of it.
+    /// The app's answer, and what to print about it.
     async fn forward(&self, message: Message) -> (Response, String) {
         let Some((url, client)) = self.forward.clone() else {
             return (StatusCode::OK.into_response(), String::new());
@@ -191,14 +191,14 @@ impl Listener {
     }
 }
 
-/// The delivery without what belonged to its connection.
+/// The delivery, without the headers of its connection.
 fn message(delivery: &Delivery, headers: &HeaderMap) -> Message {
     let kept = headers.iter().filter(|(name, _)| !belongs_to_the_connection(name, headers));
     let kept = kept.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
     Message { headers: kept.collect(), body: delivery.body().to_vec() }
 }
 
-/// The answer of the app, as the sender gets it.
+/// The answer of the app, for the sender.
 fn hand_on(answer: ureq::http::Response<Vec<u8>>) -> Response {
     let (mut parts, body) = answer.into_parts();
     let kept = parts.headers.clone();

@@ -21,12 +21,12 @@ use crate::{
   number7 replay deliveries.jsonl --select job.failed
   number7 replay deliveries.jsonl --select job.completed:job_abc123 --resign --secret-env TEST_SECRET")]
 pub(crate) struct Args {
-    /// What `number7 listen --record` has written
+    /// A file that `number7 listen --record` wrote
     file: PathBuf,
     /// The receiver
     #[arg(long, value_parser = url, default_value = DEFAULT_URL)]
     url: Uri,
-    /// Only deliveries of this key, such as job.failed:job_7, or of this event; may be repeated
+    /// Only deliveries with this key, such as job.failed:job_7, or of this event. May be repeated
     #[arg(long, value_name = "KEY|EVENT")]
     select: Vec<String>,
     /// Sign them anew with the secret

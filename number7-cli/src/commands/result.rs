@@ -41,7 +41,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     loop {
         let result = match client.result(&job).await {
             Ok(result) => result,
-            // What passes ends no waiting.
+            // A transient error does not end the waiting.
             Err(error) if args.wait && error.is_transient() => {
                 let rest = error.retry_after().unwrap_or_default().max(args.every);
                 if Instant::now() + rest > deadline {
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     }
 }
 
-/// The JSON is the vendor's own: a parser would lose digits.
+/// Prints the vendor's own JSON, because a parser would lose digits.
 fn print(output: Output, text: &str, data: &RawJson) {
     line(if output.is_json() { data.get() } else { text });
 }

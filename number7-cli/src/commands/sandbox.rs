@@ -17,9 +17,9 @@ use crate::{
 
 /// Stand in for Number7 AI on this machine: its REST API and its webhooks
 ///
-/// It takes documents, works on them, sends signed webhooks, and answers with made-up results. It keeps the
-/// rate limit of a plan. On request it misbehaves, the same way for the same seed. It prints a line for each
-/// thing that it does. Ctrl-C ends it with a summary of what a correct receiver has seen.
+/// It accepts documents, processes them, sends signed webhooks, and answers with made-up results. It has the rate limit of a
+/// plan. On request it misbehaves, in the same way for the same seed. It prints a line for each thing that it does. Ctrl-C ends
+/// it with a summary of what a correct receiver has received.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   number7 sandbox
@@ -41,15 +41,15 @@ pub(crate) struct Args {
     /// Allow N requests a minute, instead of the plan's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_minute: Option<u32>,
-    /// How long a job takes, more or less
+    /// How long a job takes, approximately
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s")]
     job_time: Duration,
     #[command(flatten)]
     secret: SecretArgs,
-    // Last, because its heading is also that of what follows.
+    // Last, because its heading also applies to the options after it.
     #[command(flatten)]
     misbehaviour: MisbehaviourArgs,
-    /// Choose the jobs that go wrong
+    /// The seed that decides which jobs go wrong
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
@@ -68,7 +68,7 @@ struct MisbehaviourArgs {
     /// Never send this share of the webhooks, such as 30% (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     lose: Option<Share>,
-    /// Send this share of the webhooks again, although they were accepted (20% if none is given)
+    /// Send this share of the webhooks again after they were accepted (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     repeat: Option<Share>,
     /// Let later webhooks overtake this share (20% if none is given)
@@ -77,7 +77,7 @@ struct MisbehaviourArgs {
     /// Let this share of the jobs fail (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     fail_jobs: Option<Share>,
-    /// For this share of the jobs, send a forged webhook as well (20% if none is given)
+    /// For this share of the jobs, also send a forged webhook (20% if none is given)
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "20%")]
     forge: Option<Share>,
     /// Sign this share of the webhooks with another secret (20% if none is given)
@@ -86,7 +86,7 @@ struct MisbehaviourArgs {
     /// Send each webhook up to this much late (5s if none is given)
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = duration)]
     delay: Option<Duration>,
-    /// When the first job has ended, fail in everything for this long (30s if none is given)
+    /// After the first job has ended, let all requests and webhooks fail for this long (30s if none is given)
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "30s", value_parser = duration)]
     outage: Option<Duration>,
 }
@@ -149,7 +149,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     Ok(Verdict::from(is_good(&summary)))
 }
 
-/// Whether the receiver has refused what it had to refuse.
+/// Whether the receiver has refused what it must refuse.
 fn is_good(summary: &Summary) -> bool {
     summary.not_refused == 0
 }

@@ -16,8 +16,8 @@ use crate::{
 
 /// Send a signed event to a receiver, and retry as Number7 AI does
 ///
-/// It is a sample event, or what is in a file. What is not answered 2xx is sent again up to three
-/// times, after 1, 2 and 4 seconds.
+/// It is a sample event, or the content of a file. If the answer is not 2xx, it is sent again up to three times,
+/// after 1, 2 and 4 seconds.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   number7 send
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Change the body after it was signed
     #[arg(long)]
     forge: bool,
-    /// Deliver each N times, even after a 200, like a sender that missed the answer
+    /// Deliver each event N times, even after a 200, like a sender that missed the answer
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     times: u64,
     /// Send N events; without --file, each has its own job
@@ -101,7 +101,7 @@ impl SampleArgs {
     }
 }
 
-/// The pause between two, by how many a second there are.
+/// The pause between two events, from how many to send in a second.
 fn pause(text: &str) -> Result<Duration, &'static str> {
     let rate: f64 = text.parse().map_err(|_| "not a number")?;
     match (0.001..=1_000_000.0).contains(&rate) {
@@ -113,7 +113,7 @@ fn pause(text: &str) -> Result<Duration, &'static str> {
 pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
     let (secret, client) = (args.secret.load()?, Client::new(&args.tls)?);
     let file = args.file.as_deref().map(read).transpose()?;
-    // A repetition has the same bytes, so the time is that of the beginning.
+    // A repetition has the same bytes, so its time is that of the start.
     let sample = args.sample.sample();
     let message = |number: u64| args.message(file.as_ref(), &sample, number, &secret);
     if args.count == 1 && args.concurrency == 1 && args.rate.is_none() && !output.is_json() {

@@ -12,7 +12,7 @@ use crate::{
 
 /// Upload a document, and print the id of its job
 ///
-/// A document that may have arrived is not sent again: a second upload makes a second job.
+/// A document that may have arrived is not sent again, because a second upload creates a second job.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   number7 upload invoice.pdf
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Its type: invoice, grn, bank_statement, aadhar_card, pan_card, or a newer one
     #[arg(long = "type", value_name = "TYPE", default_value = "invoice")]
     document_type: String,
-    /// Its MIME type, unless its name tells it
+    /// Its MIME type. By default it is derived from the name
     #[arg(long, value_name = "TYPE")]
     mime_type: Option<String>,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Verdict, BoxError>
     let client = args.api.client()?;
     let bytes = tokio::fs::metadata(&args.file).await.map_or(0, |metadata| metadata.len());
     let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left")?;
-    // It is drawn on a terminal only.
+    // It is drawn only on a terminal.
     let bar = ProgressBar::new(bytes).with_style(style);
     let mut document = Document::from_path(DocumentType::from(args.document_type), &args.file);
     if let Some(mime_type) = args.mime_type {

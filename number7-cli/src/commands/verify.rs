@@ -9,7 +9,7 @@ use crate::{
     secret::{Recognized, SecretArgs, diagnosing},
 };
 
-/// Say whether a signature is that of a body, and if not, why
+/// Say whether a body has this signature, and if not, why
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   number7 verify --signature 4dafc16b… body.json
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, output: Output) -> Result<Verdict, BoxError> {
     let body = read(&args.file)?;
-    // A user who has the body may verify it, however large it is.
+    // A body of any size is verified, because the user already has it.
     let verifier = diagnosing(args.secret.load()?, &args.recognize)?;
     let verifier = verifier.body_limit(body.len().max(1));
     let rejection = verifier.verify(&args.signature, body).err();

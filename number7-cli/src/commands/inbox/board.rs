@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use super::store::{StoreArgs, name};
 use crate::{BoxError, Verdict, commands::listen, output::Output};
 
-/// How short a password may be, in bytes: nothing slows down those who guess it.
+/// The shortest password, in bytes: nothing slows down guessing.
 const SHORTEST: usize = 16;
 
 #[derive(clap::Args)]
@@ -35,20 +35,20 @@ const SHORTEST: usize = 16;
   number7 inbox board --store redis://localhost/ --addr 0.0.0.0:7707 --host ops.example.com \\
     --password-file password")]
 pub(crate) struct BoardArgs {
-    /// Where to listen. Off the loopback a password is needed
+    /// Where to listen. An address that is not on the loopback needs a password
     #[arg(long, default_value = "127.0.0.1:7707")]
     addr: SocketAddr,
-    /// Also answer requests for this host, such as the name behind which a proxy serves the board
+    /// Also answer requests for this host, such as the name of a proxy that serves the board
     #[arg(long, value_name = "NAME", value_parser = host)]
     host: Vec<String>,
-    /// Also show the inbox of this name in the same store
+    /// Also show the inbox with this name in the same store
     #[arg(long, value_name = "NAME", value_parser = name)]
     also: Vec<String>,
-    /// Let those who reach the board requeue, rerun, run and discard events, and pause and resume the inbox
+    /// Let those who reach the board requeue, rerun, run now and discard events, and pause and resume the inbox
     #[arg(long)]
     allow_actions: bool,
-    /// The environment variable that has the password; if it is not given, NUMBER7_BOARD_PASSWORD is used if it is set.
-    /// Browsers ask for the password; any user name will do
+    /// The environment variable that has the password. Without this option, NUMBER7_BOARD_PASSWORD is used if it is set.
+    /// Browsers ask for the password, and accept any user name
     #[arg(long, value_name = "NAME")]
     password_env: Option<String>,
     /// The file that has the password; a newline at its end is not part of it
@@ -130,7 +130,7 @@ impl BoardArgs {
     }
 }
 
-/// The hash of a password. Hashes are compared, so that the time that takes says nothing of its length.
+/// The hash of a password. Hashes are compared, so the time does not reveal the length of the password.
 struct Password([u8; 32]);
 
 impl Password {
@@ -138,7 +138,7 @@ impl Password {
         Self(Sha256::digest(password).into())
     }
 
-    /// Whether a request has it, as HTTP's Basic authentication, with any user name.
+    /// Whether a request has the password in HTTP's Basic authentication, with any user name.
     fn is_in(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let basic = given.and_then(|given| given.split_once(' '));

@@ -1,4 +1,4 @@
-//! Which inbox it is.
+//! Which inbox to open.
 
 use clap::{Error, error::ErrorKind};
 use number7_inbox::{Inbox, InboxOptions};
@@ -26,7 +26,7 @@ pub(super) fn name(name: &str) -> Result<String, &'static str> {
 }
 
 impl StoreArgs {
-    /// The URL, if it is one of a store.
+    /// The URL, if it is the URL of a store.
     pub(crate) fn url(&self) -> &str {
         // clap would print the value, which may have a password.
         if !Inbox::is_url(&self.store) {

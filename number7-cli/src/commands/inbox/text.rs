@@ -1,4 +1,4 @@
-//! Numbers and events, as people and as programs read them.
+//! Numbers and events, for people and for programs.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::output::{BAD, styled};
 
-/// A live worker is seen at least twice in this time.
+/// A live worker has at least two heartbeats in this time.
 const SILENT: Duration = Duration::from_secs(30);
 
 /// How many pauses of accounts are shown.
@@ -59,7 +59,7 @@ pub(crate) fn account_stats_json(stats: &AccountStats, paused: Option<&Paused>) 
     json.into()
 }
 
-/// How old the number of events is that are done, unless it is new.
+/// The age of the count of done events, unless it is new.
 fn counted(stats: &Stats) -> String {
     match stats.done_age {
         Duration::ZERO => String::new(),
@@ -82,7 +82,7 @@ pub(crate) fn secret_json(secret: &SecretUse) -> Value {
     json!({ "name": name, "bodies": bodies, "first": time(*first), "last": time(*last) })
 }
 
-/// Since when nobody works on it.
+/// Since when it is paused, by whom, and why.
 pub(crate) fn pause(paused: &Paused) -> String {
     let end =
         paused.until.map_or("until it is resumed".into(), |until| format!("until {}", time(until)));
@@ -283,7 +283,7 @@ fn conflict_json(later: &Conflict) -> Value {
     })
 }
 
-/// How long it has been in its state, or how long it will be.
+/// How long it has been in its state, or will stay scheduled.
 fn age(entry: &Entry) -> String {
     let ago = |time| SystemTime::now().duration_since(time);
     match (ago(entry.since()), entry.worker_seen()) {
@@ -313,7 +313,7 @@ pub(crate) fn time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
 }
 
-/// With U+FFFD in place of control characters, except line ends.
+/// With U+FFFD instead of control characters, except line ends.
 fn printable(text: &str) -> String {
     text.replace(|char: char| char.is_control() && char != '\n', "\u{fffd}")
 }

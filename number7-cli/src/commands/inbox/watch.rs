@@ -1,4 +1,4 @@
-//! The inbox, looked at again and again.
+//! Shows the inbox again and again.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
 /// How many events of a state are shown.
 const SHOWN: u32 = 5;
 
-/// Clears the screen, and goes to its beginning.
+/// Clears the screen, and moves the cursor to the top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Until it is interrupted. It is watched when something is wrong, so a store that fails does not end it.
+/// Runs until it is interrupted. People watch when something is wrong, so a failing store does not end it.
 pub(crate) async fn run(
     inbox: Inbox,
     interval: Duration,
