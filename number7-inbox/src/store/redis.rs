@@ -34,11 +34,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, PerMinute, STEP, STORE_TIMEOUT,
-    Signer, Store, WaitingAccounts,
-    driver::Driver,
-    front::{Found, Front},
-    in_time,
-    wakes::Wakes,
+    Signer, Store, WaitingAccounts, driver::Driver, in_time, wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -70,7 +66,7 @@ const KEYS: [&str; 19] = [
     "events",
     // A sorted set of events, by when they are due: those that are ready or scheduled.
     "ready",
-    // The same of events with an account, by account, when they are due, and event: account/milliseconds/event.
+    // The same by account, which may be empty, when they are due, and event: account/milliseconds/event.
     "ready_of_account",
     // A hash: the errors of events, as an array of JSON.
     "errors",
@@ -115,8 +111,6 @@ pub(crate) struct Redis {
     inbox: Arc<str>,
     keys: Arc<[String]>,
     wake: Arc<Wake>,
-    /// By the time of events, and how many of the same time there were.
-    front: Arc<Front<(u64, u64)>>,
 }
 
 /// One server, and what drives its connections.
@@ -155,7 +149,7 @@ impl Redis {
         let keys = KEYS.map(|name| key(inbox, name)).into();
         let inbox = Arc::from(inbox);
         let wake = server.wakes.get(&inbox);
-        Self { server, inbox, keys, wake, front: Arc::default() }
+        Self { server, inbox, keys, wake }
     }
 
     /// Looks at a server that is being opened, and waits for one that is starting. It has to run a script that is
@@ -359,18 +353,12 @@ impl Store for Redis {
     }
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
-        type Claimed = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
+        type Found = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
         type Broken = Vec<(String, Option<String>, Option<Vec<u8>>)>;
-        type Answered = (Vec<i64>, Claimed, Broken, Option<u8>, Option<(u64, u64)>);
         Box::pin(async move {
-            let start = self.front.start();
             let mut call = self.call(script!("pauses", "events", "exchange"));
             call.arg(exchange.worker).arg(millis(exchange.lease)).arg(exchange.most);
             call.arg(u8::from(exchange.quarantined)).arg(exchange.ahead);
-            match start.after {
-                Some((time, of_time)) => call.arg(time).arg(of_time),
-                None => call.arg("-inf").arg(0),
-            };
             call.arg(exchange.of_each).arg(exchange.accounts.len()).arg(exchange.accounts);
             for end in exchange.ends {
                 let Number { of_all, uncounted } = end.after();
@@ -378,11 +366,10 @@ impl Store for Redis {
                 call.arg(millis(end.outcome.delay())).arg(of_all).arg(uncounted);
                 call.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, claimed, mut broken, paused, passed): Answered =
+            let (ended, found, mut broken, paused): (Vec<i64>, Found, Broken, Option<u8>) =
                 self.server.call(&mut call).await?;
-            let most = exchange.most + exchange.ahead;
-            let is_lapsed = most > 0 && claimed.is_none();
-            let (found, next) = claimed.unwrap_or_default();
+            let is_lapsed = exchange.most + exchange.ahead > 0 && found.is_none();
+            let (found, next) = found.unwrap_or_default();
             let mut claims = Vec::new();
             for (event, mut row, is_quarantined) in found {
                 match row.claim(&event, is_quarantined) {
@@ -396,23 +383,23 @@ impl Store for Redis {
             let ended = ended.into_iter().map(EventId).collect();
             let next_in = next.map(Duration::from_millis);
             let (is_paused, has_paused_accounts) = (paused == Some(1), paused == Some(2));
-            let exchanged =
-                Exchanged { ended, claims, next_in, is_lapsed, is_paused, ..Exchanged::default() };
-            let mut exchanged = Exchanged { has_paused_accounts, ..exchanged };
-            if most > 0 && !is_paused && !is_lapsed {
-                let is_all = exchanged.claims.len() < most;
-                let found = Found { last: None, passed, has_paused_accounts, is_all };
-                exchanged.looks_again_in(self.front.end(start, found));
-            }
-            Ok(exchanged)
+            Ok(Exchanged {
+                ended,
+                claims,
+                next_in,
+                is_lapsed,
+                is_paused,
+                has_paused_accounts,
+                ..Exchanged::default()
+            })
         })
     }
 
-    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
+    fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
         Box::pin(async move {
             let mut call = self.call(script!("pauses", "waiting_accounts"));
-            let (accounts, go_on_after) = self.server.call(call.arg(after).arg(STEP)).await?;
-            Ok(WaitingAccounts { accounts, go_on_after })
+            let (accounts, go_on_from) = self.server.call(call.arg(from).arg(STEP)).await?;
+            Ok(WaitingAccounts { accounts, go_on_from })
         })
     }
 

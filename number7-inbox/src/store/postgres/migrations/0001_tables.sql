@@ -13,8 +13,8 @@ CREATE TABLE number7.events (
     inbox text NOT NULL,
     -- An event with a known key is a duplicate.
     key text NOT NULL,
-    -- The account in front of the key, if there is one.
-    account text COLLATE "C",
+    -- The account in front of the key; '' if there is none.
+    account text COLLATE "C" NOT NULL DEFAULT '',
     event text NOT NULL,
     job text,
     -- The JSON, byte for byte.
@@ -57,8 +57,7 @@ CREATE TABLE number7.events (
 CREATE INDEX events_ready ON number7.events (inbox, due_at, id) WHERE state = 'ready';
 
 -- Serves `waiting_accounts`, and the claims of `exchange` that are for an account.
-CREATE INDEX events_ready_of_account ON number7.events (inbox, account, due_at, id)
-    WHERE state = 'ready' AND account IS NOT NULL;
+CREATE INDEX events_ready_of_account ON number7.events (inbox, account, due_at, id) WHERE state = 'ready';
 
 -- Serves the same of quarantined events. It is almost always empty.
 CREATE INDEX events_quarantined ON number7.events (inbox, due_at, id) WHERE state = 'quarantined';

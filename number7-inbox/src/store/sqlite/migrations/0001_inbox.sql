@@ -8,8 +8,8 @@ CREATE TABLE number7_events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     inbox TEXT NOT NULL,
     key TEXT NOT NULL,
-    -- The account in front of the key, if there is one.
-    account TEXT,
+    -- The account in front of the key; '' if there is none.
+    account TEXT NOT NULL DEFAULT '',
     event TEXT NOT NULL,
     job TEXT,
     origin TEXT NOT NULL DEFAULT 'signed' CHECK (origin IN ('signed', 'fetched')),
@@ -50,8 +50,7 @@ CREATE UNIQUE INDEX number7_events_key ON number7_events (inbox, key);
 CREATE INDEX number7_events_state ON number7_events (inbox, state, since);
 
 -- What is ready of each account: claims for accounts, and waiting_accounts.
-CREATE INDEX number7_events_ready_of_account ON number7_events (inbox, account, since)
-    WHERE state = 'ready' AND account IS NOT NULL;
+CREATE INDEX number7_events_ready_of_account ON number7_events (inbox, account, since) WHERE state = 'ready';
 
 -- Bodies that were signed for an event later, and are not its payload: the last one of each event.
 CREATE TABLE number7_conflicts (
