@@ -454,7 +454,18 @@ impl Expectations for Node {
         Box::pin(self.call("give_up", move |tables| tables.give_up(&job)))
     }
 
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
-        Box::pin(self.call("take", move |tables| tables.take(most, rest)))
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        let from = from.to_owned();
+        Box::pin(self.call("accounts_to_fetch", move |tables| tables.accounts_to_fetch(&from)))
+    }
+
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>> {
+        let accounts = accounts.to_vec();
+        Box::pin(self.call("take", move |tables| tables.take(&accounts, of_each, rest)))
     }
 }

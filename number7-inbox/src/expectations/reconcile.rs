@@ -1,7 +1,7 @@
 //! Asks the vendor for what it never managed to deliver.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     mem,
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -20,13 +20,13 @@ use crate::{
     measure,
     model::{
         awake::Awake,
-        error::BoxError,
+        error::{BoxError, InboxError},
         error_text::{text_of_error, text_of_panic},
         expectation::{Expected, ExpectedJob, ExpectedName, JobToFetch, Rest},
         outage::Outage,
         settings::{LONGEST_REST, Settings},
     },
-    store::{NewEvent, Store, expectations::MOST_LOOKED_UP},
+    store::{NewEvent, Store, WaitingAccounts, expectations::MOST_LOOKED_UP},
 };
 
 /// How long one call of the function of [`Worker::reconcile`](crate::Worker::reconcile) may take: 30
@@ -59,11 +59,13 @@ impl Reconcile {
         let (mut leads_until, mut outage) = (Instant::now(), Outage::default());
         // Whether it was woken up for an overdue job while another one led.
         let mut is_woken = false;
-        // Whether the vendor may be asked now, and since when it must not be.
-        let (mut may_fetch, mut rests_until) = (false, Instant::now());
-        // The same for the accounts that have a limit of their own.
-        let mut resting: HashMap<Account, Instant> = HashMap::new();
-        // When a job that was asked about is to be asked about again.
+        let mut may_fetch = false;
+        // The accounts that wait for their turn, and where the next look for them begins. Jobs without an account are those of
+        // one with an empty name.
+        let (mut waiting, mut from) = (VecDeque::new(), String::new());
+        // Until when the vendor is not to be asked for an account.
+        let mut resting: HashMap<String, Instant> = HashMap::new();
+        // When a job that was asked about is to be asked about again, or an account.
         let mut again = BTreeSet::new();
         let period = Duration::from_secs(60) / settings.fetches_per_minute;
         let mut ticks = interval(period.max(Duration::from_millis(1)));
@@ -99,14 +101,10 @@ impl Reconcile {
                     let now = Instant::now();
                     let until = now + rest;
                     asked.remove(&job);
-                    match account {
-                        None => rests_until = rests_until.max(until),
-                        Some(account) => {
-                            resting.retain(|_, until| *until > now);
-                            let of_account = resting.entry(account).or_insert(until);
-                            *of_account = until.max(*of_account);
-                        }
-                    }
+                    resting.retain(|_, until| *until > now);
+                    let of_account = resting.entry(account).or_insert(until);
+                    *of_account = until.max(*of_account);
+                    again.insert(*of_account);
                 }
                 continue;
             }
@@ -118,20 +116,17 @@ impl Reconcile {
                 may_fetch = timeout_at(leads_until, ticks.tick()).await.is_ok();
                 continue;
             }
-            if rests_until > Instant::now() {
-                sleep_until(leads_until.min(rests_until)).await;
-                continue;
-            }
             // At most as many as can be fetched within a second, so that the lead is renewed in time.
             let most = u32::try_from(room).unwrap_or(u32::MAX);
             let most = most.min((settings.fetches_per_minute / 60).max(1)).min(MOST_LOOKED_UP);
-            let taken = match self.store.take(most, settings.fetch_rest).await {
-                Ok(taken) if taken.is_empty() => {
+            let taken = match self.take(&mut waiting, &mut from, most, &resting, settings).await {
+                Ok(None) => {
                     let leads_until = (!running.is_empty()).then_some(leads_until);
                     self.rest(&mut again, leads_until, awake).await;
                     continue;
                 }
-                Ok(taken) => taken,
+                Ok(Some(taken)) if taken.is_empty() => continue,
+                Ok(Some(taken)) => taken,
                 Err(error) => {
                     if let Some(age) = outage.goes_on() {
                         tracing::warn!(
@@ -157,12 +152,6 @@ impl Reconcile {
                     _ = self.store.give_up(&taken.job).await;
                     continue;
                 };
-                // Its turn counts, as if the vendor had been asked.
-                let is_resting =
-                    |account| resting.get(account).is_some_and(|until| *until > Instant::now());
-                if account.as_ref().is_some_and(is_resting) {
-                    continue;
-                }
                 // A call may take longer than the pause after it: the vendor is not asked about one
                 // job twice at a time.
                 if asked.insert(taken.job.clone()) {
@@ -174,7 +163,8 @@ impl Reconcile {
                     let (this, rest) = (self.clone(), settings.fetch_rest);
                     running.spawn(async move {
                         let rest = this.fetch(&taken, account.as_ref(), job_id, rest).await;
-                        (taken.job, account, rest)
+                        let account = account.map(|account| account.to_string());
+                        (taken.job, account.unwrap_or_default(), rest)
                     });
                 }
             }
@@ -182,6 +172,32 @@ impl Reconcile {
                 self.rest(&mut again, Some(leads_until), awake).await;
             }
         }
+    }
+
+    /// Takes jobs of the accounts whose turn it is, so that one with many jobs does not hold up the others. Those whose vendor is
+    /// to be left alone have none. `None` says that nobody waits.
+    async fn take(
+        &self,
+        waiting: &mut VecDeque<String>,
+        from: &mut String,
+        most: u32,
+        resting: &HashMap<String, Instant>,
+        settings: &Settings,
+    ) -> Result<Option<Vec<JobToFetch>>, InboxError> {
+        if waiting.is_empty() {
+            let WaitingAccounts { accounts, go_on_from } =
+                self.store.accounts_to_fetch(from).await?;
+            (*waiting, *from) = (accounts.into(), go_on_from.unwrap_or_default());
+        }
+        let now = Instant::now();
+        waiting.retain(|account| resting.get(account).is_none_or(|until| *until <= now));
+        let accounts: Vec<_> = waiting.drain(..waiting.len().min(most as usize)).collect();
+        let Some(of_each) = most.checked_div(u32::try_from(accounts.len()).unwrap_or(most)) else {
+            return Ok((!from.is_empty()).then(Vec::new));
+        };
+        let taken = self.store.take(&accounts, of_each, settings.fetch_rest).await?;
+        let is_over = taken.is_empty() && waiting.is_empty() && from.is_empty();
+        Ok((!is_over).then_some(taken))
     }
 
     /// While another worker leads: until the lead may have ended. While this one is asleep, it waits for a job that

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Answer;
+use super::{Answer, WaitingAccounts};
 use crate::model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest};
 
 /// How many expected jobs are looked up at once.
@@ -38,7 +38,16 @@ pub(crate) trait Expectations: Send + Sync {
     /// Fetches an overdue job no more. It stays overdue until its expectation is cancelled, or its event comes.
     fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()>;
 
-    /// Takes overdue jobs that are to be fetched now. If nothing else becomes of them, they are to be
-    /// fetched again after a rest, which doubles with each time.
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>>;
+    /// The next accounts that have overdue jobs which are to be fetched now: from one on, in an order that stays the same. The
+    /// first one is empty: that of the jobs without one.
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts>;
+
+    /// Takes overdue jobs that are to be fetched now: of some accounts, and at most so many of each. If nothing else becomes
+    /// of them, they are to be fetched again after a rest, which doubles with each time.
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>>;
 }

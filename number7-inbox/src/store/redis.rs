@@ -79,8 +79,8 @@ const KEYS: [&str; 19] = [
     "workers",
     // A hash: the records of expected jobs.
     "expected_jobs",
-    // Sorted sets of these jobs: all, by when their events are looked up; the overdue ones, by when they were due,
-    // and by when they are fetched.
+    // Sorted sets of these jobs: all, by when their events are looked up; the overdue ones, by when they were due, and those
+    // that are to be fetched, by account, which may be empty, when that is, and job: account/milliseconds/job.
     "look_ups",
     "overdue",
     "fetches",
@@ -168,6 +168,13 @@ impl Redis {
 
     fn call(&self, script: Script) -> Call {
         Call::new(script, Arc::clone(&self.keys))
+    }
+
+    /// The next accounts that have events, or jobs.
+    async fn accounts(&self, from: &str, of: &str) -> Result<WaitingAccounts, InboxError> {
+        let mut call = self.call(script!("pauses", "waiting_accounts"));
+        let (accounts, go_on_from) = self.server.call(call.arg(from).arg(STEP).arg(of)).await?;
+        Ok(WaitingAccounts { accounts, go_on_from })
     }
 
     /// Compares an event of a known key with the one that is stored.
@@ -396,11 +403,7 @@ impl Store for Redis {
     }
 
     fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
-        Box::pin(async move {
-            let mut call = self.call(script!("pauses", "waiting_accounts"));
-            let (accounts, go_on_from) = self.server.call(call.arg(from).arg(STEP)).await?;
-            Ok(WaitingAccounts { accounts, go_on_from })
-        })
+        Box::pin(self.accounts(from, "events"))
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {

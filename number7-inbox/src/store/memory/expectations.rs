@@ -1,12 +1,12 @@
 //! The expected jobs.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Memory, Tables};
 use crate::{
-    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest, account_of},
     store::{
-        Answer,
+        Answer, WaitingAccounts,
         expectations::{Expectations, LOOK_UP_AGAIN, LOOK_UP_EVERY, MOST_LOOKED_UP},
     },
 };
@@ -110,17 +110,34 @@ impl Tables {
         }
     }
 
-    pub(crate) fn take(&mut self, most: u32, rest: Rest) -> Vec<JobToFetch> {
-        let now = self.clock.now();
-        let mut due: Vec<_> = self
-            .expected
-            .iter()
-            .filter_map(|(job, expected)| Some((expected.fetch_at?, job.clone())))
-            .filter(|(at, _)| *at <= now)
-            .collect();
-        due.sort();
+    /// The jobs that are to be fetched now, the oldest first.
+    fn to_fetch(&self) -> Vec<(Duration, String)> {
+        let at = |(job, expected): (&String, &Expected)| Some((expected.fetch_at?, job.clone()));
+        let mut jobs: Vec<_> = self.expected.iter().filter_map(at).collect();
+        jobs.retain(|(at, _)| *at <= self.clock.now());
+        jobs.sort();
+        jobs
+    }
+
+    pub(crate) fn accounts_to_fetch(&self, from: &str) -> WaitingAccounts {
+        let accounts = self.to_fetch().into_iter().map(|(_, job)| account_of(&job));
+        let accounts: BTreeSet<_> = accounts.filter(|account| **account >= *from).collect();
+        WaitingAccounts { accounts: accounts.into_iter().collect(), go_on_from: None }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        accounts: &[String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Vec<JobToFetch> {
+        let (now, due) = (self.clock.now(), self.to_fetch());
+        let jobs = accounts.iter().flat_map(|account| {
+            let jobs = due.iter().filter(move |(_, job)| account_of(job) == *account);
+            jobs.take(of_each as usize)
+        });
         let mut taken = Vec::new();
-        for (_, job) in due.into_iter().take(most as usize) {
+        for (_, job) in jobs.cloned() {
             let is_settled = self.is_settled(&self.expected[&job]);
             let Some(expected) = self.expected.get_mut(&job) else { continue };
             expected.fetch_at = Some(now + rest.after(expected.fetches));
@@ -163,7 +180,16 @@ impl Expectations for Memory {
         self.at_once(|tables| tables.give_up(job))
     }
 
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
-        self.at_once(|tables| tables.take(most, rest))
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        self.at_once(|tables| tables.accounts_to_fetch(from))
+    }
+
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>> {
+        self.at_once(|tables| tables.take(accounts, of_each, rest))
     }
 }

@@ -1,4 +1,8 @@
--- Fetches an overdue job no more: it is taken at no time that ever comes.
+-- Fetches an overdue job no more.
 -- ARGV: the job
-redis.call('ZADD', fetches, 'XX', 'inf', ARGV[1])
+local record = read_job(ARGV[1])
+if record and redis.call('ZSCORE', overdue, ARGV[1]) then
+    record.is_given_up = true
+    fetch_at(ARGV[1], record)
+end
 return redis.status_reply('OK')

@@ -673,7 +673,7 @@ async fn nothing_goes_through_all_events() {
     const ID: &str = "INTEGER PRIMARY KEY (rowid=?)";
     const JOB: &str = "PRIMARY KEY (inbox=? AND job=?)";
     const OVERDUE: &str = "number7_expected_jobs_overdue (inbox=? AND (due_at,job)>(?,?))";
-    const FETCH: &str = "number7_expected_jobs_fetch (inbox=? AND fetch_at<?)";
+    const FETCH: &str = "number7_expected_jobs_fetch (inbox=? AND account=? AND fetch_at<?)";
     const LOOK_UP: &str = "number7_expected_jobs_look_up (inbox=? AND look_up_at<?)";
     let folder = new_folder();
     let sqlite = open(&folder).await;
@@ -735,7 +735,7 @@ async fn nothing_goes_through_all_events() {
             (statement!("looked_up"), JOB),
             (statement!("overdue"), OVERDUE),
             (statement!("give_up"), JOB),
-            (statement!("is_to_fetch"), FETCH),
+            (statement!("accounts_to_fetch"), FETCH),
             (statement!("take"), FETCH),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));

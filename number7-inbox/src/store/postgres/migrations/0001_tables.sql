@@ -90,6 +90,8 @@ CREATE TABLE number7.workers (
 CREATE TABLE number7.expected_jobs (
     inbox text NOT NULL,
     job text NOT NULL,
+    -- The account in its name; '' if there is none.
+    account text COLLATE "C" NOT NULL DEFAULT '',
     -- The keys of the two events that settle it.
     completed_key text NOT NULL,
     failed_key text NOT NULL,
@@ -108,8 +110,8 @@ CREATE INDEX expected_jobs_look_up ON number7.expected_jobs (inbox, look_up_at);
 -- Serves `overdue` and `stats`.
 CREATE INDEX expected_jobs_overdue ON number7.expected_jobs (inbox, due_at, job) WHERE is_overdue;
 
--- Serves `take`.
-CREATE INDEX expected_jobs_fetch ON number7.expected_jobs (inbox, fetch_at) WHERE is_overdue;
+-- Serves `accounts_to_fetch` and `take`.
+CREATE INDEX expected_jobs_fetch ON number7.expected_jobs (inbox, account, fetch_at) WHERE is_overdue;
 
 -- Which worker of an inbox fetches overdue jobs.
 CREATE TABLE number7.leaders (

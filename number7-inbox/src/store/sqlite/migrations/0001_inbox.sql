@@ -71,6 +71,8 @@ CREATE TABLE number7_workers (
 CREATE TABLE number7_expected_jobs (
     inbox TEXT NOT NULL,
     job TEXT NOT NULL,
+    -- The account in its name; '' if there is none.
+    account TEXT NOT NULL DEFAULT '',
     -- The keys of the events that settle it.
     completed_key TEXT NOT NULL,
     failed_key TEXT NOT NULL,
@@ -89,8 +91,8 @@ CREATE INDEX number7_expected_jobs_look_up ON number7_expected_jobs (inbox, look
 -- The overdue jobs in the order of their list, and their number.
 CREATE INDEX number7_expected_jobs_overdue ON number7_expected_jobs (inbox, due_at, job) WHERE is_overdue;
 
--- The overdue jobs to be fetched.
-CREATE INDEX number7_expected_jobs_fetch ON number7_expected_jobs (inbox, fetch_at) WHERE is_overdue;
+-- The overdue jobs of each account that are to be fetched.
+CREATE INDEX number7_expected_jobs_fetch ON number7_expected_jobs (inbox, account, fetch_at) WHERE is_overdue;
 
 -- The worker that fetches.
 CREATE TABLE number7_leaders (
