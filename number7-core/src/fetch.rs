@@ -14,7 +14,7 @@ pub enum Fetched {
     /// The job is not finished yet. It is fetched again after the backoff.
     StillRunning,
     /// The vendor does not know the job. It may be too new, so it is fetched again after the backoff. At the
-    /// tenth fetch of a job, or any later one, `number7-inbox` gives it up.
+    /// tenth such answer about a job, `number7-inbox` gives it up.
     Unknown,
 }
 

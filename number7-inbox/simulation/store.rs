@@ -449,9 +449,9 @@ impl Expectations for Node {
         Box::pin(self.call("lead", move |tables| tables.lead(&worker, lease)))
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         let job = job.to_owned();
-        Box::pin(self.call("give_up", move |tables| tables.give_up(&job)))
+        Box::pin(self.call("give_up", move |tables| tables.give_up(&job, times)))
     }
 
     fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {

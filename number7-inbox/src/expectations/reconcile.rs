@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    mem,
+    error::Error,
+    fmt, mem,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -33,9 +34,9 @@ use crate::{
 /// seconds, after which its future is dropped.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A job that the vendor does not know is given up when it was fetched so often: with the default backoff,
-/// two and a half hours after it was due.
-const FETCHES_OF_UNKNOWN: i64 = 10;
+/// A job that nobody knows is given up when the vendor has said so this often, or there was no client to ask with: with the default
+/// backoff, two and a half hours after it was due.
+const TIMES_UNKNOWN: u32 = 10;
 
 /// How often the worker looks for jobs to ask for, beside those that it knows of: every 20 seconds, which is how
 /// often the vendor wants to be asked about one.
@@ -44,6 +45,18 @@ const POLL_INTERVAL: Duration = Duration::from_secs(20);
 /// The function, without its types.
 pub(crate) type Fetch =
     dyn Fn(Option<Account>, JobId) -> BoxFuture<'static, Result<Fetched, BoxError>> + Send + Sync;
+
+/// The error of the function if it has no client for the account of a job, and why.
+#[derive(Debug)]
+pub(crate) struct NoClient(pub(crate) String);
+
+impl fmt::Display for NoClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for NoClient {}
 
 /// Fetches overdue jobs. Across all processes only one worker does so at a time.
 #[derive(Clone)]
@@ -149,7 +162,7 @@ impl Reconcile {
                     ExpectedName::parse(&taken.job)
                 else {
                     // The vendor knows only jobs. If this fails, it is taken again.
-                    _ = self.store.give_up(&taken.job).await;
+                    _ = self.store.give_up(&taken.job, 1).await;
                     continue;
                 };
                 // A call may take longer than the pause after it: the vendor is not asked about one
@@ -263,14 +276,21 @@ impl Reconcile {
         Rest { first, longest }: Rest,
     ) -> Duration {
         let job = &*taken.job;
-        let mut alone = Duration::ZERO;
+        let (mut alone, mut no_client) = (Duration::ZERO, None);
         let fetched = async {
             let fetched = (self.fetch)(account.cloned(), job_id.clone()).await;
-            fetched.map_err(|error| {
+            fetched.or_else(|error| {
+                let error = match error.downcast::<NoClient>() {
+                    Ok(none) => {
+                        no_client = Some(*none);
+                        return Ok(Fetched::Unknown);
+                    }
+                    Err(error) => error,
+                };
                 if let Some(RetryHint::After(time)) = RetryHint::of(&*error) {
                     alone = time.min(LONGEST_REST);
                 }
-                text_of_error(&*error)
+                Err(text_of_error(&*error))
             })
         };
         // A future that is dropped before its end can panic as well.
@@ -283,14 +303,7 @@ impl Reconcile {
         };
         let outcome = match fetched {
             Ok(Fetched::Finished(event)) => self.store(account, &job_id, &event).await,
-            Ok(Fetched::Unknown) if taken.fetches >= FETCHES_OF_UNKNOWN => self.give_up(job).await,
-            Ok(Fetched::Unknown) => {
-                tracing::warn!(
-                    target: "number7", job,
-                    "the vendor does not know an overdue job; it will be asked again"
-                );
-                Ok("unknown")
-            }
+            Ok(Fetched::Unknown) => self.is_unknown(job, no_client).await,
             Ok(_) => Ok("still_running"),
             Err(error) => Err(error),
         };
@@ -309,14 +322,34 @@ impl Reconcile {
         alone
     }
 
-    async fn give_up(&self, job: &str) -> Result<&'static str, String> {
-        self.store.give_up(job).await.map_err(|error| error.to_string())?;
-        tracing::error!(
-            target: "number7", job,
-            "the vendor does not know an expected job, and is not asked again: find out what became of the \
-            upload, and cancel the expectation"
-        );
-        Ok("given_up")
+    /// The vendor does not know a job, or nobody can ask about it.
+    async fn is_unknown(
+        &self,
+        job: &str,
+        no_client: Option<NoClient>,
+    ) -> Result<&'static str, String> {
+        let given_up = self.store.give_up(job, TIMES_UNKNOWN).await;
+        let is_given_up = given_up.map_err(|error| error.to_string())?;
+        match (no_client, is_given_up) {
+            (None, false) => tracing::warn!(
+                target: "number7", job,
+                "the vendor does not know an overdue job; it will be asked again"
+            ),
+            (None, true) => tracing::error!(
+                target: "number7", job,
+                "the vendor does not know an expected job, and is not asked again: find out what became of the \
+                upload, and cancel the expectation"
+            ),
+            (Some(NoClient(why)), false) => tracing::warn!(
+                target: "number7", job, "nobody can ask about an overdue job; it will be tried again: {why}"
+            ),
+            (Some(NoClient(why)), true) => tracing::error!(
+                target: "number7", job,
+                "nobody can ask about an expected job, and it is not tried again: {why}. Cancel the expectation, and if \
+                there is a client now, expect the job again"
+            ),
+        }
+        Ok(if is_given_up { "given_up" } else { "unknown" })
     }
 
     /// Stores the event under the key that its webhook would have.

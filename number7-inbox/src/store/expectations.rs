@@ -35,8 +35,9 @@ pub(crate) trait Expectations: Send + Sync {
     /// Takes or renews the lease of the one worker that fetches. False if another has it.
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool>;
 
-    /// Fetches an overdue job no more. It stays overdue until its expectation is cancelled, or its event comes.
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()>;
+    /// Notes that nobody knows an overdue job. At the last of so many times it is given up: it is fetched no more, and stays
+    /// overdue until its expectation is cancelled, or its event comes. Returns whether it is.
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool>;
 
     /// The next accounts that have overdue jobs which are to be fetched now: from one on, in an order that stays the same. The
     /// first one is empty: that of the jobs without one.

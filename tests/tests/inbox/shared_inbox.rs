@@ -144,8 +144,9 @@ async fn the_vendor_is_asked_with_the_client_of_the_account(store: Store) {
         }
     };
     let handled = Handled::default();
-    let worker = handled.worker(&inbox).fetch_limits(4, 60_000).reconcile_accounts(client);
-    let worker = Running::start(worker);
+    let (worker, second) = (handled.worker(&inbox), Duration::from_secs(1));
+    let worker = worker.fetch_limits(4, 60_000).fetch_backoff(second, second);
+    let worker = Running::start(worker.reconcile_accounts(client));
     until(async || inbox.stats().await.unwrap().done == 2).await;
     let mut asked = asked.lock().unwrap().clone();
     asked.sort();
@@ -155,8 +156,12 @@ async fn the_vendor_is_asked_with_the_client_of_the_account(store: Store) {
         let entry = inbox.show(&key).await.unwrap().unwrap();
         assert_eq!((entry.origin(), entry.account()), (Origin::Fetched, Some(name)));
     }
-    // The others have no client, and stay overdue.
-    until(async || inbox.overdue(None, 10).await.unwrap().entries.len() == 2).await;
+    // The others have no client. They stay overdue, and an operator sees that nobody asks any more.
+    let are_given_up = async || {
+        let jobs = inbox.overdue(None, 10).await.unwrap().entries;
+        jobs.len() == 2 && jobs.iter().all(|job| job.is_given_up() && job.fetches() == 10)
+    };
+    until(are_given_up).await;
     worker.stop().await;
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Expected {
     /// When it is to be fetched. `None` if it is not overdue, or given up.
     fetch_at: Option<Duration>,
     fetches: i64,
+    /// How often nobody knew it.
+    unknown: u32,
     is_given_up: bool,
 }
 
@@ -35,6 +37,7 @@ impl Tables {
             is_overdue: false,
             fetch_at: None,
             fetches: 0,
+            unknown: 0,
             is_given_up: false,
         });
     }
@@ -104,10 +107,15 @@ impl Tables {
         leads
     }
 
-    pub(crate) fn give_up(&mut self, job: &str) {
-        if let Some(expected) = self.expected.get_mut(job).filter(|job| job.is_overdue) {
+    pub(crate) fn give_up(&mut self, job: &str, times: u32) -> bool {
+        let Some(expected) = self.expected.get_mut(job).filter(|job| job.is_overdue) else {
+            return false;
+        };
+        expected.unknown += 1;
+        if expected.unknown >= times {
             (expected.is_given_up, expected.fetch_at) = (true, None);
         }
+        expected.is_given_up
     }
 
     /// The jobs that are to be fetched now, the oldest first.
@@ -176,8 +184,8 @@ impl Expectations for Memory {
         self.at_once(|tables| tables.lead(worker, lease))
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
-        self.at_once(|tables| tables.give_up(job))
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
+        self.at_once(|tables| tables.give_up(job, times))
     }
 
     fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {

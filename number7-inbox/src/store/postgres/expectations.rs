@@ -68,9 +68,10 @@ impl Expectations for Postgres {
         Box::pin(lead.map(|done| Ok(done? > 0)))
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         let give_up = query(self.statements.give_up.clone()).bind(&*self.inbox).bind(job);
-        Box::pin(self.accepting.execute(give_up).map(|done| done.map(drop)))
+        let given_up = self.accepting.fetch_all_once::<(bool,)>(give_up.bind(i64::from(times)));
+        Box::pin(given_up.map(|rows| Ok(rows? == [(true,)])))
     }
 
     fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {

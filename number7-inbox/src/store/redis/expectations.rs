@@ -74,10 +74,10 @@ impl Expectations for Redis {
         })
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         Box::pin(async move {
             let mut call = self.call(script!("jobs", "give_up"));
-            self.server.call(call.arg(job)).await
+            self.server.call(call.arg(job).arg(times)).await
         })
     }
 

@@ -1,8 +1,8 @@
--- Fetches an overdue job no more.
--- ARGV: the job
-local record = read_job(ARGV[1])
-if record and redis.call('ZSCORE', overdue, ARGV[1]) then
-    record.is_given_up = true
-    fetch_at(ARGV[1], record)
-end
-return redis.status_reply('OK')
+-- Notes that nobody knows an overdue job, which is fetched no more at the last of so many times. Returns 1 then, else 0.
+-- ARGV: the job, how many
+local job, record = ARGV[1], read_job(ARGV[1])
+if not record or not redis.call('ZSCORE', overdue, job) then return 0 end
+record.unknown = (tonumber(record.unknown) or 0) + 1
+record.is_given_up = record.unknown >= tonumber(ARGV[2])
+fetch_at(job, record, not record.is_given_up and record.fetch_at or nil)
+return record.is_given_up and 1 or 0

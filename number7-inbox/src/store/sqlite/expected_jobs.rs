@@ -97,11 +97,16 @@ impl Expectations for Sqlite {
         self.change_rows(lead).map_ok(|changed| changed > 0).boxed()
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         let job = job.to_owned();
-        let give_up =
-            move |this: &Self, _| query(statement!("give_up")).bind(this.name()).bind(job);
-        self.change_rows(give_up).map_ok(drop).boxed()
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let give_up = query_scalar(statement!("give_up")).bind(&*this.inbox.name);
+            let give_up = give_up.bind(job).bind(times);
+            let is_given_up: Option<bool> = give_up.fetch_optional(&mut *writing).await?;
+            writing.commit().await?;
+            Ok(is_given_up.unwrap_or_default())
+        })
     }
 
     fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {

@@ -101,6 +101,8 @@ CREATE TABLE number7.expected_jobs (
     -- When the vendor is asked about it next. Infinity: never again.
     fetch_at timestamptz,
     fetches integer NOT NULL DEFAULT 0,
+    -- How often nobody knew it.
+    unknown integer NOT NULL DEFAULT 0,
     PRIMARY KEY (inbox, job)
 );
 

@@ -82,6 +82,8 @@ CREATE TABLE number7_expected_jobs (
     -- When an overdue job is to be fetched. NULL if it was given up.
     fetch_at INTEGER,
     fetches INTEGER NOT NULL DEFAULT 0,
+    -- How often nobody knew it.
+    unknown INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (inbox, job)
 ) STRICT, WITHOUT ROWID;
 
