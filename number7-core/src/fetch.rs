@@ -13,8 +13,8 @@ pub enum Fetched {
     Finished(Event),
     /// The job is not finished yet. It is fetched again after the backoff.
     StillRunning,
-    /// The vendor does not know the job. It may be too new, so it is fetched again after the backoff. From the tenth fetch of
-    /// the job on, `number7-inbox` gives up instead.
+    /// The vendor does not know the job. It may be too new, so it is fetched again after the backoff. At the
+    /// tenth such answer about a job, `number7-inbox` gives it up.
     Unknown,
 }
 

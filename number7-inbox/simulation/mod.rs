@@ -335,20 +335,32 @@ fn simulate(seed: u64, broken: Broken) -> (Vec<String>, Option<String>) {
             inboxes.lock().unwrap_or_else(PoisonError::into_inner)[node] =
                 processes[node].inbox.clone();
         }
+        let stays_paused = world.seen().random.is(30);
+        if stays_paused {
+            world.seen().note(format!("it stays paused: {BUSY:?}"));
+            let pause = NewPause { by: String::new(), why: String::new(), length: None };
+            world.memory.apply(|tables| tables.pause(BUSY, pause));
+        }
         heal(&world, &mut processes).await;
         for sender in senders {
             _ = sender.await;
         }
-        let settled = async || loop {
+        let settled = async |but: Option<&str>| loop {
             let is_left = |tables: &mut Tables| {
-                tables.events.values().any(|row| !matches!(row.state(), State::Done | State::Dead))
+                let mut rows = tables.events.values().filter(|row| Some(row.account()) != but);
+                rows.any(|row| !matches!(row.state(), State::Done | State::Dead))
             };
             if world.seen().violation.is_some() || !world.memory.apply(is_left) {
                 return;
             }
             sleep(Duration::from_secs(1)).await;
         };
-        if timeout(HEALING, settled()).await.is_err() {
+        let all_settled = async {
+            settled(stays_paused.then_some(BUSY)).await;
+            world.memory.apply(|tables| tables.resume(BUSY));
+            settled(None).await;
+        };
+        if timeout(HEALING, all_settled).await.is_err() {
             world.seen().violated("what was accepted is not handled".into());
         }
         world.memory.apply(|tables| world.seen().count(tables));
@@ -426,7 +438,14 @@ fn a_seed_is_a_schedule() {
 
 #[test]
 fn a_rule_that_is_broken_is_found() {
-    for broken in [Broken::Fence, Broken::Lease, Broken::Begin, Broken::Key, Broken::Registration] {
+    for broken in [
+        Broken::Fence,
+        Broken::Lease,
+        Broken::Begin,
+        Broken::Key,
+        Broken::Registration,
+        Broken::Accountless,
+    ] {
         let found = (0..300).find(|seed| simulate(*seed, broken).1.is_some());
         assert!(found.is_some(), "{broken:?} is not found");
     }

@@ -47,6 +47,8 @@ pub(super) enum Broken {
     Registration,
     /// An event with a known key is stored again.
     Key,
+    /// Nobody finds the events without an account while accounts are paused.
+    Accountless,
 }
 
 /// How long a call takes at most while nothing goes wrong.
@@ -303,9 +305,16 @@ impl Store for Node {
         })
     }
 
-    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
-        let after = after.to_owned();
-        let look = move |tables: &mut Tables| tables.waiting_accounts(&after);
+    fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        let from = from.to_owned();
+        let broken = self.world.broken;
+        let look = move |tables: &mut Tables| {
+            let mut waiting = tables.waiting_accounts(&from);
+            if broken == Broken::Accountless {
+                waiting.accounts.retain(|account| !account.is_empty());
+            }
+            waiting
+        };
         Box::pin(self.call("waiting_accounts", look))
     }
 
@@ -439,12 +448,23 @@ impl Expectations for Node {
         Box::pin(self.call("lead", move |tables| tables.lead(&worker, lease)))
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         let job = job.to_owned();
-        Box::pin(self.call("give_up", move |tables| tables.give_up(&job)))
+        Box::pin(self.call("give_up", move |tables| tables.give_up(&job, times)))
     }
 
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
-        Box::pin(self.call("take", move |tables| tables.take(most, rest)))
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        let from = from.to_owned();
+        Box::pin(self.call("accounts_to_fetch", move |tables| tables.accounts_to_fetch(&from)))
+    }
+
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>> {
+        let accounts = accounts.to_vec();
+        Box::pin(self.call("take", move |tables| tables.take(&accounts, of_each, rest)))
     }
 }

@@ -37,8 +37,6 @@ use crate::model::time::time_of_millis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) mod driver;
 pub(crate) mod expectations;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-mod front;
 #[cfg(any(test, feature = "memory"))]
 pub(crate) mod memory;
 #[cfg(feature = "postgres")]
@@ -118,8 +116,9 @@ pub(crate) trait Store: Expectations {
     /// is not paused.
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged>;
 
-    /// The next accounts after this one that have ready events. The order of accounts never changes.
-    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts>;
+    /// The next accounts that have events which are ready and are not paused: from one on, in an order that stays the same. The
+    /// first one is empty: that of the events without one.
+    fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts>;
 
     /// Renews the lease of a worker, and registers the worker if it is not known. Returns the claims that it holds.
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>>;
@@ -271,8 +270,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) ahead: usize,
     /// Whether one of them may be quarantined, which means that its workers died so often that it may be the cause.
     pub(crate) quarantined: bool,
-    /// At most `of_each` events of each of these accounts are claimed first, the oldest first, and then the oldest events of
-    /// all. Together they are at most `most` and `ahead`.
+    /// Some accounts, and how many events of each to claim at most, the oldest first, before the oldest events of all. In
+    /// all these are no more than `most` and `ahead` together. The account of events without one is empty.
     pub(crate) accounts: &'a [String],
     pub(crate) of_each: usize,
 }
@@ -281,8 +280,8 @@ pub(crate) struct Exchange<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct WaitingAccounts {
     pub(crate) accounts: Vec<String>,
-    /// The last one that was examined: there may be more after it. `None` if there are no more.
-    pub(crate) go_on_after: Option<String>,
+    /// The first one that was not looked at. `None` if these are the last ones.
+    pub(crate) go_on_from: Option<String>,
 }
 
 /// The result of an exchange.
@@ -302,20 +301,8 @@ pub(crate) struct Exchanged {
     pub(crate) is_lapsed: bool,
     /// Nothing was claimed, because the inbox is paused. Set only if something was to be claimed.
     pub(crate) is_paused: bool,
-    /// Some accounts are paused, so none of their events were claimed. They may be ready nevertheless.
+    /// Some accounts are paused. So nothing was claimed that is ready, except of the accounts which were named and are not.
     pub(crate) has_paused_accounts: bool,
-    /// It passed over as many events of these accounts as it may, or no account is paused any more: another exchange may find
-    /// more at once.
-    pub(crate) passes_over: bool,
-}
-
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-impl Exchanged {
-    /// Takes over when its [front](front::Front) wants the next claim.
-    fn looks_again_in(&mut self, next: Option<Duration>) {
-        self.passes_over = next == Some(Duration::ZERO);
-        self.next_in = self.next_in.into_iter().chain(next).min();
-    }
 }
 
 /// A pause, as a store has it.

@@ -33,7 +33,7 @@ use self::{
     run_summary::RunSummary,
 };
 use crate::{
-    expectations::reconcile::{self, Reconcile},
+    expectations::reconcile::{self, NoClient, Reconcile},
     model::{
         entry::Entry,
         error::BoxError,
@@ -289,7 +289,8 @@ impl Worker {
                     None => fetch.fetch(job).await,
                     Some(account) => {
                         let text = "is of an account: use reconcile_accounts";
-                        Err(format!("the job {text}, to ask with the client of {account}").into())
+                        let text = format!("the job {text}, to ask with the client of {account}");
+                        Err(NoClient(text).into())
                     }
                 }
             }
@@ -298,9 +299,9 @@ impl Worker {
         self.reconcile_by(Arc::new(fetch))
     }
 
-    /// [`reconcile`](Self::reconcile) for an inbox that several accounts share. The function returns what asks the vendor about
-    /// the jobs of an account, such as its `Client` of `number7-client`. `None` means that the account does not exist anymore:
-    /// the job is fetched again later, as after an error.
+    /// [`reconcile`](Self::reconcile) for an inbox that several accounts share: the function returns what asks the vendor
+    /// about the jobs of an account, such as its `Client` of `number7-client`. `None` says that there is no such account any
+    /// more. That counts as if the vendor did not know the job, so the job is given up the tenth time.
     ///
     /// The function is called for each fetch, so keep the clients: each knows the rate limit of its account.
     ///
@@ -334,11 +335,14 @@ impl Worker {
             async move {
                 let client = match client {
                     Some(client) => client.await.map_err(Into::into)?,
-                    None => return Err("the job is of no account: use Inbox::account".into()),
+                    None => {
+                        let text = "the job is of no account: use Inbox::account";
+                        return Err(NoClient(text.into()).into());
+                    }
                 };
                 match client {
                     Some(client) => client.fetch(job).await,
-                    None => Err("there is no client for the account of the job".into()),
+                    None => Err(NoClient("there is none for its account".into()).into()),
                 }
             }
             .boxed()

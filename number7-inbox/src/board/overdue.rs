@@ -57,7 +57,7 @@ fn name(job: &OverdueJob) -> &str {
 fn note(job: &OverdueJob) -> &'static str {
     match (job.upload(), job.is_given_up()) {
         (Some(_), _) => "an upload that was not bound to a job",
-        (None, true) => "given up: the vendor does not know it",
+        (None, true) => "given up: the vendor does not know it, or its account has no client",
         (None, false) => "",
     }
 }

@@ -1,8 +1,9 @@
 //! Asks the vendor for what it never managed to deliver.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    mem,
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    error::Error,
+    fmt, mem,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -20,22 +21,22 @@ use crate::{
     measure,
     model::{
         awake::Awake,
-        error::BoxError,
+        error::{BoxError, InboxError},
         error_text::{text_of_error, text_of_panic},
         expectation::{Expected, ExpectedJob, ExpectedName, JobToFetch, Rest},
         outage::Outage,
         settings::{LONGEST_REST, Settings},
     },
-    store::{NewEvent, Store, expectations::MOST_LOOKED_UP},
+    store::{NewEvent, Store, WaitingAccounts, expectations::MOST_LOOKED_UP},
 };
 
 /// How long one call of the function of [`Worker::reconcile`](crate::Worker::reconcile) may take: 30
 /// seconds, after which its future is dropped.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A job that the vendor does not know is given up when it was fetched so often: with the default backoff,
-/// two and a half hours after it was due.
-const FETCHES_OF_UNKNOWN: i64 = 10;
+/// A job that nobody knows is given up when the vendor has said so this often, or there was no client to ask with: with the default
+/// backoff, two and a half hours after it was due.
+const TIMES_UNKNOWN: u32 = 10;
 
 /// How often the worker looks for jobs to ask for, beside those that it knows of: every 20 seconds, which is how
 /// often the vendor wants to be asked about one.
@@ -44,6 +45,18 @@ const POLL_INTERVAL: Duration = Duration::from_secs(20);
 /// The function, without its types.
 pub(crate) type Fetch =
     dyn Fn(Option<Account>, JobId) -> BoxFuture<'static, Result<Fetched, BoxError>> + Send + Sync;
+
+/// The error of the function if it has no client for the account of a job, and why.
+#[derive(Debug)]
+pub(crate) struct NoClient(pub(crate) String);
+
+impl fmt::Display for NoClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for NoClient {}
 
 /// Fetches overdue jobs. Across all processes only one worker does so at a time.
 #[derive(Clone)]
@@ -59,11 +72,13 @@ impl Reconcile {
         let (mut leads_until, mut outage) = (Instant::now(), Outage::default());
         // Whether it was woken up for an overdue job while another one led.
         let mut is_woken = false;
-        // Whether the vendor may be asked now, and since when it must not be.
-        let (mut may_fetch, mut rests_until) = (false, Instant::now());
-        // The same for the accounts that have a limit of their own.
-        let mut resting: HashMap<Account, Instant> = HashMap::new();
-        // When a job that was asked about is to be asked about again.
+        let mut may_fetch = false;
+        // The accounts that wait for their turn, and where the next look for them begins. Jobs without an account are those of
+        // one with an empty name.
+        let (mut waiting, mut from) = (VecDeque::new(), String::new());
+        // Until when the vendor is not to be asked for an account.
+        let mut resting: HashMap<String, Instant> = HashMap::new();
+        // When a job that was asked about is to be asked about again, or an account.
         let mut again = BTreeSet::new();
         let period = Duration::from_secs(60) / settings.fetches_per_minute;
         let mut ticks = interval(period.max(Duration::from_millis(1)));
@@ -99,14 +114,10 @@ impl Reconcile {
                     let now = Instant::now();
                     let until = now + rest;
                     asked.remove(&job);
-                    match account {
-                        None => rests_until = rests_until.max(until),
-                        Some(account) => {
-                            resting.retain(|_, until| *until > now);
-                            let of_account = resting.entry(account).or_insert(until);
-                            *of_account = until.max(*of_account);
-                        }
-                    }
+                    resting.retain(|_, until| *until > now);
+                    let of_account = resting.entry(account).or_insert(until);
+                    *of_account = until.max(*of_account);
+                    again.insert(*of_account);
                 }
                 continue;
             }
@@ -118,20 +129,17 @@ impl Reconcile {
                 may_fetch = timeout_at(leads_until, ticks.tick()).await.is_ok();
                 continue;
             }
-            if rests_until > Instant::now() {
-                sleep_until(leads_until.min(rests_until)).await;
-                continue;
-            }
             // At most as many as can be fetched within a second, so that the lead is renewed in time.
             let most = u32::try_from(room).unwrap_or(u32::MAX);
             let most = most.min((settings.fetches_per_minute / 60).max(1)).min(MOST_LOOKED_UP);
-            let taken = match self.store.take(most, settings.fetch_rest).await {
-                Ok(taken) if taken.is_empty() => {
+            let taken = match self.take(&mut waiting, &mut from, most, &resting, settings).await {
+                Ok(None) => {
                     let leads_until = (!running.is_empty()).then_some(leads_until);
                     self.rest(&mut again, leads_until, awake).await;
                     continue;
                 }
-                Ok(taken) => taken,
+                Ok(Some(taken)) if taken.is_empty() => continue,
+                Ok(Some(taken)) => taken,
                 Err(error) => {
                     if let Some(age) = outage.goes_on() {
                         tracing::warn!(
@@ -154,15 +162,9 @@ impl Reconcile {
                     ExpectedName::parse(&taken.job)
                 else {
                     // The vendor knows only jobs. If this fails, it is taken again.
-                    _ = self.store.give_up(&taken.job).await;
+                    _ = self.store.give_up(&taken.job, 1).await;
                     continue;
                 };
-                // Its turn counts, as if the vendor had been asked.
-                let is_resting =
-                    |account| resting.get(account).is_some_and(|until| *until > Instant::now());
-                if account.as_ref().is_some_and(is_resting) {
-                    continue;
-                }
                 // A call may take longer than the pause after it: the vendor is not asked about one
                 // job twice at a time.
                 if asked.insert(taken.job.clone()) {
@@ -174,7 +176,8 @@ impl Reconcile {
                     let (this, rest) = (self.clone(), settings.fetch_rest);
                     running.spawn(async move {
                         let rest = this.fetch(&taken, account.as_ref(), job_id, rest).await;
-                        (taken.job, account, rest)
+                        let account = account.map(|account| account.to_string());
+                        (taken.job, account.unwrap_or_default(), rest)
                     });
                 }
             }
@@ -182,6 +185,32 @@ impl Reconcile {
                 self.rest(&mut again, Some(leads_until), awake).await;
             }
         }
+    }
+
+    /// Takes jobs of the accounts whose turn it is, so that one with many jobs does not hold up the others. Those whose vendor is
+    /// to be left alone have none. `None` says that nobody waits.
+    async fn take(
+        &self,
+        waiting: &mut VecDeque<String>,
+        from: &mut String,
+        most: u32,
+        resting: &HashMap<String, Instant>,
+        settings: &Settings,
+    ) -> Result<Option<Vec<JobToFetch>>, InboxError> {
+        if waiting.is_empty() {
+            let WaitingAccounts { accounts, go_on_from } =
+                self.store.accounts_to_fetch(from).await?;
+            (*waiting, *from) = (accounts.into(), go_on_from.unwrap_or_default());
+        }
+        let now = Instant::now();
+        waiting.retain(|account| resting.get(account).is_none_or(|until| *until <= now));
+        let accounts: Vec<_> = waiting.drain(..waiting.len().min(most as usize)).collect();
+        let Some(of_each) = most.checked_div(u32::try_from(accounts.len()).unwrap_or(most)) else {
+            return Ok((!from.is_empty()).then(Vec::new));
+        };
+        let taken = self.store.take(&accounts, of_each, settings.fetch_rest).await?;
+        let is_over = taken.is_empty() && waiting.is_empty() && from.is_empty();
+        Ok((!is_over).then_some(taken))
     }
 
     /// While another worker leads: until the lead may have ended. While this one is asleep, it waits for a job that
@@ -247,14 +276,21 @@ impl Reconcile {
         Rest { first, longest }: Rest,
     ) -> Duration {
         let job = &*taken.job;
-        let mut alone = Duration::ZERO;
+        let (mut alone, mut no_client) = (Duration::ZERO, None);
         let fetched = async {
             let fetched = (self.fetch)(account.cloned(), job_id.clone()).await;
-            fetched.map_err(|error| {
+            fetched.or_else(|error| {
+                let error = match error.downcast::<NoClient>() {
+                    Ok(none) => {
+                        no_client = Some(*none);
+                        return Ok(Fetched::Unknown);
+                    }
+                    Err(error) => error,
+                };
                 if let Some(RetryHint::After(time)) = RetryHint::of(&*error) {
                     alone = time.min(LONGEST_REST);
                 }
-                text_of_error(&*error)
+                Err(text_of_error(&*error))
             })
         };
         // A future that is dropped before its end can panic as well.
@@ -267,14 +303,7 @@ impl Reconcile {
         };
         let outcome = match fetched {
             Ok(Fetched::Finished(event)) => self.store(account, &job_id, &event).await,
-            Ok(Fetched::Unknown) if taken.fetches >= FETCHES_OF_UNKNOWN => self.give_up(job).await,
-            Ok(Fetched::Unknown) => {
-                tracing::warn!(
-                    target: "number7", job,
-                    "the vendor does not know an overdue job; it will be asked again"
-                );
-                Ok("unknown")
-            }
+            Ok(Fetched::Unknown) => self.is_unknown(job, no_client).await,
             Ok(_) => Ok("still_running"),
             Err(error) => Err(error),
         };
@@ -293,14 +322,34 @@ impl Reconcile {
         alone
     }
 
-    async fn give_up(&self, job: &str) -> Result<&'static str, String> {
-        self.store.give_up(job).await.map_err(|error| error.to_string())?;
-        tracing::error!(
-            target: "number7", job,
-            "the vendor does not know an expected job, and is not asked again: find out what became of the \
-            upload, and cancel the expectation"
-        );
-        Ok("given_up")
+    /// The vendor does not know a job, or nobody can ask about it.
+    async fn is_unknown(
+        &self,
+        job: &str,
+        no_client: Option<NoClient>,
+    ) -> Result<&'static str, String> {
+        let given_up = self.store.give_up(job, TIMES_UNKNOWN).await;
+        let is_given_up = given_up.map_err(|error| error.to_string())?;
+        match (no_client, is_given_up) {
+            (None, false) => tracing::warn!(
+                target: "number7", job,
+                "the vendor does not know an overdue job; it will be asked again"
+            ),
+            (None, true) => tracing::error!(
+                target: "number7", job,
+                "the vendor does not know an expected job, and is not asked again: find out what became of the \
+                upload, and cancel the expectation"
+            ),
+            (Some(NoClient(why)), false) => tracing::warn!(
+                target: "number7", job, "nobody can ask about an overdue job; it will be tried again: {why}"
+            ),
+            (Some(NoClient(why)), true) => tracing::error!(
+                target: "number7", job,
+                "nobody can ask about an expected job, and it is not tried again: {why}. Cancel the expectation, and if \
+                there is a client now, expect the job again"
+            ),
+        }
+        Ok(if is_given_up { "given_up" } else { "unknown" })
     }
 
     /// Stores the event under the key that its webhook would have.

@@ -86,8 +86,7 @@ impl AccountInbox {
     /// Pauses this account: workers claim none of its events, in every process, and go on with those of other accounts. See
     /// [`Inbox::pause`].
     ///
-    /// Events of other accounts are found at once. To find those without an account, a worker passes over the events of paused
-    /// accounts, 500 in each claim. So they may wait for some seconds if there are hundreds of thousands.
+    /// Its events hold up no others, however many there are: neither those of other accounts nor those without an account.
     ///
     /// # Errors
     ///

@@ -55,6 +55,13 @@ impl ExpectedName {
     }
 }
 
+/// The account in the name of a job or an upload. Empty if there is none.
+#[cfg(any(test, feature = "memory", feature = "sqlite", feature = "postgres"))]
+pub(crate) fn account_of(name: &str) -> String {
+    let account = ExpectedName::parse(name).account;
+    account.map(|account| account.to_string()).unwrap_or_default()
+}
+
 impl ExpectedJob {
     /// The job or upload with this name.
     #[cfg(feature = "redis")]

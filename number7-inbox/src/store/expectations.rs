@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Answer;
+use super::{Answer, WaitingAccounts};
 use crate::model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest};
 
 /// The most expected jobs that are looked up at once.
@@ -35,10 +35,20 @@ pub(crate) trait Expectations: Send + Sync {
     /// Takes or renews the lease of the one worker that fetches. False if another has it.
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool>;
 
-    /// Stops fetching an overdue job. It stays overdue until its expectation is cancelled, or its event arrives.
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()>;
+    /// Notes that nobody knows an overdue job. At the last of so many times it is given up: it is fetched no more, and stays
+    /// overdue until its expectation is cancelled, or its event comes. Returns whether it is.
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool>;
 
-    /// Takes overdue jobs that are to be fetched now. They will be taken again after a rest, which doubles each time, unless
-    /// something settles them.
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>>;
+    /// The next accounts that have overdue jobs which are to be fetched now: from one on, in an order that stays the same. The
+    /// first one is empty: that of the jobs without one.
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts>;
+
+    /// Takes overdue jobs that are to be fetched now: of some accounts, and at most so many of each. If nothing else becomes
+    /// of them, they are to be fetched again after a rest, which doubles with each time.
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>>;
 }

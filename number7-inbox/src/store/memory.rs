@@ -143,8 +143,9 @@ impl Row {
         super::origin(self.signer.as_ref())
     }
 
-    fn account(&self) -> Option<&str> {
-        Record::account_of(&self.key)
+    /// The account in front of its key; empty if there is none.
+    pub(crate) fn account(&self) -> &str {
+        Record::account_of(&self.key).unwrap_or_default()
     }
 
     fn holds(&self, claim: ClaimId, worker: &str) -> bool {
@@ -263,7 +264,7 @@ impl Tables {
             exchanged.has_paused_accounts = self.current_pauses().next().is_some();
             let alone = usize::from(quarantined).min(most);
             let mut claims = self.claim(worker, State::Quarantined, None, alone, 0);
-            let all = [(None, usize::MAX)];
+            let all = (!exchanged.has_paused_accounts).then_some((None, usize::MAX));
             let shares = accounts.iter().map(|account| (Some(&**account), of_each));
             for (account, share) in shares.chain(all) {
                 let (now, all) = (most.saturating_sub(claims.len()), most + ahead - claims.len());
@@ -311,8 +312,8 @@ impl Tables {
         let now = self.clock.now();
         let paused: BTreeSet<_> = self.current_pauses().map(|(account, ..)| account).collect();
         let is_free = |(_, event): &Place| {
-            let of = self.events.get(event).and_then(Row::account);
-            (account.is_none() || of == account) && of.is_none_or(|of| !paused.contains(of))
+            let of = self.events[event].account();
+            account.is_none_or(|account| of == account) && !paused.contains(of)
         };
         let due = self.of(from).take_while(|(due, _)| *due <= now);
         let due: Vec<_> = due.filter(is_free).take(most + ahead).collect();
@@ -342,14 +343,14 @@ impl Tables {
         claims
     }
 
-    pub(crate) fn waiting_accounts(&self, after: &str) -> WaitingAccounts {
+    pub(crate) fn waiting_accounts(&self, from: &str) -> WaitingAccounts {
         let now = self.clock.now();
         let due = self.of(State::Ready).take_while(|(due, _)| *due <= now);
-        let accounts = due.filter_map(|(_, event)| self.events.get(&event)?.account());
-        let is_next = |account: &&str| *account > after && self.pause_of(account).is_none();
+        let accounts = due.map(|(_, event)| self.events[&event].account());
+        let is_next = |account: &&str| *account >= from && self.pause_of(account).is_none();
         let accounts: BTreeSet<_> = accounts.filter(is_next).collect();
         let accounts = accounts.into_iter().map(str::to_owned).collect();
-        WaitingAccounts { accounts, go_on_after: None }
+        WaitingAccounts { accounts, go_on_from: None }
     }
 
     pub(crate) fn heartbeat(&mut self, worker: &str) -> Vec<ClaimId> {
@@ -658,8 +659,8 @@ impl Store for Memory {
         self.at_once(|tables| tables.exchange(exchange))
     }
 
-    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
-        self.at_once(|tables| tables.waiting_accounts(after))
+    fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        self.at_once(|tables| tables.waiting_accounts(from))
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {

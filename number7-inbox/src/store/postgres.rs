@@ -3,6 +3,7 @@
 mod connections;
 mod expectations;
 mod fault;
+mod front;
 mod migrations;
 mod notify;
 mod opening;
@@ -30,6 +31,7 @@ use tokio::{runtime::Handle, time::Instant};
 
 use self::{
     connections::{Connections, Server},
+    front::Front,
     notify::Notifications,
     statements::{Statements, in_schema},
 };
@@ -37,7 +39,6 @@ use super::{
     Answer, Exchange, Exchanged, Listed, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute, STEP,
     Store, WaitingAccounts,
     driver::Driver,
-    front::{Found, Front},
     sql::{self, Place},
     transaction::{TransactionalStore, sealed::Finish},
     wakes::Wakes,
@@ -84,7 +85,7 @@ pub(crate) struct Postgres {
     schema: Arc<str>,
     statements: Arc<Statements>,
     inbox: Arc<str>,
-    front: Arc<Front<Place>>,
+    front: Arc<Front>,
     done: Arc<sql::Counted>,
     wake: Arc<Wake>,
     wakes: Arc<Wakes>,
@@ -198,7 +199,7 @@ impl Store for Postgres {
     fn insert(&self, event: NewEvent) -> Answer<'_, Acceptance> {
         let sent = Instant::now();
         let origin = event.origin().name();
-        let account = event.account().map(str::to_owned);
+        let account = event.account().unwrap_or_default().to_owned();
         let NewEvent { key, event, job, json, signer, trace } = event;
         let insert = query(self.statements.insert.clone()).bind(&*self.inbox).bind(&key);
         let insert = insert.bind(event).bind(job).bind(&*json).bind(origin);
@@ -234,8 +235,7 @@ impl Store for Postgres {
                 true => self.exchange_apart(exchange, after).await?,
                 false => self.working.fetch_all_once(self.query_of(exchange, after)).await?,
             };
-            let mut exchanged = Exchanged::default();
-            let (mut last, mut passed, mut paused_for) = (None, None, None);
+            let (mut exchanged, mut last, mut paused_for) = (Exchanged::default(), None, None);
             for part in parts {
                 match part {
                     Part::Claimed { claim, due_at } => {
@@ -248,7 +248,6 @@ impl Store for Postgres {
                     Part::Lapsed => exchanged.is_lapsed = true,
                     Part::Next(next_in) => exchanged.next_in = Some(next_in),
                     Part::AccountsPaused => exchanged.has_paused_accounts = true,
-                    Part::Passed(place) => passed = Some(place),
                     Part::Paused(ends_in) => {
                         exchanged.is_paused = true;
                         paused_for = ends_in;
@@ -259,10 +258,16 @@ impl Store for Postgres {
                 return Ok(Exchanged { next_in: paused_for, ..exchanged });
             }
             if let Some(start) = start {
-                let is_all = exchanged.claims.len() < most && !exchanged.is_lapsed;
-                let has_paused_accounts = exchanged.has_paused_accounts;
-                let found = Found { last, passed, has_paused_accounts, is_all };
-                exchanged.looks_again_in(self.front.end(start, found));
+                let is_all = exchanged.claims.len() < most
+                    && !exchanged.is_lapsed
+                    && !exchanged.has_paused_accounts;
+                self.front.end(start, last, is_all);
+                if is_all && after.is_some() {
+                    // What became ready before that place is found by the next claim from the oldest event on.
+                    let next = self.front.next_round_in();
+                    exchanged.next_in =
+                        Some(exchanged.next_in.map_or(next, |other| other.min(next)));
+                }
             }
             Ok(exchanged)
         })
@@ -351,10 +356,10 @@ impl Store for Postgres {
         Box::pin(now.map(|now| Ok(time_of_millis(now?.0))))
     }
 
-    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
+    fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
         Box::pin(async move {
             let waiting = query(self.statements.waiting_accounts.clone()).bind(&*self.inbox);
-            let waiting = waiting.bind(after).bind(i64::from(STEP));
+            let waiting = waiting.bind(from).bind(i64::from(STEP));
             Ok(sql::waiting_accounts(self.working.fetch_all_once(waiting).await?))
         })
     }
@@ -511,8 +516,6 @@ enum Part {
     Paused(Option<Duration>),
     /// Some accounts are paused, and none of their events are claimed.
     AccountsPaused,
-    /// The last event that was passed over, if there may be more.
-    Passed(Place),
 }
 
 impl FromRow<'_, PgRow> for Part {
@@ -523,9 +526,6 @@ impl FromRow<'_, PgRow> for Part {
             "lapsed" => Self::Lapsed,
             "next" => Self::Next(of_micros(row.try_get("due_at")?)),
             "accounts paused" => Self::AccountsPaused,
-            "passed" => {
-                Self::Passed(Place { time: row.try_get("due_at")?, id: row.try_get("id")? })
-            }
             "paused" => Self::Paused(row.try_get::<Option<i64>, _>("due_at")?.map(of_micros)),
             _ => {
                 let claim = Box::new(sql::ClaimRow::from_row(row)?.into());

@@ -33,11 +33,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, NewEvent, PausedRow, PerMinute, STEP, STORE_TIMEOUT,
-    Signer, Store, WaitingAccounts,
-    driver::Driver,
-    front::{Found, Front},
-    in_time,
-    wakes::Wakes,
+    Signer, Store, WaitingAccounts, driver::Driver, in_time, wakes::Wakes,
 };
 use crate::model::{
     change::Change,
@@ -69,7 +65,7 @@ const KEYS: [&str; 19] = [
     "events",
     // A sorted set of the ready and scheduled events, by when they are due.
     "ready",
-    // The same for events with an account, as members in the order of account/milliseconds/event.
+    // The same by account, which may be empty, when they are due, and event: account/milliseconds/event.
     "ready_of_account",
     // A hash: the errors of events, as an array of JSON.
     "errors",
@@ -82,8 +78,8 @@ const KEYS: [&str; 19] = [
     "workers",
     // A hash: the records of expected jobs.
     "expected_jobs",
-    // Sorted sets of these jobs: all jobs by when they are looked up, and the overdue jobs by when they were due
-    // and by when they are fetched.
+    // Sorted sets of these jobs: all, by when their events are looked up; the overdue ones, by when they were due, and those
+    // that are to be fetched, by account, which may be empty, when that is, and job: account/milliseconds/job.
     "look_ups",
     "overdue",
     "fetches",
@@ -114,8 +110,6 @@ pub(crate) struct Redis {
     inbox: Arc<str>,
     keys: Arc<[String]>,
     wake: Arc<Wake>,
-    /// Events are ordered by their time, and by their position among those of the same time.
-    front: Arc<Front<(u64, u64)>>,
 }
 
 /// One server, and the driver of its connections.
@@ -154,7 +148,7 @@ impl Redis {
         let keys = KEYS.map(|name| key(inbox, name)).into();
         let inbox = Arc::from(inbox);
         let wake = server.wakes.get(&inbox);
-        Self { server, inbox, keys, wake, front: Arc::default() }
+        Self { server, inbox, keys, wake }
     }
 
     /// Checks a server when it is opened, and waits for one that is starting. The server must be able to run a
@@ -175,7 +169,14 @@ impl Redis {
         Call::new(script, Arc::clone(&self.keys))
     }
 
-    /// Compares another body for a known key with the one that is stored.
+    /// The next accounts that have events, or jobs.
+    async fn accounts(&self, from: &str, of: &str) -> Result<WaitingAccounts, InboxError> {
+        let mut call = self.call(script!("pauses", "waiting_accounts"));
+        let (accounts, go_on_from) = self.server.call(call.arg(from).arg(STEP).arg(of)).await?;
+        Ok(WaitingAccounts { accounts, go_on_from })
+    }
+
+    /// Compares an event of a known key with the one that is stored.
     async fn keep_conflict(
         &self,
         event: &NewEvent,
@@ -357,18 +358,12 @@ impl Store for Redis {
     }
 
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
-        type Claimed = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
+        type Found = Option<(Vec<(String, Row, bool)>, Option<u64>)>;
         type Broken = Vec<(String, Option<String>, Option<Vec<u8>>)>;
-        type Answered = (Vec<i64>, Claimed, Broken, Option<u8>, Option<(u64, u64)>);
         Box::pin(async move {
-            let start = self.front.start();
             let mut call = self.call(script!("pauses", "events", "exchange"));
             call.arg(exchange.worker).arg(millis(exchange.lease)).arg(exchange.most);
             call.arg(u8::from(exchange.quarantined)).arg(exchange.ahead);
-            match start.after {
-                Some((time, of_time)) => call.arg(time).arg(of_time),
-                None => call.arg("-inf").arg(0),
-            };
             call.arg(exchange.of_each).arg(exchange.accounts.len()).arg(exchange.accounts);
             for end in exchange.ends {
                 let Number { of_all, uncounted } = end.after();
@@ -376,11 +371,10 @@ impl Store for Redis {
                 call.arg(millis(end.outcome.delay())).arg(of_all).arg(uncounted);
                 call.arg(end.history.as_ref().map(History::json).unwrap_or_default());
             }
-            let (ended, claimed, mut broken, paused, passed): Answered =
+            let (ended, found, mut broken, paused): (Vec<i64>, Found, Broken, Option<u8>) =
                 self.server.call(&mut call).await?;
-            let most = exchange.most + exchange.ahead;
-            let is_lapsed = most > 0 && claimed.is_none();
-            let (found, next) = claimed.unwrap_or_default();
+            let is_lapsed = exchange.most + exchange.ahead > 0 && found.is_none();
+            let (found, next) = found.unwrap_or_default();
             let mut claims = Vec::new();
             for (event, mut row, is_quarantined) in found {
                 match row.claim(&event, is_quarantined) {
@@ -394,24 +388,20 @@ impl Store for Redis {
             let ended = ended.into_iter().map(EventId).collect();
             let next_in = next.map(Duration::from_millis);
             let (is_paused, has_paused_accounts) = (paused == Some(1), paused == Some(2));
-            let exchanged =
-                Exchanged { ended, claims, next_in, is_lapsed, is_paused, ..Exchanged::default() };
-            let mut exchanged = Exchanged { has_paused_accounts, ..exchanged };
-            if most > 0 && !is_paused && !is_lapsed {
-                let is_all = exchanged.claims.len() < most;
-                let found = Found { last: None, passed, has_paused_accounts, is_all };
-                exchanged.looks_again_in(self.front.end(start, found));
-            }
-            Ok(exchanged)
+            Ok(Exchanged {
+                ended,
+                claims,
+                next_in,
+                is_lapsed,
+                is_paused,
+                has_paused_accounts,
+                ..Exchanged::default()
+            })
         })
     }
 
-    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
-        Box::pin(async move {
-            let mut call = self.call(script!("pauses", "waiting_accounts"));
-            let (accounts, go_on_after) = self.server.call(call.arg(after).arg(STEP)).await?;
-            Ok(WaitingAccounts { accounts, go_on_after })
-        })
+    fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        Box::pin(self.accounts(from, "events"))
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Answer<'a, Vec<ClaimId>> {

@@ -276,13 +276,13 @@ pub(super) fn acceptance_of_known(conflicts: u64) -> Acceptance {
     if conflicts > 0 { Acceptance::Conflict } else { Acceptance::Duplicate }
 }
 
-/// Accounts, from one row for each: its name, and whether it has a ready event. If there are as many rows as a statement
-/// examines, there may be more.
-pub(super) fn waiting_accounts(rows: Vec<(String, bool)>) -> WaitingAccounts {
-    let last = rows.last().filter(|_| rows.len() == STEP as usize);
-    let go_on_after = last.map(|(account, _)| account.clone());
+/// Accounts from a row each of them: its name, and whether it has an event that is ready. If there are as many as a statement
+/// goes through, the next look begins at the last one.
+pub(super) fn waiting_accounts(mut rows: Vec<(String, bool)>) -> WaitingAccounts {
+    let last = if rows.len() == STEP as usize { rows.pop() } else { None };
+    let go_on_from = last.map(|(account, _)| account);
     let accounts = rows.into_iter().filter_map(|(account, is_ready)| is_ready.then_some(account));
-    WaitingAccounts { accounts: accounts.collect(), go_on_after }
+    WaitingAccounts { accounts: accounts.collect(), go_on_from }
 }
 
 /// A number of rows.

@@ -43,9 +43,7 @@ use self::{
 };
 use super::{
     Answer, Exchange, Exchanged, Listed, MINUTE, MOST_IN_A_MINUTE, NewEvent, PausedRow, PerMinute,
-    STEP, Signer, Store, WaitingAccounts,
-    front::Found,
-    in_time,
+    STEP, Signer, Store, WaitingAccounts, in_time,
     sql::{self, ClaimRow, EntryRow, Place, StatsRow},
     transaction::{TransactionalStore, sealed::Finish},
 };
@@ -77,20 +75,23 @@ macro_rules! statement {
 }
 use statement;
 
-/// Claims events if the lease of the worker is not over, and the inbox is not paused. ?1 inbox, ?2 now, ?3 worker, ?4 lease
+/// Claims events if the lease of the worker is not over, and the inbox is not paused: some that are begun at once, and the others
+/// ahead of handlers. ?1 inbox, ?2 now, ?3 worker, ?4 lease
 macro_rules! claim_statement {
-    ($events:expr, $claimed_as:literal) => {
+    ($events:expr, $at_once:literal) => {
         concat!(
             "UPDATE number7_events
-            SET state = 'running', attempt = attempt + 1, claimed_by = ?3, claimed_at = ?2, claimed_as = ",
-            $claimed_as,
-            "
-            WHERE id IN (SELECT id FROM (",
+            SET state = 'running', attempt = attempt + 1, claimed_by = ?3, claimed_at = ?2,
+                claimed_as = iif(state = 'quarantined', state, iif(place > ",
+            $at_once,
+            ", 'ahead', 'ready'))
+            FROM (SELECT id, row_number() OVER () AS place FROM (",
             $events,
             ") WHERE EXISTS (SELECT 1 FROM number7_workers
                     WHERE name = ?3 AND inbox = ?1 AND last_seen >= ?2 - ?4)
                 AND NOT EXISTS (SELECT 1 FROM number7_pauses
-                    WHERE inbox = ?1 AND account = '' AND (until IS NULL OR until > ?2)))
+                    WHERE inbox = ?1 AND account = '' AND (until IS NULL OR until > ?2))) AS free
+            WHERE number7_events.id = free.id
             RETURNING id, attempt, uncounted, runs, key, payload, errors, origin, signed_by, traceparent, tracestate,
                 accepted_at, claimed_as = 'quarantined' AS is_quarantined;\n"
         )
@@ -109,67 +110,27 @@ macro_rules! paused_accounts {
 #[cfg(test)]
 use paused_accounts;
 
-/// The events that became ready first and are of no account that is paused. While accounts are, it looks at few events. ?1 inbox,
-/// ?2 now, ?6 and ?7 the event after which it begins
-macro_rules! first_ready {
-    ($most:literal) => {
-        concat!(
-            "SELECT id FROM (SELECT id, account FROM number7_events INDEXED BY number7_events_state
-                WHERE inbox = ?1 AND state = 'ready' AND since <= ?2 AND (since, id) > (?6, ?7)
-                ORDER BY since, id LIMIT iif(EXISTS (",
-            paused_accounts!(),
-            "), 500, ",
-            $most,
-            ")) WHERE account IS NULL OR account NOT IN (",
-            paused_accounts!(),
-            ") LIMIT ",
-            $most
-        )
-    };
-}
-#[cfg(test)]
-use first_ready;
-
-/// The quarantined event that became due first and is of no account that is paused. ?1 inbox, ?2 now
+/// The quarantined event that became due first and is of no account that is paused. ?1 inbox, ?2 now, ?5 what is wanted
 macro_rules! first_quarantined {
     () => {
         concat!(
             "SELECT id FROM number7_events INDEXED BY number7_events_state
-            WHERE inbox = ?1 AND state = 'quarantined' AND since <= ?2 AND (account IS NULL OR account NOT IN (",
+            WHERE inbox = ?1 AND state = 'quarantined' AND since <= ?2 AND account NOT IN (",
             paused_accounts!(),
-            ")) ORDER BY since, id LIMIT ?5 ->> 'quarantined'"
+            ") ORDER BY since, id LIMIT ?5 ->> 'quarantined'"
         )
     };
 }
 #[cfg(test)]
 use first_quarantined;
 
-/// The last event that is looked at while accounts are paused, if there may be more. ?1 inbox, ?2 now, ?6 and ?7 the event
-/// after which it begins
-macro_rules! passed {
+/// Of some accounts, the events of each that became due first. ?1 inbox, ?2 now, ?5 what is wanted
+macro_rules! first_of_accounts {
     () => {
         concat!(
-            "SELECT since AS passed, id FROM number7_events INDEXED BY number7_events_state
-            WHERE EXISTS (",
-            paused_accounts!(),
-            ") AND inbox = ?1 AND state = 'ready' AND since <= ?2 AND (since, id) > (?6, ?7)
-            ORDER BY since, id LIMIT 1 OFFSET 499;\n"
-        )
-    };
-}
-#[cfg(test)]
-use passed;
-
-/// Of some accounts, the events of each that became due first. ?1 inbox, ?2 now, ?5 what is wanted
-macro_rules! first_events_of {
-    ($accounts:literal) => {
-        concat!(
-            "SELECT events.id FROM json_each(?5, '$.",
-            $accounts,
-            "') AS waiting CROSS JOIN number7_events AS events
+            "SELECT events.id FROM json_each(?5, '$.accounts') AS waiting CROSS JOIN number7_events AS events
             WHERE events.id IN (SELECT id FROM number7_events INDEXED BY number7_events_ready_of_account
-                WHERE inbox = ?1 AND state = 'ready' AND account = waiting.value AND account IS NOT NULL
-                    AND since <= ?2
+                WHERE inbox = ?1 AND state = 'ready' AND account = waiting.value AND since <= ?2
                     AND account NOT IN (",
             paused_accounts!(),
             ")
@@ -178,26 +139,38 @@ macro_rules! first_events_of {
     };
 }
 #[cfg(test)]
-use first_events_of;
+use first_of_accounts;
+
+/// The ready events that became due first. None while accounts are paused: it might have to pass over many of theirs. ?1 inbox,
+/// ?2 now, ?5 what is wanted
+macro_rules! first_ready {
+    () => {
+        concat!(
+            "SELECT id FROM number7_events INDEXED BY number7_events_state
+            WHERE inbox = ?1 AND state = 'ready' AND since <= iif(EXISTS (",
+            paused_accounts!(),
+            "), NULL, ?2) ORDER BY since, id LIMIT (?5 ->> 'most') + (?5 ->> 'ahead') - changes()"
+        )
+    };
+}
+#[cfg(test)]
+use first_ready;
 
 /// All that a worker wants of its store, in one go: each statement for itself would be a switch between threads. ?5
-/// is [what is wanted](wanted); ?8 and ?9 are those of finish.sql.
+/// is [what is wanted](wanted); ?6 and ?7 are those of finish.sql.
 const EXCHANGE: &str = concat!(
     statement!("finish"),
-    passed!(),
     claim_statement!(
         concat!(
             "SELECT id FROM (SELECT id FROM (",
             first_quarantined!(),
             ") UNION ALL ",
-            first_events_of!("at_once"),
-            ") LIMIT ?5 ->> 'most'"
+            first_of_accounts!(),
+            ") LIMIT (?5 ->> 'most') + (?5 ->> 'ahead')"
         ),
-        "iif(state = 'quarantined', 'quarantined', 'ready')"
+        "(?5 ->> 'most')"
     ),
-    claim_statement!(first_ready!("(?5 ->> 'most') - changes()"), "'ready'"),
-    claim_statement!(concat!(first_events_of!("later"), " LIMIT ?5 ->> 'ahead'"), "'ahead'"),
-    claim_statement!(first_ready!("(?5 ->> 'ahead') - changes()"), "'ahead'"),
+    claim_statement!(first_ready!(), "(?5 ->> 'most') - changes()"),
     statement!("claimed"),
     "COMMIT"
 );
@@ -222,8 +195,6 @@ const LIST: &str = concat!(
     "WHERE inbox = ?2 AND state = ?3 AND since <= ?4 AND (since, id) > (?5, ?6)
     ORDER BY since, id LIMIT ?7"
 );
-
-const BEFORE_ALL: Place = Place { time: i64::MIN, id: i64::MIN };
 
 /// An event that was done long ago.
 #[derive(FromRow)]
@@ -376,22 +347,17 @@ impl Sqlite {
 
     /// Records ends, and claims.
     async fn record_and_claim(&self, wanted: Wanted) -> Result<Exchanged, InboxError> {
-        let Wanted { worker, lease, ends, most, claims } = wanted;
-        let is_claim = most > 0;
+        let Wanted { worker, lease, ends, is_claim, claims } = wanted;
         let writing = self.file.begin().await?;
         let exchange = query(EXCHANGE).bind(self.name()).bind(writing.now).bind(worker);
         let exchange = exchange.bind(millis(lease)).bind(claims);
-        let start = self.inbox.front.start();
-        let after = start.after.unwrap_or(BEFORE_ALL);
-        let exchange = exchange.bind(after.time).bind(after.id);
         let exchange = exchange.bind(ends.unwrap_or_else(|| "[]".into()));
         let exchange = exchange.bind(self.file.clock.finished_at());
-        let (mut exchanged, mut passed) = (Exchanged::default(), None);
+        let mut exchanged = Exchanged::default();
         for row in writing.end(exchange).await? {
             match row.column(0).name() {
                 "ended" => exchanged.ended.push(EventId(row.try_get(0)?)),
                 "id" => exchanged.claims.push(ClaimRow::from_row(&row)?.into()),
-                "passed" => passed = Some(Place { time: row.try_get(0)?, id: row.try_get(1)? }),
                 _ => {
                     let claimed = ClaimedRow::from_row(&row)?;
                     exchanged.is_lapsed = is_claim && !claimed.is_live;
@@ -402,12 +368,6 @@ impl Sqlite {
                     exchanged.next_in = next.map(|at| self.time_until(at));
                 }
             }
-        }
-        if most > 0 && !exchanged.is_paused && !exchanged.is_lapsed {
-            let is_all = exchanged.claims.len() < most;
-            let has_paused_accounts = exchanged.has_paused_accounts;
-            let found = Found { last: None, passed, has_paused_accounts, is_all };
-            exchanged.looks_again_in(self.inbox.front.end(start, found));
         }
         Ok(exchanged)
     }
@@ -468,8 +428,8 @@ struct Wanted {
     lease: Duration,
     /// The parameter of `finish.sql`.
     ends: Option<String>,
-    /// How many events are to be claimed, and what [`wanted`] makes of that.
-    most: usize,
+    /// Whether events are to be claimed, and what [`wanted`] makes of that.
+    is_claim: bool,
     claims: String,
 }
 
@@ -511,7 +471,7 @@ fn row(event: &NewEvent) -> serde_json::Value {
         signer.map(|signer| signer.signature.to_string()),
         trace.map(|trace| &trace.parent),
         trace.map(|trace| &trace.state),
-        event.account(),
+        event.account().unwrap_or_default(),
     ])
 }
 
@@ -538,13 +498,9 @@ fn ends(ends: &[End]) -> String {
 /// What an exchange is to claim: the parameter of [`EXCHANGE`].
 fn wanted(exchange: Exchange<'_>) -> String {
     let Exchange { most, ahead, quarantined, accounts, of_each, .. } = exchange;
-    // What is begun at once goes to as many whole accounts as it is enough for.
-    let at_once = most.checked_div(of_each).unwrap_or_default().min(accounts.len());
-    let (at_once, later) = accounts.split_at(at_once);
     let quarantined = u8::from(quarantined && most > 0);
     let wanted = json!({
-        "quarantined": quarantined, "most": most, "ahead": ahead,
-        "of_each": of_each, "at_once": at_once, "later": later,
+        "quarantined": quarantined, "most": most, "ahead": ahead, "accounts": accounts, "of_each": of_each,
     });
     wanted.to_string()
 }
@@ -623,8 +579,8 @@ impl Store for Sqlite {
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged> {
         let Exchange { worker, lease, most, ahead, quarantined, .. } = exchange;
         let ends = (!exchange.ends.is_empty()).then(|| ends(exchange.ends));
-        let (worker, most, claims) = (worker.to_owned(), most + ahead, wanted(exchange));
-        let wanted = Wanted { worker, lease, ends, most, claims };
+        let (worker, is_claim, claims) = (worker.to_owned(), most + ahead > 0, wanted(exchange));
+        let wanted = Wanted { worker, lease, ends, is_claim, claims };
         self.run(move |this| async move {
             if wanted.ends.is_none()
                 && let Some(nothing) = this.find_nothing(quarantined).await?
@@ -749,11 +705,11 @@ impl Store for Sqlite {
         Box::pin(ready(Ok(time_of_millis(self.file.clock.millis()))))
     }
 
-    fn waiting_accounts<'a>(&'a self, after: &'a str) -> Answer<'a, WaitingAccounts> {
-        let after = after.to_owned();
+    fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        let from = from.to_owned();
         self.run(|this| async move {
             let waiting = query_as(statement!("waiting_accounts")).bind(&*this.inbox.name);
-            let waiting = waiting.bind(after).bind(this.file.clock.millis()).bind(STEP);
+            let waiting = waiting.bind(from).bind(this.file.clock.millis()).bind(STEP);
             let waiting = waiting.fetch_all(&mut *this.file.reader().await?).await?;
             Ok(sql::waiting_accounts(waiting))
         })

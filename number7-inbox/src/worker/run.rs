@@ -404,25 +404,31 @@ impl Worker {
     /// Whether an event waits that is of no account that is paused.
     async fn is_any_free(&self) -> Result<bool, InboxError> {
         let store = &self.shared.job.store;
+        let mut from = Some(String::new());
+        while let Some(account) = from {
+            let waiting = store.waiting_accounts(&account).await?;
+            if !waiting.accounts.is_empty() {
+                return Ok(true);
+            }
+            from = waiting.go_on_from;
+        }
         let pauses = store.pauses().await?;
         let is_paused = |account: &str| {
             let mut paused = pauses.iter().filter_map(|paused| paused.account.as_ref());
             paused.any(|paused| paused.as_str() == account)
         };
-        for state in [State::Ready, State::Quarantined] {
-            let mut after = None;
-            loop {
-                let (entries, next) = store.list(state, after.as_deref(), STEP).await?;
-                if entries.iter().any(|entry| !entry.account().is_some_and(is_paused)) {
-                    return Ok(true);
-                }
-                after = next;
-                if after.is_none() {
-                    break;
-                }
+        let mut after = None;
+        loop {
+            // There are few.
+            let (entries, next) = store.list(State::Quarantined, after.as_deref(), STEP).await?;
+            if entries.iter().any(|entry| !entry.account().is_some_and(is_paused)) {
+                return Ok(true);
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(false);
             }
         }
-        Ok(false)
     }
 
     /// When its time to stop is over, if it is to stop and has a limit.
@@ -554,9 +560,9 @@ impl Worker {
             return Ok(Left::default());
         }
         if most + ahead > 0
-            && let Some(after) = self.fair_share.looks_after()
+            && let Some(from) = self.fair_share.looks_from()
         {
-            let waiting = store.waiting_accounts(after).await?;
+            let waiting = store.waiting_accounts(from).await?;
             self.fair_share.found(waiting);
         }
         let (accounts, of_each) = self.fair_share.next(most + ahead);
@@ -629,15 +635,13 @@ impl Worker {
         }
         self.begin_waiting();
         let is_full = claimed > 0 && claimed == most + ahead;
-        if most + ahead > 0 {
-            self.fair_share.claimed(is_full || exchanged.has_paused_accounts);
-        }
+        let goes_on =
+            most + ahead > 0 && self.fair_share.claimed(is_full, exchanged.has_paused_accounts);
         if is_full && self.room() == 0 {
             // There may be more, for another worker of this process.
             store.wake().events_are_ready();
         }
-        let is_more =
-            !self.ends.is_empty() || ((is_full || exchanged.passes_over) && self.room() > 0);
+        let is_more = !self.ends.is_empty() || (goes_on && self.room() > 0);
         // At the end, so that the others are not behind them.
         self.ends.extend(sent.iter().filter(|end| locked.contains(&end.event)).cloned());
         if shared.give_up.is_cancelled() && !locked.is_empty() {

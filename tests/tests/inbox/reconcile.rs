@@ -230,15 +230,23 @@ async fn it_is_asked_again_until_there_is_a_result(store: Store) {
     worker.stop().await;
 }
 
-/// It would be asked about forever. One that runs for long is not given up.
+/// It would be asked about forever. One that runs for long is not given up, and errors of the vendor do not count.
 async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
-    for job in ["unknown", "runs"] {
+    for job in ["unknown", "runs", "fails"] {
         inbox.expect_job(job, Duration::ZERO).await.unwrap();
     }
-    let worker = handled.worker(&inbox).reconcile(async |job: JobId| {
-        let fetched = if job.as_str() == "runs" { Fetched::StillRunning } else { Fetched::Unknown };
-        Ok::<_, BoxError>(fetched)
+    let failures = Arc::new(AtomicUsize::new(0));
+    let fails = Arc::clone(&failures);
+    let worker = handled.worker(&inbox).reconcile(move |job: JobId| {
+        let fetched = match job.as_str() {
+            "runs" => Ok(Fetched::StillRunning),
+            "fails" if fails.fetch_add(1, Ordering::SeqCst) % 10 != 9 => {
+                Err(BoxError::from("the vendor is away"))
+            }
+            _ => Ok(Fetched::Unknown),
+        };
+        async { fetched }
     });
     let worker = Running::start(hasty(worker).fetch_backoff(SECOND, SECOND));
     let of = async |id: &str| {
@@ -250,7 +258,10 @@ async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
     until(async || of("unknown").await == Some((10, true))).await;
     until(async || of("runs").await.is_some_and(|(fetches, _)| fetches > 12)).await;
     assert_eq!(of("unknown").await, Some((10, true)), "it is still asked about");
-    assert!(of("runs").await.is_some_and(|(_, is_given_up)| !is_given_up));
+    until(async || failures.load(Ordering::SeqCst) > 11).await;
+    for job in ["runs", "fails"] {
+        assert!(of(job).await.is_some_and(|(_, is_given_up)| !is_given_up), "{job}");
+    }
     // Its event may come after all; and who forgets it may expect it again.
     accept(&inbox, "job.completed", "unknown").await;
     assert_eq!(of("unknown").await, None);

@@ -2,14 +2,19 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    sync::{Arc, Mutex},
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use number7_core::{Acceptance, Account, RetryHint};
 use number7_inbox::{
-    AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, InboxErrorKind, JobId, Origin, State,
+    AcceptedEvent, BoxError, Event, Fetched, Filter, Inbox, InboxErrorKind, JobId, MIN_LEASE,
+    Origin, State,
 };
 use number7_tests::{
     body, delivery_to, on_every_store,
@@ -139,8 +144,9 @@ async fn the_vendor_is_asked_with_the_client_of_the_account(store: Store) {
         }
     };
     let handled = Handled::default();
-    let worker = handled.worker(&inbox).fetch_limits(4, 60_000).reconcile_accounts(client);
-    let worker = Running::start(worker);
+    let (worker, second) = (handled.worker(&inbox), Duration::from_secs(1));
+    let worker = worker.fetch_limits(4, 60_000).fetch_backoff(second, second);
+    let worker = Running::start(worker.reconcile_accounts(client));
     until(async || inbox.stats().await.unwrap().done == 2).await;
     let mut asked = asked.lock().unwrap().clone();
     asked.sort();
@@ -150,8 +156,12 @@ async fn the_vendor_is_asked_with_the_client_of_the_account(store: Store) {
         let entry = inbox.show(&key).await.unwrap().unwrap();
         assert_eq!((entry.origin(), entry.account()), (Origin::Fetched, Some(name)));
     }
-    // The others have no client, and stay overdue.
-    until(async || inbox.overdue(None, 10).await.unwrap().entries.len() == 2).await;
+    // The others have no client. They stay overdue, and an operator sees that nobody asks any more.
+    let are_given_up = async || {
+        let jobs = inbox.overdue(None, 10).await.unwrap().entries;
+        jobs.len() == 2 && jobs.iter().all(|job| job.is_given_up() && job.fetches() == 10)
+    };
+    until(are_given_up).await;
     worker.stop().await;
 }
 
@@ -188,12 +198,43 @@ async fn a_limit_of_one_account_slows_down_that_account_alone(store: Store) {
     let worker = handled.worker(&inbox).fetch_limits(1, 60_000).fetch_backoff(second, second);
     let worker = Running::start(worker.reconcile_accounts(client));
     until(async || inbox.stats().await.unwrap().done == 5).await;
-    let is_passed_over = async || {
-        let overdue = inbox.overdue(None, 10).await.unwrap().entries;
-        overdue.len() == 5 && overdue.iter().all(|job| job.fetches() >= 2)
-    };
-    until(is_passed_over).await;
+    // Its other jobs keep their turns.
+    sleep(3 * second).await;
+    let overdue = inbox.overdue(None, 10).await.unwrap().entries;
+    assert_eq!((overdue.len(), overdue.iter().map(|job| job.fetches()).sum::<u32>()), (5, 1));
     assert_eq!(*asked.lock().unwrap(), 1, "its vendor is left alone for a minute");
+    worker.stop().await;
+}
+
+/// In the order in which they became overdue, the others would come after all 50 of the first account.
+async fn many_overdue_jobs_of_an_account_do_not_hold_up_the_others(store: Store) {
+    let inbox = store.open().await;
+    for job in 0..50 {
+        let job = format!("job_{job}");
+        inbox.account(&account("busy")).expect_job(job, Duration::ZERO).await.unwrap();
+    }
+    for name in ["second", "third"] {
+        inbox.account(&account(name)).expect_job("job_1", Duration::ZERO).await.unwrap();
+    }
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asks = Arc::clone(&asked);
+    let client = move |account: Account| {
+        let asks = Arc::clone(&asks);
+        let client = move |_: JobId| {
+            asks.lock().unwrap().push(account.to_string());
+            async { Ok::<_, BoxError>(Fetched::StillRunning) }
+        };
+        async { Ok::<_, BoxError>(Some(client)) }
+    };
+    let hour = Duration::from_secs(3_600);
+    let worker = Handled::default().worker(&inbox).fetch_limits(1, 60_000);
+    let worker = Running::start(worker.fetch_backoff(hour, hour).reconcile_accounts(client));
+    until(async || asked.lock().unwrap().len() == 52).await;
+    let asked = asked.lock().unwrap().clone();
+    for name in ["second", "third"] {
+        let place = asked.iter().position(|asked| asked == name).unwrap();
+        assert!(place < 10, "{name} was asked for as number {place}");
+    }
     worker.stop().await;
 }
 
@@ -237,7 +278,7 @@ async fn none_waits(store: &Store) {
     }
 }
 
-/// Also if it has more events than some claims pass over, which are older than all others.
+/// Also if it has many events, which are older than all others.
 async fn a_paused_account_waits_and_no_other_does(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     let (acme, globex) = (inbox.account(&account("acme")), inbox.account(&account("globex")));
@@ -249,13 +290,13 @@ async fn a_paused_account_waits_and_no_other_does(store: Store) {
     inbox.account(&account("initech")).pause("", "", None).await.unwrap();
     let others = store.open().await;
     let workers = [&inbox, &others].map(|inbox| Running::start(handled.worker(inbox)));
-    until(async || globex.stats().await.unwrap().done == 1).await;
     until(async || inbox.stats().await.unwrap().done == 2).await;
-    // Events that come now, of the account and of others, and one that fails first.
+    // Events that come now, of the account and of others.
     accept_for(&inbox, "acme", "later").await;
     accept_for(&inbox, "globex", "job_2").await;
     accept(&inbox, "job.completed", "job_2").await;
     until(async || inbox.stats().await.unwrap().done == 4).await;
+    assert_eq!(globex.stats().await.unwrap().done, 2);
     sleep(Duration::from_secs(1)).await;
 
     let stats = acme.stats().await.unwrap();
@@ -292,11 +333,37 @@ async fn a_paused_account_waits_and_no_other_does(store: Store) {
     none_waits(&store).await;
 }
 
+/// Their worker has died.
+async fn quarantined_events_of_a_paused_account_hold_up_no_other(store: Store) {
+    let (inbox, begun) = (store.open().await, Arc::new(AtomicU32::new(0)));
+    let jobs: Vec<_> = (0..600).map(|job| format!("job_{job}")).collect();
+    join_all(jobs.iter().map(|job| accept_for(&inbox, "acme", job))).await;
+    accept(&inbox, "job.completed", "job_1").await;
+    let begins = Arc::clone(&begun);
+    let dies = inbox.worker(move |_| {
+        begins.fetch_add(1, Ordering::Relaxed);
+        pending::<Result<(), BoxError>>()
+    });
+    let lease = MIN_LEASE;
+    let dies = Running::start(dies.concurrency(601).attempts(2).lease(lease));
+    until(async || begun.load(Ordering::Relaxed) == 601).await;
+    dies.crash().await;
+    inbox.account(&account("acme")).pause("", "", None).await.unwrap();
+    let handled = Handled::default();
+    let worker = Running::start(handled.worker(&inbox).attempts(2).lease(lease));
+    until(async || handled.of("job.completed:job_1") == 1).await;
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.quarantined, handled.events()), (600, 1));
+    worker.stop().await;
+}
+
 on_every_store! {
     and in memory: a_busy_account_does_not_hold_up_the_others;
     a_paused_account_waits_and_no_other_does,
+    quarantined_events_of_a_paused_account_hold_up_no_other,
     each_account_has_its_own_event_of_a_job,
     a_job_of_one_account_is_not_settled_by_another,
     the_vendor_is_asked_with_the_client_of_the_account,
     a_limit_of_one_account_slows_down_that_account_alone,
+    many_overdue_jobs_of_an_account_do_not_hold_up_the_others,
 }

@@ -141,7 +141,11 @@ pub(crate) fn overdue(page: &Page<OverdueJob>, is_later: bool) -> String {
             return format!("{account}upload {}  for {late}, no job known", one_line(upload));
         }
         let id = job.job_id().map(|id| one_line(id.as_str())).unwrap_or_default();
-        let end = if job.is_given_up() { ", given up: the vendor does not know it" } else { "" };
+        let end = if job.is_given_up() {
+            ", given up: the vendor does not know it, or its account has no client"
+        } else {
+            ""
+        };
         format!("{account}{id}  for {late}, fetches: {}{end}", job.fetches())
     })
 }

@@ -1,12 +1,12 @@
 //! Expected jobs.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Memory, Tables};
 use crate::{
-    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest, account_of},
     store::{
-        Answer,
+        Answer, WaitingAccounts,
         expectations::{Expectations, LOOK_UP_AGAIN, LOOK_UP_EVERY, MOST_LOOKED_UP},
     },
 };
@@ -19,6 +19,8 @@ pub(super) struct Expected {
     /// When it is to be fetched. `None` if it is not overdue, or was given up.
     fetch_at: Option<Duration>,
     fetches: i64,
+    /// How often nobody knew it.
+    unknown: u32,
     is_given_up: bool,
 }
 
@@ -35,6 +37,7 @@ impl Tables {
             is_overdue: false,
             fetch_at: None,
             fetches: 0,
+            unknown: 0,
             is_given_up: false,
         });
     }
@@ -104,23 +107,45 @@ impl Tables {
         leads
     }
 
-    pub(crate) fn give_up(&mut self, job: &str) {
-        if let Some(expected) = self.expected.get_mut(job).filter(|job| job.is_overdue) {
+    pub(crate) fn give_up(&mut self, job: &str, times: u32) -> bool {
+        let Some(expected) = self.expected.get_mut(job).filter(|job| job.is_overdue) else {
+            return false;
+        };
+        expected.unknown += 1;
+        if expected.unknown >= times {
             (expected.is_given_up, expected.fetch_at) = (true, None);
         }
+        expected.is_given_up
     }
 
-    pub(crate) fn take(&mut self, most: u32, rest: Rest) -> Vec<JobToFetch> {
-        let now = self.clock.now();
-        let mut due: Vec<_> = self
-            .expected
-            .iter()
-            .filter_map(|(job, expected)| Some((expected.fetch_at?, job.clone())))
-            .filter(|(at, _)| *at <= now)
-            .collect();
-        due.sort();
+    /// The jobs that are to be fetched now, the oldest first.
+    fn to_fetch(&self) -> Vec<(Duration, String)> {
+        let at = |(job, expected): (&String, &Expected)| Some((expected.fetch_at?, job.clone()));
+        let mut jobs: Vec<_> = self.expected.iter().filter_map(at).collect();
+        jobs.retain(|(at, _)| *at <= self.clock.now());
+        jobs.sort();
+        jobs
+    }
+
+    pub(crate) fn accounts_to_fetch(&self, from: &str) -> WaitingAccounts {
+        let accounts = self.to_fetch().into_iter().map(|(_, job)| account_of(&job));
+        let accounts: BTreeSet<_> = accounts.filter(|account| **account >= *from).collect();
+        WaitingAccounts { accounts: accounts.into_iter().collect(), go_on_from: None }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        accounts: &[String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Vec<JobToFetch> {
+        let (now, due) = (self.clock.now(), self.to_fetch());
+        let jobs = accounts.iter().flat_map(|account| {
+            let jobs = due.iter().filter(move |(_, job)| account_of(job) == *account);
+            jobs.take(of_each as usize)
+        });
         let mut taken = Vec::new();
-        for (_, job) in due.into_iter().take(most as usize) {
+        for (_, job) in jobs.cloned() {
             let is_settled = self.is_settled(&self.expected[&job]);
             let Some(expected) = self.expected.get_mut(&job) else { continue };
             expected.fetch_at = Some(now + rest.after(expected.fetches));
@@ -159,11 +184,20 @@ impl Expectations for Memory {
         self.at_once(|tables| tables.lead(worker, lease))
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
-        self.at_once(|tables| tables.give_up(job))
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
+        self.at_once(|tables| tables.give_up(job, times))
     }
 
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
-        self.at_once(|tables| tables.take(most, rest))
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        self.at_once(|tables| tables.accounts_to_fetch(from))
+    }
+
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>> {
+        self.at_once(|tables| tables.take(accounts, of_each, rest))
     }
 }

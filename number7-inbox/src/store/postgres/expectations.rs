@@ -7,10 +7,11 @@ use sqlx::{FromRow, query};
 
 use super::Postgres;
 use crate::{
-    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest, account_of},
     store::{
-        Answer,
+        Answer, STEP, WaitingAccounts,
         expectations::{Expectations, LOOK_UP_AGAIN, LOOK_UP_EVERY, MOST_LOOKED_UP},
+        sql,
     },
 };
 
@@ -26,9 +27,11 @@ struct LookUpRow {
 impl Expectations for Postgres {
     fn expect_job(&self, job: ExpectedJob, within: Duration) -> Answer<'_, ()> {
         let ExpectedJob { job, keys: [completed, failed] } = job;
+        let account = account_of(&job);
         let expect = query(self.statements.expect_job.clone()).bind(&*self.inbox).bind(job);
         let expect = expect.bind(completed).bind(failed);
         let expect = expect.bind(within.as_secs_f64()).bind(LOOK_UP_EVERY.as_secs_f64());
+        let expect = expect.bind(account);
         Box::pin(self.accepting.execute(expect).map(|done| done.map(drop)))
     }
 
@@ -65,14 +68,31 @@ impl Expectations for Postgres {
         Box::pin(lead.map(|done| Ok(done? > 0)))
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         let give_up = query(self.statements.give_up.clone()).bind(&*self.inbox).bind(job);
-        Box::pin(self.accepting.execute(give_up).map(|done| done.map(drop)))
+        let given_up = self.accepting.fetch_all_once::<(bool,)>(give_up.bind(i64::from(times)));
+        Box::pin(given_up.map(|rows| Ok(rows? == [(true,)])))
     }
 
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
-        let take = query(self.statements.take.clone()).bind(&*self.inbox).bind(i64::from(most));
-        let take = take.bind(rest.first.as_secs_f64()).bind(rest.longest.as_secs_f64());
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        Box::pin(async move {
+            let waiting = query(self.statements.accounts_to_fetch.clone()).bind(&*self.inbox);
+            let waiting = waiting.bind(from).bind(i64::from(STEP));
+            Ok(sql::waiting_accounts(self.accepting.fetch_all(waiting).await?))
+        })
+    }
+
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>> {
+        let take = query(self.statements.take.clone()).bind(&*self.inbox).bind(accounts.to_vec());
+        let take = take
+            .bind(i64::from(of_each))
+            .bind(rest.first.as_secs_f64())
+            .bind(rest.longest.as_secs_f64());
         Box::pin(self.accepting.fetch_all_once(take))
     }
 }

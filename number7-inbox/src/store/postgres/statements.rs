@@ -29,6 +29,7 @@ macro_rules! statements {
 }
 
 statements!(
+    accounts_to_fetch,
     cancel_expectation,
     count_done,
     discard,

@@ -8,14 +8,11 @@ local FORM = '^{"state":"(%l+)","attempt":(%d+),"uncounted":(%d+),"runs":(%d+),"
 local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"runs":%.0f,"due_at":%.0f,"claimed_by":%s,"claimed_at":%s,'
     .. '"claimed_as":"%s","finished_at":%s,%s'
 
--- The account in front of its key, if there is one.
-local function account_of(record) return string.match(record.rest, '^"key":"(%w[%w_.-]*)/') end
+-- The account in front of its key; '' if there is none.
+local function account_of(record) return string.match(record.rest, '^"key":"(%w[%w_.-]*)/') or '' end
 
--- The member of an event in the set of ready events by account, if it has an account.
-local function place_of_account(id, record)
-    local account = account_of(record)
-    return account and string.format('%s/%016.0f/%s', account, record.due_at, id)
-end
+-- Where the set of what is ready of accounts has an event.
+local function place_of_account(account, due_at, id) return string.format('%s/%016.0f/%s', account, due_at, id) end
 
 -- Reads a record. Returns nothing if it is lost, or somebody has damaged it.
 local function parse(id, text)
@@ -24,7 +21,7 @@ local function parse(id, text)
     local record = { state = state, attempt = tonumber(attempt), uncounted = tonumber(uncounted),
         runs = tonumber(runs), due_at = tonumber(due_at), claimed_as = claimed_as, rest = rest,
         member = state == 'running' and id .. ':' .. attempt .. ':' .. worker or id }
-    if state == 'ready' then record.place = place_of_account(id, record) end
+    if state == 'ready' then record.place = place_of_account(account_of(record), record.due_at, id) end
     return record
 end
 
@@ -65,7 +62,7 @@ local function move(id, record, state, worker)
     local is_waiting = state == 'ready' or state == 'quarantined'
     push(added[sets[state]], is_waiting and record.due_at or now, record.member)
     if set ~= sets[state] then push(removed[set], member) end
-    record.place = state == 'ready' and place_of_account(id, record)
+    record.place = state == 'ready' and place_of_account(account_of(record), record.due_at, id)
     if record.place then push(added[ready_of_account], 0, record.place) end
     return save(id, record, worker)
 end
@@ -89,6 +86,7 @@ end
 -- Makes an event ready although its record is damaged: the worker that claims it will notice.
 local function leave_to_worker(id, member)
     redis.call('ZADD', ready, now, id)
+    redis.call('ZADD', ready_of_account, 0, place_of_account('', now, id))
     redis.call('ZREM', running, member)
 end
 

@@ -1,19 +1,17 @@
 -- Records the ends of attempts, and claims what is ready if the lease of the worker is live. Returns the events
 -- whose ends count; of each claim event, record, payload, errors, and whether it is quarantined, and in how long the
 -- next event is ready, or neither if the lease is not live; of each event that is lost or damaged its key, or its
--- payload; whether the inbox is paused, 1, and the time is that until the end of the pause, or accounts are, 2; and, if it passed
--- over events of these and there may be more, the time of the last one, and how many it has passed of this time.
+-- payload; and whether the inbox is paused, 1, and the time is that until the end of the pause, or accounts are, 2.
 -- ARGV: the worker, milliseconds of the lease, how many events to claim, how many of them may be quarantined, how
---     many more to claim ahead of handlers; where it begins, as it was returned, or '-inf' and 0; how many to claim of each of
---     some accounts before all others, how many accounts, these; of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
+--     many more to claim ahead of handlers; how many to claim of each of some accounts before all others, how many
+--     accounts, these; of each end event, which attempt, state, milliseconds until it is due, attempt and what does not count
 --     from then on, errors or nothing
 local worker, lease, most, alone, ahead =
     ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local after, after_of_time = ARGV[6], tonumber(ARGV[7])
-local of_each, accounts = tonumber(ARGV[8]), tonumber(ARGV[9])
+local of_each, accounts = tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local ended = {}
-for i = 10 + accounts, #ARGV, 7 do
+for i = 8 + accounts, #ARGV, 7 do
     local id, number, state, rest, attempt, uncounted, history = unpack(ARGV, i, i + 6)
     local record = read(id) or {}
     local was = record.state
@@ -38,11 +36,11 @@ flush()
 
 -- Others may rescue what a worker holds whose lease has expired, so it must not claim more.
 local seen = redis.call('ZSCORE', workers, worker)
-if not seen or now - seen > lease then return { ended, false, {}, false, false } end
+if not seen or now - seen > lease then return { ended, false, {}, false } end
 local paused = most + ahead > 0 and current_pauses() or {}
 if paused[''] then
     local ends_at = paused['']['until']
-    return { ended, { {}, ends_at and ends_at - now or false }, {}, 1, false }
+    return { ended, { {}, ends_at and ends_at - now or false }, {}, 1 }
 end
 local are_accounts_paused = next(paused) ~= nil
 
@@ -74,54 +72,32 @@ local function claim(state, ids)
     end
     flush()
 end
-local passed = false
--- Up to so many of some ids that are of no account that is paused.
-local function free(ids, limit)
-    local found = {}
-    for _, id in ipairs(ids) do
-        local record = read(id)
-        local account = record and account_of(record)
-        if #found < limit and not (account and paused[account]) then table.insert(found, id) end
-    end
-    return found
+local function first(state, limit)
+    if limit == 0 then return {} end
+    return redis.call('ZRANGEBYSCORE', sets[state], '-inf', now, 'LIMIT', 0, limit)
 end
 local function first_quarantined(limit)
-    local found = {}
+    if limit == 0 or not are_accounts_paused then return first('quarantined', limit) end
     -- There are few.
-    for offset = 0, limit > 0 and 9500 or -1, 500 do
-        local ids = redis.call('ZRANGEBYSCORE', sets['quarantined'], '-inf', now, 'LIMIT', offset, 500)
-        found = free(ids, limit)
-        if #found > 0 or #ids < 500 then break end
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', quarantined, '-inf', now)) do
+        local record = read(id)
+        if not (record and paused[account_of(record)]) then return { id } end
     end
-    return found
-end
-local function first_ready(limit)
-    if limit == 0 then return {} end
-    if not are_accounts_paused then return redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, limit) end
-    -- It passes over few events of accounts that are paused.
-    local places = redis.call('ZRANGEBYSCORE', ready, after, now, 'WITHSCORES', 'LIMIT', after_of_time, 500)
-    local ids, last, of_last = {}, after, after_of_time
-    for i = 1, #places, 2 do
-        table.insert(ids, places[i])
-        last, of_last = places[i + 1], last == places[i + 1] and of_last + 1 or 1
-    end
-    local found = free(ids, limit)
-    if #ids == 500 and #found < limit then passed = { last, of_last } end
-    return found
+    return {}
 end
 local function first_of_accounts(limit)
     local ids = {}
-    for i = 10, 9 + accounts do
+    for i = 8, 7 + accounts do
         local from, to = '[' .. ARGV[i] .. '/', string.format('(%s/%016.0f', ARGV[i], now + 1)
         local of_account = paused[ARGV[i]] and 0 or math.min(of_each, limit - #ids)
         for _, place in ipairs(redis.call('ZRANGEBYLEX', ready_of_account, from, to, 'LIMIT', 0, of_account)) do
             local id = string.match(place, '%d+$')
-            -- Somebody may have changed the set by hand.
             local due_at = redis.call('ZSCORE', ready, id)
-            if not due_at then
-                redis.call('ZREM', ready_of_account, place)
-            elseif tonumber(due_at) <= now then
+            if due_at and tonumber(due_at) <= now then
                 table.insert(ids, id)
+            else
+                -- Its record is lost or damaged, or somebody has changed the set by hand.
+                redis.call('ZREM', ready_of_account, place)
             end
         end
     end
@@ -129,7 +105,7 @@ local function first_of_accounts(limit)
 end
 claim('quarantined', first_quarantined(math.min(most, alone)))
 claim('ready', first_of_accounts(most + ahead - #claims))
-claim('ready', first_ready(most + ahead - #claims))
+-- Not past the events of accounts that are paused: there may be many.
+if not are_accounts_paused then claim('ready', first('ready', most + ahead - #claims)) end
 local due_at = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2]
-local next_in = due_at and math.max(0, due_at - now) or false
-return { ended, { claims, next_in }, broken, are_accounts_paused and 2 or false, passed }
+return { ended, { claims, due_at and math.max(0, due_at - now) or false }, broken, are_accounts_paused and 2 or false }

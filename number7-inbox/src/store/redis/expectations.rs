@@ -6,7 +6,7 @@ use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 
 use super::{
     super::{
-        Answer,
+        Answer, WaitingAccounts,
         expectations::{Expectations, LOOK_UP_AGAIN, LOOK_UP_EVERY, MOST_LOOKED_UP},
     },
     Redis, STEP,
@@ -74,17 +74,26 @@ impl Expectations for Redis {
         })
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         Box::pin(async move {
-            let mut call = self.call(script!("give_up"));
-            self.server.call(call.arg(job)).await
+            let mut call = self.call(script!("jobs", "give_up"));
+            self.server.call(call.arg(job).arg(times)).await
         })
     }
 
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        Box::pin(self.accounts(from, "jobs"))
+    }
+
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>> {
         Box::pin(async move {
             let mut call = self.call(script!("jobs", "take"));
-            call.arg(most).arg(millis(rest.first)).arg(millis(rest.longest));
+            call.arg(millis(rest.first)).arg(millis(rest.longest)).arg(of_each).arg(accounts);
             self.server.call(&mut call).await
         })
     }

@@ -1,4 +1,8 @@
--- Stops fetching an overdue job: its next fetch is at infinity.
--- ARGV: the job
-redis.call('ZADD', fetches, 'XX', 'inf', ARGV[1])
-return redis.status_reply('OK')
+-- Notes that nobody knows an overdue job, which is fetched no more at the last of so many times. Returns 1 then, else 0.
+-- ARGV: the job, how many
+local job, record = ARGV[1], read_job(ARGV[1])
+if not record or not redis.call('ZSCORE', overdue, job) then return 0 end
+record.unknown = (tonumber(record.unknown) or 0) + 1
+record.is_given_up = record.unknown >= tonumber(ARGV[2])
+fetch_at(job, record, not record.is_given_up and record.fetch_at or nil)
+return record.is_given_up and 1 or 0

@@ -14,9 +14,9 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', look_ups, '-inf', now, 'LIMIT',
         local late = now - record.due_at
         local rest = late < 0 and -late or math.max(ARGV[2], math.floor(late / 10))
         if late >= 0 and redis.call('ZADD', overdue, 'NX', record.due_at, job) == 1 then
-            redis.call('ZADD', fetches, now, job)
             table.insert(newly_overdue, job)
         end
+        if late >= 0 and not record.fetch_at and not record.is_given_up then fetch_at(job, record, now) end
         redis.call('ZADD', look_ups, now + math.min(rest, ARGV[3]), job)
     end
 end

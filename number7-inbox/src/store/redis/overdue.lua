@@ -10,8 +10,7 @@ for i = 1, #rows, 2 do
     local job, record = rows[i], read_job(rows[i])
     last = { tonumber(rows[i + 1]), job }
     if record and not is_settled(record) then
-        local is_given_up = redis.call('ZSCORE', fetches, job) == 'inf'
-        table.insert(jobs, { job, last[1], record.fetches, is_given_up and 1 or 0 })
+        table.insert(jobs, { job, last[1], record.fetches, record.is_given_up and 1 or 0 })
     end
 end
 return { jobs, (#jobs == most or #rows == 2 * step) and last or false }

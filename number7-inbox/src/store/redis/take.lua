@@ -1,16 +1,32 @@
--- Takes overdue jobs that are to be fetched now. They rest from then on. Returns for each one whether it is
--- settled, and how often it was taken.
--- ARGV: how many at most, milliseconds of the first rest, of the longest
+-- Takes overdue jobs that are to be fetched now, which rest from then on: of some accounts, so many of each. Returns each
+-- with whether it is settled, and how often it was taken.
+-- ARGV: milliseconds of the first rest, of the longest, how many of each account, the accounts
 local taken = {}
-for _, job in ipairs(redis.call('ZRANGEBYSCORE', fetches, '-inf', now, 'LIMIT', 0, ARGV[1])) do
+local function take(place, job)
     local record = read_job(job)
     local times = record and record.fetches + 1 or 1
+    local at = now + math.min(ARGV[2], ARGV[1] * 2 ^ math.min(times - 1, 30))
     if record then
         record.fetches = times
-        redis.call('HSET', expected_jobs, job, cjson.encode(record))
+        fetch_at(job, record, at)
+    else
+        redis.call('ZREM', fetches, place)
+        redis.call('ZADD', fetches, 0, place_of_fetch(job, at))
     end
-    local rest = math.min(ARGV[3], ARGV[2] * 2 ^ math.min(times - 1, 30))
-    redis.call('ZADD', fetches, string.format('%.0f', now + rest), job)
     table.insert(taken, { job, record and is_settled(record) and 1 or 0, times })
+end
+for i = 4, #ARGV do
+    local from, to = '[' .. ARGV[i] .. '/', string.format('(%s/%016.0f', ARGV[i], now + 1)
+    for _, place in ipairs(redis.call('ZRANGEBYLEX', fetches, from, to, 'LIMIT', 0, ARGV[3])) do
+        local job = string.match(place, '^[^/]*/%d+/(.+)$')
+        local record = job and read_job(job)
+        local is_its_place = record and record.fetch_at and place == place_of_fetch(job, record.fetch_at)
+        if is_its_place or job and not record and redis.call('ZSCORE', look_ups, job) then
+            take(place, job)
+        else
+            -- Its record was lost or damaged meanwhile.
+            redis.call('ZREM', fetches, place)
+        end
+    end
 end
 return taken

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, TryFutureExt};
+use serde_json::json;
 use sqlx::{FromRow, query, query_as, query_scalar};
 
 use super::{Sqlite, statement};
 use crate::model::time::millis;
 use crate::{
-    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest},
+    model::expectation::{ExpectedJob, JobPlace, JobToFetch, LookUp, OverdueRow, Rest, account_of},
     store::{
-        Answer,
+        Answer, STEP, WaitingAccounts,
         expectations::{Expectations, LOOK_UP_AGAIN, LOOK_UP_EVERY, MOST_LOOKED_UP},
+        sql,
     },
 };
 
@@ -29,11 +31,12 @@ impl Expectations for Sqlite {
         ExpectedJob { job, keys }: ExpectedJob,
         within: Duration,
     ) -> Answer<'_, ()> {
+        let account = account_of(&job);
         let expect = move |this: &Self, now| {
             let [completed, failed] = keys;
             let expect = query(statement!("expect_job")).bind(this.name()).bind(job);
             let expect = expect.bind(completed).bind(failed).bind(now);
-            expect.bind(millis(within)).bind(millis(LOOK_UP_EVERY))
+            expect.bind(millis(within)).bind(millis(LOOK_UP_EVERY)).bind(account)
         };
         self.change_rows(expect).map_ok(drop).boxed()
     }
@@ -94,23 +97,40 @@ impl Expectations for Sqlite {
         self.change_rows(lead).map_ok(|changed| changed > 0).boxed()
     }
 
-    fn give_up<'a>(&'a self, job: &'a str) -> Answer<'a, ()> {
+    fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool> {
         let job = job.to_owned();
-        let give_up =
-            move |this: &Self, _| query(statement!("give_up")).bind(this.name()).bind(job);
-        self.change_rows(give_up).map_ok(drop).boxed()
+        self.run(move |this| async move {
+            let mut writing = this.file.begin().await?;
+            let give_up = query_scalar(statement!("give_up")).bind(&*this.inbox.name);
+            let give_up = give_up.bind(job).bind(times);
+            let is_given_up: Option<bool> = give_up.fetch_optional(&mut *writing).await?;
+            writing.commit().await?;
+            Ok(is_given_up.unwrap_or_default())
+        })
     }
 
-    fn take(&self, most: u32, rest: Rest) -> Answer<'_, Vec<JobToFetch>> {
+    fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts> {
+        let from = from.to_owned();
+        self.run(|this| async move {
+            let waiting = query_as(statement!("accounts_to_fetch")).bind(&*this.inbox.name);
+            let waiting = waiting.bind(from).bind(this.file.clock.millis()).bind(STEP);
+            let waiting = waiting.fetch_all(&mut *this.file.reader().await?).await?;
+            Ok(sql::waiting_accounts(waiting))
+        })
+    }
+
+    fn take<'a>(
+        &'a self,
+        accounts: &'a [String],
+        of_each: u32,
+        rest: Rest,
+    ) -> Answer<'a, Vec<JobToFetch>> {
+        let accounts = json!(accounts).to_string();
         self.run(move |this| async move {
-            let is_some = query_scalar(statement!("is_to_fetch")).bind(&*this.inbox.name);
-            let is_some = is_some.bind(this.file.clock.millis());
-            if !is_some.fetch_one(&mut *this.file.reader().await?).await? {
-                return Ok(Vec::new());
-            }
             let mut writing = this.file.begin().await?;
             let take = query_as(statement!("take")).bind(&*this.inbox.name).bind(writing.now);
-            let take = take.bind(millis(rest.first)).bind(millis(rest.longest)).bind(most);
+            let take = take.bind(millis(rest.first)).bind(millis(rest.longest));
+            let take = take.bind(accounts).bind(of_each);
             let taken = take.fetch_all(&mut *writing).await?;
             writing.commit().await?;
             Ok(taken)

@@ -6,20 +6,13 @@ use std::{
 };
 
 use super::group::Waiting;
-use crate::{
-    model::wake::Wake,
-    store::{
-        front::Front,
-        sql::{Counted, Place},
-    },
-};
+use crate::{model::wake::Wake, store::sql::Counted};
 
 /// What all handles of an inbox share in a process.
 pub(super) struct Inbox {
     pub(super) name: Box<str>,
     pub(super) waiting: Waiting,
     pub(super) done: Counted,
-    pub(super) front: Front<Place>,
     pub(super) wake: Arc<Wake>,
 }
 
@@ -36,8 +29,8 @@ impl Inboxes {
         // A name may come from a request, so unused names must not take memory.
         inboxes.retain(|_, inbox| inbox.strong_count() > 0);
         let (name, waiting) = (Box::from(name), Waiting::default());
-        let (done, front, wake) = (Counted::default(), Front::default(), Arc::default());
-        let inbox = Arc::new(Inbox { name, waiting, done, front, wake });
+        let inbox = Inbox { name, waiting, done: Counted::default(), wake: Arc::default() };
+        let inbox = Arc::new(inbox);
         inboxes.insert(inbox.name.clone(), Arc::downgrade(&inbox));
         inbox
     }

@@ -673,7 +673,7 @@ async fn nothing_goes_through_all_events() {
     const ID: &str = "INTEGER PRIMARY KEY (rowid=?)";
     const JOB: &str = "PRIMARY KEY (inbox=? AND job=?)";
     const OVERDUE: &str = "number7_expected_jobs_overdue (inbox=? AND (due_at,job)>(?,?))";
-    const FETCH: &str = "number7_expected_jobs_fetch (inbox=? AND fetch_at<?)";
+    const FETCH: &str = "number7_expected_jobs_fetch (inbox=? AND account=? AND fetch_at<?)";
     const LOOK_UP: &str = "number7_expected_jobs_look_up (inbox=? AND look_up_at<?)";
     let folder = new_folder();
     let sqlite = open(&folder).await;
@@ -695,13 +695,9 @@ async fn nothing_goes_through_all_events() {
         }
         for (sql, how) in [
             (statement!("first_due"), STATE),
-            (claim_statement!(first_quarantined!(), "'quarantined'"), STATE_UNTIL),
-            (
-                claim_statement!(first_ready!("(?5 ->> 'most') - changes()"), "'ready'"),
-                "number7_events_state (inbox=? AND state=? AND since>? AND since<?)",
-            ),
-            (passed!(), "number7_events_state (inbox=? AND state=? AND since>? AND since<?)"),
-            (claim_statement!(first_events_of!("at_once"), "'ready'"), READY_OF_ACCOUNT),
+            (claim_statement!(first_quarantined!(), "0"), STATE_UNTIL),
+            (claim_statement!(first_ready!(), "0"), STATE_UNTIL),
+            (claim_statement!(first_of_accounts!(), "0"), READY_OF_ACCOUNT),
             (statement!("waiting_accounts"), WAITING),
             (statement!("claimed"), STATE),
             (statement!("finish"), ID),
@@ -739,7 +735,7 @@ async fn nothing_goes_through_all_events() {
             (statement!("looked_up"), JOB),
             (statement!("overdue"), OVERDUE),
             (statement!("give_up"), JOB),
-            (statement!("is_to_fetch"), FETCH),
+            (statement!("accounts_to_fetch"), FETCH),
             (statement!("take"), FETCH),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
@@ -750,6 +746,7 @@ async fn nothing_goes_through_all_events() {
                 "VIRTUAL TABLE",
                 "json_each",
                 " next",
+                " free",
                 "CONSTANT ROW",
                 "number7_workers",
                 "(subquery",

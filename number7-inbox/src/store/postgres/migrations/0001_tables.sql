@@ -13,8 +13,8 @@ CREATE TABLE number7.events (
     inbox text NOT NULL,
     -- An event with a known key is a duplicate.
     key text NOT NULL,
-    -- The account in front of the key, if there is one.
-    account text COLLATE "C",
+    -- The account in front of the key; '' if there is none.
+    account text COLLATE "C" NOT NULL DEFAULT '',
     event text NOT NULL,
     job text,
     -- The JSON, byte for byte.
@@ -57,8 +57,7 @@ CREATE TABLE number7.events (
 CREATE INDEX events_ready ON number7.events (inbox, due_at, id) WHERE state = 'ready';
 
 -- Serves `waiting_accounts`, and the claims of `exchange` that are for an account.
-CREATE INDEX events_ready_of_account ON number7.events (inbox, account, due_at, id)
-    WHERE state = 'ready' AND account IS NOT NULL;
+CREATE INDEX events_ready_of_account ON number7.events (inbox, account, due_at, id) WHERE state = 'ready';
 
 -- Serves the same of quarantined events. It is almost always empty.
 CREATE INDEX events_quarantined ON number7.events (inbox, due_at, id) WHERE state = 'quarantined';
@@ -91,6 +90,8 @@ CREATE TABLE number7.workers (
 CREATE TABLE number7.expected_jobs (
     inbox text NOT NULL,
     job text NOT NULL,
+    -- The account in its name; '' if there is none.
+    account text COLLATE "C" NOT NULL DEFAULT '',
     -- The keys of the two events that settle it.
     completed_key text NOT NULL,
     failed_key text NOT NULL,
@@ -100,6 +101,8 @@ CREATE TABLE number7.expected_jobs (
     -- When to ask the vendor about it next. Infinity: never again.
     fetch_at timestamptz,
     fetches integer NOT NULL DEFAULT 0,
+    -- How often nobody knew it.
+    unknown integer NOT NULL DEFAULT 0,
     PRIMARY KEY (inbox, job)
 );
 
@@ -109,8 +112,8 @@ CREATE INDEX expected_jobs_look_up ON number7.expected_jobs (inbox, look_up_at);
 -- Serves `overdue` and `stats`.
 CREATE INDEX expected_jobs_overdue ON number7.expected_jobs (inbox, due_at, job) WHERE is_overdue;
 
--- Serves `take`.
-CREATE INDEX expected_jobs_fetch ON number7.expected_jobs (inbox, fetch_at) WHERE is_overdue;
+-- Serves `accounts_to_fetch` and `take`.
+CREATE INDEX expected_jobs_fetch ON number7.expected_jobs (inbox, account, fetch_at) WHERE is_overdue;
 
 -- The worker of each inbox that fetches overdue jobs.
 CREATE TABLE number7.leaders (

@@ -44,35 +44,25 @@ WITH live AS MATERIALIZED (
     SELECT id FROM number7.events
     WHERE inbox = $2 AND state = 'quarantined' AND due_at <= now() AND EXISTS (SELECT FROM live)
         AND NOT EXISTS (SELECT FROM paused)
-        AND (account IS NULL OR account <> ALL (ARRAY(SELECT account FROM paused_accounts)))
+        AND account <> ALL (ARRAY(SELECT account FROM paused_accounts))
     ORDER BY due_at, id LIMIT $12
     FOR UPDATE SKIP LOCKED
 ), of_accounts AS (
     SELECT event.id FROM unnest($16::text[]) AS waiting (account), LATERAL (
         SELECT id FROM number7.events
-        WHERE inbox = $2 AND state = 'ready' AND account = waiting.account AND account IS NOT NULL AND due_at <= now()
+        WHERE inbox = $2 AND state = 'ready' AND account = waiting.account AND due_at <= now()
             AND EXISTS (SELECT FROM live) AND NOT EXISTS (SELECT FROM paused)
             AND account <> ALL (ARRAY(SELECT account FROM paused_accounts))
         ORDER BY due_at, id LIMIT $17
         FOR UPDATE SKIP LOCKED
     ) AS event
     LIMIT $11 + $15 - (SELECT count(*) FROM quarantined)
-), oldest AS MATERIALIZED (
-    -- While accounts are paused, it passes over no more of their events than these.
-    SELECT due_at, id FROM number7.events
-    WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM paused_accounts)
-        AND (due_at, id) > (
-            coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
-    ORDER BY due_at, id LIMIT 500
-), edge AS MATERIALIZED (
-    SELECT due_at, id FROM oldest ORDER BY due_at DESC, id DESC LIMIT 1
 ), ready AS (
     SELECT id, due_at FROM number7.events
-    WHERE inbox = $2 AND state = 'ready' AND EXISTS (SELECT FROM live) AND NOT EXISTS (SELECT FROM paused)
-        AND due_at <= now()
-        AND (due_at, id) <= (
-            coalesce((SELECT due_at FROM edge), now()), coalesce((SELECT id FROM edge), 9223372036854775807))
-        AND (account IS NULL OR account <> ALL (ARRAY(SELECT account FROM paused_accounts)))
+    WHERE inbox = $2 AND state = 'ready' AND due_at <= now() AND EXISTS (SELECT FROM live)
+        AND NOT EXISTS (SELECT FROM paused)
+        -- Not past the events of accounts that are paused: there may be many.
+        AND NOT EXISTS (SELECT FROM paused_accounts)
         AND (due_at, id) > (
             coalesce('epoch'::timestamptz + $13 * interval '1 microsecond', '-infinity'), $14::bigint)
         AND id <> ALL (ARRAY(SELECT id FROM of_accounts))
@@ -122,10 +112,6 @@ FROM paused WHERE $11 + $15 > 0
 UNION ALL
 SELECT 'accounts paused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 WHERE $11 + $15 > 0 AND EXISTS (SELECT FROM paused_accounts)
-UNION ALL
-SELECT 'passed', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    (extract(epoch FROM due_at) * 1000000)::bigint
-FROM edge WHERE (SELECT count(*) FROM oldest) = 500
 UNION ALL
 -- Only if all that is ready was claimed, so that what is found first is scheduled.
 (SELECT 'next', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,

@@ -1,10 +1,15 @@
+-- Takes jobs to fetch: of some accounts, so many of each. They rest after that, twice as long each time.
+-- $1 the inbox, $2 the accounts, $3 how many of each, $4 seconds of the first rest, $5 of the longest
 WITH found AS MATERIALIZED (
-    SELECT job FROM number7.expected_jobs
-    WHERE inbox = $1 AND is_overdue AND fetch_at <= now() ORDER BY fetch_at LIMIT $2
-    FOR UPDATE SKIP LOCKED
+    SELECT next.job FROM unnest($2::text[]) AS waiting (account), LATERAL (
+        SELECT job FROM number7.expected_jobs
+        WHERE inbox = $1 AND is_overdue AND account = waiting.account AND fetch_at <= now()
+        ORDER BY fetch_at LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    ) AS next
 )
 UPDATE number7.expected_jobs AS expected SET fetches = fetches + 1,
-    fetch_at = now() + least($4, $3 * 2 ^ least(fetches, 30)) * interval '1 second'
+    fetch_at = now() + least($5, $4 * 2 ^ least(fetches, 30)) * interval '1 second'
 WHERE inbox = $1 AND job = ANY (ARRAY(SELECT job FROM found))
 RETURNING job, fetches::bigint, EXISTS (
     SELECT FROM number7.events

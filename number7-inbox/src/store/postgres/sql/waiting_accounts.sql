@@ -1,13 +1,14 @@
--- The next accounts after one that have ready events. It passes over accounts whose events are all scheduled. $1 the inbox, $2
--- the account, $3 how many accounts to examine
+-- The next accounts that have events which are ready, from one on; '' is that of the events without one. It passes over accounts
+-- whose events are all scheduled, and those that are paused.
+-- $1 the inbox, $2 the account, $3 how many accounts to look at
 WITH RECURSIVE waiting AS (
     (SELECT account, due_at FROM number7.events
-    WHERE inbox = $1 AND state = 'ready' AND account IS NOT NULL AND account > $2
+    WHERE inbox = $1 AND state = 'ready' AND account >= $2
     ORDER BY account, due_at LIMIT 1)
     UNION ALL
     SELECT next.account, next.due_at FROM waiting, LATERAL (
         SELECT account, due_at FROM number7.events
-        WHERE inbox = $1 AND state = 'ready' AND account IS NOT NULL AND account > waiting.account
+        WHERE inbox = $1 AND state = 'ready' AND account > waiting.account
         ORDER BY account, due_at LIMIT 1
     ) AS next
 )

@@ -8,8 +8,8 @@ CREATE TABLE number7_events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     inbox TEXT NOT NULL,
     key TEXT NOT NULL,
-    -- The account in front of the key, if there is one.
-    account TEXT,
+    -- The account in front of the key; '' if there is none.
+    account TEXT NOT NULL DEFAULT '',
     event TEXT NOT NULL,
     job TEXT,
     origin TEXT NOT NULL DEFAULT 'signed' CHECK (origin IN ('signed', 'fetched')),
@@ -49,9 +49,8 @@ CREATE UNIQUE INDEX number7_events_key ON number7_events (inbox, key);
 -- Events of one state in the order of its time: claim, heartbeat, rescue, sweep, list and stats.
 CREATE INDEX number7_events_state ON number7_events (inbox, state, since);
 
--- The ready events of each account: claims for accounts, and waiting_accounts.
-CREATE INDEX number7_events_ready_of_account ON number7_events (inbox, account, since)
-    WHERE state = 'ready' AND account IS NOT NULL;
+-- What is ready of each account: claims for accounts, and waiting_accounts.
+CREATE INDEX number7_events_ready_of_account ON number7_events (inbox, account, since) WHERE state = 'ready';
 
 -- Other bodies that were signed for events later: the last one of each event.
 CREATE TABLE number7_conflicts (
@@ -72,6 +71,8 @@ CREATE TABLE number7_workers (
 CREATE TABLE number7_expected_jobs (
     inbox TEXT NOT NULL,
     job TEXT NOT NULL,
+    -- The account in its name; '' if there is none.
+    account TEXT NOT NULL DEFAULT '',
     -- The keys of the events that settle it.
     completed_key TEXT NOT NULL,
     failed_key TEXT NOT NULL,
@@ -81,6 +82,8 @@ CREATE TABLE number7_expected_jobs (
     -- When an overdue job is to be fetched. NULL if it was given up.
     fetch_at INTEGER,
     fetches INTEGER NOT NULL DEFAULT 0,
+    -- How often nobody knew it.
+    unknown INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (inbox, job)
 ) STRICT, WITHOUT ROWID;
 
@@ -90,8 +93,8 @@ CREATE INDEX number7_expected_jobs_look_up ON number7_expected_jobs (inbox, look
 -- The overdue jobs in the order of their list, and their count.
 CREATE INDEX number7_expected_jobs_overdue ON number7_expected_jobs (inbox, due_at, job) WHERE is_overdue;
 
--- The overdue jobs to be fetched.
-CREATE INDEX number7_expected_jobs_fetch ON number7_expected_jobs (inbox, fetch_at) WHERE is_overdue;
+-- The overdue jobs of each account that are to be fetched.
+CREATE INDEX number7_expected_jobs_fetch ON number7_expected_jobs (inbox, account, fetch_at) WHERE is_overdue;
 
 -- The worker that fetches.
 CREATE TABLE number7_leaders (

@@ -1,2 +1,4 @@
--- Stops fetching an overdue job. ?1 inbox, ?2 job
-UPDATE number7_expected_jobs SET fetch_at = NULL WHERE inbox = ?1 AND job = ?2 AND is_overdue
+-- Notes that nobody knows an overdue job, which is fetched no more at the last of so many times. ?1 inbox, ?2 job, ?3 how many
+UPDATE number7_expected_jobs SET unknown = unknown + 1, fetch_at = iif(unknown + 1 >= ?3, NULL, fetch_at)
+WHERE inbox = ?1 AND job = ?2 AND is_overdue
+RETURNING unknown >= ?3 AS is_given_up
