@@ -1,12 +1,12 @@
-//! Finds out which engines are here, so that tests of missing ones count as ignored. In CI none is
-//! ignored: there the absence of an engine fails.
+//! Finds out which engines are installed, so that tests of missing ones count as ignored. In CI no test is ignored:
+//! a missing engine makes it fail.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
 
-/// What drives the browser, where `.ci/recipes` installs it.
+/// The library that drives the browser, if `.ci/recipes` has installed it.
 const PLAYWRIGHT: &str = "../target/recipes/node_modules/playwright-core";
 
 fn main() {
@@ -32,7 +32,7 @@ fn main() {
             }
             None if ci => {}
             None => {
-                // Looked for again every time.
+                // So that it is searched again every time.
                 println!("cargo::rerun-if-changed=not/{program}");
                 println!(
                     "cargo::warning={program} is not here: its tests are ignored. See CONTRIBUTING.md"
@@ -43,7 +43,7 @@ fn main() {
     }
 }
 
-/// A program in the path, or where Debian puts those of PostgreSQL and of administrators.
+/// A program in the path, or in the folders where Debian puts PostgreSQL and the tools of administrators.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();

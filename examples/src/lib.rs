@@ -1,4 +1,4 @@
-//! What the examples have in common: their configuration, and how they fail.
+//! Common parts of the examples: their configuration, and their errors.
 
 mod metrics;
 
@@ -14,11 +14,10 @@ use number7_core::{Event, Secret, SecretError, SecretErrorKind, Verifier};
 
 pub use self::metrics::metrics;
 
-/// The secret of receivers and senders that are given none. It is in this file, so anybody can sign
-/// with it.
+/// The secret of receivers and senders without another. It is in this file, so anybody can sign with it.
 pub const DEMO_SECRET: &str = "number7-demo-secret";
 
-/// What an example ends with. It prints as a sentence, where a `main` that returns it shows it.
+/// The error of an example. If `main` returns it, it is printed as a sentence.
 pub struct Failure(Box<dyn Error + Send + Sync>);
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
@@ -33,46 +32,45 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// Writes the log to the standard error, coloured on a terminal.
+/// Writes the log to the standard error, colored on a terminal.
 pub fn log() {
     let is_terminal = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(is_terminal).init();
 }
 
-/// Accepts what [`secret`] signed, and looks for the cause where a signature does not match: it is in
-/// the log.
+/// Accepts what [`secret`] signed. If a signature does not match, it searches for the cause, which is logged.
 ///
 /// # Errors
 ///
-/// `WEBHOOK_SECRET` is set to something that is not a secret.
+/// The value of `WEBHOOK_SECRET` cannot be a secret.
 pub fn verifier() -> Result<Verifier, SecretError> {
     Ok(Verifier::new(secret()?).diagnose())
 }
 
-/// The URL of a store as it may be printed: without user, password and options.
+/// The URL of a store without user, password and options, so that it may be printed.
 #[must_use]
 pub fn without_password(store: &str) -> String {
     let Some((scheme, rest)) = store.split_once("://") else { return store.to_owned() };
-    // Not by a parser of URLs: one of sentinels has several hosts.
+    // Without a parser for URLs, because a URL of Sentinels has several hosts.
     let (rest, _) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
     let (_, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
     format!("{scheme}://{rest}")
 }
 
-/// The secret in `WEBHOOK_SECRET`, or with a warning the [`DEMO_SECRET`].
+/// The secret in `WEBHOOK_SECRET`, or else, with a warning, the [`DEMO_SECRET`].
 ///
 /// # Errors
 ///
-/// `WEBHOOK_SECRET` is set to something that is not a secret.
+/// The value of `WEBHOOK_SECRET` cannot be a secret.
 pub fn secret() -> Result<Secret, SecretError> {
     secret_or("WEBHOOK_SECRET", DEMO_SECRET)
 }
 
-/// The secret in an environment variable, or with a warning another.
+/// The secret in an environment variable, or else, with a warning, another one.
 ///
 /// # Errors
 ///
-/// The variable is set to something that is not a secret.
+/// The value of the variable cannot be a secret.
 pub fn secret_or(variable: &str, demo: &str) -> Result<Secret, SecretError> {
     match Secret::from_env(variable) {
         Err(error) if error.kind() == SecretErrorKind::NotSet => {
@@ -89,11 +87,11 @@ pub fn addr() -> String {
     env::var("WEBHOOK_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".into())
 }
 
-/// Listens on [`addr`], and says so.
+/// Listens on [`addr`], and prints that.
 ///
 /// # Errors
 ///
-/// The address is none, or is in use; the text names it.
+/// The address is invalid or in use. The error names it.
 pub fn listen() -> io::Result<TcpListener> {
     let addr = addr();
     let named = |error: io::Error| {
@@ -105,7 +103,7 @@ pub fn listen() -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// What the examples do with an event: they print it.
+/// Handles an event: prints it.
 pub fn handle(event: &Event) {
     match event {
         Event::JobCompleted(job) => {

@@ -8,8 +8,7 @@ use number7_inbox::Inbox;
 /// take minutes.
 const BUCKETS: [f64; 12] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
 
-/// Collects what is counted from now on, and answers `GET /metrics`. Each answer has the gauges of
-/// that moment.
+/// Collects the metrics from now on, and answers `GET /metrics`. Each answer has the current gauges.
 ///
 /// # Errors
 ///
@@ -21,7 +20,7 @@ pub fn metrics(inbox: Inbox) -> Result<Router, BuildError> {
 
 async fn render(State((inbox, handle)): State<(Inbox, PrometheusHandle)>) -> String {
     if let Err(error) = inbox.stats().await {
-        // The other metrics are still worth having.
+        // The other metrics are still useful.
         eprintln!("the gauges are as they were: {error}");
     }
     handle.render()

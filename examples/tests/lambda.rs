@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 
 const BODY: &str = r#"{"event":"job.completed","jobId":"job_1","fileStatus":"done","documentType":"invoice","timestamp":"2026-04-22T10:00:00.000Z"}"#;
 
-/// `BODY` as API Gateway may send it.
+/// `BODY` in base64, as API Gateway may send it.
 const BASE64: &str = "eyJldmVudCI6ImpvYi5jb21wbGV0ZWQiLCJqb2JJZCI6ImpvYl8xIiwiZmlsZVN0YXR1cyI6ImRvbmUiLCJkb2N1bWVudFR5cGUiOiJpbnZvaWNlIiwidGltZXN0YW1wIjoiMjAyNi0wNC0yMlQxMDowMDowMC4wMDBaIn0=";
 
 #[derive(Clone)]
@@ -111,7 +111,7 @@ async fn a_function_stores_what_is_signed_and_refuses_the_rest() {
         let answer = timeout(Duration::from_secs(60), answered_with.recv()).await.unwrap().unwrap();
         assert_eq!(answer["statusCode"], status, "{answer}");
     }
-    // The worker that handles it is another process.
+    // Another process has the worker that handles it.
     let inbox = Inbox::open(&store).await.unwrap();
     let ready = inbox.list(Is::Ready, &Filter::default(), None, 10).await.unwrap();
     let keys: Vec<_> = ready.entries.iter().map(|entry| entry.key()).collect();

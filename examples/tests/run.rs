@@ -14,7 +14,7 @@ use std::{
 use number7_examples::DEMO_SECRET;
 use tempfile::TempDir;
 
-/// A command without the settings of the person who runs the tests.
+/// A command that ignores the settings of the person who runs the tests.
 fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("WEBHOOK_ADDR", "127.0.0.1:0");
@@ -25,7 +25,7 @@ fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The command line, which is built beside the examples, with their secret.
+/// The command line, which is built beside the examples, with the same secret.
 fn number7() -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("number7");
     assert!(program.exists(), "run `cargo test --workspace`");
@@ -66,7 +66,7 @@ impl Receiver {
         number7().args(["send", "--url", &self.url]).args(args).output().unwrap()
     }
 
-    /// What is printed after a delivery that is answered 200.
+    /// The output after a delivery that is answered 200.
     #[track_caller]
     fn handles(&mut self, args: &[&str]) -> String {
         let output = self.send(args);
@@ -110,10 +110,10 @@ fn an_inbox_handles_once_what_is_delivered_twice_and_survives_its_process() {
 
     let mut receiver = Receiver::start_with(env!("CARGO_BIN_EXE_receive-inbox"), &args);
     assert!(receiver.send(&["--job", "job_1"]).status.success());
-    // What is handled next is the next job: the first is known.
+    // The next job is handled next, because the first one is known.
     assert_eq!(receiver.handles(&["--job", "job_2"]), "handled: job_2 is done: invoice");
 
-    // The end of the attempt is recorded after it is printed.
+    // The end of the attempt is recorded after the output.
     let begun = Instant::now();
     while !inbox(&["stats"], &folder).1.contains("\ndone         2\ndead         0\nworkers      ")
     {
@@ -210,7 +210,7 @@ fn the_metrics_of_an_inbox_are_those_of_its_documentation() {
     let no_event = ["--retries", "0", "--file", no_event.to_str().unwrap()];
     assert!(!receiver.send(&no_event).status.success());
 
-    // The end of the last attempt is recorded after it is printed.
+    // The end of the last attempt is recorded after the output.
     let begun = Instant::now();
     let scraped = loop {
         let scraped = get(metrics);
@@ -279,7 +279,7 @@ fn the_inbox_is_watched() {
     watch.args(["--json", "inbox", "watch", "--interval", "0.05", args[0], args[1]]);
     let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
     let looks = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
-    // Until the event is running, and so on.
+    // Until the event is running, and then until it is done.
     let look = looks.take(200).find(|look| look.contains(r#""running":1"#)).unwrap();
     watch.kill().unwrap();
     watch.wait().unwrap();
@@ -338,7 +338,7 @@ fn reload_follows_the_secret_in_its_file() {
     assert!(said.starts_with("not reloaded, the last secret stays in use: file "), "{said}");
     assert_eq!(receiver.handles(&[]), first);
     std::fs::write(&file, "another-secret\n").unwrap();
-    // It may have been faster by itself.
+    // The example may have read the file by itself before.
     let said = reload(&mut receiver);
     assert!(said.starts_with("reloaded: "), "{said}");
     assert_ne!(receiver.handles(&["--secret", "another-secret"]), first);
@@ -357,7 +357,7 @@ fn each_account_has_its_own_secret() {
         let handled = receiver.handles(&["--secret", &secret, "--job", "job_1"]);
         assert_eq!(handled, format!("handled: job.completed of {account}"));
     }
-    // The secret of one account is none for another, and there is no third.
+    // The secret of one account does not work for another, and there is no third account.
     for (account, by) in [("acme", "globex"), ("initech", "acme")] {
         receiver.url = format!("{base}/hooks/{account}");
         let secret = format!("{DEMO_SECRET}-{by}");

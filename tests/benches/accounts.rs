@@ -1,14 +1,14 @@
-//! What accounts cost, and whether time tells which of them exist.
+//! What accounts cost, and whether the time of an answer reveals which of them exist.
 //!
 //! `cargo bench -p number7-tests --bench accounts` prints, for both frameworks on a socket of the loopback:
 //!
-//! - the time of a request in a flood of unknown names, each another one, against a flood of forged signatures;
+//! - the time of a request in a flood of unknown names, which all differ, against a flood of forged signatures;
 //! - the time of an authentic request with 500 accounts in turn, against one account;
-//! - the medians of the answers to a wrong signature for an account that exists and for one that does not, in a random order, and
-//!   Welch's t of both without the slowest tenth: a |t| over 4.5 would tell one from the other;
+//! - the medians of the answers to a wrong signature for an account that exists and for one that does not, in a random
+//!   order, and Welch's t of both without the slowest tenth: a |t| over 4.5 would reveal the difference;
 //! - the memory of 100,000 accounts.
 //!
-//! What is compared is measured in turn, and the smallest time of each counts.
+//! Alternatives are measured in turn, and the smallest time of each counts.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
 use std::{
@@ -36,7 +36,7 @@ fn accounts() -> Accounts {
         let is_known = account.as_str().starts_with("account-");
         Ok::<_, Infallible>(is_known.then(|| secret_of(account.as_str()).into()))
     };
-    // So that both are in the cache, or both are not.
+    // So that both are cached, or neither is.
     Accounts::new(find).unknown_ttl(DEFAULT_ACCOUNT_TTL)
 }
 

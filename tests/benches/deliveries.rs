@@ -1,9 +1,9 @@
-//! How many signed deliveries a second a receiver answers over HTTP, on every store, and how many the vendor's recipes for Express
-//! and Flask answer, with the event on the disk before the 200 and without.
+//! How many signed deliveries a second a receiver answers over HTTP, on every store. For comparison, the vendor's recipes for
+//! Express and Flask are also measured, with the event on the disk before the 200 and without.
 //!
-//! `cargo bench -p number7-tests --bench deliveries` prints the table. `.ci/recipes` installs Express and Flask. Each receiver is a
-//! process of its own, and this one sends: distinct events, by 64 connections that stay open if the receiver lets them. Figures of
-//! one run can be compared with each other, and with no others.
+//! `cargo bench -p number7-tests --bench deliveries` prints the table. `.ci/recipes` installs Express and Flask. Each receiver
+//! is its own process. This process sends distinct events, on 64 connections that stay open if the receiver allows it. Compare
+//! only figures of the same run.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
 use std::{
@@ -36,7 +36,7 @@ const SPAN: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
-    // The name of each program, its recipe, what tells it where its packages are, and which they are.
+    // The name of each program, its recipe, the variable for the path of its packages, and these packages.
     let recipes = [
         ("Express", "node", "express.js", "NODE_PATH", "node_modules/express"),
         ("Flask", "python3", "flask_app.py", "PYTHONPATH", "python/flask"),
@@ -68,7 +68,7 @@ async fn main() {
     }
 }
 
-/// A receiver in another language, which ends with this value.
+/// A receiver in another language. It ends when this is dropped.
 struct Recipe {
     process: Child,
     addr: SocketAddr,
@@ -110,7 +110,7 @@ async fn measure(name: &str, receiver: SocketAddr) {
     println!("{name:44} {:>12.0}", delivered as f64 / begun.elapsed().as_secs_f64());
 }
 
-/// Sends events of jobs with this prefix for so long, and says how many were answered 200. No other answer is right.
+/// Delivers events of jobs with this prefix for this long, and returns how many were answered 200. No other answer is allowed.
 async fn deliver(prefix: &str, receiver: SocketAddr, span: Duration) -> usize {
     let begun = Instant::now();
     let connections = (0..CONNECTIONS).map(|connection| {
@@ -145,7 +145,7 @@ async fn deliver(prefix: &str, receiver: SocketAddr, span: Duration) -> usize {
     join_all(connections).await.into_iter().map(Result::unwrap).sum()
 }
 
-/// Reads one answer, and says whether the connection goes on.
+/// Reads one answer, and returns whether the connection stays open.
 async fn answered(stream: &mut TcpStream, answer: &mut Vec<u8>) -> bool {
     answer.clear();
     loop {

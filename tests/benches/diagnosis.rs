@@ -1,11 +1,9 @@
-//! What a flood of forged requests costs a receiver that diagnoses mismatches, against one that does
-//! not.
+//! What a flood of forged requests costs a receiver with diagnosis, compared with one without.
 //!
-//! `cargo bench -p number7-tests --bench diagnosis` prints, for each kind of body, the time of a
-//! request without and with the diagnosis, and the ratio. Both are measured in turn, and the smallest
-//! time of each counts. Then it prints the latency of good requests on the same thread, while somebody sends forged
-//! ones: without a diagnosis, with one, and with one that is made at once, as `Intake::finish` does it.
-//! `-- --isolation` prints only that.
+//! `cargo bench -p number7-tests --bench diagnosis` prints, for each kind of body, the time of a request without and with the
+//! diagnosis, and the ratio. Both are measured in turn, and the smallest time of each counts. Then it prints the latency of
+//! good requests on the same thread during a flood of forged ones: without a diagnosis, with one, and with one in a single
+//! step, as `Intake::finish` makes it. `-- --isolation` prints only this part.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
 use std::{
@@ -29,7 +27,7 @@ use number7_tests::{
 };
 use tower::ServiceExt;
 
-/// How long each is measured in each round: some seconds' worth of diagnoses.
+/// How long each receiver is measured in each round: diagnoses of some seconds.
 const SPAN: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
 
@@ -86,8 +84,8 @@ async fn main() {
 /// Starts a receiver, and measures one round.
 type Measure<'a> = &'a dyn Fn() -> Vec<Duration>;
 
-/// How long a good request takes on the thread that serves forged ones. Each round measures all receivers in turn,
-/// and the medians of the rounds count. The ratio is to the same receiver without a diagnosis.
+/// The latency of a good request on the thread that serves forged ones. Each round measures all receivers in turn, and the
+/// medians of the rounds count. The ratio is to the same receiver without a diagnosis.
 fn isolation(forged: &str) {
     println!(
         "{:44} {:>10} {:>10} {:>10} {:>10}",
@@ -104,7 +102,7 @@ fn isolation(forged: &str) {
     };
     let axum = |verifier: fn() -> Verifier| Server::both(verifier).into_iter().next().unwrap();
     let actix = |verifier: fn() -> Verifier| Server::both(verifier).into_iter().nth(1).unwrap();
-    // Each with the number of the one that it is compared with.
+    // Each with the number of the receiver that it is compared with.
     let receivers: [(&str, usize, Measure<'_>); 5] = [
         ("axum, without a diagnosis", 0, &|| of_server(&axum(verifier), forged)),
         ("axum, with a diagnosis", 0, &|| of_server(&axum(diagnosing), forged)),
@@ -133,7 +131,7 @@ fn isolation(forged: &str) {
     }
 }
 
-/// Of requests that are sent one after another, while 50 forged ones are sent in each second.
+/// The latencies of requests that are sent one after another, during 50 forged ones a second.
 fn latencies(addr: SocketAddr, forged: &str) -> Vec<Duration> {
     let is_over = AtomicBool::new(false);
     thread::scope(|threads| {

@@ -1,11 +1,14 @@
-//! How many events a second an inbox accepts and hands to a worker, on every store, and how soon.
+//! How many events a second an inbox accepts and passes to a worker, on every store, and how fast.
 //!
-//! `cargo bench -p number7-tests --bench inbox` prints the table, and for comparison how many bare inserts
-//! the same store takes, by a pool of connections into a table with a primary key; `-- sqlite` only that
-//! store's, `-- --rows 1000000` with as many finished events in it, and `-- --slow` on a disk that needs
-//! 2 ms more for each synchronisation (it needs a C compiler). `-- --scrape` prints what it costs instead that
-//! somebody asks for the numbers every second. Figures of one run can be compared with each other, and
-//! with no others.
+//! `cargo bench -p number7-tests --bench inbox` prints the table. For comparison, it also prints how many plain inserts the
+//! same store takes, by a pool of connections into a table with a primary key. Options:
+//!
+//! - `-- sqlite` measures only that store.
+//! - `-- --rows 1000000` measures with this many finished events.
+//! - `-- --slow` simulates a disk that needs 2 ms more for each synchronization. It needs a C compiler.
+//! - `-- --scrape` prints instead what it costs to call `stats` every second.
+//!
+//! Compare only figures of the same run.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
 use std::{
@@ -105,10 +108,10 @@ fn main() {
     });
 }
 
-/// Runs itself again, under a library that slows it and its children down.
+/// Runs itself again, with a library that slows down it and its children.
 fn slow_disk(args: &[String]) {
     let folder = tempfile::tempdir().unwrap().keep();
-    // PostgreSQL runs as another user, who has to read it.
+    // PostgreSQL runs as another user, which must be able to read it.
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
     let (source, library) =
         (Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/slow_disk.c"), folder.join("slow.so"));
@@ -119,7 +122,7 @@ fn slow_disk(args: &[String]) {
     panic!("{}", Command::new(itself).args(args).env("LD_PRELOAD", library).exec());
 }
 
-/// How many stores the table of one engine takes.
+/// How many stores the table of one engine needs.
 const STORES: usize = 3;
 
 async fn table(engine: &str, mut store: impl FnMut() -> Store, rows: u32) {
@@ -130,7 +133,7 @@ async fn table(engine: &str, mut store: impl FnMut() -> Store, rows: u32) {
     for callers in [1, 16, 64] {
         cells.push(format!("{:.0}", accepted(&inbox, callers).await));
     }
-    // Of all that were just accepted.
+    // For all events that were just accepted.
     cells.push(format!("{:.2}", stats_take(&inbox).await.as_secs_f64() * 1e3));
     let working = store();
     let inbox = working.open().await;
@@ -171,7 +174,7 @@ impl Bare {
     async fn open(store: &Store) -> Self {
         match store {
             Store::Sqlite(folder) => {
-                // As safe as the inbox is.
+                // As durable as the inbox.
                 let options = SqliteConnectOptions::new().filename(folder.path().join("bare.db"));
                 let options = options.create_if_missing(true).busy_timeout(SPAN * 10);
                 let options = options.journal_mode(SqliteJournalMode::Wal);
@@ -218,7 +221,7 @@ fn disk() -> &'static str {
     if env::var_os("LD_PRELOAD").is_some() { ", slow disk" } else { "" }
 }
 
-/// How three that share a file get on: each of them has one caller, and a worker with much to do.
+/// How three inboxes share a file: each has one caller, and a worker with much to do.
 async fn shared(store: Store) {
     const BACKLOG: usize = 50_000;
     let inbox = store.open().await;
@@ -270,11 +273,11 @@ async fn accept(inbox: &Inbox) {
     inbox.accept(&delivery("job.completed", &job)).await.unwrap();
 }
 
-/// What it costs that somebody asks for the numbers every second, as a monitoring system does. Eight
-/// callers and a worker are at it all the time, and what they do is counted in turns with and without.
+/// What it costs to call `stats` every second, as a monitoring system does. Eight callers and a worker run all the time, and
+/// their rates are measured in turns with and without.
 async fn scraped(engine: &str, store: Store, rows: u32) {
     const TURN: Duration = Duration::from_secs(2);
-    // So that what grows or wears out in time does so for both.
+    // So that changes over time affect both.
     const TURNS: [bool; 16] = {
         let (w, o) = (true, false);
         [w, o, o, w, w, o, o, w, w, o, o, w, w, o, o, w]
@@ -330,7 +333,7 @@ async fn stats_take(inbox: &Inbox) -> Duration {
     begun.elapsed() / CALLS
 }
 
-/// How many events a second are accepted of so many callers.
+/// How many events a second are accepted from this many callers.
 async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
     let inbox = inbox.clone();
     let accept = move || {
@@ -340,7 +343,7 @@ async fn accepted(inbox: &Inbox, callers: usize) -> f64 {
     rate(callers, accept).await
 }
 
-/// How many calls a second so many callers get done, each one after another.
+/// How many calls a second this many callers make, each one after another.
 async fn rate<F>(callers: usize, call: impl Fn() -> F + Clone + Send + 'static) -> f64
 where
     F: Future<Output = ()> + Send,
@@ -362,9 +365,9 @@ where
     f64::from(done) / begun.elapsed().as_secs_f64()
 }
 
-/// How many events a second a worker handles of a backlog, by a handler that does nothing.
+/// How many events a second of a backlog a worker handles, with a handler that does nothing.
 async fn worked(inbox: &Inbox, concurrency: usize) -> f64 {
-    // As many as it cannot finish in time, by what a first short look says.
+    // More than it can finish in time, according to a short first measurement.
     let mut backlog = 2_000;
     loop {
         let mut callers = JoinSet::new();
@@ -395,7 +398,7 @@ async fn worked(inbox: &Inbox, concurrency: usize) -> f64 {
     }
 }
 
-/// How long after its acceptance an idle worker starts an event: the median of many.
+/// How long after its acceptance an idle worker begins an event: the median of many.
 async fn started_after(worker: &Inbox, acceptor: &Inbox) -> Duration {
     const EVENTS: usize = 101;
     let (started, mut starts) = mpsc::channel(1);
@@ -408,7 +411,7 @@ async fn started_after(worker: &Inbox, acceptor: &Inbox) -> Duration {
     sleep(Duration::from_millis(500)).await;
     let mut delays = Vec::new();
     for number in 0..EVENTS {
-        // Not in step with the worker's own interval.
+        // Not in step with the interval of the worker.
         sleep(Duration::from_millis(20 + number as u64 * 7 % 50)).await;
         accept(acceptor).await;
         let accepted = Instant::now();

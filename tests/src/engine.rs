@@ -14,14 +14,14 @@ use tempfile::TempDir;
 
 use crate::patience::PATIENCE;
 
-/// What the build found.
+/// The program, if the build found it.
 const INITDB: Option<&str> = option_env!("INITDB");
 const REDIS_SERVER: Option<&str> = option_env!("REDIS_SERVER");
 const PGBOUNCER: Option<&str> = option_env!("PGBOUNCER");
 
-/// Runs a server, says its process id, and ends it when the test does, in whatever way that is:
-/// then the standard input ends. It deletes the folder of the server as well, unless it was told to
-/// [keep](KEEP) it: a server that all tests of a program share is never dropped.
+/// Runs a server, prints its process id, and stops it when the test ends for any reason: then the standard input
+/// ends. It also deletes the folder of the server, unless it was told to [keep](KEEP) that. A server that all tests
+/// of a program share is never dropped.
 const KEEPER: &str = r#"
 log=$1; folder=$2; shift 2
 "$@" </dev/null >>"$log" 2>&1 &
@@ -38,23 +38,23 @@ kill $! 2>/dev/null
 [ -n "$keeps" ] || rm -rf "$folder"
 "#;
 
-/// What tells the keeper to leave the folder where it is.
+/// Tells the keeper to leave the folder.
 const KEEP: &[u8] = b"keep";
 
-/// Which database it is.
+/// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// PostgreSQL.
     Postgres,
     /// Redis, with its append-only file synced at every write.
     Redis,
-    /// What watches a Redis.
+    /// A Sentinel, which watches a Redis.
     Sentinel,
     /// A pooler in front of PostgreSQL.
     Pgbouncer,
 }
 
-/// A database server of the test's own.
+/// A server that belongs to the test.
 pub struct Server {
     engine: Engine,
     args: Vec<String>,
@@ -122,7 +122,7 @@ impl Server {
         Self::run(Engine::Pgbouncer, folder, &[])
     }
 
-    /// Starts a sentinel that watches a Redis as `main`, with more lines of its settings.
+    /// Starts a Sentinel that watches a Redis as `main`, with further lines of configuration.
     #[must_use]
     #[track_caller]
     pub fn sentinel(master: &Self, lines: &[&str]) -> Self {
@@ -146,19 +146,19 @@ impl Server {
         Self { engine, args, folder, port, keeper, pid }
     }
 
-    /// What it has written to its log.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Where it listens.
+    /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The URL of a database on it, through another port where that is a proxy's.
+    /// The URL of a database on it, through another port if that belongs to a proxy.
     #[must_use]
     pub fn url(&self, port: u16, database: &str) -> String {
         match self.engine {
@@ -182,7 +182,7 @@ impl Server {
         _ = Command::new("kill").arg(flag).args(pids).stderr(Stdio::null()).status().unwrap();
     }
 
-    /// Kills it as a crash does, and waits until it is gone.
+    /// Kills it like a crash, and waits until it is gone.
     #[track_caller]
     pub fn kill(&mut self) {
         self.signal("KILL");
@@ -214,7 +214,7 @@ fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, 
     let (data, port_text) = (data.to_str().unwrap(), port.to_string());
     let mut command = match engine {
         Engine::Postgres => {
-            // What a crash left behind, where the process id is some other process' by now.
+            // A crash leaves this behind, and its process id may belong to another process by now.
             _ = std::fs::remove_file(folder.path().join("data/postmaster.pid"));
             let mut command = unprivileged(&postgres("postgres"));
             command.args(["-D", data, "-p", &port_text, "-h", "127.0.0.1", "-k", ""]);
@@ -251,8 +251,8 @@ fn run(engine: Engine, folder: &TempDir, port: u16, args: &[String]) -> (Child, 
     keep(command.args(args), folder.path(), port)
 }
 
-/// Runs a server until the standard input of its keeper ends, and waits until it listens. Returns the
-/// keeper, and the process id of the server.
+/// Runs a server until the standard input of its keeper ends, and waits until it listens. Returns the keeper, and
+/// the process id of the server.
 pub(crate) fn keep(command: &Command, folder: &Path, port: u16) -> (Child, u32) {
     let log = folder.join("log");
     File::options().create(true).append(true).open(&log).unwrap();
@@ -276,7 +276,7 @@ pub(crate) fn keep(command: &Command, folder: &Path, port: u16) -> (Child, u32) 
     (keeper, pid.trim().parse().unwrap())
 }
 
-/// Runs a program that ends by itself, and is to succeed.
+/// Runs a program that must end by itself, with success.
 #[track_caller]
 fn finish(command: &mut Command, folder: &Path) {
     let log = folder.join("log");
@@ -290,7 +290,7 @@ fn finish(command: &mut Command, folder: &Path) {
     assert!(status.is_some_and(|status| status.success()), "{command:?}: {status:?}: {said}");
 }
 
-/// Waits for the end of a process, and not for long. `None` if it does not end.
+/// Waits a short time for the end of a process. `None` if it does not end.
 pub(crate) fn ended(process: &mut Child) -> Option<ExitStatus> {
     let begun = Instant::now();
     loop {
@@ -302,14 +302,14 @@ pub(crate) fn ended(process: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// A program of PostgreSQL's, beside the one that the build found.
+/// Another program of PostgreSQL, beside the one that the build found.
 fn postgres(program: &str) -> PathBuf {
     let initdb = INITDB.expect("PostgreSQL is not installed");
-    // What is in the path may be a link, beside which not all programs are.
+    // The one in the path may be a link, and not all programs are beside that.
     Path::new(initdb).canonicalize().unwrap().with_file_name(program)
 }
 
-/// As nobody, if the tests run as root: PostgreSQL does not run as root.
+/// As the user nobody, if the tests run as root, because PostgreSQL refuses to run as root.
 pub(crate) fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);

@@ -1,4 +1,4 @@
-//! A handler that waits in the middle, until the test lets it go on.
+//! A handler that waits in the middle until the test lets it continue.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl Gate {
         })
     }
 
-    /// In the handler: says that it has begun, and waits to be let through.
+    /// In the handler: reports that it has begun, and waits until it is let through.
     pub async fn pass(&self) {
         self.begun.notify_one();
         self.open.notified().await;

@@ -10,11 +10,11 @@ use tempfile::TempDir;
 
 use crate::engine::{ended, keep, own, unprivileged};
 
-/// What the build found.
+/// The program, if the build found it.
 const NGINX: Option<&str> = option_env!("NGINX");
 const HAPROXY: Option<&str> = option_env!("HAPROXY");
 
-/// A proxy of the test's own.
+/// A proxy that belongs to the test.
 pub struct HttpProxy {
     /// Where it listens.
     pub addr: SocketAddr,
@@ -23,7 +23,7 @@ pub struct HttpProxy {
 }
 
 impl HttpProxy {
-    /// Starts nginx with its defaults, and with more lines for the location of the receiver.
+    /// Starts nginx with its defaults, and with further lines for the location of the receiver.
     #[must_use]
     pub fn nginx(receiver: SocketAddr, lines: &str) -> Self {
         let program = NGINX.expect("nginx is not installed");
@@ -40,7 +40,7 @@ impl HttpProxy {
         })
     }
 
-    /// Starts HAProxy with its defaults, but for the timeouts, without which it warns.
+    /// Starts HAProxy with its defaults, and with timeouts, because it warns without them.
     #[must_use]
     pub fn haproxy(receiver: SocketAddr) -> Self {
         let program = HAPROXY.expect("haproxy is not installed");

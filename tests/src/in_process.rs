@@ -15,7 +15,7 @@ use number7_core::{
 };
 use tower::ServiceExt;
 
-/// What a receiver answered, and the reason that it left for middleware around it.
+/// The answer of a receiver, and the reason that it leaves for middleware around it.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
@@ -53,14 +53,14 @@ impl Response {
     }
 }
 
-/// What the handlers answer after an event of this name.
+/// The answer of the handlers to an event with this name.
 #[must_use]
 pub fn saw(event: &str) -> String {
     format!("saw {event}, signed by primary")
 }
 
-/// The handler of both receivers. It takes the event, the delivery and the body as the framework's
-/// own extractor reads it, and fails unless they agree.
+/// The handler of both receivers. It takes the event, the delivery, and the body as the framework's own extractor reads it, and
+/// fails unless they agree.
 fn observed(event: &Event, delivery: &Delivery, body: &Bytes) -> String {
     assert_eq!(body, delivery.body());
     assert_eq!(*event, delivery.event().unwrap());
@@ -73,7 +73,7 @@ pub fn axum_app(verifier: Verifier) -> Router {
     axum_app_behind(number7_tower::VerifyNumber7::new(verifier))
 }
 
-/// The same behind another layer, and at `/hooks/{account}` too.
+/// The same behind another layer, and also at `/hooks/{account}`.
 pub fn axum_app_behind(verify: number7_tower::VerifyNumber7) -> Router {
     use number7_tower::Verified;
     async fn webhook(
@@ -92,7 +92,7 @@ pub fn actix_app(verifier: Verifier) -> impl FnOnce(&mut web::ServiceConfig) {
     actix_app_behind(number7_actix::VerifyNumber7::new(verifier))
 }
 
-/// The same behind another middleware, and at `/hooks/{account}` too.
+/// The same behind another middleware, and also at `/hooks/{account}`.
 pub fn actix_app_behind(
     verify: number7_actix::VerifyNumber7,
 ) -> impl FnOnce(&mut web::ServiceConfig) {
@@ -112,7 +112,7 @@ pub fn actix_app_behind(
     }
 }
 
-/// Puts a probe to the axum receiver. `None` if it needs a socket.
+/// Sends a probe to the axum receiver. `None` if it needs a socket.
 pub async fn axum(verifier: Verifier, probe: &Probe) -> Option<Response> {
     let request = number7_tower::receiver::probe_request(probe, "/webhook")?;
     Some(axum_response(axum_app(verifier).oneshot(request).await.unwrap()).await)
@@ -131,7 +131,7 @@ pub async fn axum_response(response: axum::response::Response) -> Response {
     }
 }
 
-/// Puts a probe to the actix-web receiver. `None` if it needs a socket.
+/// Sends a probe to the actix-web receiver. `None` if it needs a socket.
 pub async fn actix(verifier: Verifier, probe: &Probe) -> Option<Response> {
     let request = number7_actix::receiver::probe_request(probe, "/webhook")?;
     let app = test::init_service(App::new().configure(actix_app(verifier))).await;

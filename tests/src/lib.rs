@@ -1,5 +1,4 @@
-//! What it takes to put the probes of number7-core to axum and to actix-web alike, in process and
-//! over real sockets.
+//! Sends the probes of number7-core to axum and to actix-web in the same way, in process and over real sockets.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
 use std::{
@@ -57,7 +56,7 @@ pub fn verifier() -> Verifier {
     Verifier::new(secret())
 }
 
-/// The same, and every mismatch is diagnosed: its clock goes on by a second each time.
+/// The same with diagnosis. Its clock moves by a second each time, so that every mismatch is diagnosed.
 #[must_use]
 pub fn diagnosing() -> Verifier {
     let seconds = AtomicU64::new(0);
@@ -74,7 +73,7 @@ pub fn delivery(event: &str, job: &str) -> Delivery {
     verifier().verify(sign(&body), body).unwrap()
 }
 
-/// What a middleware hands over for a delivery to this account.
+/// What a middleware passes on for a delivery to this account.
 pub fn delivery_to(account: &str, body: String) -> Delivery {
     let accounts = Accounts::new(async |_| Ok::<_, Infallible>(Some(secret().into())));
     let signature = sign(&body);
@@ -95,13 +94,13 @@ pub fn body(event: &str, job: &str) -> String {
     }
 }
 
-/// The signature of a body under [`SECRET`], as the header carries it.
+/// The signature of a body by [`SECRET`], as in the header.
 #[must_use]
 pub fn sign(body: impl AsRef<[u8]>) -> String {
     secret().sign(body).to_string()
 }
 
-/// A type of the user's own, typed from a delivery.
+/// A type of the user, which is read from a delivery.
 #[derive(Deserialize)]
 pub struct Receipt {
     /// The id of the job.

@@ -1,16 +1,16 @@
-//! No wait without an end: what does not happen fails its test, and says what was waited for.
+//! No wait is endless: if something does not happen, its test fails, and says what it waited for.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::timeout;
 
-/// How long anything may take on a machine that is busy.
+/// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a statement may take that goes through many rows.
 pub const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Waits for what is named.
+/// Waits for a future. The name is for the failure.
 ///
 /// # Panics
 ///
@@ -19,7 +19,7 @@ pub async fn in_time<T>(what: &str, waits: impl Future<Output = T>) -> T {
     within(PATIENCE, what, waits).await
 }
 
-/// Waits for what is named.
+/// Waits for a future. The name is for the failure.
 ///
 /// # Panics
 ///

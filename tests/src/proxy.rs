@@ -1,4 +1,4 @@
-//! A network that fails: a proxy in front of a server.
+//! A failing network: a proxy in front of a server.
 
 use std::{
     io,
@@ -22,32 +22,32 @@ use tokio::{
 /// What the network does to the connections through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// It carries all.
+    /// It forwards everything.
     Good,
-    /// It swallows everything, of old connections forever, and says so to nobody.
+    /// It drops everything without a word, forever on old connections.
     Silent,
     /// It breaks every connection, and refuses new ones.
     Down,
-    /// It carries so many bytes of what is next sent to the server, and then breaks the connection
-    /// before the server can answer.
+    /// It forwards this many bytes of what is next sent to the server, and then breaks the connection before the
+    /// server can answer.
     CutAfter(usize),
-    /// It carries all, but holds the first message with this text back until it is good again, even if the
-    /// client has gone by then.
+    /// It forwards everything, but holds back the first message with this text until the network is good again, even if the
+    /// client is gone by then.
     Late(&'static str),
-    /// It carries all, and loses the answer to the first message with this text.
+    /// It forwards everything, except the answer to the first message with this text.
     Unanswered(&'static str),
-    /// It carries all, and takes this long in each direction.
+    /// It forwards everything, with this delay in each direction.
     Slow(Duration),
 }
 
-/// The message whose answer nobody hears.
+/// The message whose answer is lost.
 #[derive(Default)]
 struct Lost {
     begun: AtomicBool,
     arrived: AtomicBool,
 }
 
-/// How many connections were opened, and how many are open now and were at most.
+/// How many connections were opened, how many are open now, and the most that were open at a time.
 #[derive(Default)]
 struct Count {
     opened: AtomicUsize,
@@ -84,7 +84,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Stands in front of a port of the loopback.
+    /// Starts in front of a port on the loopback.
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -109,30 +109,30 @@ impl Proxy {
         Self { addr, server, network, lost, count, task }
     }
 
-    /// Carries new connections to another server; old ones stay where they are.
+    /// Forwards new connections to another server. Old ones stay.
     pub fn redirect(&self, port: u16) {
         self.server.store(port, Ordering::Relaxed);
     }
 
-    /// Where clients connect.
+    /// The port for clients.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.addr.port()
     }
 
-    /// How many connections were made through it since it started, and how many at most at a time.
+    /// How many connections were made through it, and the most at a time.
     #[must_use]
     pub fn connections(&self) -> (usize, usize) {
         (self.count.opened.load(Ordering::Relaxed), self.count.most.load(Ordering::Relaxed))
     }
 
-    /// Whether the server has answered the message whose answer nobody hears.
+    /// Whether the server has sent the answer that is lost.
     #[must_use]
     pub fn has_lost_an_answer(&self) -> bool {
         self.lost.arrived.load(Ordering::Relaxed)
     }
 
-    /// Changes what happens to old and new connections.
+    /// Changes the behavior for old and new connections.
     pub fn set(&self, network: Network) {
         self.network.send_replace(network);
     }
@@ -159,7 +159,7 @@ async fn carry(
         let network = *seen.borrow_and_update();
         match network {
             Network::Down => return Ok(()),
-            // What is swallowed stays swallowed, whatever the network does later.
+            // Dropped data stays dropped, even if the network changes later.
             Network::Silent => loop {
                 if client.read(&mut up).await? == 0 {
                     return Ok(());

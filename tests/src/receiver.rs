@@ -1,4 +1,4 @@
-//! A receiver in a process of its own, to be killed, and the vendor in front of it.
+//! A receiver in its own process, which tests can kill, and the vendor in front of it.
 
 use std::{
     collections::HashMap,
@@ -22,20 +22,20 @@ pub const FRAMEWORKS: [&str; 2] = ["axum", "actix-web"];
 pub struct Setup<'a> {
     /// The program `inbox-receiver`.
     pub program: &'a str,
-    /// Where they accept.
+    /// The store of their inbox.
     pub store: &'a Store,
     /// One of [`FRAMEWORKS`].
     pub framework: &'a str,
-    /// Where the effects are written, a line for each.
+    /// The file with a line for each effect.
     pub effects: PathBuf,
     /// How many of a hundred attempts fail.
     pub failing: u8,
-    /// Whom they ask for what is overdue.
+    /// The vendor that they ask about overdue jobs.
     pub vendor: Option<SocketAddr>,
 }
 
 impl<'a> Setup<'a> {
-    /// Receivers whose handlers do not fail, with a file of effects in a folder.
+    /// Receivers whose handlers do not fail, with a file of effects in this folder.
     #[must_use]
     pub fn new(program: &'a str, store: &'a Store, framework: &'a str, folder: &Path) -> Self {
         let effects = folder.join(format!("effects-{framework}"));
@@ -48,7 +48,7 @@ impl<'a> Setup<'a> {
         self.start_under(&["env"], crash)
     }
 
-    /// Starts a receiver by way of another program, such as a shell that limits it.
+    /// Starts a receiver by another program, such as a shell that limits it.
     #[must_use]
     pub fn start_under(&self, wrapper: &[&str], crash: &str) -> Receiver {
         let mut command = Command::new(wrapper[0]);
@@ -69,7 +69,7 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// How often each line is in a file.
+/// How often each line occurs in a file.
 #[must_use]
 pub fn effects(file: &Path) -> HashMap<String, u32> {
     let mut effects = HashMap::new();
@@ -87,7 +87,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts a program whose first line says where it listens.
+    /// Starts a program that prints its address in the first line.
     pub fn start(command: &mut Command) -> Self {
         command.env("RUST_BACKTRACE", "0").env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -118,7 +118,7 @@ impl Receiver {
         Self { addr, process, log }
     }
 
-    /// What it has logged.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -130,7 +130,7 @@ impl Receiver {
         self.process.id().to_string()
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -148,7 +148,7 @@ impl Receiver {
         self.process.wait().unwrap();
     }
 
-    /// Whether it has ended, by itself.
+    /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
@@ -171,7 +171,7 @@ impl Receiver {
         deliver(self.addr, body)
     }
 
-    /// Delivers, and does not wait for the answer: it comes on this connection.
+    /// Delivers without waiting for the answer, which arrives on this connection.
     #[must_use]
     pub fn send(&self, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.addr).unwrap();
@@ -183,7 +183,7 @@ impl Receiver {
     pub fn deliver_and_reset(&self, body: &str) {
         let stream = self.send(body);
         stream.set_nonblocking(true).unwrap();
-        // Without this it would be closed in good order.
+        // Otherwise the connection would be closed in order.
         tokio::net::TcpStream::from_std(stream).unwrap().set_zero_linger().unwrap();
     }
 }

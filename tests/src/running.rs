@@ -1,4 +1,4 @@
-//! Workers in the background of a test, and what they have handled.
+//! Workers in the background of a test, and the events that they have handled.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use tokio::{
 pub use crate::patience::PATIENCE;
 use crate::{body, delivery, patience::in_time, sign, store::Store, verifier};
 
-/// Waits until a job is accepted, and says how long that took.
+/// Waits until a job is accepted, and returns how long that took.
 ///
 /// # Panics
 ///
@@ -33,7 +33,7 @@ pub async fn accepted_at_last(inbox: &Inbox, job: &str) -> Duration {
     begun.elapsed()
 }
 
-/// A worker in the background, until it is told to stop.
+/// A worker in the background. It runs until it is stopped.
 pub struct Running(oneshot::Sender<()>, JoinHandle<()>);
 
 impl Running {
@@ -51,7 +51,7 @@ impl Running {
         in_time("the stop of a worker", self.1).await.unwrap();
     }
 
-    /// As good as a crash: its lease is not renewed any more.
+    /// Like a crash: its lease is no longer renewed.
     pub async fn crash(self) {
         self.1.abort();
         _ = in_time("the end of a worker that was aborted", self.1).await;
@@ -63,18 +63,18 @@ impl Running {
 pub struct Handled(Arc<Mutex<HashMap<String, u32>>>);
 
 impl Handled {
-    /// Counts one more.
+    /// Counts an event.
     pub fn count(&self, event: &AcceptedEvent) {
         *self.0.lock().unwrap().entry(event.key().to_owned()).or_default() += 1;
     }
 
-    /// How often this key was.
+    /// How often the event with this key was handled.
     #[must_use]
     pub fn of(&self, key: &str) -> u32 {
         self.0.lock().unwrap().get(key).copied().unwrap_or_default()
     }
 
-    /// How many were handled. None of them twice.
+    /// How many events were handled. Fails if one was handled twice.
     #[must_use]
     pub fn events(&self) -> usize {
         let handled = self.0.lock().unwrap();
@@ -105,7 +105,7 @@ pub async fn accept_again(inbox: &Inbox) {
     assert_eq!(inbox.accept(&again).await.unwrap(), Acceptance::Conflict);
 }
 
-/// Delivers to an inbox on SQLite that another program keeps locked, and does not wait for the answer.
+/// Delivers to an inbox on SQLite that another program has locked, and does not wait for the answer.
 pub async fn abandon(store: &Store, inbox: &Inbox) {
     let mut other = store.sqlite_connection().await;
     let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
@@ -115,16 +115,16 @@ pub async fn abandon(store: &Store, inbox: &Inbox) {
     lock.rollback().await.unwrap();
 }
 
-/// The dead letters, the oldest first, and at most a hundred.
+/// The dead letters, the oldest first, at most a hundred.
 pub async fn dead_letters(inbox: &Inbox) -> Vec<Entry> {
     inbox.list(State::Dead, &Filter::new(), None, 100).await.unwrap().entries
 }
 
-/// Waits for what must happen.
+/// Waits for a condition.
 ///
 /// # Panics
 ///
-/// If it does not, or if it cannot be found out.
+/// If it never becomes true, or if it cannot be checked.
 #[track_caller]
 pub fn until(mut condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let what = format!("what has to happen at {}", Location::caller());

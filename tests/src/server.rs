@@ -1,4 +1,4 @@
-//! The receivers, on real sockets of the loopback.
+//! The receivers, on real sockets on the loopback.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -27,14 +27,14 @@ enum Stop {
 }
 
 impl Server {
-    /// One receiver of each framework, which share the verifier's limits but not its count.
+    /// One receiver for each framework. They share the verifier's limits but not its count.
     #[must_use]
     pub fn both(verifier: impl Fn() -> Verifier) -> [Self; 2] {
         let layer = number7_tower::VerifyNumber7::new(verifier());
         Self::both_behind(layer, number7_actix::VerifyNumber7::new(verifier()))
     }
 
-    /// One receiver of each framework, behind these.
+    /// One receiver for each framework, behind these.
     #[must_use]
     pub fn both_behind(
         layer: number7_tower::VerifyNumber7,
@@ -81,7 +81,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         match self.stop.take() {
             Some(Stop::Axum(stop)) => drop(stop.send(())),
-            // The command is sent by the call; only its completion is awaited by the future.
+            // The call sends the command. The future only waits until it is done.
             Some(Stop::Actix(handle)) => drop(handle.stop(false)),
             None => {}
         }

@@ -1,4 +1,4 @@
-//! A sender that writes bytes, and knows nothing of HTTP that it could get right by accident.
+//! A sender that writes bytes. It knows no HTTP, so it gets nothing right by accident.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -12,13 +12,13 @@ use number7_core::{
     probe::{Probe, Step},
 };
 
-/// How long an answer may take before the test fails. No good answer comes near it.
+/// How long an answer may take before the test fails. No good answer takes nearly as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to a receiver.
 pub struct Socket(TcpStream);
 
-/// An answer, as it came.
+/// An answer, as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// From the status line.
@@ -48,7 +48,7 @@ impl Socket {
         Self(stream)
     }
 
-    /// Writes bytes. That the receiver has closed already is for [`answer`](Self::answer) to show.
+    /// Writes bytes. If the receiver has already closed the connection, [`answer`](Self::answer) shows that.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         match self.0.write_all(bytes.as_ref()) {
             Err(error) if !closed(error.kind()) => panic!("{error}"),
@@ -56,7 +56,7 @@ impl Socket {
         }
     }
 
-    /// Writes bytes to a receiver that has to take them all.
+    /// Writes bytes to a receiver that must accept all of them.
     ///
     /// # Errors
     ///
@@ -65,12 +65,12 @@ impl Socket {
         self.0.write_all(bytes.as_ref())
     }
 
-    /// Writes a whole signed request at once, so that its body does not come later than its head.
+    /// Writes a whole signed request at once, so that its body does not arrive later than its head.
     pub fn write_request(&mut self, signature: &str, body: &str) {
         self.write(head(signature, body.len()) + body);
     }
 
-    /// Writes the head of a signed request with a body of so many bytes.
+    /// Writes the head of a signed request with a body of this many bytes.
     pub fn write_head(&mut self, signature: &str, length: usize) {
         self.write(head(signature, length));
     }
@@ -99,7 +99,7 @@ impl Socket {
         drop(self.0.shutdown(Shutdown::Write));
     }
 
-    /// Ends the connection by a reset, as a process that crashes or a proxy that gives up may do.
+    /// Ends the connection by a reset, like a crashing process or a proxy that gives up.
     pub fn reset(self) {
         socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -113,7 +113,7 @@ impl Socket {
         !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Reads the answer, or `None` where the connection ends without one.
+    /// Reads the answer. `None` if the connection ends without one.
     pub fn answer(&mut self) -> Option<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -142,7 +142,7 @@ impl Socket {
             Ok(0) => None,
             Ok(_) => Some(byte[0]),
             Err(error) if closed(error.kind()) => None,
-            // As a signal does to a read that has a timeout.
+            // A signal interrupts a read with a timeout in this way.
             Err(error) if error.kind() == ErrorKind::Interrupted => self.byte(),
             Err(error) => panic!("no answer: {error}"),
         }

@@ -1,4 +1,4 @@
-//! The stores that an inbox can stand on, each empty and the test's own.
+//! The stores of inboxes. Each one is empty, and belongs to the test.
 
 use std::{
     path::PathBuf,
@@ -21,11 +21,11 @@ use crate::{
     patience::{LONG_PATIENCE, PATIENCE, in_time, within},
 };
 
-// They end with the process: what keeps them does so when its standard input ends.
+// They end with the process, because the standard input of their keepers ends then.
 static POSTGRES: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Postgres));
 static REDIS: LazyLock<Server> = LazyLock::new(|| Server::start(Engine::Redis));
 
-/// Of a row whose event is neither done nor dead.
+/// The condition for a row whose event is neither done nor dead.
 const UNFINISHED: &str = "state NOT IN ('done', 'dead')";
 
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -38,12 +38,12 @@ pub enum Store {
     Postgres(String),
     /// The URL of a database.
     Redis(String),
-    /// The inbox itself. Nothing else knows what is in it.
+    /// The inbox itself, because only that knows its events.
     Memory(Inbox),
 }
 
 impl Store {
-    /// A file that is not there yet.
+    /// A file that does not exist yet.
     #[must_use]
     pub fn sqlite() -> Self {
         Self::Sqlite(tempfile::Builder::new().prefix("number7-").tempdir().unwrap())
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// What [`Inbox::open`] takes.
+    /// The URL for [`Inbox::open`].
     #[must_use]
     pub fn url(&self) -> String {
         match self {
@@ -100,7 +100,7 @@ impl Store {
         folder.path().join("inbox.db")
     }
 
-    /// How many events are accepted and neither done nor dead, by the store itself.
+    /// How many events are neither done nor dead, according to the store itself.
     pub async fn unfinished(&self) -> i64 {
         if let Self::Memory(inbox) = self {
             let stats = inbox.stats().await.unwrap();
@@ -163,7 +163,7 @@ impl Store {
         }
     }
 
-    /// Does what another worker does when a lease ends: it takes everything that is claimed.
+    /// Releases everything that is claimed, as another worker does after a lease.
     pub async fn take_over(&self) {
         const FREE: &str = "SET state = 'ready', claimed_by = NULL, claimed_at = NULL
             WHERE state = 'running'";
@@ -182,7 +182,7 @@ impl Store {
         .await;
     }
 
-    /// Lets the heartbeats of workers fail for a while, so that they start anew.
+    /// Lets the heartbeats of workers fail for a while, and then succeed again.
     pub async fn fail_heartbeats(&self, outage: Duration) {
         match self {
             Self::Sqlite(_) => {
@@ -200,7 +200,7 @@ impl Store {
                 show.execute(&mut connection).await.unwrap();
             }
             Self::Redis(url) => {
-                // What is there instead is not a set, so that every renewal is an error.
+                // The key then has another type, so every renewal is an error.
                 let hide = "redis.call('RENAME', key('workers'), 'hidden')
                     redis.call('SET', key('workers'), 'hidden')
                     return 'OK'";
@@ -223,7 +223,7 @@ impl Store {
         }
     }
 
-    /// Runs statements on a store that knows SQL.
+    /// Runs SQL statements on the store.
     pub async fn sql(&self, sql: &str) {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
         match self {
@@ -242,7 +242,7 @@ impl Store {
         }
     }
 
-    /// A connection of the test's own to the file, which is made if it is not there.
+    /// A connection to the file, which belongs to the test. The file is created if it does not exist.
     pub async fn sqlite_connection(&self) -> SqliteConnection {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
         let options = options.create_if_missing(true);
@@ -260,7 +260,7 @@ impl Store {
         }
     }
 
-    /// Where everything is that is not finished.
+    /// Describes everything that is not finished.
     async fn describe(&self) -> String {
         const ROWS: &str = "SELECT key, state, coalesce(claimed_by, '') FROM";
         let rows: Vec<(String, String, String)> = match self {
@@ -291,7 +291,7 @@ impl Store {
     }
 }
 
-/// Puts finished events into a store, as a week of them lies there.
+/// Puts finished events into a store, like those of a week.
 pub async fn fill(store: &Store, events: u32) {
     const COLUMNS: &str = "inbox, key, event, job, state, attempt, origin, payload, accepted_at, due_at, \
         finished_at";
@@ -340,7 +340,7 @@ pub async fn fill(store: &Store, events: u32) {
                 );
                 redis_script::<i64>(url, &script).await;
             }
-            // It writes its file anew, which takes a processor.
+            // Redis rewrites its file, which needs a processor.
             let is_rewriting = "return string.find(redis.call('INFO', 'persistence'),
                 'aof_rewrite_in_progress:1') and 1 or 0";
             while redis_script::<i64>(url, is_rewriting).await == 1 {
@@ -351,11 +351,11 @@ pub async fn fill(store: &Store, events: u32) {
     }
 }
 
-/// A connection to a server that may have been started just now: it listens before it is ready.
+/// A connection to a server that may have just been started: it listens before it is ready.
 ///
 /// # Panics
 ///
-/// If there is none in time: also if what listens there does not answer.
+/// If there is none in time, also because the server does not answer.
 pub async fn postgres(url: &str) -> PgConnection {
     let options: PgConnectOptions = url.parse().unwrap();
     let (options, mut last) = (options.disable_statement_logging(), None);
@@ -372,7 +372,7 @@ pub async fn postgres(url: &str) -> PgConnection {
     connected.unwrap_or_else(|_| panic!("no connection to {url} within {PATIENCE:?}: {last:?}"))
 }
 
-/// Runs a command on a Redis that no script may run.
+/// Runs a command that scripts may not run on a Redis.
 pub async fn redis_command(url: &str, command: &[&str]) {
     let client = redis::Client::open(url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -381,7 +381,7 @@ pub async fn redis_command(url: &str, command: &[&str]) {
     cmd.query_async::<()>(&mut connection).await.unwrap();
 }
 
-/// What such scripts can use: the key of a name, and a change of an event's record.
+/// Functions for such scripts: the key for a name, and a change of an event's record.
 const FUNCTIONS: &str = "
     local function key(name) return '{number7}:' .. name end
     local function change(event, from, to)
@@ -399,7 +399,7 @@ pub async fn redis_script<T: redis::FromRedisValue>(url: &str, script: &str) -> 
     let script = redis::Script::new(&format!("{FUNCTIONS}{script}"));
     let answers = async {
         loop {
-            // It answers before it has loaded what it wrote.
+            // Redis answers before it has loaded its data.
             match script.invoke_async(&mut connection).await {
                 Err(error) if error.to_string().contains("loading") => {}
                 answer => return answer.unwrap(),
@@ -410,9 +410,9 @@ pub async fn redis_script<T: redis::FromRedisValue>(url: &str, script: &str) -> 
     in_time("the answer of a script of Redis", answers).await
 }
 
-/// Makes a test of an async function for every store: `on_every_store!(name, …)` in a test file.
-/// Stores whose engine is not installed are ignored, but not in CI. Those that are named behind `and in memory:`, and
-/// need no more than the inbox, also get a test of an inbox in memory.
+/// Makes a test of an async function for every store: `on_every_store!(name, …)` in a test file. Tests of stores whose engine
+/// is not installed are ignored, except in CI. The functions after `and in memory:` need only the inbox, and are also tested
+/// with an inbox in memory.
 #[macro_export]
 macro_rules! on_every_store {
     (and in memory: $($both:ident),+; $($name:ident),* $(,)?) => {

@@ -1,4 +1,4 @@
-//! What a delivery costs in memory. One test, since the count is the whole process's.
+//! What a delivery costs in memory. It is a single test, because the count is that of the whole process.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -19,7 +19,7 @@ use tower::{Service, service_fn};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Allocations and bytes that a call takes, counted on its second run.
+/// Allocations and bytes of a call, counted on its second run.
 fn allocations<T>(mut call: impl FnMut() -> T) -> (usize, usize) {
     drop(call());
     let region = Region::new(ALLOCATOR);
@@ -38,12 +38,12 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
         Verifier::new(other).also_accept("second", secret())
     });
 
-    // Verification takes none, whichever secret signed.
+    // Verification allocates nothing, whichever secret signed.
     assert_eq!(allocations(|| one.verify(&signature, body.clone()).unwrap()), (0, 0));
     assert_eq!(allocations(|| two.verify(&signature, body.clone()).unwrap()), (0, 0));
     assert_eq!(allocations(|| one.verify("no signature", body.clone()).unwrap_err()), (0, 0));
 
-    // Typing takes one for the jobId, one more for an error text.
+    // Typing allocates once for the jobId, and once more for an error text.
     let failed = COMPLETED.replace("completed", "failed").replace('}', r#","error":"blank"}"#);
     assert_eq!(allocations(|| Event::from_json(COMPLETED).unwrap()), (1, "job_abc123".len()));
     assert_eq!(
@@ -59,7 +59,7 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
     let signature_of_large = sign(&large);
     assert_eq!(allocations(|| one.verify(&signature_of_large, shared.clone()).unwrap()), (0, 0));
 
-    // 64 KiB in chunks of one byte take little more than themselves.
+    // 64 KiB in chunks of one byte need little more than their own size.
     let (_, bytes) = allocations(|| {
         let mut intake = one.begin([(SIGNATURE_HEADER, signature_of_large.as_bytes())]).unwrap();
         for at in 0..large.len() {
@@ -69,18 +69,18 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
     });
     assert!(bytes < 4 * large.len(), "{bytes} bytes for {}", large.len());
 
-    // A declared length takes nothing.
+    // A declared length allocates nothing.
     let declared = [(SIGNATURE_HEADER, signature.as_bytes()), ("content-length", b"65536")];
     assert_eq!(allocations(|| one.begin(declared).unwrap()), (0, 0));
 
-    // In plain tower, the layer takes what `http` needs to put one value into the extensions.
+    // In plain tower, the layer allocates only what `http` needs to put one value into the extensions.
     let delivery = one.verify(&signature, body.clone()).unwrap();
     let (inserting, _) = allocations(|| {
         let mut extensions = http::Extensions::new();
         extensions.insert(delivery.clone());
         extensions
     });
-    // And what the facade of metrics needs for a label that is not static.
+    // The facade of metrics also needs memory for a label that is not static.
     let (counting, _) = allocations(|| metrics::verified(&delivery));
     assert_eq!(counting, 1);
     let mut service = VerifyNumber7Service::new(
@@ -104,7 +104,7 @@ fn memory_is_taken_for_what_is_returned_and_for_what_has_arrived() {
     let the_tests_own_box = 1;
     assert_eq!(layer - the_tests_own_box, inserting + counting);
 
-    // An account that is kept takes nothing to find, and about a kilobyte to keep.
+    // A cached account is found without an allocation, and takes about a kilobyte.
     let find = async |_| Ok::<_, Infallible>(Some(Verifier::from(secret())));
     let accounts = Accounts::new(find);
     let find = |name: &str| accounts.find(Some(name), [(SIGNATURE_HEADER, signature.as_bytes())]);

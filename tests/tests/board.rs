@@ -1,7 +1,7 @@
 //! The board of an inbox, over real sockets: what its pages show and do, on every store.
 //!
-//! `NUMBER7_FINISHED` is how many finished events there are for the test of how long a page takes: 1,000,000 for many.
-//! It then fails if a page takes longer than 200 ms.
+//! `NUMBER7_FINISHED` is the number of finished events in the test of how long a page takes: 1,000,000 for many. That test
+//! fails if a page takes longer than 200 ms.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -30,13 +30,13 @@ use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::ServiceExt;
 
-/// A job whose id is markup, turns the text around, and ends a parameter of a URL.
+/// A job whose id contains markup, reverses the text around it, and ends a parameter of a URL.
 const HOSTILE: &str = "<script>alert(1)</script>\u{202e}gpj\u{200b}&key=x#'%00+y";
 
-/// What its handler fails with.
+/// The error of its handler.
 const HOSTILE_ERROR: &str = "</pre><img src=x onerror=alert(1)>\u{1b}[2J\u{9b}31m\u{2066}\r\nend";
 
-/// A board that is served at a path, until it is dropped.
+/// A board at a path. It is served until this is dropped.
 struct Served {
     addr: SocketAddr,
     path: &'static str,
@@ -71,7 +71,7 @@ impl Served {
         self.send("GET", page, &["host: 127.0.0.1"], "")
     }
 
-    /// A page that has to be there.
+    /// A page that must exist.
     #[track_caller]
     fn page(&self, page: &str) -> String {
         let begun = Instant::now();
@@ -85,7 +85,7 @@ impl Served {
         }
     }
 
-    /// As a browser sends the form of a page of the board.
+    /// Sends a form of the board, as a browser does.
     fn post(&self, page: &str, body: &str) -> Answer {
         let own = ["host: 127.0.0.1", "sec-fetch-site: same-origin"];
         self.send("POST", page, &own, body)
@@ -126,7 +126,7 @@ fn links(page: &str) -> Vec<String> {
     page.split("href=\"").skip(1).map(|rest| unescaped(rest.split_once('"').unwrap().0)).collect()
 }
 
-/// The first link whose text begins so.
+/// The first link whose text begins like this.
 #[track_caller]
 fn link_to(page: &str, text: &str) -> String {
     let (before, _) =
@@ -248,7 +248,7 @@ async fn what_others_wrote_is_visible_and_harmless(store: Store) {
 
 async fn bodies_are_shown_as_they_were_signed(store: Store) {
     let inbox = store.open().await;
-    // Numbers and repeated keys as they are, escapes as escapes, and brackets that do not become megabytes of spaces.
+    // Numbers and repeated keys stay as they are, escapes stay escapes, and brackets do not become megabytes of spaces.
     let odd = r#"{"event":"job.odd","jobId":"odd","n":1.00000000000000000001,"a":1,"a":[],"s":"\u202e\"{,:"#;
     let bodies = [
         ("odd", odd.to_owned() + "\"}"),
@@ -337,7 +337,7 @@ async fn actions_say_what_they_do_and_then_do_it(store: Store) {
     let (worker, gate) = one_of_each(&inbox).await;
     let board = Served::start(Board::new(inbox.clone()).allow_actions()).await;
     let state = async |key: &str| inbox.show(key).await.unwrap().unwrap().state();
-    // Otherwise the worker would claim what is ready.
+    // Otherwise the worker would claim the ready events.
     let (plan, done) = board.act("overview", "Pause", "length=1h&why=%3Cb%3E&by=me");
     assert!(text(&plan).contains("wait. Workers seen 1 Running events 1"), "{plan}");
     assert!(text(&done).contains("by me, ends in 1h 0m: <b>"), "{done}");
@@ -356,7 +356,7 @@ async fn actions_say_what_they_do_and_then_do_it(store: Store) {
     assert_eq!(state("job.completed:dead").await, State::Ready);
     assert_eq!(dead_letters(&inbox).await.len(), 1);
 
-    // Two are done, and one at a time is changed.
+    // Two events are done, and one at a time is changed.
     let plan = board.page(&link_to(&board.page("list?inbox=&state=done"), "Rerun all"));
     assert!(text(&plan).contains("2 events of"), "{plan}");
     assert_eq!(inbox.stats().await.unwrap().done, 2, "a plan changes nothing");
@@ -366,7 +366,7 @@ async fn actions_say_what_they_do_and_then_do_it(store: Store) {
         "{done}"
     );
     assert_eq!(inbox.stats().await.unwrap().done, 1);
-    // A page that is sent again does not change what is not there any more.
+    // If a page is sent again, it does not change events that have left the state.
     let wrong = text(&board.page("change?inbox=&key=job.completed:dead&change=discard"));
     assert!(wrong.contains("The event is ready. Discard is for events that are dead"), "{wrong}");
     assert_eq!(board.post("change?inbox=&change=requeue", "limit=many").status, 400);
@@ -545,7 +545,7 @@ async fn other_sites_read_and_change_nothing() {
         assert_eq!(answer.status, status, "{headers:?}");
         assert_eq!(inbox.resume().await.unwrap(), status == 200, "{headers:?}");
     }
-    // A link, an image or a form of another site that does not post.
+    // A link, an image or a form of another site that uses GET.
     let get = board.send("GET", "pause?inbox=&by=me", &["host: localhost"], "");
     assert_eq!((get.status, inbox.paused().await.unwrap()), (200, None));
 }
@@ -664,7 +664,7 @@ fn a_browser_has_nothing_to_complain_about() {
     let (other, (worker, gate)) =
         (inbox.named("staging").unwrap(), runtime.block_on(one_of_each(&inbox)));
     runtime.block_on(fill(&store, 1_000));
-    // So that there is something to draw.
+    // So that the chart has bars.
     let minutes =
         "UPDATE number7_events SET finished_at = finished_at - 60000 * (id * id % 13 + id % 3)";
     runtime.block_on(store.sql(&format!("{minutes} WHERE job LIKE 'filled%'")));

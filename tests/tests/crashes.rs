@@ -1,5 +1,4 @@
-//! Receivers are killed at awkward moments, on every store; the vendor tries again; effects are
-//! counted.
+//! Receivers are killed at awkward moments, on every store. The vendor tries again, and the effects are counted.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -13,14 +12,14 @@ use number7_tests::{
 use tempfile::TempDir;
 use tokio::{task::block_in_place, time::sleep};
 
-/// How long anything may take on a machine that is busy.
+/// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a> {
     Setup::new(env!("CARGO_BIN_EXE_inbox-receiver"), store, framework, folder.path())
 }
 
-/// Crashes a receiver once, delivers again as the vendor does, and counts the effects.
+/// Crashes a receiver once, delivers again like the vendor, and counts the effects.
 async fn effects_after(crash: &str, store: &Store, answered: bool) -> Vec<u32> {
     let folder = tempfile::tempdir().unwrap();
     let mut counts = Vec::new();
@@ -40,7 +39,7 @@ async fn effects_after(crash: &str, store: &Store, answered: bool) -> Vec<u32> {
             while !receiver.has_ended() {
                 assert!(begun.elapsed() < PATIENCE, "it did not crash");
             }
-            // The vendor's first retry finds the receiver up again, and so do the others.
+            // The receiver is up again at the vendor's first retry, and at the others.
             let receiver = setup.start("never");
             for _ in 0..3 {
                 assert_eq!(receiver.deliver(&body).unwrap(), 200);
@@ -54,7 +53,7 @@ async fn effects_after(crash: &str, store: &Store, answered: bool) -> Vec<u32> {
     counts
 }
 
-/// Each of them would make the tables.
+/// Each of them would create the tables.
 async fn processes_that_start_together_on_an_empty_store_all_serve(store: Store) {
     const PROCESSES: usize = 6;
     let folder = tempfile::tempdir().unwrap();
@@ -89,7 +88,7 @@ async fn in_the_middle_of_the_handler(store: Store) {
     assert_eq!(effects_after("in-handler", &store, true).await, [1, 1]);
 }
 
-/// At least once: the only place where an effect is doubled.
+/// At least once: only here can an effect happen twice.
 async fn after_the_effect_and_before_its_record(store: Store) {
     assert_eq!(effects_after("after-effect", &store, true).await, [2, 2]);
 }
@@ -103,7 +102,7 @@ async fn after_the_answer(store: Store) {
             block_in_place(|| {
                 let mut receiver = setup.start("never");
                 assert_eq!(receiver.deliver(&body("job.completed", job)).unwrap(), 200);
-                // At once, so that the worker runs it, or not, or has done it.
+                // At once: the worker may be running the event, may not have begun it, or may have finished it.
                 receiver.kill();
             });
         }
@@ -162,13 +161,13 @@ async fn a_hundred_at_once_have_one_effect(store: Store) {
     }
 }
 
-/// Two receivers, each with its worker, share what there is to do.
+/// Two receivers, each with a worker, share the work.
 async fn two_processes_on_one_store(store: Store) {
     const EVENTS: usize = 400;
     let folder = tempfile::tempdir().unwrap();
     let names = ["axum", "actix-web"].map(|framework| setup(&store, framework, &folder));
     let receivers = block_in_place(|| {
-        // Both at once, on a store that is empty: the schema is made once.
+        // Both at once, on an empty store: the schema is created once.
         std::thread::scope(|scope| {
             let starting = names.each_ref().map(|setup| scope.spawn(|| setup.start("never")));
             starting.map(|receiver| receiver.join().unwrap())
@@ -179,7 +178,7 @@ async fn two_processes_on_one_store(store: Store) {
             for (half, receiver) in receivers.iter().enumerate() {
                 scope.spawn(move || {
                     for number in 0..EVENTS {
-                        // Every event goes to both, as when a retry takes another way.
+                        // Every event goes to both, like a retry on another route.
                         let job = format!("job_{}", (number + half * EVENTS / 2) % EVENTS);
                         assert_eq!(receiver.deliver(&body("job.completed", &job)).unwrap(), 200);
                     }
@@ -188,7 +187,7 @@ async fn two_processes_on_one_store(store: Store) {
         });
     });
     store.settled(PATIENCE).await;
-    // What is done is recorded before it is gone from what is unfinished.
+    // The end of an event is recorded before the event leaves the unfinished ones.
     sleep(Duration::from_millis(100)).await;
     drop(receivers);
     let [axum, actix] = names.map(|setup| setup.effects());
@@ -197,10 +196,10 @@ async fn two_processes_on_one_store(store: Store) {
     assert!(axum.values().chain(actix.values()).all(|count| *count == 1));
 }
 
-/// What runs together with it loses attempts, and has some left.
+/// Events that run together with it lose attempts, but keep some.
 async fn an_event_that_ends_its_process_takes_no_other_with_it(store: Store) {
     const OTHERS: usize = 8;
-    /// As many as the poisoned event has, in the receiver, and one that sets it aside.
+    /// One life for each attempt of the poisoned event, and one that sets the event aside.
     const LIVES: usize = 4 + 1;
     let folder = tempfile::tempdir().unwrap();
     let setup = setup(&store, FRAMEWORKS[0], &folder);

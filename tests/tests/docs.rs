@@ -1,5 +1,5 @@
-//! What the pages say about other files is true: links lead somewhere, paths exist, and each fact about the vendor has
-//! a test or a probe that holds it.
+//! The pages are right about other files: links lead somewhere, paths exist, and each fact about the vendor has a
+//! test or a probe.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -61,7 +61,7 @@ fn names_of_rules() -> Vec<&'static str> {
     report.findings().iter().map(|finding| finding.rule).collect()
 }
 
-/// Whether the file has a test of this name that is not ignored. A test of every store is only named in a macro.
+/// Whether the file has a test with this name that is not ignored. A test of every store is only named in a macro.
 fn is_test(source: &str, function: &str) -> bool {
     let Some((before, _)) = source.split_once(&format!("fn {function}(")) else { return false };
     let above = before.rsplit('\n').skip(1).map(str::trim);
@@ -78,7 +78,7 @@ fn cells(row: &str) -> Vec<&str> {
     row.trim_matches('|').split('|').map(str::trim).collect()
 }
 
-/// What is between backticks. A line has no escaped ones.
+/// The strings between backticks. A line has no escaped ones.
 fn in_backticks(line: &str) -> Vec<&str> {
     line.split('`').skip(1).step_by(2).collect()
 }
@@ -110,7 +110,7 @@ fn every_relative_link_leads_to_a_file_and_to_a_heading_in_it() {
     assert!(links > 30, "only {links} links were found");
 }
 
-/// Such as `number7-core/src/lib.rs`: a path that begins with the folder of a crate.
+/// A path is, for example, `number7-core/src/lib.rs`: it begins with the folder of a crate.
 #[test]
 fn every_path_that_a_page_names_exists() {
     let mut paths = 0;
@@ -149,12 +149,12 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Without the blocks of code.
+/// The page without blocks of code.
 fn outside_code(page: &str) -> String {
     page.split("```").step_by(2).collect()
 }
 
-/// How GitHub names the headings of a page in links.
+/// The names that GitHub gives the headings of a page in links.
 fn anchors(page: &str) -> Vec<String> {
     let page = outside_code(page);
     let headings = page.lines().filter(|line| line.starts_with('#'));

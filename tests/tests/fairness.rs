@@ -1,4 +1,4 @@
-//! While the cause of a mismatch is looked for, the thread serves others.
+//! During the search for the cause of a mismatch, the thread serves others.
 #![allow(clippy::unwrap_used)]
 
 use std::{cell::Cell, rc::Rc, time::SystemTime};
@@ -18,15 +18,15 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-/// How often the bytes of another connection go to and fro during one diagnosis of some hundred steps. A search
-/// without steps comes to none.
+/// How many round trips another connection makes during one diagnosis of some hundred steps. With a search that has
+/// no steps, it makes none.
 const ROUND_TRIPS: u32 = 100;
 
 fn diagnosing() -> Verifier {
     verifier().clock(|| SystemTime::UNIX_EPOCH).diagnose()
 }
 
-/// As much work as a diagnosis can be.
+/// A body that makes a diagnosis as long as possible.
 fn large_body() -> String {
     COMPLETED.replace("job_abc123", &"x".repeat(16_000))
 }

@@ -1,4 +1,4 @@
-//! What a store finds among many finished events, it finds by an index.
+//! Among many finished events, a store finds everything by an index.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -11,8 +11,8 @@ use number7_tests::{
 };
 use tokio::task::block_in_place;
 
-/// PostgreSQL logs the plan of every statement, with how many rows it went through. What it knows of the tables is up to
-/// the tests.
+/// PostgreSQL logs the plan of every statement, with the number of rows that it read. The tests decide what it
+/// knows about the tables.
 const SETTINGS: [&str; 10] = [
     "-c",
     "session_preload_libraries=auto_explain",
@@ -26,13 +26,13 @@ const SETTINGS: [&str; 10] = [
     "autovacuum=off",
 ];
 
-/// So many that no plan may go through them, and that they are there in a moment.
+/// So many that no plan may read all of them, but few enough to insert quickly.
 const FINISHED: u32 = 20_000;
 
-/// How many rows a step may go through: some more than there are others.
+/// How many rows a step may read: some more than there are unfinished ones.
 const FEW: u64 = 1_000;
 
-/// What has to be among the statements whose plans were seen.
+/// Statements whose plans must have been logged.
 const STATEMENTS: [&str; 12] = [
     "INSERT INTO number7.events",
     "INSERT INTO number7.conflicts",
@@ -48,7 +48,7 @@ const STATEMENTS: [&str; 12] = [
     "AS is_given_up",
 ];
 
-/// As many jobs that are not due.
+/// The same number of jobs that are not due.
 async fn expect_many(store: &Store) {
     let sql = format!(
         "INSERT INTO number7.expected_jobs (inbox, job, completed_key, failed_key, due_at, look_up_at)
@@ -70,7 +70,7 @@ async fn postgres_goes_through_no_finished_events() {
     .await;
 }
 
-/// What the server knows of the tables, and the plans that it has made, are from when they were empty.
+/// The statistics of the tables, and the server's plans, are from when the tables were empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn postgres_goes_through_no_finished_events_that_it_does_not_know() {
@@ -79,7 +79,7 @@ async fn postgres_goes_through_no_finished_events_that_it_does_not_know() {
         store.sql("VACUUM ANALYZE number7.expected_jobs").await;
         let handled = Handled::default();
         let worker = Running::start(handled.worker(inbox));
-        // A statement has a plan for good from its sixth time on.
+        // From its sixth execution on, a statement keeps its plan.
         for number in 0..30 {
             accept(inbox, "job.completed", &format!("job_before_{number}")).await;
             until(async || handled.events() == number + 1).await;
@@ -91,7 +91,7 @@ async fn postgres_goes_through_no_finished_events_that_it_does_not_know() {
     .await;
 }
 
-/// After the tables were filled in some way.
+/// After the tables were filled in this way.
 async fn few_rows_are_gone_through(fill: impl AsyncFnOnce(&Store, &Inbox)) {
     let server = block_in_place(|| Server::start_with(Engine::Postgres, &SETTINGS));
     let store = Store::postgres_on(&server, server.port()).await;
@@ -121,7 +121,7 @@ async fn few_rows_are_gone_through(fill: impl AsyncFnOnce(&Store, &Inbox)) {
     })
     .await;
     inbox.list(State::Running, &Filter::new(), None, 10).await.unwrap();
-    // It looks for what the dead have left after it has seen the store for a lease.
+    // It looks for the claims of dead workers after it has seen the store for a lease.
     until(async || server.log()[from..].contains(STATEMENTS[3])).await;
     worker.stop().await;
 

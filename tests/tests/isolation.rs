@@ -1,4 +1,4 @@
-//! What is wrong with one event, one worker or one inbox does no harm to the others in the same store.
+//! A problem of one event, one worker or one inbox does no harm to the others in the same store.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ async fn accept_others(inbox: &Inbox) {
     }
 }
 
-/// The process of the first attempt seemed to have died, and has not.
+/// The process of the first attempt seemed to have died, but it had not.
 async fn who_succeeds_late_leaves_no_dead_letter(store: Store) {
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
     accept(&inbox, "job.completed", "job_1").await;
@@ -43,7 +43,7 @@ async fn who_succeeds_late_leaves_no_dead_letter(store: Store) {
     second.stop().await;
 }
 
-/// Its lease is renewed elsewhere.
+/// Another thread renews its lease.
 async fn who_blocks_its_thread_keeps_its_events(store: Store) {
     const EVENTS: usize = 8;
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -88,7 +88,7 @@ async fn inboxes_of_two_names_share_nothing(store: Store) {
     let again = store.open().await.named("staging").unwrap();
     assert_eq!(accept(&again, "job.completed", "job_1").await, Acceptance::Duplicate);
 
-    // One of them has a stopped worker and a running event; the other is worked on.
+    // One inbox has a stopped worker and a running event. The other is worked on.
     let stopped = Running::start(gate.worker(&live).concurrency(1).lease(MIN_LEASE));
     gate.begun().await;
     stopped.crash().await;
@@ -137,7 +137,7 @@ async fn a_refused_or_cancelled_acceptance_is_no_other_callers() {
         let good = jobs.iter().map(|job| accept(&inbox, "job.completed", job));
         let refused = format!("job_{round}_refused");
         let refused = delivery("job.completed", &refused);
-        // They wait in a group, and then do not wait any more.
+        // They wait in a group, and then stop waiting.
         let left = format!("job_{round}_left");
         let mut left: Vec<_> =
             (0..5).map(|_| Box::pin(accept(&inbox, "job.completed", &left))).collect();
@@ -174,7 +174,7 @@ async fn who_shares_a_file_gets_a_share_of_it() {
     assert!(shares.iter().all(|share| *share > fair / 4), "{shares:?}");
 }
 
-/// A trigger that somebody has put on the table refuses the end of one event, every time.
+/// A trigger that somebody created on the table refuses the end of one event, every time.
 async fn a_refused_end_holds_up_no_other(
     store: Store,
     concurrency: usize,
@@ -188,11 +188,11 @@ async fn a_refused_end_holds_up_no_other(
     let worker = handled.worker(&inbox).lease(MIN_LEASE).concurrency(concurrency);
     let worker = Running::start(worker);
     until(async || handled.of(KEY) == 1 && store.unfinished().await == 1).await;
-    // Nor does the worker handle it again and again, since it cannot record it.
+    // The worker does not handle it again and again, either, because it cannot record it.
     sleep(MIN_LEASE * 3).await;
     assert_eq!(handled.events(), OTHERS + 1);
     worker.stop().await;
-    // It is repeated once the rule is gone.
+    // It is repeated once the trigger is gone.
     store.sql(allow).await;
     let later = Handled::default();
     later.worker(&inbox).lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
@@ -232,7 +232,7 @@ async fn an_end_that_postgres_refuses_forever_holds_up_no_other() {
     );
 }
 
-/// Redis evicts what it has no memory for, unless it is told not to.
+/// Redis evicts data when it runs out of memory, unless it is configured not to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn an_event_that_redis_has_half_of_holds_up_no_other() {
@@ -252,20 +252,20 @@ async fn an_event_that_redis_has_half_of_holds_up_no_other() {
     store.settled(PATIENCE).await;
     assert_eq!(handled.events(), OTHERS);
 
-    // Of the one its JSON is left, so it can be put back to work.
+    // Of the first event the JSON is left, so it can be requeued.
     let letters = dead_letters(&inbox).await;
     let keys: Vec<_> = letters.iter().map(|letter| letter.key()).collect();
     assert_eq!(keys, ["job.completed:job_evicted"]);
     assert!(letters[0].error().contains("evicted"), "{}", letters[0].error());
     assert_eq!(accept(&inbox, "job.completed", "job_evicted").await, Acceptance::Duplicate);
     assert_eq!(inbox.requeue("job.completed:job_evicted").await.unwrap().events, 1);
-    // Of the other its key, which is forgotten, so that the vendor can bring it back.
+    // Of the second event the key is left. It is forgotten, so that the vendor can deliver the event again.
     assert_eq!(accept(&inbox, "job.completed", "job_gone").await, Acceptance::New);
     until(async || handled.events() == OTHERS + 2).await;
     worker.stop().await;
 }
 
-/// A script that fails half-way is not undone. So what it writes first must not make a retry a duplicate.
+/// A script that fails half-way is not undone. So its first writes must not make a retry a duplicate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn what_redis_has_stored_half_of_is_accepted_when_it_is_sent_again() {

@@ -1,4 +1,4 @@
-//! What the operator reads, and what nobody may read. The log is the whole process's: one test.
+//! What the operator reads, and what nobody may read. It is a single test, because the log is that of the whole process.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -36,7 +36,7 @@ fn take(log: &File) -> String {
     io::read_to_string(log).unwrap()
 }
 
-/// The lines since the last call, once there is one that says so.
+/// The lines since the last call, once one of them contains this text.
 #[track_caller]
 fn take_until(log: &File, words: &str) -> String {
     let (begun, mut lines) = (Instant::now(), take(log));
@@ -56,7 +56,7 @@ fn assert_one_event_per_refusal(log: &str, probe: &Probe, diagnoses: bool) {
         log.lines().filter(|line| line.contains("number7:") && !is_summary(line)).collect();
     match probe.answer() {
         Answer::Accepted(_) => assert_eq!(events.len(), 0, "{name}: {log}"),
-        // The extractors of a process have one log, in which another one of the table came before.
+        // The extractors of a process share one log, and an earlier row of the table has used it.
         Answer::Refused(RejectionKind::Untypable) if events.is_empty() => {}
         Answer::Refused(kind) => {
             assert_eq!(events.len(), 1, "{name}: {log}");
@@ -69,12 +69,12 @@ fn assert_one_event_per_refusal(log: &str, probe: &Probe, diagnoses: bool) {
     }
 }
 
-/// What is worth something to an attacker, or is the sender's own: anything from the requests.
+/// Values that help an attacker, or that are the sender's own: anything from the requests.
 #[track_caller]
 fn assert_says_nothing(log: &str, what: &str) {
     let table = probes().table();
     let headers = table.iter().flat_map(|probe| probe.request().headers());
-    // The names of codings and of headers are in everybody's log.
+    // The names of codings and of headers may be in any log.
     let signatures =
         headers.map(|(_, value)| value).filter(|value| *value != SIGNATURE_HEADER.as_bytes());
     let bodies = ["job_abc123", "fileStatus", "invoice", "job.archived", "blank", SECRET];
@@ -119,7 +119,7 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
 
     assert!(all.contains("Verifier::diagnose finds out which"), "{all}");
 
-    // A stranger does not decide how large the log is: a flood is two lines, in either framework.
+    // A stranger does not decide how large the log is: a flood is two lines, in each framework.
     let unsigned = |probe: &&Probe| probe.name() == "no signature";
     let table = probes().table();
     let probe = table.iter().find(unsigned).unwrap();
@@ -140,7 +140,7 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
     assert_eq!(others.filter(|line| line.contains("WARN")).count(), 2, "{summaries}");
     assert!(all.contains("kind=Untypable"), "{all}");
 
-    // Over sockets, with everything that the frameworks, hyper and tokio say at the finest level.
+    // Over sockets, with everything that the frameworks, hyper and tokio log at the finest level.
     let slow = || diagnosing().body_timeout(Duration::from_millis(50));
     for server in Server::both(slow) {
         for probe in probes().table().iter().filter(|probe| probe.request().is_whole()) {
@@ -152,11 +152,11 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         let lines = take(log);
         assert!(lines.contains("kind=BodyTooSlow"), "{lines}");
         all += &lines;
-        // What is still to be said is said when the server ends.
+        // When the server ends, the pending summaries are logged.
         drop(server);
         all += &take_until(log, "requests of this kind");
     }
-    // A sender that hangs up while the cause is sought is in the log, whether the framework drops the request or not.
+    // If a sender hangs up during the search for the cause, that is logged, whether or not the framework drops the request.
     for server in Server::both(diagnosing) {
         let mut forger = Socket::connect(server.addr);
         forger.write_request(&"0".repeat(64), &"x".repeat(60_000));
@@ -169,9 +169,9 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
     }
     assert_says_nothing(&all, "the whole run");
 
-    // With accounts, each refusal says for which one it was, also if there is none of that name.
+    // With accounts, each refusal names the account, even if it does not exist.
     for name in ["acme", "nobody"] {
-        // Each framework has its own, because of two refusals of a kind in one log the second is counted.
+        // Each framework has its own accounts, because in one log the second refusal of a kind would only be counted.
         let accounts = || {
             let find = async |account: Account| {
                 Ok::<_, Infallible>((account.as_str() == "acme").then(verifier))
@@ -193,7 +193,7 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
         }
     }
 
-    // So does that of one whose sender hangs up, in its body or while its account is looked up.
+    // The same is true if the sender hangs up in its body, or while its account is looked up.
     for name in ["acme", "slow"] {
         let accounts = || {
             let find = async |account: Account| {
@@ -228,7 +228,7 @@ async fn the_log_names_each_reason_and_nothing_of_the_requests() {
     }
 }
 
-/// The server drops a request whose body is still to come.
+/// The server drops a request whose body has not arrived.
 async fn dropped_by_axum(layer: number7_tower::VerifyNumber7) {
     use ::axum::{body::Body, http::Request};
     use tower::ServiceExt;

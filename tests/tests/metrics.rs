@@ -1,4 +1,4 @@
-//! Every request of the table is counted once, in both frameworks, every attempt of a worker, and every acceptance.
+//! Every request of the table, every attempt of a worker, and every acceptance is counted once, in both frameworks.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -26,7 +26,7 @@ use number7_tests::{
 
 const DELIVERIES: &str = "number7_deliveries_total";
 
-/// What is to be counted, as it is rendered.
+/// The expected counts, as they are rendered.
 #[derive(Default)]
 struct Expected(BTreeMap<String, u32>);
 
@@ -86,11 +86,11 @@ async fn actix_counts_every_request_once() {
     counts!(actix);
 }
 
-/// The line for a forged request, once its sender has hung up during the diagnosis.
+/// The line for a forged request whose sender hung up during the diagnosis.
 const MISMATCH: &str =
     r#"number7_deliveries_total{outcome="refused",kind="signature_mismatch",secret=""} 1"#;
 
-/// Lets a diagnosis of many steps begin, and gives it up.
+/// Lets a diagnosis of many steps begin, and drops it.
 async fn hang_up<T>(response: impl Future<Output = T>) {
     let mut response = std::pin::pin!(response);
     for _ in 0..10 {
@@ -215,7 +215,7 @@ async fn a_conflict_is_counted() {
     assert!(rendered.lines().any(|rendered| rendered == line), "{rendered}");
 }
 
-/// The names in double quotes of a source, or in back quotes of a page.
+/// The names in the double quotes of a source, or in the back quotes of a page.
 fn names(text: &str, quote: char) -> BTreeSet<&str> {
     let is_name = |part: &&str| {
         let is_part = |char: char| char.is_ascii_lowercase() || matches!(char, '0'..='9' | '_');
@@ -225,7 +225,7 @@ fn names(text: &str, quote: char) -> BTreeSet<&str> {
     text.split(quote).filter(is_name).collect()
 }
 
-/// All that is counted.
+/// The names of all metrics.
 fn counted() -> BTreeSet<&'static str> {
     let deliveries = include_str!("../../number7-core/src/adapter/metrics.rs");
     let inbox = include_str!("../../number7-inbox/src/measure.rs");
@@ -261,7 +261,7 @@ fn words<'a>(text: &'a str, beginning: &'a str) -> impl Iterator<Item = &'a str>
     text.lines().filter_map(move |line| line.strip_prefix(beginning)?.split(' ').next())
 }
 
-/// An alert, or a drawing, of a metric that is not there never says anything.
+/// An alert on a metric that does not exist never fires, and a chart of it stays empty.
 #[test]
 fn the_alerts_and_the_dashboard_name_metrics_that_there_are() {
     let counted = counted();
@@ -296,7 +296,7 @@ fn prometheus_takes_the_alerts() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
-/// Over sockets, where a server may drop what waits for a sender that is gone.
+/// Over sockets, because a server may drop what waits for a sender that is gone.
 #[test]
 fn a_sender_that_goes_away_in_its_body_is_counted_once_in_both_frameworks() {
     let handle = PrometheusBuilder::new().install_recorder().unwrap();
@@ -311,7 +311,7 @@ fn a_sender_that_goes_away_in_its_body_is_counted_once_in_both_frameworks() {
             let mut socket = Socket::connect(server.addr);
             socket.write_head(&sign(COMPLETED), COMPLETED.len());
             socket.write(&COMPLETED[..50]);
-            // The receiver has to have the head before the reset throws it away.
+            // The receiver must have the head before the reset discards it.
             thread::sleep(Duration::from_millis(100));
             if resets {
                 socket.reset();
@@ -327,7 +327,7 @@ fn a_sender_that_goes_away_in_its_body_is_counted_once_in_both_frameworks() {
             }
         }
     }
-    // Nor is any of them counted a second time.
+    // None of them is counted a second time.
     thread::sleep(Duration::from_millis(100));
     assert_eq!(broken_off(), expected);
 }

@@ -1,5 +1,5 @@
-//! Stores that are down, slow, cut off, full or read-only: the sender is told to come again, nothing
-//! is lost, and nothing is doubled.
+//! Stores that are down, slow, cut off, full or read-only. The sender is asked to retry, nothing is lost, and
+//! nothing happens twice.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -34,10 +34,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long anything may take on a machine that is busy.
+/// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much later than its timeout an answer may come on a machine that is busy.
+/// How much later than its timeout an answer may come on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
 fn setup<'a>(store: &'a Store, framework: &'a str, folder: &TempDir) -> Setup<'a> {
@@ -68,7 +68,7 @@ async fn accepted_at_last(receiver: &Receiver, job: &str) {
     }
 }
 
-/// All jobs had one effect, and there are no others.
+/// All jobs had one effect, and there are no other effects.
 fn had_effects(setup: &Setup<'_>, jobs: &[String]) {
     let effects = setup.effects();
     for job in jobs {
@@ -78,7 +78,7 @@ fn had_effects(setup: &Setup<'_>, jobs: &[String]) {
     assert_eq!(effects.len(), jobs.len());
 }
 
-/// What a failing store does to a receiver, and what is left when it is well again.
+/// What a failing store does to a receiver, and what is left when the store works again.
 async fn rides_out(
     engine: Engine,
     mut fail: impl AsyncFnMut(&mut Server, &Proxy),
@@ -93,7 +93,7 @@ async fn rides_out(
         let receiver = block_in_place(|| setup.start("never"));
         let mut jobs = Vec::new();
         for round in 0..2 {
-            // Some are being worked on when it happens.
+            // Some events are running when it happens.
             for number in 0..10 {
                 jobs.push(format!("job_{round}_{number}"));
                 accepted_at_last(&receiver, jobs.last().unwrap()).await;
@@ -132,7 +132,7 @@ async fn network_swallows_everything(engine: Engine) {
     rides_out(
         engine,
         async |_, proxy| proxy.set(Network::Silent),
-        // What was swallowed stays swallowed: old connections are dead without knowing it.
+        // Dropped data stays dropped: old connections are dead without knowing it.
         async |_, proxy| proxy.set(Network::Good),
     )
     .await;
@@ -147,7 +147,7 @@ async fn network_breaks(engine: Engine) {
     .await;
 }
 
-/// Nobody can renew a lease while the store is away, so its end says nothing when it is back.
+/// Nobody can renew a lease while the store is away, so an expired lease proves nothing when the store is back.
 async fn away_for_longer_than_a_lease(engine: Engine) {
     const EVENTS: usize = 12;
     let mut server = block_in_place(|| Server::start(engine));
@@ -183,7 +183,7 @@ async fn away_for_longer_than_a_lease(engine: Engine) {
     assert_eq!(ended.load(Ordering::Relaxed), EVENTS, "an event was lost or doubled");
 }
 
-/// A shutdown waits for a store that is away no longer than for the lease that it would hold.
+/// If the store is away, a shutdown waits for it no longer than for the lease that it would hold.
 async fn away_while_a_worker_stops(engine: Engine) {
     stops_while_away(engine, true).await;
 }
@@ -214,7 +214,7 @@ async fn stops_while_away(engine: Engine, handler_ends: bool) {
         gate.open();
     }
     timeout(PATIENCE, worker).await.unwrap().unwrap();
-    // What could not be recorded is repeated, once the lease is over.
+    // Ends that could not be recorded are repeated after the lease.
     block_in_place(|| server.restart());
     let attempts = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&attempts);
@@ -223,7 +223,7 @@ async fn stops_while_away(engine: Engine, handler_ends: bool) {
         async { Ok::<_, BoxError>(()) }
     });
     worker.lease(MIN_LEASE).run_until(store.settled(PATIENCE)).await;
-    // That it was cut off may be recorded late, by a call that nobody waited for: then it does not count.
+    // The interruption may be recorded late, by a call that nobody waited for. Then the attempt does not count.
     let expected = if handler_ends { 2..=2 } else { 1..=2 };
     let attempts = attempts.load(Ordering::Relaxed);
     assert!(
@@ -232,7 +232,7 @@ async fn stops_while_away(engine: Engine, handler_ends: bool) {
     );
 }
 
-/// The store goes away between the vendor's answer and its storing.
+/// The store fails between the vendor's answer and its storing.
 async fn away_while_a_job_is_fetched(engine: Engine) {
     let mut server = block_in_place(|| Server::start(engine));
     let store = store_on(engine, &server, server.port()).await;
@@ -265,7 +265,7 @@ async fn away_while_a_job_is_fetched(engine: Engine) {
     worker.stop().await;
 }
 
-/// A store behind a proxy: opened through that, and directly.
+/// A store behind a proxy. It is opened through the proxy, and directly.
 struct Behind {
     proxy: Proxy,
     inbox: Inbox,
@@ -290,7 +290,7 @@ impl Behind {
         (entry.state(), entry.attempts())
     }
 
-    /// What was held back arrives.
+    /// The message that was held back arrives.
     async fn let_arrive(&self) {
         assert!(!self.proxy.has_lost_an_answer());
         self.proxy.set(Network::Good);
@@ -298,8 +298,7 @@ impl Behind {
     }
 }
 
-/// The end of an attempt that was snoozed arrives late: after its worker has sent it again and has begun
-/// the next attempt.
+/// The end of a snoozed attempt arrives late: after its worker has sent it again and has begun the next attempt.
 async fn a_late_end_of_an_attempt_that_was_snoozed(engine: Engine) {
     let behind = Behind::start(engine).await;
     let (gate, calls) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
@@ -333,8 +332,8 @@ async fn a_late_end_of_an_attempt_that_was_snoozed(engine: Engine) {
     worker.stop().await;
 }
 
-/// The process dies in the only attempt. What its successor says of that arrives late, after the event
-/// was requeued; or it arrives at once, and the answer is lost.
+/// The process dies in the only attempt. What its successor records about that arrives late, after the event was requeued. Or
+/// it arrives at once, but the answer is lost.
 async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
     const NOTE: &str =
         "no attempt is left: the lease of the last one expired, or fewer are allowed now";
@@ -363,7 +362,7 @@ async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
             behind.let_arrive().await;
         }
         assert!(behind.proxy.has_lost_an_answer());
-        // What arrived late may also have claimed the event, which is released then.
+        // The late message may also have claimed the event, which is then released.
         assert_ne!(behind.now().await.0, State::Dead);
         pause.resume();
         behind.store.settled(PATIENCE).await;
@@ -372,8 +371,8 @@ async fn the_end_of_an_attempt_that_was_not_made(engine: Engine) {
     }
 }
 
-/// The connection is cut after each few more bytes of the statement, so before it, in it, and after
-/// it when nobody hears the answer.
+/// The connection is cut after each few more bytes of the statement: before the statement, in it, and after it,
+/// when the answer is lost.
 async fn cut_off_in_mid_statement(engine: Engine) {
     let server = block_in_place(|| Server::start(engine));
     let proxy = Arc::new(Proxy::start(server.port()).await);
@@ -387,7 +386,7 @@ async fn cut_off_in_mid_statement(engine: Engine) {
             jobs.push(format!("job_{bytes}_{again}"));
             proxy.set(Network::CutAfter(bytes));
             let job = jobs.last().unwrap();
-            // While it is cut, so are the connections that the receiver opens instead.
+            // Meanwhile the new connections of the receiver are cut as well.
             let network = Arc::clone(&proxy);
             let is_good = tokio::spawn(async move {
                 sleep(Duration::from_millis(100)).await;
@@ -440,7 +439,7 @@ on_every_server!(
     cut_off_in_mid_statement,
 );
 
-/// Why the inbox did not store.
+/// Why the inbox did not store it.
 fn reason(refused: &Result<Acceptance, Rejection>) -> InboxErrorKind {
     let rejection = refused.as_ref().unwrap_err();
     assert_eq!((rejection.kind(), rejection.status_code()), (RejectionKind::NotStored, 503));
@@ -466,12 +465,12 @@ async fn a_file_that_another_process_locks_is_busy() {
     assert_eq!(accept(&inbox, "job_1").await.unwrap(), Acceptance::New);
 }
 
-/// A limit of the process' stands for a disk that is full; the operating system says it otherwise.
+/// The limit of a process stands in for a full disk, which the operating system reports differently.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_grow_is_a_503() {
     let (store, folder) = (Store::sqlite(), tempfile::tempdir().unwrap());
     let setup = setup(&store, FRAMEWORKS[0], &folder);
-    // The schema, and a log that is empty.
+    // The schema, and an empty log.
     drop(store.open().await);
     let limited = ["sh", "-c", r#"trap "" XFSZ; ulimit -f 800; exec "$0" "$@""#];
     let mut jobs = Vec::new();
@@ -531,7 +530,7 @@ async fn a_file_that_is_full_or_read_only_says_so() {
     assert_eq!(accept(&store.open().await, "job_last").await.unwrap(), Acceptance::New);
 }
 
-/// Nobody gets the answer, and an alert has to fire all the same.
+/// Nobody gets the answer, but an alert must still fire.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn senders_that_give_up_are_in_the_log() {
@@ -543,7 +542,7 @@ async fn senders_that_give_up_are_in_the_log() {
         let receiver = block_in_place(|| setup(&store, framework, &folder).start("never"));
         assert_eq!(receiver.deliver(&body("job.completed", framework)).unwrap(), 200);
         server.signal("STOP");
-        // hyper notices that they have gone. actix-web does not, and answers.
+        // hyper notices that they are gone. actix-web does not, and answers.
         let told = ["an acceptance is abandoned before the store has answered", "kind=NotStored"];
         let lines = || {
             let log = receiver.log();
@@ -552,7 +551,7 @@ async fn senders_that_give_up_are_in_the_log() {
         let mut job = 0;
         in_time("a line for each of them", async {
             while lines() < SENDERS {
-                // A receiver that is held up may not have read a request when its sender goes.
+                // A slow receiver may not have read a request before its sender hangs up.
                 let missing = SENDERS - lines();
                 let senders: Vec<_> = (job..job + missing)
                     .map(|job| {
@@ -579,7 +578,7 @@ async fn a_postgres_that_is_read_only_says_so() {
     let name = url.rsplit('/').next().unwrap();
     let mut admin = PgConnection::connect(url).await.unwrap();
     let mut set = async |read_only: &str| {
-        // The admin's own session was opened before, and may write; the inbox gets new ones.
+        // The admin's session was opened before, and may write. The inbox gets new sessions.
         let sql = format!(
             "ALTER DATABASE {name} SET default_transaction_read_only = {read_only};
             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -613,8 +612,7 @@ async fn a_redis_that_is_full_or_read_only_says_so() {
     assert_eq!(redis_script::<i64>(url, "return redis.call('ZCARD', key('ready'))").await, 1);
 }
 
-/// What stood behind an address was demoted, and another is there now: connections stay where they
-/// were.
+/// The server behind an address was demoted, and another one is there now. Open connections stay with the old one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn a_redis_that_was_demoted_is_left_for_the_new_master() {
@@ -644,7 +642,7 @@ async fn a_redis_that_was_demoted_is_left_for_the_new_master() {
     worker.abort();
 }
 
-/// A client that does not wait leaves its statement to the server, which waits for a lock.
+/// A client that does not wait leaves its statement to the server, where it waits for a lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn callers_that_leave_early_leave_no_sessions_behind() {
@@ -669,7 +667,7 @@ async fn callers_that_leave_early_leave_no_sessions_behind() {
         let sessions: i64 = sqlx::query_scalar(sessions).fetch_one(&mut admin).await.unwrap();
         most = most.max(sessions);
     }
-    // The one that counts has the words in its query, too.
+    // The query of the one that counts also contains the words.
     assert!((1..=CONNECTIONS + 1).contains(&most), "{most} sessions");
     others.execute("ROLLBACK").await.unwrap();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The schema of an inbox on PostgreSQL: who makes it, who may use it, and to the second what its times mean.
+//! The schema of an inbox on PostgreSQL: who creates it, who may use it, and, to the second, what its times mean.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -25,7 +25,7 @@ async fn count(store: &Store, sql: &str) -> i64 {
     query_scalar(sql).fetch_one(&mut postgres(&store.url()).await).await.unwrap()
 }
 
-/// The URL of a role that was granted some rights on all tables, and no others.
+/// The URL of a role that was granted only these rights, on all tables.
 async fn role(store: &Store, name: &str, rights: &str) -> String {
     store
         .sql(&format!(
@@ -36,7 +36,7 @@ async fn role(store: &Store, name: &str, rights: &str) -> String {
     store.url().replace("postgres://postgres@", &format!("postgres://{name}@"))
 }
 
-/// One dead letter, one that is done, one that is scheduled, and one overdue job.
+/// One dead letter, one done event, one scheduled event, and one overdue job.
 async fn use_all_of(inbox: &Inbox) {
     for job in ["done", "dead", "later"] {
         accept(inbox, "job.completed", job).await;
@@ -104,7 +104,7 @@ async fn a_role_that_may_only_read_sees_everything() {
     }
 }
 
-/// And in one database, beside an inbox in the usual one. Its name has to be quoted.
+/// Even in one database with an inbox in the default schema. The name must be quoted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn an_inbox_may_be_in_a_schema_of_another_name() {
@@ -145,7 +145,7 @@ async fn a_role_that_may_make_nothing_is_told_to_migrate() {
     assert_eq!(count(&store, made).await, 0);
 }
 
-/// A DBA may have made the schema.
+/// A DBA may have created the schema.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn who_owns_the_schema_may_make_the_tables() {
@@ -168,7 +168,7 @@ async fn many_processes_make_the_tables_once() {
         opened.unwrap().unwrap();
     }
     assert_eq!(count(&store, "SELECT count(*) FROM number7.schema_version").await, 1);
-    // What is there is left alone.
+    // Existing tables are left alone.
     store.sql("REVOKE CREATE ON SCHEMA number7 FROM PUBLIC").await;
     accept(&store.open().await, "job.completed", "job_1").await;
 }
@@ -187,7 +187,7 @@ async fn tables_of_a_newer_build_are_refused() {
     }
 }
 
-/// Each transaction may be run in another session, and what is set for ours must not be set for others.
+/// Each transaction may be run in another session, and our settings must not apply to others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(
     any(no_postgres, no_pgbouncer),
@@ -242,7 +242,7 @@ async fn an_event_is_ready_from_its_time_on() {
     for number in 0..4 {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
     }
-    // In an order that is not the one of their acceptance.
+    // In another order than that of their acceptance.
     let later =
         "SET due_at = now() + interval '5 seconds' - right(key, 1)::int * interval '1 second'";
     store.execute(later, "").await;
@@ -263,7 +263,7 @@ async fn an_event_is_ready_from_its_time_on() {
     let begun = begun.lock().unwrap();
     for (number, ((key, at), due)) in begun.iter().zip(&due).enumerate() {
         assert_eq!(*key, format!("job.completed:job_{}", 3 - number));
-        // By the clock of the same machine, and the poll is far shorter than a second.
+        // By the clock of the same machine, and the poll interval is far shorter than a second.
         assert!((due - 1..due + 1_000).contains(&at.clone()), "{key}: {at} {due}");
     }
 }
@@ -297,7 +297,7 @@ async fn a_retention_lasts_to_its_last_second() {
         2
     );
     worker.stop().await;
-    // It sweeps when it begins.
+    // It sweeps when it starts.
     until(async || count(&store, over).await == 2).await;
     let worker = Running::start(sweeps());
     until(async || store.keys().await == 0).await;

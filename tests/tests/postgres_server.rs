@@ -1,5 +1,5 @@
-//! A PostgreSQL server that changes under a receiver: it fails over, is set otherwise, is altered, is slow, or
-//! lets nobody in.
+//! A PostgreSQL server that changes under a receiver: it fails over, is reconfigured, is altered, is slow, or
+//! refuses connections.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -35,13 +35,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How soon a receiver has to be back after something has changed, by the README's word.
+/// How soon a receiver must work again after a change, according to the README.
 const BACK: Duration = Duration::from_secs(10);
 
-/// How much later anything may be on a machine that is busy.
+/// How much later anything may be on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// What all tests of this program have logged since the first call.
+/// The log of all tests of this program since the first call.
 fn log() -> String {
     static LOG: LazyLock<NamedTempFile> = LazyLock::new(|| {
         let log = NamedTempFile::new().unwrap();
@@ -68,7 +68,7 @@ fn name_of(store: &Store) -> String {
     store.url().rsplit('/').next().unwrap().to_owned()
 }
 
-/// Connections belong to no runtime of a caller's: not to one that has ended, nor to one whose thread is blocked.
+/// Connections do not belong to a caller's runtime, which may end, or whose thread may be blocked.
 #[test]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 fn an_inbox_serves_many_runtimes() {
@@ -120,8 +120,7 @@ fn an_inbox_serves_many_runtimes() {
     }
 }
 
-/// The old primary stays up behind its connections, and refuses what they write. The new one is at the same
-/// address.
+/// The old primary stays up for its open connections, but refuses writes. The new primary is at the same address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
@@ -144,7 +143,7 @@ async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
     let done = "SELECT count(*) FROM number7.events WHERE state = 'done'";
     until(async || count(&mut new, done).await == 20).await;
 
-    // Who stands on a standby can only read.
+    // A reader can also use a standby.
     let reader = Inbox::open(&standby.url(standby.port(), &database)).await.unwrap();
     assert_eq!(reader.ping().await.unwrap_err().kind(), InboxErrorKind::ReadOnly);
     assert_eq!(reader.stats().await.unwrap().done, 20);
@@ -156,7 +155,7 @@ async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
     execute(&mut new, "SELECT pg_promote()").await;
     let begun = Instant::now();
     let (mut number, mut in_a_row, mut refusals) = (20, 0, Vec::new());
-    // A connection from the last second before is taken by its word for that long.
+    // A connection that was used within the last second is trusted.
     while in_a_row < 50 {
         match try_accept(&inbox, &format!("job_{number}")).await {
             Ok(accepted) => {
@@ -186,7 +185,7 @@ async fn a_primary_that_was_demoted_is_left_for_the_new_one() {
     assert!(log.lines().any(told), "{log}");
 }
 
-/// What PostgreSQL has to say of tables that are there already.
+/// PostgreSQL's notices about existing tables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn opening_logs_nothing_of_what_is_there() {
@@ -199,7 +198,7 @@ async fn opening_logs_nothing_of_what_is_there() {
     assert!(!log.contains("already exists"), "{log}");
 }
 
-/// What a connection has prepared does not outlive the table.
+/// The prepared statements of a connection do not survive a changed table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn what_is_altered_under_a_receiver_stops_nothing() {
@@ -216,7 +215,7 @@ async fn what_is_altered_under_a_receiver_stops_nothing() {
     .into_iter()
     .enumerate()
     {
-        // A connection that was opened just now is taken by its word.
+        // A new connection is trusted for a second.
         sleep(Duration::from_millis(1_100)).await;
         store.sql(alteration).await;
         let altered = Instant::now();
@@ -231,7 +230,7 @@ async fn what_is_altered_under_a_receiver_stops_nothing() {
     worker.stop().await;
 }
 
-/// Each job is sent to two receivers at once. What is set for the database is meant for other programs.
+/// Each job is sent to two receivers at once. The settings of the database are meant for other programs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn what_an_operator_sets_for_the_database_refuses_nothing() {
@@ -271,7 +270,7 @@ async fn what_an_operator_sets_for_the_database_refuses_nothing() {
     }
 }
 
-/// A trigger, which stands for whatever an app has put on the table, sees the session.
+/// A trigger sees the session. It stands for anything that an app may have created on the table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn what_is_confirmed_is_on_the_disk() {
@@ -301,14 +300,14 @@ async fn what_is_confirmed_is_on_the_disk() {
     }
 }
 
-/// Two statements lock two rows in opposite orders: one of them is chosen to fail, and is tried again.
+/// Two statements lock two rows in opposite orders. One of them is chosen to fail, and is tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn a_deadlock_refuses_nothing() {
     let store = Store::postgres().await;
     let inbox = store.open().await;
     let mut other = postgres(&store.url()).await;
-    // What is inserted waits for this row, and then locks its own key; the other one does the reverse.
+    // The insert waits for this row, and then locks its own key. The other statement does the reverse.
     store
         .sql(
             "CREATE TABLE counter (id int PRIMARY KEY, n int); INSERT INTO counter VALUES (1, 0);
@@ -333,7 +332,7 @@ async fn a_deadlock_refuses_nothing() {
     assert_eq!(accepted.await.unwrap().unwrap(), Acceptance::New);
 }
 
-/// Heartbeats that the store does not count stand for those that do not arrive.
+/// Heartbeats that the store does not count stand for heartbeats that do not arrive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn nothing_is_claimed_under_a_lease_that_is_over() {
@@ -360,14 +359,14 @@ async fn nothing_is_claimed_under_a_lease_that_is_over() {
     assert_eq!(inbox.stats().await.unwrap().ready, 9);
     store.sql("DROP TRIGGER keep ON number7.workers").await;
     until(async || handled.events() == 10).await;
-    // The same without a registration.
+    // The same without a registered worker.
     store.sql("DELETE FROM number7.workers").await;
     accept(&inbox, "job.completed", "job_11").await;
     until(async || handled.events() == 11).await;
     worker.stop().await;
 }
 
-/// Deleted, or lost with a backup.
+/// It was deleted, or lost with a backup.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn what_a_worker_held_is_rescued_although_its_registration_is_gone() {
@@ -385,7 +384,7 @@ async fn what_a_worker_held_is_rescued_although_its_registration_is_gone() {
     let listed = inbox.list(State::Running, &Filter::new(), None, 2).await.unwrap();
     assert!(listed.entries.len() == 2 && listed.next.is_some());
     assert!(listed.entries.iter().all(|entry| entry.worker_seen().is_none()));
-    // Claims of other inboxes are not ours to rescue.
+    // Claims of other inboxes must not be rescued here.
     let others = inbox.named("other").unwrap();
     let other = Running::start(Handled::default().worker(&others).lease(MIN_LEASE));
     let handled = Handled::default();
@@ -414,7 +413,7 @@ async fn a_lease_lasts_to_its_last_moment() {
         query_scalar("SELECT name FROM number7.workers").fetch_one(&mut connection).await.unwrap();
     let handled = Handled::default();
     let worker = Running::start(handled.worker(&inbox).lease(LEASE));
-    // It looks for the dead from the time of a lease on, about every second.
+    // It looks for dead workers after the first lease, about every second.
     let begun = Instant::now();
     while begun.elapsed() < LEASE * 2 {
         let almost_over = format!(
@@ -430,7 +429,7 @@ async fn a_lease_lasts_to_its_last_moment() {
     worker.stop().await;
 }
 
-/// Somebody has written what we do not understand.
+/// Somebody has written data that this version does not understand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn malformed_errors_stop_no_worker() {
@@ -445,7 +444,7 @@ async fn malformed_errors_stop_no_worker() {
             store.sql(&spoil).await;
         }
     };
-    // Some are claimed by a worker that dies, some are dead, some wait.
+    // A dying worker has claimed some, some are dead, and some wait.
     let held = Running::start(gate.worker(&inbox).lease(MIN_LEASE).concurrency(100));
     for number in 0..GARBAGE.len() {
         accept(&inbox, "job.completed", &format!("held_{number}")).await;
@@ -475,8 +474,7 @@ async fn malformed_errors_stop_no_worker() {
     worker.stop().await;
 }
 
-/// Idle workers look for events as fast as the store answers. That takes no connection from the renewal of
-/// leases.
+/// Idle workers look for events as fast as the store answers. They use no connection of the lease renewal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
@@ -488,7 +486,7 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
     let handled = Handled::default();
     let inboxes: Vec<_> =
         (0..WORKERS).map(|number| inbox.named(&format!("n{number}")).unwrap()).collect();
-    // Ten milliseconds there and back.
+    // A round trip takes ten milliseconds.
     proxy.set(Network::Slow(Duration::from_millis(5)));
     let workers: Vec<_> =
         inboxes.iter().map(|inbox| Running::start(handled.worker(inbox))).collect();
@@ -503,7 +501,7 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
         sleep(Duration::from_millis(200)).await;
     }
     println!("the longest silence was {longest} ms");
-    // A heartbeat is every 5 seconds. One that failed would be repeated 3.5 seconds later.
+    // A heartbeat is sent every 5 seconds. After a failure, it would be repeated 3.5 seconds later.
     assert!(longest < 8_000, "a worker was silent for {longest} ms");
     proxy.set(Network::Good);
     for worker in workers {
@@ -511,11 +509,11 @@ async fn many_idle_workers_on_a_slow_network_renew_their_leases() {
     }
 }
 
-/// The events and the expected jobs of all accounts are in one inbox, for which an idle worker asks.
+/// An idle worker asks for the events and the expected jobs of all accounts at once, because they are in one inbox.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn an_idle_worker_asks_no_more_for_many_accounts() {
-    // Its own transactions would count.
+    // Otherwise its transactions would count.
     let args = ["-c", "autovacuum=off"];
     let server = block_in_place(|| Server::start_with(Engine::Postgres, &args));
     let mut receivers = Vec::new();
@@ -543,7 +541,7 @@ async fn an_idle_worker_asks_no_more_for_many_accounts() {
         }
         counts
     };
-    // A session may keep to itself for ten seconds what it did.
+    // A session may report what it did up to ten seconds later.
     sleep(Duration::from_secs(11)).await;
     let before = count().await;
     sleep(Duration::from_secs(11)).await;
@@ -556,11 +554,11 @@ async fn an_idle_worker_asks_no_more_for_many_accounts() {
     }
 }
 
-/// A serverless database sleeps only if nobody asks it anything, and has no connections.
+/// A serverless database sleeps only if it has no requests and no connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn an_inbox_that_sleeps_leaves_its_server_alone() {
-    // Its own transactions would count.
+    // Otherwise its transactions would count.
     let args = ["-c", "autovacuum=off"];
     let server = block_in_place(|| Server::start_with(Engine::Postgres, &args));
     let store = Store::postgres_on(&server, server.port()).await;
@@ -570,7 +568,7 @@ async fn an_inbox_that_sleeps_leaves_its_server_alone() {
         let worker = handled.worker(&inbox).lease(MIN_LEASE);
         Running::start(worker.reconcile(async |_| Ok::<_, BoxError>(Fetched::Unknown)))
     });
-    // What looks does not count: it is in another database.
+    // The observer does not count: it is in another database.
     let mut other = postgres(&server.url(server.port(), "postgres")).await;
     let name = name_of(&store);
     let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
@@ -581,7 +579,7 @@ async fn an_inbox_that_sleeps_leaves_its_server_alone() {
         accept(&inbox, "job.completed", &format!("job_{round}")).await;
         until(async || handled.events() == round).await;
         until(async || count(&mut other, &sessions).await == 0).await;
-        // What a session did is counted when it ends, at the latest.
+        // What a session did is counted at the latest when it ends.
         let asleep = count(&mut other, &transactions).await;
         let begun = Instant::now();
         while begun.elapsed() < 2 * MIN_LEASE {
@@ -607,7 +605,7 @@ async fn the_settings_of_opening_limit_connections_and_statements() {
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     join_all((0..50).map(async |job| accept(&inbox, "job.completed", &job.to_string()).await))
         .await;
-    // None of them is for workers, because there are none.
+    // None of them is for workers, because there are no workers.
     assert_eq!(count(&mut other, sessions).await, 3);
     let handled = Handled::default();
     let worker = Running::start(handled.worker(&inbox));
@@ -623,13 +621,13 @@ async fn the_settings_of_opening_limit_connections_and_statements() {
     assert!(refused.contains("statement timeout"), "{refused}");
 }
 
-/// What answers a client that would open a session, if it answers.
+/// Answers a client that opens a session in this way, or not at all.
 fn pretend(answer: Option<(&'static str, &'static str)>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let serve = move |mut client: TcpStream| -> std::io::Result<()> {
         let mut message = [0; 1024];
-        // It asks for TLS first.
+        // The client asks for TLS first.
         while let Some((code, text)) = answer {
             match client.read(&mut message)? {
                 0 => return Ok(()),
@@ -704,7 +702,7 @@ async fn a_password_is_in_no_error() {
     }
 }
 
-/// The server takes no more sessions while others use them all.
+/// The server accepts no more sessions while others use them all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn too_many_connections_are_told_and_end() {
@@ -716,7 +714,7 @@ async fn too_many_connections_are_told_and_end() {
     while others.len() < 8 {
         match PgConnection::connect(&store.url()).await {
             Ok(connection) => others.push(connection),
-            // The sessions of the opening end only now.
+            // The sessions of the opening may not have ended yet.
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
@@ -728,7 +726,7 @@ async fn too_many_connections_are_told_and_end() {
     until(async || try_accept(&inbox, "job_1").await.is_ok()).await;
 }
 
-/// It is sent again on another connection, and the store knows whose event it has.
+/// It is sent again on another connection, and the store recognizes the event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn an_acceptance_whose_answer_is_lost_is_repeated() {
@@ -745,14 +743,14 @@ async fn an_acceptance_whose_answer_is_lost_is_repeated() {
     assert_eq!(inbox.stats().await.unwrap().ready, 2);
 }
 
-/// Sessions that the server ends while nothing is asked cost no delivery.
+/// If the server ends idle sessions, no delivery is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn sessions_that_were_ended_cost_no_delivery() {
     let store = Store::postgres().await;
     let inbox = store.open().await;
     let mut admin = postgres(&store.url()).await;
-    // They are idle for long, or were used just now.
+    // They are idle for long, or were used just before.
     for (round, idle) in [1_100, 0, 1_100, 0].into_iter().enumerate() {
         let deliveries = (0..20).map(async |number| {
             accept(&inbox, "job.completed", &format!("job_{round}_{number}")).await

@@ -1,4 +1,4 @@
-//! A Redis Cluster: which node an inbox is on, and what becomes of it when that node dies or gives it away.
+//! A Redis Cluster: which node an inbox is on, and what happens when that node dies or gives it away.
 #![allow(clippy::unwrap_used)]
 #![cfg_attr(no_redis, allow(dead_code, unused_imports))]
 
@@ -14,7 +14,7 @@ use number7_tests::{
 };
 use tokio::{task::block_in_place, time::sleep};
 
-/// How soon after the death of a master its replica serves, on a machine that is busy.
+/// How soon after the death of a master its replica serves, on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
 const MODE: [&str; 6] =
@@ -23,7 +23,7 @@ const MODE: [&str; 6] =
 /// Three masters that share the slots, and a replica of the one that has the unnamed inbox.
 struct Cluster {
     nodes: Vec<Server>,
-    /// Of its nodes.
+    /// The index of the node that has the inbox.
     owner: usize,
 }
 
@@ -61,7 +61,7 @@ impl Cluster {
     }
 }
 
-/// Whether a node sees a cluster that works, of so many masters with slots.
+/// Whether a node sees a working cluster with this many masters that have slots.
 async fn knows(url: &str, size: usize) -> bool {
     let info: String = redis_script(url, "return redis.call('CLUSTER', 'INFO')").await;
     info.contains("cluster_state:ok")
@@ -73,7 +73,7 @@ async fn accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
     inbox.accept(&delivery("job.completed", job)).await
 }
 
-/// Whichever node the URL names, each inbox is on the node that has its slot.
+/// Each inbox is on the node that has its slot, whichever node the URL names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn inboxes_are_spread_over_the_nodes_and_each_is_whole() {
@@ -121,7 +121,7 @@ async fn the_death_of_a_master_is_an_outage_and_no_more() {
     for number in 0..20 {
         assert_eq!(handled.of(&format!("job.completed:job_{number}")), 1, "{number}");
     }
-    // It comes back as the replica of its replica.
+    // It returns as the replica of its former replica.
     assert!(accept(&waiting, "job_waiting").await.is_err());
     block_in_place(|| cluster.nodes[owner].restart());
     accepted_at_last(&waiting, "job_waiting").await;
@@ -152,7 +152,7 @@ async fn no_delivery_is_refused_because_another_node_takes_over() {
     worker.stop().await;
 }
 
-/// They are on several nodes, of which only one has a replica.
+/// They are on several nodes, and only one of these has a replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn inboxes_wait_for_their_own_replicas() {

@@ -1,4 +1,4 @@
-//! A Redis that sentinels watch: what becomes of an inbox when they replace its master, or cannot be asked.
+//! A Redis that Sentinels watch: what happens to an inbox when they replace its master, or cannot be asked.
 #![allow(clippy::unwrap_used)]
 #![cfg_attr(no_redis, allow(dead_code, unused_imports))]
 
@@ -15,15 +15,15 @@ use number7_tests::{
 use redis::{FromRedisValue, RedisError};
 use tokio::{task::block_in_place, time::sleep};
 
-/// How soon after the sentinels have named another master it accepts, on a machine that is busy.
+/// How soon after the Sentinels have named another master it accepts, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long opening may take, and how much later it may be on a machine that is busy.
+/// How long opening may take, and how much longer on a busy machine.
 const IN_TIME: Duration = STORE_TIMEOUT.saturating_add(Duration::from_secs(3));
 
 const IS_MASTER: &str = "string.find(redis.call('INFO', 'replication'), 'role:master')";
 
-/// A master, its replica, and the sentinels that watch them.
+/// A master, its replica, and the Sentinels that watch them.
 struct Watched {
     servers: [Server; 2],
     sentinels: Vec<Server>,
@@ -47,7 +47,7 @@ impl Watched {
         watched
     }
 
-    /// What an inbox is opened with.
+    /// The URL of the inbox.
     fn url(&self) -> String {
         url_of(&self.sentinels, "main")
     }
@@ -56,7 +56,7 @@ impl Watched {
         self.servers[server].url(self.servers[server].port(), "0")
     }
 
-    /// The server that a sentinel names.
+    /// The server that a Sentinel names.
     async fn master(&self, sentinel: usize) -> usize {
         let ask = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
         let (_, port): (String, u16) = ask_it(&self.sentinels[sentinel], &ask).await.unwrap();
@@ -69,13 +69,13 @@ impl Watched {
         info.is_ok_and(|info| info.contains("state=online"))
     }
 
-    /// Whether a sentinel knows the replica and the other sentinels.
+    /// Whether a Sentinel knows the replica and the other Sentinels.
     async fn knows_all(&self, sentinel: usize) -> bool {
         let info: String = ask_it(&self.sentinels[sentinel], &["INFO", "sentinel"]).await.unwrap();
         info.contains("slaves=1,sentinels=3")
     }
 
-    /// Waits until all sentinels name a server.
+    /// Waits until all Sentinels name this server.
     async fn promoted(&self, server: usize) {
         for sentinel in 0..3 {
             until(async || self.master(sentinel).await == server).await;
@@ -89,7 +89,7 @@ fn url_of(sentinels: &[Server], service: &str) -> String {
     format!("redis+sentinel://{}/{service}", hosts.join(","))
 }
 
-/// Asks a server or a sentinel, which may be about to close its connections.
+/// Asks a server or a Sentinel, which may be about to close its connections.
 async fn ask_it<T: FromRedisValue>(server: &Server, command: &[&str]) -> Result<T, RedisError> {
     let client = redis::Client::open(server.url(server.port(), "")).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await?;
@@ -114,7 +114,7 @@ impl Load {
         Self { inbox: inbox.clone(), accepted: Vec::new(), refused: 0 }
     }
 
-    /// Delivers until a future has ended.
+    /// Delivers until a future ends.
     async fn during(&mut self, future: impl Future<Output = ()>) {
         tokio::pin!(future);
         loop {
@@ -134,8 +134,8 @@ impl Load {
         sleep(Duration::from_millis(5)).await;
     }
 
-    /// Waits until all that were accepted are handled. The end of an attempt may be lost in a failover, so one may be
-    /// handled again.
+    /// Waits until all accepted events are handled. The end of an attempt may be lost in a failover, so an event
+    /// may be handled again.
     async fn all_handled(&self, handled: &Handled) {
         for job in &self.accepted {
             until(async || handled.of(&format!("job.completed:{job}")) > 0).await;
@@ -143,7 +143,7 @@ impl Load {
     }
 }
 
-/// Nothing dies. The worker hears only from the other inbox that there is something to do.
+/// Nothing dies. Only the other inbox tells the worker that there are events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn an_inbox_follows_its_master_when_sentinels_are_told_to_replace_it() {
@@ -177,7 +177,7 @@ async fn an_inbox_follows_its_master_when_sentinels_are_told_to_replace_it() {
         until(async || handled.of(&format!("job.completed:{job}")) > 0).await;
         assert!(begun.elapsed() < SOON / 2, "{:?}", begun.elapsed());
     }
-    // The sentinels let the old master be one for ten seconds. Until then there is no replica to wait for.
+    // The Sentinels leave the old master in its role for ten seconds. Until then there is no replica to wait for.
     let begun = Instant::now();
     load.during(async { _ = accepted_at_last(&inbox, "job_after").await }).await;
     let waited = begun.elapsed();
@@ -193,7 +193,7 @@ async fn an_inbox_follows_its_master_when_sentinels_are_told_to_replace_it() {
     worker.stop().await;
 }
 
-/// And when it comes back, it believes for some seconds that it is still the master.
+/// When it returns, it believes for some seconds that it is still the master.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn the_death_of_a_master_loses_nothing_that_a_replica_has() {
@@ -212,7 +212,7 @@ async fn the_death_of_a_master_loses_nothing_that_a_replica_has() {
     let handled = Handled::default();
     let worker = Running::start(handled.worker(&inbox).lease(MIN_LEASE));
     load.all_handled(&handled).await;
-    // One that was refused may have been stored all the same.
+    // An event that was refused may have been stored nevertheless.
     until(async || inbox.stats().await.unwrap().ready == 0).await;
     worker.stop().await;
 
@@ -252,7 +252,7 @@ async fn the_death_of_a_master_loses_nothing_that_a_replica_has() {
     assert_eq!(inbox.stats().await.unwrap().ready, number as u64 + 1);
 }
 
-/// A server that is demoted keeps its connections, if it is not a sentinel that demotes it.
+/// A demoted server keeps its connections, unless a Sentinel demoted it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn a_replica_is_left_although_nothing_is_written() {
@@ -294,7 +294,7 @@ async fn sentinels_that_are_away_are_not_missed_as_long_as_one_is_left() {
     let url = format!("{}?sentinel_password=let-me-in", watched.url());
     let inbox = Inbox::open(&watched.url()).await.unwrap();
     block_in_place(|| watched.sentinels[2].kill());
-    // What is open stays open.
+    // Open connections stay open.
     accept(&inbox, "job_1").await.unwrap();
     let begun = Instant::now();
     let error = Inbox::open(&url).await.unwrap_err();
@@ -367,7 +367,7 @@ async fn opening_says_what_is_wrong_and_keeps_the_passwords_to_itself() {
             "authentication failed",
         ),
         (
-            // It is no sentinel.
+            // It is not a Sentinel.
             format!("redis+sentinel://{server}/main"),
             "sentinel_password=let-me-in",
             InboxErrorKind::Refused,

@@ -1,5 +1,4 @@
-//! A Redis that changes under a receiver: its password, its settings, its role, what it has, and how long it
-//! takes.
+//! A Redis that changes under a receiver: its password, its configuration, its role, its data, and its speed.
 #![allow(clippy::unwrap_used)]
 #![cfg_attr(no_redis, allow(dead_code, unused_imports))]
 
@@ -36,7 +35,7 @@ use tokio::{
 };
 use tracing::instrument::WithSubscriber;
 
-/// How soon after the end of an outage it is over for a receiver, on a machine that is busy.
+/// How soon after an outage a receiver works again, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
@@ -51,14 +50,14 @@ fn start(args: &[&str]) -> Server {
     block_in_place(|| Server::start_with(Engine::Redis, args))
 }
 
-/// The URL of the first database, with the password that the tests use.
+/// The URL of the first database, with the password of the tests.
 fn with_password(port: u16) -> String {
     format!("redis://:let-me-in@127.0.0.1:{port}/0")
 }
 
-/// What is logged in the course of a future, and later by what it has started.
+/// What is logged during a future, and later by what it has started.
 async fn logged<T>(future: impl Future<Output = T>) -> (T, impl Fn() -> String) {
-    // Otherwise what another test logs first, to nobody, is taken for what nobody ever reads.
+    // Otherwise a call site that another test uses first, without a subscriber, would stay disabled.
     _ = tracing_subscriber::fmt().with_writer(std::io::sink).try_init();
     let log = NamedTempFile::new().unwrap();
     let writer = Arc::new(log.reopen().unwrap());
@@ -69,12 +68,12 @@ async fn logged<T>(future: impl Future<Output = T>) -> (T, impl Fn() -> String) 
 
 // Runtimes.
 
-/// One that has neither timers nor sockets, which nothing needs.
+/// A runtime without timers and sockets, because nothing needs them.
 fn current_thread() -> runtime::Runtime {
     runtime::Builder::new_current_thread().build().unwrap()
 }
 
-/// As in a test suite, where each test has a runtime of its own.
+/// As in a test suite, where each test has its own runtime.
 #[test]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 fn an_inbox_in_a_static_serves_one_runtime_after_the_other_and_all_at_once() {
@@ -100,7 +99,7 @@ fn an_inbox_in_a_static_serves_one_runtime_after_the_other_and_all_at_once() {
     assert_eq!(current_thread().block_on(inbox.stats()).unwrap().ready, 48);
 }
 
-/// The first to use the inbox stands still in the middle of it, and so does the one that has opened it.
+/// The runtime that uses the inbox first is blocked in the middle of that, and so is the one that opened it.
 #[test]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 fn runtimes_that_are_blocked_hold_up_nobody_else() {
@@ -154,7 +153,7 @@ async fn a_password_that_is_changed_and_put_back_is_an_outage_and_no_more() {
     redis_command(&with_password(server.port()), &change).await;
     let changed = format!("redis://:another@127.0.0.1:{}/0", server.port());
     redis_command(&changed, &["CLIENT", "KILL", "TYPE", "normal"]).await;
-    // What was on its way may say that the connection broke.
+    // A call that was on its way may report a broken connection.
     until(async || {
         let Err(refused) = accept(&inbox, "job_2").await else { return false };
         assert!(!refused.to_string().contains("let-me-in"), "{refused}");
@@ -175,7 +174,7 @@ async fn a_password_that_is_changed_and_put_back_is_an_outage_and_no_more() {
     assert!(!log.contains("let-me-in"), "{log}");
 }
 
-/// Whatever gives it its password, an orchestrator or a person, comes a moment later.
+/// An orchestrator or a person sets the password a moment after the start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn a_redis_that_gets_its_password_after_its_restart_is_found_again() {
@@ -199,8 +198,8 @@ async fn a_redis_that_gets_its_password_after_its_restart_is_found_again() {
 
 // Connections.
 
-/// A server may close connections that nobody uses, and so may whatever is between; or it closes one in the
-/// middle of a delivery, before or after it has stored the event.
+/// A server may close idle connections, and so may everything in between. Or it closes a connection in the middle of a
+/// delivery, before or after it has stored the event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn no_delivery_is_refused_because_a_connection_was_closed() {
@@ -220,7 +219,7 @@ async fn no_delivery_is_refused_because_a_connection_was_closed() {
     assert_eq!(inbox.stats().await.unwrap().ready, 4);
 }
 
-/// Every delivery runs into the silence, and only one of them needs to say so.
+/// Every delivery meets the silence, but one report of it is enough.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn a_silent_redis_costs_one_connection_at_a_time() {
@@ -253,11 +252,11 @@ async fn a_silent_redis_costs_one_connection_at_a_time() {
     assert!(took < SOON, "{took:?}");
     let (opened, most) = proxy.connections();
     assert!(opened <= 8, "{opened} connections");
-    // The one that is silent is left to those that still wait for it.
+    // The silent connection is left to those that still wait for it.
     assert!(most <= 3, "{most} connections at a time");
 }
 
-/// Behind an address that stays the same may be a server that refuses whatever is written.
+/// The server behind an address may refuse all writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn a_redis_that_refuses_every_write_is_not_flooded_with_connections() {
@@ -339,7 +338,7 @@ async fn a_socket_in_the_file_system_has_a_url_as_well() {
 
 // Rights.
 
-/// Reading writes nothing, and needs no more than its own keys.
+/// Reading writes nothing, and needs only the keys of the inbox.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn a_user_who_may_only_read_sees_everything_and_changes_nothing() {
@@ -410,7 +409,7 @@ async fn a_user_who_may_only_read_sees_everything_and_changes_nothing() {
 
 // Replicas.
 
-/// The link between a server and its replica is cut, and then the replica is promoted.
+/// The connection between a server and its replica is cut, and then the replica is promoted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
@@ -439,7 +438,7 @@ async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
     }
     until(async || inbox.expect_job("job_expected", PATIENCE).await.is_ok()).await;
     link.set(Network::Silent);
-    // Without waiting, this is lost.
+    // Without waiting for replicas, this is lost.
     assert_eq!(accept(&careless.unwrap(), "job_careless").await.unwrap(), Acceptance::New);
     for again in 0..2 {
         for number in 20..23 {
@@ -448,7 +447,7 @@ async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
             assert_eq!(error.kind(), InboxErrorKind::TooSlow, "{again}: {error}");
             assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
         }
-        // It is known, and may nevertheless not be at the replica.
+        // The key is known, but the replica may not have it.
         let refused = accept(&inbox, "job_careless").await.unwrap_err();
         assert_eq!(source(&refused).kind(), InboxErrorKind::TooSlow, "{refused}");
     }
@@ -465,7 +464,7 @@ async fn what_was_accepted_survives_a_failover_if_replicas_are_waited_for() {
     assert!(promoted.cancel_expectation("job_expected").await.unwrap());
 }
 
-/// Those that are accepted at the same time wait together, and go on when the replica is there again.
+/// Events that are accepted at the same time wait together, and continue when the replica is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn acceptance_goes_on_when_the_replica_is_back() {
@@ -499,7 +498,7 @@ async fn acceptance_goes_on_when_the_replica_is_back() {
 
 // Claims.
 
-/// Its lease is over, and others may be giving back what it has.
+/// Its lease is over, and others may be releasing its claims.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn nothing_is_claimed_under_a_lease_that_is_over() {
@@ -521,7 +520,7 @@ async fn nothing_is_claimed_under_a_lease_that_is_over() {
     worker.stop().await;
 }
 
-/// Somebody has deleted what the store knew of a worker, which then dies, or is restored without it.
+/// Somebody has deleted the registration of a worker, or a backup without it was restored. Then the worker dies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn what_a_worker_held_that_nobody_knows_is_rescued() {
@@ -541,7 +540,7 @@ async fn what_a_worker_held_that_nobody_knows_is_rescued() {
     assert_eq!(inbox.stats().await.unwrap().running, 0);
 }
 
-/// As on the other stores. Nobody registers the dead worker once more, and so gives it another lease.
+/// As on the other stores. Nobody may register the dead worker again, because that would give it another lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn an_old_claim_is_rescued_at_once_if_its_worker_is_not_registered() {
@@ -576,7 +575,7 @@ async fn an_old_claim_is_rescued_at_once_if_its_worker_is_not_registered() {
 
 // Boundaries, to the second.
 
-/// Of two events that are done, and two dead letters, one each is older than its retention.
+/// One of two done events, and one of two dead letters, is older than its retention.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn an_event_is_forgotten_after_its_retention_and_not_before() {
@@ -615,7 +614,7 @@ async fn an_event_is_forgotten_after_its_retention_and_not_before() {
     worker.stop().await;
 }
 
-/// Its worker is always heard of half a second before its lease would expire, and then no more.
+/// The last heartbeat of its worker is always half a second before its lease would expire.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn a_claim_is_rescued_when_its_lease_has_expired_and_not_before() {
@@ -668,7 +667,7 @@ async fn an_event_is_begun_when_it_is_due_and_not_before() {
     worker.stop().await;
     let starts = starts.lock().unwrap();
     let rested = starts[1] - starts[0];
-    // The backoff, and up to a quarter more; and what a busy machine takes.
+    // The backoff, up to a quarter more, and the delay of a busy machine.
     assert!((REST..REST * 2).contains(&rested), "{rested:?}");
 }
 
@@ -689,9 +688,9 @@ async fn a_lost_counter_gives_no_id_twice() {
     assert_eq!(handled.events(), 6);
 }
 
-// What is in it.
+// The data in it.
 
-/// Somebody has written into it, or a part of it is lost.
+/// Somebody has damaged it, or a part of it is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn an_event_that_is_damaged_holds_up_no_other() {
@@ -733,7 +732,7 @@ async fn an_event_that_is_damaged_holds_up_no_other() {
     until(async || states().await == [0, 0, 0, 7]).await;
     worker.stop().await;
 
-    // As dead letters, which are put back to work.
+    // As dead letters, which are requeued.
     damage().await;
     lists().await;
     assert_eq!(
@@ -745,7 +744,7 @@ async fn an_event_that_is_damaged_holds_up_no_other() {
         assert_eq!(inbox.requeue(format!("job.completed:{job}")).await.unwrap().events, 1, "{job}");
     }
 
-    // While a worker has them, which dies.
+    // While they are claimed by a worker that dies.
     let gate = Gate::default();
     let worker = Running::start(gate.worker(&inbox).lease(MIN_LEASE));
     until(async || states().await == [0, 7, 0, 0]).await;
@@ -771,9 +770,9 @@ async fn an_event_that_is_damaged_holds_up_no_other() {
     assert!(dead_letters(&inbox).await.is_empty());
 }
 
-// How long it takes.
+// Its speed.
 
-/// Counts what each script does, by what the server shows of it.
+/// Counts what each script does, as the server reports it.
 struct Monitor(thread::JoinHandle<(u64, u64)>);
 
 impl Monitor {
@@ -796,19 +795,19 @@ impl Monitor {
         }))
     }
 
-    /// How many commands all scripts ran, and one of them at most.
+    /// The commands of all scripts together, and the most of one script.
     async fn stop(self, url: &str) -> (u64, u64) {
         redis_command(url, &["ECHO", "no more"]).await;
         block_in_place(|| self.0.join().unwrap())
     }
 }
 
-/// While a script runs, Redis answers nobody.
+/// While a script runs, Redis answers nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn no_script_takes_long_however_much_there_is() {
     const EVENTS: u32 = 3_000;
-    /// What 500 events need, at most.
+    /// The most that 500 events need.
     const MOST: u64 = 500 * 10;
     let server = start(&["--appendfsync", "no"]);
     let store = Store::Redis(server.url(server.port(), "0"));
@@ -833,7 +832,7 @@ async fn no_script_takes_long_however_much_there_is() {
     let next = inbox.list(State::Done, &Filter::new(), page.next.as_ref(), EVENTS).await.unwrap();
     assert_eq!((page.entries.len(), next.entries.len()), (777, EVENTS as usize - 777));
 
-    // All of them become dead letters, and are put back to work.
+    // All of them become dead letters, and are requeued.
     let dead = r#"local events = redis.call('ZRANGE', key('done'), 0, 499, 'WITHSCORES')
         for i = 1, #events, 2 do
             change(events[i], '"state":"done"', '"state":"dead"')
@@ -846,7 +845,7 @@ async fn no_script_takes_long_however_much_there_is() {
     assert_eq!(inbox.requeue(Filter::new()).await.unwrap().events, u64::from(EVENTS));
     assert_eq!(listed(State::Ready).await, all);
 
-    // A worker has very many, and renews its lease; it dies, and they are rescued.
+    // A worker has very many, and renews its lease. Then it dies, and they are rescued.
     let (gate, handled) = (Gate::default(), Handled::default());
     let other = handled
         .worker(&inbox)

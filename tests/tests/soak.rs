@@ -1,7 +1,7 @@
-//! Many events, every third of them repeated, handlers that fail, receivers that are killed, and their
-//! store as well: in the end exactly the expected events are handled, and no key is without its payload.
+//! Many events, every third of them repeated; handlers that fail; receivers that are killed, and their store as well. In the
+//! end exactly the expected events are handled, and no key is without its payload.
 //!
-//! `NUMBER7_SOAK_EVENTS` is the number of events: 20,000 for a long one.
+//! `NUMBER7_SOAK_EVENTS` is the number of events: 20,000 for a long run.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -25,7 +25,7 @@ use number7_tests::{
 };
 use tokio::task::block_in_place;
 
-/// As many as fit into a CI run.
+/// Few enough for a CI run.
 const DEFAULT_EVENTS: usize = 1_500;
 
 /// How many events are delivered at a time.
@@ -34,15 +34,14 @@ const SENDERS: usize = 4;
 /// How long a receiver lives.
 const LIFE: Duration = Duration::from_millis(1_500);
 
-/// How many deliveries one receiver may be killed in the middle of, and so double: as many as a
-/// worker runs.
+/// How many events of a killed receiver may have been running, and so be handled twice: as many as a worker runs at a time.
 const IN_HAND: u32 = 16;
 
 async fn nothing_is_lost_and_little_is_doubled(store: Store) {
     soak(&store, None).await;
 }
 
-/// Two receivers are killed in turn and, where there is one to kill, their server.
+/// Two receivers are killed in turn and, if it can be killed, their server.
 async fn soak(store: &Store, mut server: Option<Server>) {
     let events =
         env::var("NUMBER7_SOAK_EVENTS").map_or(DEFAULT_EVENTS, |text| text.parse().unwrap());
@@ -114,7 +113,7 @@ fn send(events: usize, next: &AtomicUsize, addrs: &Mutex<[SocketAddr; 2]>) {
         let repeated = if number.is_multiple_of(3) { 2 } else { 1 };
         for way in 0..repeated {
             let begun = Instant::now();
-            // Longer than the vendor tries, since the receivers are down more than theirs.
+            // Longer than the vendor tries, because these receivers are down more often.
             for attempt in 0.. {
                 let addr = addrs.lock().unwrap()[(number + way + attempt) % 2];
                 match deliver(addr, &body(event, &job)) {

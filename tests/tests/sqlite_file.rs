@@ -1,5 +1,5 @@
-//! What may happen to the file of an inbox, and to those who share it, while a receiver runs: it is deleted,
-//! replaced or full, somebody reads it for long, and threads that use it are blocked.
+//! What may happen to the file of an inbox, and to its users, while a receiver runs: it is deleted, replaced or full, somebody
+//! reads it for long, and threads that use it are blocked.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -29,11 +29,10 @@ use tokio::{
     time::sleep,
 };
 
-/// How soon all has to go on when a trouble is over, by the README, and how much later it may be on a machine
-/// that is busy.
+/// How soon everything must work again after a problem, according to the README, and how much later on a busy machine.
 const BACK_IN: Duration = Duration::from_secs(10 + 10);
 
-/// The path of a file of the store's folder, by what it ends in.
+/// The path of a file in the store's folder, by its suffix.
 fn path(store: &Store, suffix: &str) -> PathBuf {
     let Store::Sqlite(folder) = store else { unreachable!() };
     folder.path().join(format!("inbox.db{suffix}"))
@@ -43,7 +42,7 @@ async fn try_accept(inbox: &Inbox, job: &str) -> Result<Acceptance, Rejection> {
     inbox.accept(&delivery("job.completed", job)).await
 }
 
-/// As the vendor does: again, until it is accepted.
+/// Like the vendor: again and again, until it is accepted.
 async fn accepted_at_last(inbox: &Inbox, job: &str) -> Acceptance {
     let begun = Instant::now();
     loop {
@@ -61,7 +60,7 @@ fn current_thread() -> Runtime {
 
 static SHARED: OnceLock<Inbox> = OnceLock::new();
 
-/// As tests and actix-web's workers do, with an inbox in a static.
+/// Like tests, and the workers of actix-web, with an inbox in a static.
 #[test]
 fn an_inbox_outlives_the_runtimes_that_use_it() {
     const RUNTIMES: usize = 24;
@@ -70,7 +69,7 @@ fn an_inbox_outlives_the_runtimes_that_use_it() {
     let accept = |job: String| {
         let runtime = current_thread();
         let accepted = runtime.block_on(try_accept(inbox, &job));
-        // Something else is begun, and not finished when the runtime ends.
+        // Another acceptance has begun, and is not finished when the runtime ends.
         runtime.block_on(async { _ = poll!(pin!(try_accept(inbox, "job_left"))) });
         accepted
     };
@@ -87,7 +86,7 @@ fn an_inbox_outlives_the_runtimes_that_use_it() {
     });
 }
 
-/// Its event is in the same group as the others', and one that is blocked began it.
+/// A blocked thread began the group that also contains the events of others.
 #[test]
 fn a_blocked_thread_holds_nobody_up() {
     let store = Store::sqlite();
@@ -101,7 +100,7 @@ fn a_blocked_thread_holds_nobody_up() {
                 let (mut pinging, mut counting) = (pin!(inbox.ping()), pin!(inbox.stats()));
                 assert!(poll!(&mut accepting).is_pending());
                 assert!(poll!(&mut pinging).is_pending() && poll!(&mut counting).is_pending());
-                // What this runtime has to drive has begun.
+                // The work that this runtime must drive has begun.
                 yield_now().await;
                 blocks.send(()).unwrap();
                 _ = ended.recv_timeout(PATIENCE);
@@ -127,7 +126,7 @@ fn a_blocked_thread_holds_nobody_up() {
     });
 }
 
-/// Lets the files of a receiver grow to so many bytes only, from now on.
+/// From now on, limits the files of a receiver to this many bytes.
 #[cfg(target_os = "linux")]
 fn limit(receiver: &Receiver, bytes: &str) {
     let pid = receiver.id().to_string();
@@ -136,7 +135,7 @@ fn limit(receiver: &Receiver, bytes: &str) {
     assert!(set.unwrap().success());
 }
 
-/// A limit of the processes stands for a disk that is full: each write fails in the middle of a transaction.
+/// The limit of the processes stands in for a full disk: each write fails in the middle of a transaction.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_receivers_go_on_when_a_full_disk_has_room_again() {
@@ -158,7 +157,7 @@ async fn two_receivers_go_on_when_a_full_disk_has_room_again() {
     for receiver in &receivers {
         assert!((0..20).all(|_| deliver(receiver)));
     }
-    // While events are worked on.
+    // While events are running.
     receivers.iter().for_each(|receiver| limit(receiver, "0"));
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
@@ -182,14 +181,14 @@ async fn two_receivers_go_on_when_a_full_disk_has_room_again() {
     assert!(lost.is_empty(), "accepted and not handled: {lost:?}");
 }
 
-/// What is stored under the path now, by a connection that knows nothing of the inbox.
+/// The keys that are now stored at the path, read by a connection that does not belong to the inbox.
 async fn keys(store: &Store) -> Vec<String> {
     let mut connection = store.sqlite_connection().await;
     let rows = connection.fetch_all("SELECT key FROM number7_events ORDER BY id").await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Deletes a file, or puts another in its place, under an inbox and a worker. Says what is stored then.
+/// Deletes or replaces a file under an inbox and a worker. Returns what is stored then.
 async fn while_it_is_open(change: impl AsyncFn(&Store)) -> Vec<String> {
     let (store, handled) = (Store::sqlite(), Handled::default());
     let inbox = store.open().await;
@@ -197,7 +196,7 @@ async fn while_it_is_open(change: impl AsyncFn(&Store)) -> Vec<String> {
     accept(&inbox, "job.completed", "job_before").await;
     store.settled(PATIENCE).await;
     change(&store).await;
-    // What is confirmed from now on is in the file at the path.
+    // Everything that is confirmed from now on is in the file at the path.
     let mut refused = None;
     for number in 0..20 {
         let job = format!("job_{number}");
@@ -233,7 +232,7 @@ async fn a_file_that_is_deleted_is_made_again() {
     assert_eq!(delete_all.await.len(), 20);
 }
 
-/// Somebody reads the deleted database, and so keeps it from being completed.
+/// Somebody reads the deleted database, so that it cannot be completed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_reads_a_deleted_file_holds_up_nobody() {
     let store = Store::sqlite();
@@ -248,7 +247,7 @@ async fn who_reads_a_deleted_file_holds_up_nobody() {
     assert_eq!(keys(&store).await, ["job.completed:job_3"]);
 }
 
-/// By a backup, beside the `-wal` of what was there before.
+/// By a backup, beside the `-wal` of the previous file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_replaced_is_the_one_that_is_used() {
     let stored = while_it_is_open(async |store| {
@@ -265,8 +264,7 @@ async fn a_file_that_is_replaced_is_the_one_that_is_used() {
     assert_eq!(stored[0], "job.completed:job_of_the_backup");
 }
 
-/// All that was committed goes into the database before the files beside it are left, so not even a kill loses
-/// it.
+/// Everything committed is copied into the database before the files beside it are closed, so not even a kill loses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_with_the_files_beside_it() {
     for suffix in ["-wal", "-shm"] {
@@ -300,7 +298,7 @@ async fn nothing_is_lost_with_the_files_beside_it() {
     }
 }
 
-/// Without a worker or a delivery, a health check says so.
+/// A health check notices it without a worker or a delivery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ping_notices_that_the_file_has_gone() {
     let store = Store::sqlite();
@@ -310,7 +308,7 @@ async fn a_ping_notices_that_the_file_has_gone() {
     let gone = inbox.ping().await.unwrap_err();
     assert_eq!(gone.kind(), InboxErrorKind::Unreachable, "{gone}");
     inbox.ping().await.unwrap();
-    // Its folder goes as well, and comes back.
+    // Its folder is also deleted, and created again.
     let Store::Sqlite(folder) = &store else { unreachable!() };
     fs::remove_dir_all(folder.path()).unwrap();
     let begun = Instant::now();
@@ -323,7 +321,7 @@ async fn a_ping_notices_that_the_file_has_gone() {
     assert_eq!(accepted_at_last(&inbox, "job_1").await, Acceptance::New);
 }
 
-/// A reader keeps what was written since then in the -wal.
+/// While somebody reads, later writes stay in the -wal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wal_is_cut_back_after_a_long_read() {
     const LIMIT: u64 = 9 << 20;
@@ -386,7 +384,7 @@ async fn a_url_can_say_how_the_file_is_opened() {
     assert!(names.iter().all(|name| !name.to_string_lossy().contains('?')), "{names:?}");
 }
 
-/// A page as long as the list is read in steps, so that nobody waits for it.
+/// A page as long as the list is read in steps, so that it holds up nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_list_is_read_in_steps() {
     const EVENTS: usize = 1_200;
@@ -399,7 +397,7 @@ async fn a_long_list_is_read_in_steps() {
     assert!(page.entries.len() == 700 && page.next.is_some());
 }
 
-/// The log is the whole process's, so it is looked at in a process of its own.
+/// The log is that of the whole process, so this runs in a process of its own.
 #[test]
 fn the_log_says_once_that_the_file_was_replaced() {
     let (store, folder) = (Store::sqlite(), tempfile::tempdir().unwrap());
@@ -429,7 +427,7 @@ fn the_log_says_once_that_the_file_was_replaced() {
     assert_eq!(lines("ERROR"), 1);
 }
 
-/// Another process opens the database before the receiver looks, so the two cannot be brought together.
+/// Another process opens the database before the receiver checks, so the two cannot be merged.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_what_is_lost_with_a_wal() {

@@ -1,4 +1,4 @@
-//! Attempts go on with the trace that came with the webhook, in axum and in actix-web alike, on every store.
+//! Attempts continue the trace that came with the webhook, in axum and in actix-web, on every store.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -55,7 +55,7 @@ async fn actix(inbox: Inbox, body: String) {
     assert_eq!(response.status().as_u16(), 200);
 }
 
-/// Collects the spans of all tests: those of workers are on any thread.
+/// Collects the spans of all tests, because workers may run on any thread.
 fn exporter() -> InMemorySpanExporter {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     let begin = || {

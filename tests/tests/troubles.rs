@@ -1,5 +1,5 @@
-//! Two receivers under load, from which one thing after the other is taken away and given back: each 200 is
-//! handled, and soon after the end of each trouble both accept and work again, and have logged what it was.
+//! Two receivers under load, which suffer one trouble after another. Each event that was answered 200 is handled. Soon after
+//! the end of each trouble, both accept and work again, and have logged what it was.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -28,33 +28,32 @@ use tokio::{runtime::Handle, task::block_in_place};
 /// How long each trouble lasts: longer than the lease of the receivers.
 const TROUBLE: Duration = Duration::from_secs(5);
 
-/// How soon both receivers accept and work again. On a quiet machine it takes a second or two; the limit is for
-/// busy ones.
+/// How soon both receivers must accept and work again. On a quiet machine it takes a second or two. The limit is for busy ones.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// The pause between two deliveries of a sender.
 const PACE: Duration = Duration::from_millis(20);
 
-/// A kind of trouble, and one of the texts that the log has of it.
+/// A kind of trouble.
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
-    /// The processes stand still, as on a machine that sleeps.
+    /// The processes are stopped, as on a machine that sleeps.
     Sleep,
     /// SQLite: another program holds the write lock.
     Locked,
     /// SQLite: no file may grow.
     DiskFull,
-    /// The network swallows everything.
+    /// The network drops everything.
     Silent,
     /// The network breaks all connections.
     Down,
-    /// The server stands still.
+    /// The server is stopped.
     ServerStops,
     /// The server is killed, and started again.
     ServerDies,
     /// PostgreSQL: an operator ends all sessions, again and again.
     SessionsEnd,
-    /// Redis: it wants a password.
+    /// Redis: it requires a password.
     Password,
     /// Redis: it is demoted.
     Demoted,
@@ -63,12 +62,12 @@ enum Trouble {
 }
 
 impl Trouble {
-    /// What one line of the log says at least, unless the trouble may pass unnoticed.
+    /// Texts of which a line of the log must contain one, unless the trouble may stay unnoticed.
     fn texts(self) -> &'static [&'static str] {
         match self {
             Self::Sleep | Self::SessionsEnd => &[],
             Self::Locked => &["locked by another writer"],
-            // A file that may not grow is an I/O error.
+            // A file that must not grow causes an I/O error.
             Self::DiskFull => &["disk I/O error", "the store is full"],
             Self::Silent | Self::ServerStops => &["did not answer in time", "cannot be reached"],
             Self::Down | Self::ServerDies => &["cannot be reached"],
@@ -79,11 +78,11 @@ impl Trouble {
     }
 }
 
-/// A store with two receivers on it, and what stands between them.
+/// A store with two receivers on it, and everything in between.
 struct World<'a> {
     store: &'a Store,
     receivers: [Receiver; 2],
-    /// Of stores that have one.
+    /// `None` for a store without a server.
     server: Option<&'a mut Server>,
     proxy: Option<&'a Proxy>,
 }
@@ -98,7 +97,7 @@ impl World<'_> {
         }
     }
 
-    /// Limits how long files may become, in bytes.
+    /// Limits the length of files, in bytes.
     fn limit_files(&self, limit: &str) {
         for receiver in &self.receivers {
             let size = format!("--fsize={limit}:unlimited");
@@ -117,7 +116,7 @@ impl World<'_> {
         Handle::current().block_on(redis_command(&server.url(server.port(), "0"), command));
     }
 
-    /// Makes the trouble, and ends it.
+    /// Causes the trouble, and ends it.
     fn suffer(&mut self, trouble: Trouble) {
         match trouble {
             Trouble::Sleep => {
@@ -186,7 +185,7 @@ impl World<'_> {
     }
 }
 
-/// Senders that deliver one event after the other, and never the same twice.
+/// Senders that deliver one event after the other, and no event twice.
 struct Load {
     next: AtomicU32,
     is_over: AtomicBool,
@@ -196,7 +195,7 @@ struct Load {
 }
 
 impl Load {
-    /// Whether a receiver accepted a new event, and which.
+    /// Delivers a new event to a receiver. Returns its key, if it was accepted.
     fn deliver_to(&self, addr: SocketAddr) -> Option<String> {
         let job = format!("job_{}", self.next.fetch_add(1, Ordering::Relaxed));
         match deliver(addr, &body("job.completed", &job)) {
@@ -205,8 +204,8 @@ impl Load {
                 self.accepted.lock().unwrap().insert(key.clone());
                 Some(key)
             }
-            // actix-web itself answers 408 if its process stood still for five seconds in the middle of a head. The vendor
-            // delivers again after either.
+            // actix-web itself answers 408 if its process was stopped for five seconds in the middle of a head. The
+            // vendor retries after both.
             Ok((408 | 503, _)) | Err(_) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 None
@@ -216,7 +215,7 @@ impl Load {
     }
 }
 
-/// The time in which senders deliver. It ends if the test fails as well.
+/// The period of the deliveries. It also ends if the test fails.
 struct Sending<'a>(&'a Load);
 
 impl<'a> Sending<'a> {
@@ -239,7 +238,7 @@ async fn suffer_all(
     troubles: &[Trouble],
 ) {
     let folder = TempDir::new().unwrap();
-    // Both write their effects into one file.
+    // Both write their effects into the same file.
     let setup = |framework| Setup {
         effects: folder.path().join("effects"),
         ..Setup::new(env!("CARGO_BIN_EXE_inbox-receiver"), store, framework, folder.path())
@@ -298,7 +297,7 @@ fn send(load: &Load, addr: SocketAddr) {
     }
 }
 
-/// Waits until the receiver has accepted an event, and one of both has handled it.
+/// Waits until the receiver has accepted an event, and one of the two has handled it.
 fn await_recovery(
     load: &Load,
     receiver: &Receiver,

@@ -51,7 +51,7 @@ fn client(sandbox: &RunningSandbox) -> Client {
     client.base_url(sandbox.base_url()).unwrap()
 }
 
-/// A worker in a process of its own.
+/// A worker in its own process.
 struct Worker(Child);
 
 impl Worker {
@@ -71,8 +71,8 @@ impl Drop for Worker {
     }
 }
 
-/// All documents end at about the same time, and two processes get their results on a plan that does not
-/// allow them all at once.
+/// All documents end at about the same time. Two processes get their results, with a plan that does not allow all
+/// of them at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_document_is_handled_once_and_the_plan_is_kept() {
     let documents =
@@ -116,16 +116,16 @@ async fn each_document_is_handled_once_and_the_plan_is_kept() {
     assert_eq!(summary.not_refused, 0, "{summary}");
     assert!(summary.lost > 0 && summary.repeated > 0 && summary.forged > 0, "{summary}");
     let windows = summary.served.div_ceil(u64::from(REQUESTS_IN_WINDOW));
-    // In each window, what was on its way in both workers, and the uploads.
+    // In each window, the requests that were on their way in both workers, and the uploads.
     let most = (WORKERS as u64 * CONCURRENCY + 1) * windows;
     assert!(summary.rate_limited <= most, "{} refused: {summary}", summary.rate_limited);
-    // The first window's requests take no time.
+    // The requests of the first window do not wait.
     let ideal = WINDOW * u32::try_from(windows - 1).unwrap();
     eprintln!("{documents} documents in {taken:?}, ideal {ideal:?}\n{summary}");
     assert!(taken < 2 * ideal + SECOND * 20, "{taken:?}, and not {ideal:?}: {summary}");
 }
 
-/// It costs no attempts, and nothing is given up.
+/// It uses up no attempts, and nothing is given up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_key_makes_events_wait() {
     let store = Store::sqlite();
@@ -155,7 +155,7 @@ async fn a_revoked_key_makes_events_wait() {
     worker.stop().await;
 }
 
-/// What the vendor does not know is a dead letter at once, with a reason.
+/// An event about an unknown job becomes a dead letter at once, with a reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_job_burns_no_attempts() {
     let store = Store::sqlite();
@@ -168,7 +168,7 @@ async fn an_unknown_job_burns_no_attempts() {
     let worker = Running::start(inbox.worker(move |accepted: AcceptedEvent| {
         let client = client.clone();
         async move {
-            // An error of the user's own keeps the hint.
+            // The user's own error keeps the hint.
             let result = client.result(&accepted.job_id().unwrap()).await;
             result.map_err(std::io::Error::other).map(drop)
         }

@@ -1,5 +1,5 @@
-//! What the log says of a worker: to which attempt a line belongs, and what is wrong. One test, since a
-//! process has one subscriber.
+//! What a worker logs: to which attempt a line belongs, and what is wrong. It is a single test, because a process
+//! has one subscriber.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -45,7 +45,7 @@ fn from_now_on(log: &NamedTempFile) -> impl Fn() -> String {
     move || read().split_off(start)
 }
 
-/// One line has the text: a warning of the first attempt at the event.
+/// One line has the text: a warning about the first attempt at the event.
 #[track_caller]
 fn assert_warned_once(log: &str, text: &str, key: &str) {
     let told: Vec<_> = log.lines().filter(|line| line.contains(text)).collect();
@@ -234,7 +234,7 @@ async fn an_acceptance_that_is_abandoned_is_told(log: impl Fn() -> String) {
     assert_eq!(log().matches(told).count(), 1, "{}", log());
 }
 
-/// Also if accounts were paused before, and others still are.
+/// Also if accounts were paused before, and others are still paused.
 async fn each_pause_and_its_end_are_told(log: impl Fn() -> String) {
     let store = Store::sqlite();
     let inbox = store.open().await;

@@ -1,5 +1,5 @@
-//! No memory is freed with a secret in it, in whatever form. One test, since the allocator is the whole
-//! process's.
+//! No memory is freed with a secret in it, in any form. It is a single test, because the allocator is that of the
+//! whole process.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -17,18 +17,18 @@ use tempfile::NamedTempFile;
 
 const SECRET: &str = "whsec_bnVtYmVyNy1rZXktb2YtdGhlLXRlc3Q";
 
-/// The value of this variable, which cargo sets, is a secret as well.
+/// The value of this variable, which cargo sets, is also used as a secret.
 const VARIABLE: &str = "CARGO_MANIFEST_DIR";
 
 #[global_allocator]
 static ALLOCATOR: Watch = Watch::new(&[
     // The secret, as it is and without its prefix.
     b"bnVtYmVyNy1rZXktb2YtdGhlLXRlc3Q",
-    // What it decodes to.
+    // The decoded secret.
     b"number7-key-of-the-test",
-    // Its base64, in which nothing depends on padding or alphabet.
+    // Its base64, without the part that depends on padding or alphabet.
     b"d2hzZWNfYm5WdFltVnlOeTFyWlhrdGIyWXRkR2hsTFhSbGMzU",
-    // Its hex, in either case.
+    // Its hex, in both cases.
     b"77687365635f626e5674596d56794e7931725a586b74623259746447686c4c58526c633351",
     b"77687365635F626E5674596D56794E7931725A586B74623259746447686C4C58526C633351",
     env!("CARGO_MANIFEST_DIR").as_bytes(),
@@ -99,7 +99,7 @@ fn nothing_of_a_secret_is_in_memory_that_is_freed() {
     assert_eq!(diagnosed("number7-key-of-the-test", DiagnosisKind::SecretDecoded), 0);
     let encoded = "d2hzZWNfYm5WdFltVnlOeTFyWlhrdGIyWXRkR2hsTFhSbGMzUQ==";
     assert_eq!(diagnosed(encoded, DiagnosisKind::SecretEncoded), 0);
-    // After each number of steps, until the search comes to its end.
+    // After each number of steps, until the search ends.
     let has_ended = Cell::new(false);
     let abandoned = |steps: usize| {
         let verifier = diagnosing();

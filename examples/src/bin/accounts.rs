@@ -1,4 +1,4 @@
-//! Receives webhooks for several accounts at one route, each with a secret of its own, into one inbox with one worker.
+//! Receives webhooks for several accounts at one route. Each has its own secret, and all share one inbox with one worker.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! The whole loop on this machine: documents are uploaded to a stand-in for the vendor, webhooks say that they
-//! are done, and a worker gets their results. One webhook is forged, and one is lost.
+//! The whole loop on this machine: documents are uploaded to a stand-in for the vendor, webhooks report that they are done, and
+//! a worker gets their results. One webhook is forged, and one is lost.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -15,19 +15,19 @@ use tokio::{net::TcpListener, signal, sync::mpsc, time::timeout};
 
 const DOCUMENTS: [&str; 3] = ["january.pdf", "february.pdf", "march.pdf"];
 
-/// With this seed, the webhook of one of the three documents is lost, and for another one is forged.
+/// With this seed, the webhook of one of the three documents is lost, and one is forged for another.
 const SEED: u64 = 4;
 
-/// How soon a result is expected. In production it is far longer than the vendor ever takes.
+/// How soon a result is expected. In production, choose far longer than the vendor ever takes.
 const WITHIN: Duration = Duration::from_secs(4);
 
 /// How long the demo waits for the results. It takes some seven seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Upload three documents to a stand-in for the vendor, get their results, and go on serving.
+/// Upload three documents to a stand-in for the vendor, get their results, and keep serving.
 #[derive(Parser)]
 struct Args {
-    /// End when there are three results
+    /// End after three results
     #[arg(long)]
     once: bool,
 }
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let inbox = Inbox::sqlite(folder.path().join("inbox.db")).await?;
 
-    // The receiver: it answers 401 to what is forged, and stores what is authentic before it answers 200.
+    // The receiver: it answers forged webhooks 401, and stores authentic ones before it answers 200.
     let verifier = Verifier::new(secret.clone()).diagnose();
     let app = Router::new()
         .route("/webhook", post_service(AcceptNumber7::new(inbox.clone())))
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Failure> {
     let webhook = format!("http://{}/webhook", listener.local_addr()?);
     tokio::spawn(async { axum::serve(listener, app).await });
 
-    // The vendor, as far as this machine has one.
+    // A stand-in for the vendor.
     let mut misbehaviour = Misbehaviour::default();
     misbehaviour.lose = Share::percent(30);
     misbehaviour.forge = Share::percent(30);
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Failure> {
         .start(TcpListener::bind("127.0.0.1:0").await?)?;
     let client = Client::new(ApiKey::new(DEFAULT_API_KEY)?).base_url(sandbox.base_url())?;
 
-    // The worker gets the result of each job whose webhook has come, and of those whose webhook never came.
+    // The worker gets the result of each job, whether its webhook has arrived or never will.
     let (done, mut results) = mpsc::channel(DOCUMENTS.len());
     let handler = {
         let client = client.clone();
@@ -107,7 +107,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gets the result of a job that has ended, and says what is in it.
+/// Gets the result of a job that has ended, and describes it.
 async fn handle(
     client: Client,
     accepted: AcceptedEvent,

@@ -1,4 +1,4 @@
-//! Receives Number7 AI's webhooks with axum: accepts them durably, answers, and works on them after.
+//! Receives Number7 AI's webhooks with axum: accepts them durably, answers, and handles them after that.
 
 use std::{
     env, fs, io,
@@ -21,10 +21,10 @@ use tokio::{
     time::sleep,
 };
 
-/// Accept events durably, answer 200, and work on them in the same process.
+/// Accept events durably, answer 200, and handle them in the same process.
 ///
-/// Any number of these may run on one store, each at an address of its own. SIGTERM or Ctrl-C lets it finish
-/// what is running; a second one stops it at once.
+/// Any number of these may run on one store, each at its own address. SIGTERM or Ctrl-C lets it finish what is running. A
+/// second signal stops it at once.
 #[derive(Parser)]
 #[command(
     after_help = "WEBHOOK_ADDR is the address, 127.0.0.1:3000 if it is not set. WEBHOOK_SECRET is the secret."
@@ -40,20 +40,20 @@ struct Args {
     /// Let the work fail: after three attempts, within some seconds, an event is a dead letter
     #[arg(long)]
     fail: bool,
-    /// Serve metrics for Prometheus at the path /metrics of this address, or of this port of the loopback
+    /// Serve metrics for Prometheus at the path /metrics of this address, or of this port on the loopback
     #[arg(long, value_name = "ADDR", value_parser = address)]
     metrics: Option<SocketAddr>,
-    /// Serve the board, which shows the inbox to a browser and changes nothing, at this port of the loopback
+    /// Serve the board, which shows the inbox to a browser and changes nothing, at this port on the loopback
     #[arg(long, value_name = "PORT")]
     board: Option<u16>,
-    /// How many seconds a worker that is silent keeps its events
+    /// How many seconds a silent worker keeps its events
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..=3600))]
     lease: u64,
     /// How many events run at a time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// How many seconds the work on an event may take before the attempt has failed
-    /// [default: any number]
+    /// How many seconds the work on an event may take before the attempt fails
+    /// [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
 }
@@ -110,7 +110,7 @@ async fn serve(listener: TcpListener, app: Router) {
     }
 }
 
-/// An address, or a port of the loopback.
+/// An address, or a port on the loopback.
 fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
     match text.strip_prefix(':').unwrap_or(text).parse() {
         Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
@@ -124,7 +124,7 @@ fn in_the_temporary_folder() -> io::Result<String> {
     Ok(format!("sqlite:{}", folder.join("inbox.db").display()))
 }
 
-/// What is done with an event, at least once. An error, or a panic, and it is tried again later.
+/// Handles an event, at least once. After an error or a panic, it is tried again later.
 async fn work_on(accepted: AcceptedEvent, work: Duration, fail: bool) -> Result<(), BoxError> {
     let event = accepted.event()?;
     sleep(work).await;
@@ -144,7 +144,7 @@ async fn stop_at_once() {
     exit(1);
 }
 
-/// Ctrl-C, or what a service manager sends.
+/// Ctrl-C, or the signal of a service manager.
 async fn terminated() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     tokio::select! {

@@ -1,5 +1,5 @@
-//! Uploads documents to a stand-in for the vendor, which loses some of their webhooks, and handles all of
-//! their results once.
+//! Uploads documents to a stand-in for the vendor, which loses some of their webhooks. All results are handled once
+//! nevertheless.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 
 const DOCUMENTS: usize = 20;
 
-/// How soon a result is expected. In production it is far longer than the vendor ever takes.
+/// How soon a result is expected. In production, choose far longer than the vendor ever takes.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the example waits for the results. It takes some four seconds.
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Failure> {
     let webhook = format!("http://{}/webhook", listener.local_addr()?);
     tokio::spawn(async { axum::serve(listener, app).await });
 
-    // A vendor on a large plan, so that the example takes seconds and not minutes.
+    // A vendor with a large plan, so that the example takes seconds and not minutes.
     let mut misbehaviour = Misbehaviour::default();
     misbehaviour.lose = Share::percent(20);
     misbehaviour.repeat = Share::percent(20);

@@ -1,6 +1,6 @@
-//! Follows a secret in a file while it serves, and prints which secret signed. SIGHUP reads the file at once.
+//! Follows a secret in a file while it serves, and prints which secret signed. After a SIGHUP it reads the file at once.
 //!
-//! The file is in `WEBHOOK_SECRET_FILE`. Without it, the example makes one with the secret of the demo.
+//! The file is in `WEBHOOK_SECRET_FILE`. Without it, the example creates one with the secret of the demo.
 
 use std::{env, fs, io, path::PathBuf};
 

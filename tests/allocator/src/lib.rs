@@ -1,5 +1,5 @@
-//! An allocator that looks at each block of memory before it is freed. A crate of its own, because no other
-//! may have `unsafe` code.
+//! An allocator that examines each block of memory before it is freed. It is a crate of its own, because no other
+//! crate may have `unsafe` code.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Counts the freed blocks that have one of some texts in them.
+/// Counts the freed blocks that contain one of some texts.
 ///
 /// The texts are static, so the allocator itself never has a copy of them.
 #[derive(Debug)]
@@ -37,16 +37,15 @@ impl Watch {
     }
 }
 
-// SAFETY: blocks come from the system's allocator and go back to it with the layout they came with. Looking at
-// them allocates nothing.
+// SAFETY: blocks come from the system's allocator and go back to it with the same layout. Examining them allocates nothing.
 unsafe impl GlobalAlloc for Watch {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps the contract. Zeroed, so that every byte of a block may be read.
+        // SAFETY: the caller keeps the contract. The block is zeroed, so that all its bytes may be read.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller gives a block of this layout, which nobody uses any more.
+        // SAFETY: the caller gives a block with this layout, which nobody uses anymore.
         self.look(unsafe { slice::from_raw_parts(block, layout.size()) });
         // SAFETY: it came from the same allocator.
         unsafe { System.dealloc(block, layout) }

@@ -1,8 +1,7 @@
-//! A receiver with an inbox and a worker, which crashes where it is told to.
+//! A receiver with an inbox and a worker, which crashes at a given place.
 //!
-//! Its arguments are the URL of the store, the framework, a file for the effects, where to
-//! crash, how many of a hundred attempts fail and, if it is to fetch what is overdue, the address of the
-//! vendor.
+//! Its arguments are the URL of the store, the framework, a file for the effects, where to crash, how many of a hundred
+//! attempts fail and, if it should fetch overdue jobs, the address of the vendor.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::{
@@ -37,7 +36,7 @@ enum Crash {
     Poison,
 }
 
-/// How often an event is tried that may be what ends the process.
+/// How often an event is tried that may be the cause of the crashes.
 const ATTEMPTS: u32 = 4;
 
 #[tokio::main]
@@ -80,7 +79,7 @@ async fn main() {
         }
         None => worker,
     };
-    // Else it may have the effect in the moment between the insert and the crash.
+    // Otherwise it might have the effect between the insert and the crash.
     if !matches!(crash, Crash::DuringInsert | Crash::BeforeAnswer) {
         tokio::spawn(worker.run_until(pending()));
     }
@@ -114,7 +113,7 @@ async fn main() {
     }
 }
 
-/// Asks the vendor for a job.
+/// Asks the vendor about a job.
 fn fetch(vendor: SocketAddr, job: &JobId) -> Result<Fetched, BoxError> {
     let mut stream = TcpStream::connect(vendor)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -160,7 +159,7 @@ fn handle(
     Ok(())
 }
 
-/// An inbox that takes its process with it.
+/// An inbox that crashes its process.
 struct Crashing(Inbox, Crash);
 
 impl Accept for Crashing {
@@ -171,7 +170,7 @@ impl Accept for Crashing {
                 abort();
             }
             if *crash == Crash::DuringInsert {
-                // Another thread writes it, so this one can only choose the moment: within a usual commit.
+                // Another thread writes it, so this one can choose only the time: within a usual commit.
                 let after = Duration::from_micros(RandomState::new().hash_one(()) % 3_000);
                 std::thread::spawn(move || {
                     std::thread::sleep(after);

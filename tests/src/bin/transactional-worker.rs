@@ -1,7 +1,6 @@
-//! A worker whose effects and ends are in one transaction, and which aborts where it is told to.
+//! A worker whose effects and ends are in one transaction, and which aborts at a given place.
 //!
-//! Its arguments are the URL of the store, the step after which to abort, and how often that is
-//! passed before.
+//! Its arguments are the URL of the store, the step after which to abort, and how often to pass that step before.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::{
@@ -15,7 +14,7 @@ use std::{
 use number7_inbox::{AcceptedEvent, BoxError, Inbox, MIN_LEASE, TransactionalStore};
 use sqlx::{PgPool, Pool, Transaction, query, sqlite::SqlitePoolOptions};
 
-/// Aborts the process after a step, unless it is to be passed some more times.
+/// Aborts the process after a step, unless the step is to be passed some more times.
 struct Crash {
     after: String,
     passes: AtomicU32,
@@ -37,7 +36,7 @@ impl Crash {
         let is_now = self.is_now("committing");
         let mut commit = pin!(transaction.commit());
         let committed = poll_fn(|cx| match commit.as_mut().poll(cx) {
-            // It is on its way to the database, or was there and back in a moment.
+            // The commit is on its way to the database, or was already answered.
             _ if is_now => abort(),
             polled => polled,
         });

@@ -1,4 +1,4 @@
-//! What the sender is answered for what becomes of an acceptance, alike in axum and actix-web.
+//! What the sender is answered for each result of an acceptance, in the same way in axum and actix-web.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -28,7 +28,7 @@ use number7_tests::{
 use tokio::time::{Instant, pause};
 use tower::ServiceExt;
 
-/// An inbox that does as it is told.
+/// An inbox with a given behavior.
 #[derive(Clone)]
 enum Inbox {
     Good(Arc<Mutex<HashSet<String>>>),
@@ -57,7 +57,7 @@ impl Accept for Inbox {
     }
 }
 
-/// How an app comes by its acceptance.
+/// How an app accepts deliveries.
 #[derive(Clone, Copy, Debug)]
 enum Style {
     OneLine,
@@ -65,7 +65,7 @@ enum Style {
     WithoutLayer,
 }
 
-/// Shorter than the one that is not set.
+/// Shorter than the default.
 const TIMEOUT: Duration = Duration::from_millis(50);
 
 async fn axum(inbox: &Inbox, style: Style, body: &str) -> Response {
@@ -137,7 +137,7 @@ fn answer(response: Response) -> Answer {
     (response.status, retry_after, body, response.rejection)
 }
 
-/// Puts a body to both frameworks.
+/// Sends a body to both frameworks.
 async fn both(inbox: impl Fn() -> Inbox, style: Style, body: &str) -> [Answer; 2] {
     [answer(axum(&inbox(), style, body).await), answer(actix(&inbox(), style, body).await)]
 }
@@ -209,7 +209,7 @@ async fn an_inbox_that_hangs_is_answered_503_at_the_deadline() {
         format!("{:?}", number7_actix::AcceptNumber7::new(Inbox::Hanging).timeout(TIMEOUT)),
     ];
     assert!(texts.iter().all(|text| text.contains("50ms")), "{texts:?}");
-    // One framework after the other, and timers have milliseconds.
+    // One framework after the other, and timers count milliseconds.
     assert!(begun.elapsed() < 3 * TIMEOUT, "{:?}", begun.elapsed());
 }
 

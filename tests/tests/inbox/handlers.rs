@@ -17,7 +17,7 @@ use number7_tests::{
 use tokio::time::{sleep, timeout};
 use tower::{ServiceBuilder, service_fn};
 
-/// For good: one attempt, whatever is left.
+/// A permanent failure: one attempt, even if others are left.
 async fn what_fails_for_good_is_a_dead_letter_at_once(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
@@ -31,8 +31,8 @@ async fn what_fails_for_good_is_a_dead_letter_at_once(store: Store) {
     assert_eq!(letter.error(), "no such customer");
 }
 
-/// Snoozed more often than there are attempts, each time for as long as the handler says, and after an error
-/// that stays.
+/// It is snoozed more often than there are attempts, each time for as long as the handler says, and after an error
+/// that stays in the history.
 async fn a_snooze_uses_no_attempt_and_keeps_the_errors(store: Store) {
     let (inbox, starts) = (store.open().await, Arc::new(Mutex::new(Vec::new())));
     accept(&inbox, "job.completed", "job_1").await;
@@ -55,7 +55,7 @@ async fn a_snooze_uses_no_attempt_and_keeps_the_errors(store: Store) {
     let starts = starts.lock().unwrap().clone();
     assert_eq!(starts.iter().map(|start| start.0).collect::<Vec<_>>(), [1, 2, 2, 2, 2]);
     for pair in starts[1..].windows(2) {
-        // A snooze of no time is one of a second.
+        // A snooze for no time is one for a second.
         assert!(pair[1].1 - pair[0].1 > Duration::from_millis(950), "{starts:?}");
     }
     let done = inbox.show("job.completed:job_1").await.unwrap().unwrap();
@@ -83,7 +83,7 @@ async fn an_attempt_that_takes_too_long_has_failed(store: Store) {
             Ok::<_, BoxError>(())
         }
     });
-    // One at a time: the slow one gives its place up.
+    // One at a time: the slow one gives up its place.
     let worker = worker.concurrency(1).backoff(Duration::ZERO, Duration::ZERO);
     worker.timeout(Duration::from_millis(200)).run_until(store.settled(PATIENCE)).await;
     assert_eq!(handled.events(), 2);
@@ -92,7 +92,7 @@ async fn an_attempt_that_takes_too_long_has_failed(store: Store) {
     assert_eq!(slow.error(), "the attempt took longer than its limit of 200ms");
 }
 
-/// Limits come from tower's layers, and what an error says about trying again passes through them.
+/// Limits come from tower's layers, and the hint of an error about trying again passes through them.
 async fn a_tower_service_handles_events(store: Store) {
     let inbox = store.open().await;
     let jobs: [_; 6] = std::array::from_fn(|job| format!("job_{job}"));
@@ -136,7 +136,7 @@ async fn a_tower_service_handles_events(store: Store) {
     assert_eq!(inbox.stats().await.unwrap().done, 6);
 }
 
-/// What panics when it is dropped.
+/// It panics when it is dropped.
 struct Grenade;
 
 impl Drop for Grenade {
@@ -179,7 +179,7 @@ async fn stopping_waits_no_longer_than_it_may(store: Store) {
     let begun = Instant::now();
     timeout(PATIENCE, worker.stop()).await.expect("it waits for the handler");
     assert!(begun.elapsed() >= Duration::from_millis(300), "it did not wait");
-    // At once, and although it was the last attempt.
+    // At once, even though it was the last attempt.
     let entry = inbox.show("job.completed:job_1").await.unwrap().unwrap();
     assert_eq!((entry.attempts(), entry.errors().len()), (0, 1));
     let handled = Handled::default();
@@ -199,12 +199,12 @@ async fn a_paused_worker_claims_nothing(store: Store) {
     pause.resume();
     until(async || handled.events() == 1).await;
     pause.pause();
-    // A claim that was on its way may still take an event.
+    // A claim that was on its way may still claim an event.
     sleep(Duration::from_millis(500)).await;
     accept(&inbox, "job.completed", "job_2").await;
     sleep(Duration::from_millis(500)).await;
     assert_eq!(handled.events(), 1);
-    // Paused forever, it still stops.
+    // It stops even if it is paused forever.
     timeout(PATIENCE, worker.stop()).await.unwrap();
 }
 
@@ -223,7 +223,7 @@ async fn somebody_is_told_of_each_dead_letter(store: Store) {
         let letters = Arc::clone(&letters);
         assert!(!letter.key().ends_with('4'), "nor does one that panics at once");
         async move {
-            // The worker waits for it before it ends.
+            // The worker waits for this before it ends.
             sleep(Duration::from_millis(100)).await;
             let about = (letter.key().to_owned(), letter.attempts(), letter.error().to_owned());
             letters.lock().unwrap().push(about);
@@ -256,7 +256,7 @@ async fn a_handler_hears_that_its_lease_was_lost(store: Store) {
     });
     let worker = Running::start(worker.concurrency(1).lease(MIN_LEASE));
     gate.begun().await;
-    // It is renewed, and kept.
+    // The lease is renewed and kept.
     sleep(MIN_LEASE / 2).await;
     assert!(losses.try_recv().is_err());
     store.take_over().await;

@@ -1,7 +1,7 @@
-//! A vendor that loses every fifth webhook, repeats others or is late with them, and whose API fails now
-//! and then; and receivers that are killed. In the end every job is handled, and none is expected.
+//! A vendor that loses every fifth webhook, repeats or delays others, and whose API fails now and then; and receivers that are
+//! killed. In the end every job is handled, and none is still expected.
 //!
-//! `NUMBER7_SOAK_EVENTS` is the number of jobs: 5,000 for a long one.
+//! `NUMBER7_SOAK_EVENTS` is the number of jobs: 5,000 for a long run.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -28,7 +28,7 @@ use tokio::{
     time::sleep,
 };
 
-/// As many as fit into a CI run.
+/// Few enough for a CI run.
 const DEFAULT_JOBS: usize = 500;
 
 /// How soon a result is expected.
@@ -37,10 +37,10 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// How long a receiver lives.
 const LIFE: Duration = Duration::from_millis(1_500);
 
-/// How many events one receiver may be killed in the middle of, and so double.
+/// How many events of a killed receiver may have been running, and so be handled twice.
 const IN_HAND: u32 = 16;
 
-/// The vendor's API. Every third call fails, in one way or another.
+/// The vendor's API. Every third call fails in some way.
 async fn api(finished: Arc<Mutex<HashSet<String>>>) -> SocketAddr {
     let calls = Arc::new(AtomicUsize::new(0));
     let result = move |Path(job): Path<String>| {
@@ -67,7 +67,7 @@ async fn api(finished: Arc<Mutex<HashSet<String>>>) -> SocketAddr {
     addr
 }
 
-/// Delivers as the vendor does: a webhook is tried four times, and then it is lost.
+/// Delivers like the vendor: a webhook is tried four times, and then it is lost.
 fn webhook(job: &str, addrs: &Mutex<[SocketAddr; 2]>) {
     for attempt in 0..4 {
         let addr = addrs.lock().unwrap()[attempt % 2];
@@ -113,7 +113,7 @@ async fn every_job_is_handled_though_webhooks_are_lost(store: Store) {
                 let late = match number % 10 {
                     // Lost.
                     4 | 9 => continue,
-                    // Later than it is expected.
+                    // Later than expected.
                     3 => WITHIN + Duration::from_secs(1),
                     _ => Duration::ZERO,
                 };

@@ -1,4 +1,4 @@
-//! The inbox, on every store. One program, so that its tests share the servers that it starts.
+//! The inbox, on every store. It is one program, so that its tests share the servers that it starts.
 
 mod accept;
 mod contract;

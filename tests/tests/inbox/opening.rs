@@ -1,4 +1,4 @@
-//! What an inbox cannot stand on is refused when it is opened, with the reason, and in time.
+//! An unsuitable store is refused when an inbox is opened, with the reason, and in time.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use number7_tests::{
 use sqlx::Executor;
 use tokio::task::block_in_place;
 
-/// How long anything may take on a machine that is busy.
+/// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long opening may take, by the README, and how much later it may be on a machine that is busy.
+/// How long opening may take according to the README, and how much longer on a busy machine.
 const IN_TIME: Duration = Duration::from_secs(5 + 5);
 
 #[track_caller]
@@ -55,7 +55,7 @@ async fn many_can_make_the_same_file() {
     }
 }
 
-/// A tool that is given the wrong store changes nothing there.
+/// A tool that gets the wrong store changes nothing there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_makes_no_inbox() {
     let store = Store::sqlite();
@@ -113,12 +113,12 @@ async fn what_cannot_be_opened_says_why() {
     assert!(begun.elapsed() < PATIENCE);
 }
 
-/// The process that holds it does not let go.
+/// The process that locks it does not release it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_locked_is_busy_soon() {
     let store = Store::sqlite();
     let mut other = store.sqlite_connection().await;
-    // Not in WAL mode yet, which the inbox would have to change.
+    // It is not in WAL mode yet, and the inbox would have to change that.
     other.execute("CREATE TABLE own (id INTEGER); BEGIN EXCLUSIVE").await.unwrap();
     let begun = Instant::now();
     let refused = Inbox::open(&store.url()).await.unwrap_err();
@@ -126,14 +126,14 @@ async fn a_file_that_is_locked_is_busy_soon() {
     assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
     other.execute("ROLLBACK").await.unwrap();
     let inbox = store.open().await;
-    // One that is there already is opened although somebody writes to it.
+    // An existing inbox is opened even if somebody writes to it.
     other.execute("BEGIN IMMEDIATE").await.unwrap();
     drop(store.open().await);
     other.execute("ROLLBACK").await.unwrap();
     let delivery = delivery("job.completed", "job_1");
     assert_eq!(inbox.accept(&delivery).await.unwrap(), Acceptance::New);
 
-    // An app's own file, in which there is no inbox yet.
+    // An app's own file, without an inbox.
     let store = Store::sqlite();
     let mut other = store.sqlite_connection().await;
     let write = "PRAGMA journal_mode = WAL; CREATE TABLE own (id INTEGER); BEGIN IMMEDIATE";
@@ -167,7 +167,7 @@ async fn a_pooler_that_allows_no_transactions_is_refused() {
     for _ in 0..3 {
         let opened = Inbox::postgres(pooler.url(pooler.port(), "inbox")).await;
         refused(opened, "allows no transactions");
-        // Also if there is nothing to make.
+        // Even if there is nothing to create.
         Inbox::postgres(&direct).await.unwrap();
     }
 }

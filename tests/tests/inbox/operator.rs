@@ -1,4 +1,4 @@
-//! What an operator sees of an inbox, and does with it, on every store.
+//! What an operator sees of an inbox and does with it, on every store.
 //!
 //! `NUMBER7_LETTERS` is how many dead letters are paged through: 100,000 for many.
 #![allow(clippy::unwrap_used)]
@@ -64,7 +64,7 @@ async fn all(inbox: &Inbox, state: State, filter: &Filter, limit: u32) -> Vec<En
         let page = inbox.list(state, filter, cursor.as_ref(), limit).await.unwrap();
         assert!(page.entries.len() <= limit as usize);
         entries.extend(page.entries);
-        // As it comes back in a URL.
+        // As it returns from a URL.
         cursor = page.next.map(|cursor| cursor.to_string().parse().unwrap());
         if cursor.is_none() {
             return entries;
@@ -107,7 +107,7 @@ async fn every_event_is_counted_listed_and_shown_where_it_stands(store: Store) {
             State::Scheduled => (begun + hour, SystemTime::now() + hour * 5 / 4),
             _ => (begun, SystemTime::now()),
         };
-        // Some have whole seconds, and SQLite rounds up what is to come.
+        // Some stores have whole seconds, and SQLite rounds up future times.
         let second = Duration::from_secs(1);
         assert!(since + second > from && since <= to + second, "{job}: {since:?} {from:?}");
         let errors: Vec<_> =
@@ -144,7 +144,7 @@ async fn what_is_due_has_an_age(store: Store) {
     assert_eq!(inbox.show("job.completed:first").await.unwrap().unwrap().state(), State::Ready);
 }
 
-/// Pages stay whole although letters go away and come back meanwhile.
+/// Pages stay complete even if dead letters disappear and return meanwhile.
 async fn many_dead_letters_are_paged_through_once_each(store: Store) {
     let letters: usize = env::var("NUMBER7_LETTERS").map_or(1_000, |all| all.parse().unwrap());
     let inbox = store.open().await;
@@ -160,9 +160,9 @@ async fn many_dead_letters_are_paged_through_once_each(store: Store) {
     loop {
         let found = inbox.list(State::Dead, &Filter::new(), cursor.as_ref(), 70).await.unwrap();
         seen.extend(found.entries.iter().map(|entry| entry.key().to_owned()));
-        // One that was seen goes.
+        // A dead letter that was seen disappears.
         if page < 3 {
-            // None that is looked for below.
+            // Not one that is looked for below.
             let goes = |key: &&String| key.starts_with("job.completed") && !key.ends_with("job_7");
             let key = seen[page * 70..].iter().rfind(goes).unwrap();
             assert_eq!(inbox.requeue(key).await.unwrap().events, 1);
@@ -186,7 +186,7 @@ async fn many_dead_letters_are_paged_through_once_each(store: Store) {
     let left = all(&inbox, State::Dead, &failed, 30).await.len() as u64;
     assert_eq!(inbox.requeue(&failed).await.unwrap().events, left);
     assert_eq!(inbox.requeue(&failed).await.unwrap().events, 0);
-    // What dies again while all are put back is not put back forever.
+    // An event that dies again during a requeue of all is not requeued again and again.
     let worker = Running::start(broken());
     assert!(inbox.requeue(Filter::new()).await.unwrap().events >= dead - left);
     store.settled(PATIENCE * 10).await;
@@ -211,7 +211,7 @@ async fn only_the_last_page_has_no_next(store: Store) {
     }
 }
 
-/// A caller gets an answer soon, whatever the filter looks for, and a list that begins late begins at once.
+/// A caller gets an answer soon, whatever the filter selects, and a list that begins late begins at once.
 async fn a_page_goes_through_a_limited_number_of_events(store: Store) {
     const DONE: usize = 12_000;
     let inbox = store.open().await;
@@ -227,7 +227,7 @@ async fn a_page_goes_through_a_limited_number_of_events(store: Store) {
     } else {
         fill(&store, DONE as u32).await;
     }
-    // Some have whole seconds.
+    // Some stores have whole seconds.
     sleep(Duration::from_secs(2)).await;
     let from = inbox.now().await.unwrap();
     accept(&inbox, "job.failed", "rare").await;
@@ -238,7 +238,7 @@ async fn a_page_goes_through_a_limited_number_of_events(store: Store) {
     assert_eq!(page.entries.len(), 0, "it went through all events for this page");
     let page = inbox.list(State::Done, &rare, page.next.as_ref(), 5).await.unwrap();
     assert_eq!((page.entries.len(), page.next), (1, None));
-    // What is taken counts for the limit of the page alone.
+    // Only matching events count for the limit of the page.
     let common = Filter::new().event("job.completed");
     let page = inbox.list(State::Done, &common, None, 11_000).await.unwrap();
     assert_eq!((page.entries.len(), page.next.is_some()), (11_000, true));
@@ -263,7 +263,7 @@ async fn a_page_goes_through_a_limited_number_of_events(store: Store) {
     }
 }
 
-/// An event that has become ready is not listed as scheduled, even if the list is to begin before that.
+/// An event that has become ready is not listed as scheduled, even if the list begins before that.
 async fn a_list_that_begins_early_has_only_events_of_its_state(store: Store) {
     let (inbox, worker, gate) = one_in_each_state(&store).await;
     gate.open();
@@ -279,7 +279,7 @@ async fn a_list_that_begins_early_has_only_events_of_its_state(store: Store) {
     }
 }
 
-/// Lets all events that are done or dead be so since a time, in milliseconds since the epoch.
+/// Sets the time since when all done and dead events are so, in milliseconds since the epoch.
 async fn date_back(store: &Store, millis: u64) {
     match store {
         Store::Sqlite(_) => {
@@ -305,7 +305,7 @@ async fn date_back(store: &Store, millis: u64) {
     }
 }
 
-/// By the minutes of the clock, and not in the one that is not over.
+/// By the minutes of the clock, without the current minute.
 async fn what_was_handled_is_counted_by_the_minute(store: Store) {
     const MINUTE: u64 = 60_000;
     let inbox = store.open().await;
@@ -316,7 +316,7 @@ async fn what_was_handled_is_counted_by_the_minute(store: Store) {
     };
     let is_in_memory = matches!(store, Store::Memory(_));
     if is_in_memory {
-        // All that follows is in one minute.
+        // Everything that follows is in one minute.
         inbox.advance(Duration::from_millis(MINUTE - now().await % MINUTE));
     }
     for job in ["a", "b", "dead"] {
@@ -351,7 +351,7 @@ async fn what_was_handled_is_counted_by_the_minute(store: Store) {
     }
 }
 
-/// Those that `stats` counts, in every process, with what they run.
+/// The workers that `stats` counts, in every process, with what they run.
 async fn workers_are_listed_with_what_they_run(store: Store) {
     let (inbox, gate) = (store.open().await, Gate::default());
     let other = inbox.named("other").unwrap();
@@ -385,7 +385,7 @@ async fn workers_are_listed_with_what_they_run(store: Store) {
     until(async || running().await == [keys(&["a", "b"]), keys(&["c"])]).await;
     assert_eq!(other.workers().await.unwrap(), []);
     for worker in inbox.workers().await.unwrap() {
-        // Some have whole seconds or milliseconds.
+        // Some stores have whole seconds or milliseconds.
         assert!(worker.last_heartbeat() + Duration::from_secs(1) > begun, "{worker:?} {begun:?}");
         let key = &worker.running()[0];
         let seen = inbox.show(key).await.unwrap().unwrap().worker_seen().unwrap();
@@ -414,7 +414,7 @@ async fn at_most_a_hundred_events_of_a_worker_are_named(store: Store) {
     worker.crash().await;
 }
 
-/// What is due the whole time is listed, although what was listed before it comes back.
+/// Events that are due the whole time are listed, even if events that were listed before them return.
 async fn what_comes_back_hides_nothing_of_a_list(store: Store) {
     let inbox = store.open().await;
     for number in 0..40 {
@@ -437,7 +437,7 @@ async fn what_comes_back_hides_nothing_of_a_list(store: Store) {
     until(async || begun.load(Ordering::SeqCst) == 4).await;
     worker.crash().await;
     let rest = inbox.list(State::Ready, &Filter::new(), page.next.as_ref(), 100).await.unwrap();
-    // Those before them may be claimed ahead.
+    // The ones before them may be claimed ahead.
     for job in ["job_38", "job_39"] {
         let key = format!("job.completed:{job}");
         assert!(rest.entries.iter().any(|entry| entry.key() == key), "{job}: {rest:?}");
@@ -455,7 +455,7 @@ async fn a_cursor_that_is_none_is_refused(store: Store) {
         let text = format!("due:{place}");
         let cursor: Cursor = text.parse().unwrap();
         let listed = inbox.list(State::Ready, &Filter::new(), Some(&cursor), 10).await;
-        // PostgreSQL takes any text for the end of one.
+        // PostgreSQL accepts any text as the end of a place.
         if let Err(error) = listed {
             assert_eq!(error.kind(), InboxErrorKind::Invalid, "{text}");
         } else {
@@ -482,7 +482,7 @@ async fn the_last_errors_are_kept(store: Store) {
     assert!(entry.errors().windows(2).all(|pair| pair[0].at() <= pair[1].at()));
 }
 
-/// Of what a worker runs it can be seen that it has died, and afterwards that it had.
+/// Operators can see that the worker of an event has died, and later that it had died.
 async fn a_worker_that_died_leaves_a_trace(store: Store) {
     let (inbox, worker, gate) = one_in_each_state(&store).await;
     assert_eq!(inbox.discard("job.completed:dead").await.unwrap().events, 1);
@@ -523,7 +523,7 @@ async fn dead_letters_are_forgotten_where_that_is_asked_for(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::New);
 }
 
-/// A handler was wrong and said nothing. It has been corrected.
+/// A handler was wrong but reported no error. It has been corrected.
 async fn what_is_done_can_be_run_again(store: Store) {
     let (inbox, seen) = (store.open().await, Arc::new(Mutex::new(Vec::new())));
     for job in ["a", "b", "c"] {
@@ -580,7 +580,7 @@ async fn what_is_done_can_be_run_again(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "a").await, Acceptance::Duplicate);
 }
 
-/// More than are changed at once. Those that are done again meanwhile are not rerun twice.
+/// More than are changed at once. Events that are done again meanwhile are not rerun twice.
 async fn many_are_run_again_once_while_workers_go_on(store: Store) {
     const EVENTS: u32 = 1_100;
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -642,7 +642,7 @@ async fn what_is_scheduled_can_be_run_now_and_what_is_dead_given_up(store: Store
     assert_eq!(inbox.stats().await.unwrap().done, 2);
 }
 
-/// In every process, until somebody ends it, or by itself.
+/// In every process, until somebody ends it, or it ends by itself.
 async fn a_pause_stops_all_workers_and_not_acceptance(store: Store) {
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
     accept(&inbox, "job.completed", "running").await;
@@ -660,7 +660,7 @@ async fn a_pause_stops_all_workers_and_not_acceptance(store: Store) {
     sleep(Duration::from_secs(3)).await;
     let stats = inbox.stats().await.unwrap();
     assert_eq!((stats.ready, stats.running, stats.is_paused), (20, 1, true));
-    // What runs is finished.
+    // Running attempts are finished.
     gate.open();
     until(async || inbox.stats().await.unwrap().done == 2).await;
     runs.stop().await;
@@ -674,7 +674,7 @@ async fn a_pause_stops_all_workers_and_not_acceptance(store: Store) {
         (None, false)
     );
 
-    // A worker that begins only now finds it as well. It ends by itself.
+    // A worker that starts later also sees the pause. It ends by itself.
     let begun = Instant::now();
     inbox.pause("", "", Some(Duration::from_secs(3))).await.unwrap();
     let late = Running::start(handled.worker(&inbox));
@@ -692,7 +692,7 @@ async fn a_pause_stops_all_workers_and_not_acceptance(store: Store) {
     }
 }
 
-/// As at the first answer that says "not now". Its other attempts go on, and other workers do.
+/// For example at the first answer that says "not now". Its other attempts continue, and so do other workers.
 async fn a_handler_can_pause_its_worker(store: Store) {
     const EVENTS: usize = 60;
     let (inbox, calls) = (store.open().await, Arc::new(AtomicUsize::new(0)));

@@ -1,4 +1,4 @@
-//! Who signed an event, and what becomes of another body for the same event, on every store.
+//! Who signed an event, and what happens to another body for the same event, on every store.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -20,7 +20,7 @@ fn secrets() -> [Secret; 2] {
     ["the secret of today", "the secret of yesterday"].map(|text| Secret::new(text).unwrap())
 }
 
-/// A body that the new or the old secret has signed.
+/// A body that was signed by the new or the old secret.
 fn signed(by: &str, body: String) -> Delivery {
     let [new, old] = secrets();
     let signature = if by == "new" { new.sign(&body) } else { old.sign(&body) };
@@ -28,7 +28,7 @@ fn signed(by: &str, body: String) -> Delivery {
     verifier.verify(signature.to_string(), body).unwrap()
 }
 
-/// The vendor processed the job again.
+/// The body after the vendor processed the job again.
 fn again() -> String {
     body("job.completed", "job_1").replace("invoice", "grn")
 }
@@ -57,7 +57,7 @@ async fn what_signed_an_event_is_kept_with_it(store: Store) {
     let names = [(KEY, "old"), ("job.failed:job_2", "new")];
     assert_eq!(*seen.lock().unwrap(), names.map(|(key, name)| (key.into(), Some(name.into()))));
 
-    // With the right secret, and only with it, the bytes can be verified again.
+    // The bytes can be verified again with the right secret, and only with it.
     let entry = inbox.show(KEY).await.unwrap().unwrap();
     let (signature, json) = (entry.signature().unwrap(), entry.stored().unwrap().json());
     let verifies =
@@ -78,14 +78,14 @@ async fn another_body_is_kept_and_not_handled(store: Store) {
     let first = body("job.completed", "job_1");
     assert_eq!(accept(&inbox, "old", first.clone()).await, Acceptance::New);
     assert_eq!(accept(&inbox, "new", again()).await, Acceptance::Conflict);
-    // The vendor tries again, with either body.
+    // The vendor tries again, with both bodies.
     assert_eq!(accept(&inbox, "old", first.clone()).await, Acceptance::Duplicate);
     assert_eq!(accept(&inbox, "new", first.clone()).await, Acceptance::Duplicate);
     assert_eq!(accept(&inbox, "new", again()).await, Acceptance::Conflict);
     let worker = Running::start(handled.worker(&inbox));
     until(async || handled.of(KEY) == 1).await;
     until(async || inbox.stats().await.unwrap().done == 1).await;
-    // It is a conflict, too, if the event is done.
+    // It is also a conflict if the event is done.
     assert_eq!(accept(&inbox, "new", again()).await, Acceptance::Conflict);
     worker.stop().await;
 
@@ -108,7 +108,7 @@ async fn another_body_is_kept_and_not_handled(store: Store) {
         assert!(later.accepted_at() >= entry.accepted_at());
     }
     assert_eq!(handled.events(), 1);
-    // A leaked secret may have signed either.
+    // A leaked secret may have signed one of the bodies.
     for secret in ["old", "new"] {
         assert_eq!(keys(&inbox, State::Done, Filter::new().signed_by(secret)).await, [KEY]);
     }
@@ -157,7 +157,7 @@ async fn what_is_forgotten_is_compared_by_its_signature(store: Store) {
     worker.run_until(until(is_forgotten)).await;
     assert_eq!(accept(&inbox, "new", first).await, Acceptance::Duplicate);
     assert_eq!(accept(&inbox, "new", again()).await, Acceptance::Conflict);
-    // Nothing tells whether it is another body.
+    // Nothing shows whether it is another body.
     assert_eq!(accept(&inbox, "old", again()).await, Acceptance::Duplicate);
     let entry = inbox.show(KEY).await.unwrap().unwrap();
     assert_eq!(entry.conflict().unwrap().stored().json(), again().as_bytes());
@@ -174,14 +174,14 @@ async fn nobody_signed_what_was_fetched(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
     let fetch = async |_: JobId| {
-        // As a result has it: without the time of the webhook.
+        // Like an event from a result: without the time of the webhook.
         let event = Event::from_json(again().replace("T10:00", "T11:00"))?;
         Ok::<_, BoxError>(Fetched::Finished(event))
     };
     let worker = Running::start(handled.worker(&inbox).reconcile(fetch));
     until(async || handled.of(KEY) == 1).await;
     worker.stop().await;
-    // The webhook came late. That it differs is no surprise.
+    // The webhook came late. It is expected to differ.
     assert_eq!(accept(&inbox, "new", body("job.completed", "job_1")).await, Acceptance::Duplicate);
     let entry = inbox.show(KEY).await.unwrap().unwrap();
     assert_eq!((entry.origin(), entry.signed_by()), (Origin::Fetched, None));

@@ -1,4 +1,4 @@
-//! Jobs whose event never comes, on every store: they are noticed, and fetched once.
+//! Jobs whose event never arrives, on every store: this is noticed, and they are fetched once.
 //!
 //! `NUMBER7_EXPECTED` is how many jobs are expected at once: 1,000,000 for many.
 #![allow(clippy::unwrap_used)]
@@ -35,7 +35,7 @@ fn finished(job: &JobId) -> Fetched {
     Fetched::Finished(Event::from_json(body("job.completed", job.as_str())).unwrap())
 }
 
-/// Fetches soon, and soon again.
+/// Fetches soon, and again soon.
 fn hasty(worker: Worker) -> Worker {
     worker.fetch_limits(4, 60_000).fetch_backoff(SECOND, SECOND)
 }
@@ -46,7 +46,7 @@ async fn overdue(inbox: &Inbox, limit: u32) -> Vec<OverdueJob> {
         let page = inbox.overdue(cursor.as_ref(), limit).await.unwrap();
         assert!(page.entries.len() <= limit as usize);
         jobs.extend(page.entries);
-        // As it comes back in a URL.
+        // As it returns from a URL.
         cursor = page.next.map(|cursor| cursor.to_string().parse().unwrap());
         if cursor.is_none() {
             return jobs;
@@ -73,12 +73,12 @@ async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
     }
     // The first call counts.
     inbox.expect_job("is_not_due", Duration::ZERO).await.unwrap();
-    // Another inbox in the same store has jobs of its own.
+    // Another inbox in the same store has its own jobs.
     inbox.named("other").unwrap().expect_job("of_another_inbox", Duration::ZERO).await.unwrap();
     accept(&inbox, "job.completed", "comes_in_time").await;
     assert!(inbox.cancel_expectation("is_cancelled").await.unwrap());
     assert!(!inbox.cancel_expectation("is_cancelled").await.unwrap());
-    // Nobody looks without a worker.
+    // Without a worker nothing is looked up.
     assert_eq!(overdue(&inbox, 10).await, []);
 
     let worker = Running::start(Handled::default().worker(&inbox));
@@ -96,10 +96,10 @@ async fn only_what_does_not_come_in_time_is_overdue(store: Store) {
     let Stats { overdue: number, oldest_overdue, .. } = inbox.stats().await.unwrap();
     assert!(number == 2 && oldest_overdue < PATIENCE, "{number} {oldest_overdue:?}");
 
-    // It comes late, and is listed no more.
+    // The event arrives late, and its job is no longer listed.
     accept(&inbox, "job.completed", "never_comes").await;
     assert_eq!(ids(&overdue(&inbox, 10).await), ["job:%\n of any form"]);
-    // It was settled, so it is not expected again.
+    // The job was settled, so it is not expected again.
     inbox.expect_job("comes_in_time", Duration::ZERO).await.unwrap();
     sleep(SECOND * 2).await;
     assert_eq!(overdue(&inbox, 10).await.len(), 1);
@@ -120,7 +120,7 @@ async fn what_is_no_job_and_no_cursor_is_refused(store: Store) {
     }
 }
 
-/// What was lost is fetched, and handled as if it had come. If it comes after all, it is known.
+/// A lost event is fetched, and handled as if it had arrived. If it arrives after all, it is a duplicate.
 async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
     let (inbox, seen) = (store.open().await, Arc::new(Mutex::new(HashMap::new())));
     for job in ["lost", "came"] {
@@ -155,7 +155,7 @@ async fn what_was_lost_is_fetched_and_handled_once(store: Store) {
     assert_eq!(lost.stored().unwrap().json(), body("job.completed", "lost").as_bytes());
 }
 
-/// As when a process dies in the middle of one. The vendor cannot be asked about it.
+/// As when a process dies in the middle of an upload. The vendor cannot be asked about it.
 async fn an_upload_that_is_not_bound_to_its_job_is_overdue(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     for reference in ["bound", "cancelled"] {
@@ -180,7 +180,7 @@ async fn an_upload_that_is_not_bound_to_its_job_is_overdue(store: Store) {
     assert_eq!((all[0].job_id(), inbox.stats().await.unwrap().overdue), (None, 1));
     sleep(SECOND * 2).await;
     assert_eq!(*asked.lock().unwrap(), [JobId::from("job_7")]);
-    // What became of it was found out.
+    // Somebody found out what happened to it.
     let again = inbox.expect_upload("C:\\in voice: 7.pdf", HOUR).await.unwrap();
     again.bind("job_8").await.unwrap();
     assert_eq!(overdue(&inbox, 10).await, []);
@@ -194,7 +194,7 @@ async fn an_upload_that_is_not_bound_to_its_job_is_overdue(store: Store) {
     assert_eq!(error.kind(), InboxErrorKind::Invalid);
 }
 
-/// An answer that is none, whatever is wrong with it, costs a rest and no more.
+/// A useless answer, whatever is wrong with it, only costs a pause.
 async fn it_is_asked_again_until_there_is_a_result(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
@@ -226,11 +226,11 @@ async fn it_is_asked_again_until_there_is_a_result(store: Store) {
     assert_eq!(handled.events(), 1);
     until(async || ids(&overdue(&inbox, 10).await) == ["is_never_answered"]).await;
     assert!(overdue(&inbox, 10).await[0].fetches() >= 1);
-    // It does not wait for what is asked.
+    // It does not wait for running fetches.
     worker.stop().await;
 }
 
-/// It would be asked about forever. One that runs for long is not given up, and errors of the vendor do not count.
+/// Otherwise it would be asked about forever. A job that runs for long is not given up, and errors of the vendor do not count.
 async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     for job in ["unknown", "runs", "fails"] {
@@ -262,13 +262,13 @@ async fn a_job_that_the_vendor_does_not_know_is_given_up(store: Store) {
     for job in ["runs", "fails"] {
         assert!(of(job).await.is_some_and(|(_, is_given_up)| !is_given_up), "{job}");
     }
-    // Its event may come after all; and who forgets it may expect it again.
+    // Its event may arrive after all. If its expectation is cancelled, it may be expected again.
     accept(&inbox, "job.completed", "unknown").await;
     assert_eq!(of("unknown").await, None);
     worker.stop().await;
 }
 
-/// Of the workers of all processes one asks, and it asks for few at a time.
+/// Only one worker of all processes fetches, and only a few jobs at a time.
 async fn one_worker_asks_and_for_few_at_a_time(store: Store) {
     const JOBS: usize = 40;
     let inbox = store.open().await;
@@ -313,7 +313,7 @@ async fn one_worker_asks_and_for_few_at_a_time(store: Store) {
     assert_eq!((of_worker, handled.events()), ([0, 0, JOBS], JOBS));
 }
 
-/// The process dies after the vendor has answered, and before that is stored. Another goes on.
+/// The process dies between the vendor's answer and the storing. Another process continues.
 async fn killed_between_the_fetch_and_the_store(store: Store) {
     let (inbox, gate, handled) = (store.open().await, Gate::default(), Handled::default());
     inbox.expect_job("job_1", Duration::ZERO).await.unwrap();
@@ -336,7 +336,7 @@ async fn killed_between_the_fetch_and_the_store(store: Store) {
     assert_eq!((handled.events(), overdue(&inbox, 10).await), (1, Vec::new()));
 }
 
-/// The webhook comes while the vendor is asked.
+/// The webhook arrives while the vendor is asked.
 async fn the_webhook_and_the_fetch_race_to_one_effect(store: Store) {
     const JOBS: usize = 50;
     let (inbox, handled) = (store.open().await, Handled::default());
@@ -347,7 +347,7 @@ async fn the_webhook_and_the_fetch_race_to_one_effect(store: Store) {
     let worker = handled.worker(&inbox).reconcile(move |job: JobId| {
         let inbox = webhooks.clone();
         async move {
-            // On its way when the vendor answers.
+            // It is on its way when the vendor answers.
             let webhook = job.clone();
             tokio::spawn(async move { accept(&inbox, "job.completed", webhook.as_str()).await });
             Ok::<_, BoxError>(finished(&job))
@@ -371,7 +371,7 @@ async fn a_worker_that_sleeps_wakes_up_for_what_is_overdue(store: Store) {
     });
     let worker = worker.reconcile(async |job: JobId| Ok::<_, BoxError>(finished(&job)));
     let worker = Running::start(hasty(worker.lease(MIN_LEASE)));
-    // It stays awake for two leases at most.
+    // It stays awake for at most two leases.
     sleep(MIN_LEASE * 2 + SECOND * 2).await;
     let begun = Instant::now();
     for (job, within) in [("lost", 5 * SECOND), ("late", HOUR), ("soon", 3 * SECOND)] {
@@ -415,7 +415,7 @@ async fn many_expectations_are_looked_up_and_paged_through(store: Store) {
     worker.stop().await;
 }
 
-/// After a time without jobs as well. If the vendor allows no more requests, it is left alone.
+/// Also after a time without jobs. If the vendor allows no more requests, it is not asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetches_are_evenly_spaced_and_wait_for_the_rate_limit() {
     let store = Store::sqlite();

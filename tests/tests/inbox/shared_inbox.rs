@@ -46,7 +46,7 @@ async fn each_account_has_its_own_event_of_a_job(store: Store) {
         }
     }
     accept(&inbox, "job.completed", "job_1").await;
-    // What is a conflict for one is nothing to the other.
+    // A conflict of one account does not affect the other.
     let again = body("job.completed", "job_1").replace("invoice", "grn");
     let again = delivery_to("acme", again);
     assert_eq!(inbox.accept(&again).await.unwrap(), Acceptance::Conflict);
@@ -107,7 +107,7 @@ async fn a_job_of_one_account_is_not_settled_by_another(store: Store) {
     assert!(acme.cancel_expectation("job_2").await.unwrap());
     assert!(acme.cancel_expectation("job_1").await.unwrap());
     assert!(!inbox.account(&account("globex")).cancel_expectation("job_1").await.unwrap());
-    // What a store calls the job of an account is not a name for a caller.
+    // The name of an account's job in a store is not a name for a caller.
     acme.expect_job("job_3", Duration::ZERO).await.unwrap();
     for name in ["account:acme/job_3", "upload:a.pdf"] {
         let refused = inbox.cancel_expectation(name).await.unwrap_err();
@@ -206,7 +206,7 @@ async fn a_limit_of_one_account_slows_down_that_account_alone(store: Store) {
     worker.stop().await;
 }
 
-/// In the order in which they became overdue, the others would come after all 50 of the first account.
+/// In the order in which they became overdue, the others would come after all 50 jobs of the first account.
 async fn many_overdue_jobs_of_an_account_do_not_hold_up_the_others(store: Store) {
     let inbox = store.open().await;
     for job in 0..50 {
@@ -238,7 +238,7 @@ async fn many_overdue_jobs_of_an_account_do_not_hold_up_the_others(store: Store)
     worker.stop().await;
 }
 
-/// In the order in which they were accepted, the others would come after all 600 of the first account.
+/// In the order of acceptance, the others would come after all 600 events of the first account.
 async fn a_busy_account_does_not_hold_up_the_others(store: Store) {
     let inbox = store.open().await;
     let accept_all = async |name: &str, many: usize| {
@@ -270,7 +270,7 @@ async fn a_busy_account_does_not_hold_up_the_others(store: Store) {
     none_waits(&store).await;
 }
 
-/// Redis keeps the events that are ready once more, by account.
+/// Redis also keeps the ready events by account.
 async fn none_waits(store: &Store) {
     if let Store::Redis(url) = store {
         let count = "return redis.call('ZCARD', key('ready_of_account'))";
@@ -278,7 +278,7 @@ async fn none_waits(store: &Store) {
     }
 }
 
-/// Also if it has many events, which are older than all others.
+/// Even if it has many events, and they are older than all others.
 async fn a_paused_account_waits_and_no_other_does(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     let (acme, globex) = (inbox.account(&account("acme")), inbox.account(&account("globex")));
@@ -291,7 +291,7 @@ async fn a_paused_account_waits_and_no_other_does(store: Store) {
     let others = store.open().await;
     let workers = [&inbox, &others].map(|inbox| Running::start(handled.worker(inbox)));
     until(async || inbox.stats().await.unwrap().done == 2).await;
-    // Events that come now, of the account and of others.
+    // New events, of the account and of others.
     accept_for(&inbox, "acme", "later").await;
     accept_for(&inbox, "globex", "job_2").await;
     accept(&inbox, "job.completed", "job_2").await;
@@ -321,7 +321,7 @@ async fn a_paused_account_waits_and_no_other_does(store: Store) {
     until(async || acme.stats().await.unwrap().done == 2_601).await;
     assert_eq!(handled.events(), 2_606);
 
-    // It ends by itself, and a pause of the inbox is another one.
+    // The pause ends by itself. A pause of the inbox is separate.
     acme.pause("", "", Some(Duration::from_secs(2))).await.unwrap();
     assert!(!inbox.resume().await.unwrap());
     accept_for(&inbox, "acme", "last").await;

@@ -1,10 +1,10 @@
-//! What lies in a store.
+//! What is in a store.
 #![allow(clippy::unwrap_used)]
 
 use number7_tests::{body, delivery, on_every_store, store::Store};
 use sqlx::{Connection, PgConnection};
 
-/// By its key, as the bytes that were signed.
+/// It has its key, and the bytes that were signed.
 async fn an_event_lies_there_as_it_was_signed(store: Store) {
     const COLUMNS: &str = "SELECT inbox, key, payload";
     let inbox = store.open().await;

@@ -1,4 +1,4 @@
-//! Effects in the database of the inbox happen exactly once, whatever is killed when.
+//! Effects in the database of the inbox happen exactly once, no matter what is killed and when.
 //!
 //! `NUMBER7_KILLS` is how often a process is killed after each step: 50 for a long run.
 #![allow(clippy::unwrap_used)]
@@ -25,10 +25,10 @@ use number7_tests::{
 use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, query, query_scalar};
 use tokio::{task::block_in_place, time::sleep};
 
-/// Where a process aborts: after each step, and in the middle of the last.
+/// Where a process aborts: after each step, and in the middle of the last one.
 const STEPS: [&str; 5] = ["begin", "effect", "finish", "committing", "commit"];
 
-/// As many as fit into a CI run.
+/// Few enough for a CI run.
 const DEFAULT_KILLS: u32 = 5;
 
 struct Worker(Child);
@@ -66,7 +66,7 @@ async fn kill_after(step: &'static str, store: Store) {
     store.sql("CREATE TABLE effects (event TEXT NOT NULL)").await;
     let (mut killed, mut events) = (0, 0);
     while killed < kills {
-        // More than there are passes, so that the process does not run out of them.
+        // More than the number of passes, so that the process always has events left.
         for _ in 0..4 {
             accept(&inbox, "job.completed", &format!("job_{events}")).await;
             events += 1;
@@ -107,8 +107,7 @@ async fn postgres_has_each_effect_exactly_once() {
     kill_after_every_step(stores).await;
 }
 
-/// What a handler returns, and whether it has committed: what is recorded in the end, and how often
-/// the handler was called.
+/// What a handler returns, and whether it has committed. What is recorded in the end, and how often the handler was called.
 async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
     store.sql("CREATE TABLE effects (event TEXT NOT NULL)").await;
     for job in ["commits", "commits_and_fails", "forgets", "forgets_at_last", "is_late", "is_free"]
@@ -125,7 +124,7 @@ async fn ends(store: Store, inbox: Inbox, pool: SqlitePool) {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
             query("INSERT INTO effects VALUES ($1)").bind(&job).execute(&mut *transaction).await?;
             if job.starts_with("is_") && event.attempt() == 1 {
-                // Both lose their lease; the next attempt at `is_late` has begun, too.
+                // Both lose their lease. Also, the next attempt at `is_late` has begun.
                 let lost =
                     "UPDATE number7_events SET claimed_by = NULL, attempt = attempt + (?1 LIKE '%is_late')
                     WHERE key = ?1";
@@ -185,8 +184,8 @@ async fn an_inbox_in_memory_is_refused() {
     _ = Err::<(), BoxError>(error.into());
 }
 
-/// The network is so slow that the limit of an attempt is reached while it begins its transaction. What the next
-/// attempt writes on that connection must not be in that transaction, which nobody commits.
+/// The network is so slow that an attempt reaches its limit while it begins its transaction. The next attempt must not write
+/// into that transaction, which nobody commits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn a_handler_that_is_cut_while_it_begins_loses_no_effect() {
@@ -203,7 +202,7 @@ async fn a_handler_that_is_cut_while_it_begins_loses_no_effect() {
         let (pool, network) = (of_handler.clone(), Arc::clone(&network));
         async move {
             if event.attempt() == 1 {
-                // From 40 ms on, which is before the transaction, to 95, which is in it.
+                // From 40 ms, which is before the transaction, to 95 ms, which is in it.
                 let number: u64 = event.key().rsplit('_').next().unwrap().parse()?;
                 network.set(Network::Slow(Duration::from_millis(40 + 5 * number)));
                 let _transaction = event.begin(&pool).await?;
@@ -227,11 +226,11 @@ async fn a_handler_that_is_cut_while_it_begins_loses_no_effect() {
     assert_eq!(effects(&store).await.len(), EVENTS as usize);
 }
 
-/// How many transactions are open in which nothing is going on.
+/// How many open transactions are idle.
 const LOCKS: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE state = 'idle in transaction' AND datname = current_database()";
 
-/// Its handler never ends the transaction in which it finishes an event, if that is named so.
+/// Its handler finishes an event with this name in a transaction that it never ends.
 fn leaves_locked(inbox: &Inbox, pool: PgPool) -> number7_inbox::Worker {
     inbox.worker(move |event: AcceptedEvent| {
         let pool = pool.clone();
@@ -258,11 +257,11 @@ async fn an_event_that_is_locked_holds_up_no_stop_beyond_its_limit() {
     until(async || query_scalar::<_, i64>(LOCKS).fetch_one(&pool).await.unwrap() == 1).await;
     let begun = Instant::now();
     worker.stop().await;
-    // Three seconds more, and some for a busy machine.
+    // Three more seconds, and some for a busy machine.
     assert!(begun.elapsed() < limit * 10, "{:?}", begun.elapsed());
 }
 
-/// The event is locked, and stays so. Another body is signed for it.
+/// The event is locked, and stays locked. Another body is signed for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn an_event_that_is_locked_holds_up_no_conflict() {
@@ -279,7 +278,7 @@ async fn an_event_that_is_locked_holds_up_no_conflict() {
     worker.stop().await;
 }
 
-/// A handler's session is dead, and PostgreSQL does not know yet: its transaction still locks the event.
+/// A handler's session is dead, but PostgreSQL does not know that yet: its transaction still locks the event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_postgres, ignore = "PostgreSQL is not installed: see CONTRIBUTING.md")]
 async fn an_event_that_is_locked_holds_up_no_other() {

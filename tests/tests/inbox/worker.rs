@@ -57,7 +57,7 @@ async fn what_fails_is_tried_again_and_then_rests(store: Store) {
     assert_eq!(starts.iter().map(|start| start.0).collect::<Vec<_>>(), [1, 2, 3]);
     for pair in starts.windows(2) {
         let rested = pair[1].1 - pair[0].1;
-        // The clocks of the store and the test are two.
+        // The store and the test have different clocks.
         assert!(rested > Duration::from_millis(950), "{rested:?}");
     }
     assert_eq!(dead_letters(&inbox).await.len(), 0);
@@ -89,7 +89,7 @@ async fn what_always_fails_is_a_dead_letter_and_can_be_put_back(store: Store) {
     assert!(letters[0].since().elapsed().unwrap() < PATIENCE);
     assert_eq!(letters[0].stored().unwrap().json(), body("job.completed", "job_1").as_bytes());
 
-    // A dead letter is known: the sender's retry does not bring it back, an operator does.
+    // The key of a dead letter is known: the sender's retry does not revive it, but an operator can.
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
     assert_eq!(store.unfinished().await, 0);
     assert_eq!(inbox.requeue("job.completed:job_1").await.unwrap().events, 1);
@@ -160,7 +160,7 @@ async fn an_idle_worker_starts_at_once(store: Store) {
         let accepted = Instant::now();
         delays.push(starts.recv().await.unwrap().saturating_duration_since(accepted));
     }
-    // The best of ten, since the machine of the test may be anything but idle.
+    // The best of ten, because the test machine may be busy.
     let best = delays.iter().min().unwrap();
     assert!(*best < Duration::from_millis(100), "{delays:?}");
     worker.stop().await;
@@ -184,7 +184,7 @@ async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
     for number in 0..5 {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
     }
-    // Longer than the lease, which nobody may take over meanwhile.
+    // Longer than the lease. Meanwhile no other worker may take over.
     let other = Handled::default();
     let worker = Running::start(worker.concurrency(1).lease(MIN_LEASE));
     gate.begun().await;
@@ -201,7 +201,7 @@ async fn stopping_finishes_what_runs_and_gives_back_the_rest(store: Store) {
     assert_eq!(other.events(), 4, "an event was lost, or handled twice");
 }
 
-/// Without waiting for the lease, which here lasts longer than the test.
+/// Without waiting for the lease, which is longer than the test.
 async fn what_a_stopped_worker_had_claimed_is_free_at_once(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
@@ -211,7 +211,7 @@ async fn what_a_stopped_worker_had_claimed_is_free_at_once(store: Store) {
     gate.begun().await;
     let stopping = tokio::spawn(worker.stop());
     accept(&inbox, "job.completed", "job_2").await;
-    // If the worker has it already, it claimed it itself.
+    // If the worker has the event already, it claimed it itself.
     claim_the_other(&store).await;
     gate.open();
     stopping.await.unwrap();
@@ -233,7 +233,7 @@ async fn a_stale_worker_changes_nothing(store: Store) {
         }
     }));
     gate.begun().await;
-    // The lease ends, and another worker takes the event. It must not be the stale one.
+    // The lease ends, and another worker must claim the event, not the stale one.
     let stopping = tokio::spawn(stale.stop());
     sleep(Duration::from_millis(200)).await;
     store.take_over().await;
@@ -247,8 +247,8 @@ async fn a_stale_worker_changes_nothing(store: Store) {
     assert_eq!(accept(&inbox, "job.completed", "job_1").await, Acceptance::Duplicate);
 }
 
-/// The answer to the end of the first attempt was lost, so that it is recorded again; by then the
-/// same worker has begun the second.
+/// The answer to the end of the first attempt was lost, so the end is recorded again. By then the same worker has
+/// begun the second attempt.
 async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
     const NEXT: &str = r#"
         local member = redis.call('ZRANGE', key('running'), 0, 0)[1]
@@ -271,12 +271,11 @@ async fn a_late_end_of_an_attempt_does_not_end_the_next(store: Store) {
         async { Ok::<_, BoxError>(()) }
     });
     worker.run_until(store.settled(PATIENCE)).await;
-    // Nobody began what was claimed, so it was released uncounted.
+    // Nobody began the claimed event, so it was released, and the attempt did not count.
     assert_eq!(*attempts.lock().unwrap(), [2]);
 }
 
-/// Claims the only event that is free for the worker that has the other one, as a claim does whose
-/// answer was lost.
+/// Claims the only free event for the worker that has the other one, like a claim whose answer was lost.
 async fn claim_the_other(store: &Store) {
     const CLAIM: &str = "SET state = 'running', attempt = attempt + 1, (claimed_by, claimed_at) = (
             SELECT other.claimed_by, other.claimed_at FROM TABLE AS other WHERE other.state = 'running'
@@ -297,8 +296,8 @@ async fn claim_the_other(store: &Store) {
     store.execute(&CLAIM.replace("TABLE", table), claim).await;
 }
 
-/// The store claims an event, the connection breaks before the answer, and the worker starts anew
-/// while an earlier attempt goes on, whose lease it has to keep.
+/// The store claims an event, the connection breaks before the answer, and the worker starts again. An earlier attempt is still
+/// running, and must keep its lease.
 async fn a_claim_whose_answer_was_lost_is_begun(store: Store) {
     let inbox = store.open().await;
     accept(&inbox, "job.completed", "job_1").await;
@@ -367,7 +366,7 @@ async fn what_ends_the_process_every_time_is_a_dead_letter(store: Store) {
 async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
     let (inbox, handled) = (store.open().await, Handled::default());
     accept(&inbox, "job.completed", "job_1").await;
-    // The default is a week: sweeping takes place, and takes nothing.
+    // The default is a week: sweeps run, but forget nothing.
     let worker = Running::start(handled.worker(&inbox));
     store.settled(PATIENCE).await;
     sleep(Duration::from_secs(3)).await;
@@ -392,7 +391,7 @@ async fn a_key_is_known_for_the_retention_and_no_longer(store: Store) {
 }
 
 async fn a_payload_is_forgotten_after_its_retention_and_its_key_stays(store: Store) {
-    /// More than are gone through at once.
+    /// More than one step checks.
     const EVENTS: usize = 600;
     let (inbox, second) = (store.open().await, Duration::from_secs(1));
     for number in 0..EVENTS {
@@ -418,7 +417,7 @@ async fn a_payload_is_forgotten_after_its_retention_and_its_key_stays(store: Sto
 
     let running = Running::start(worker().payload_retention(second));
     until(async || payloads(&done().await) == 0).await;
-    // And those that are done later.
+    // The same is true of events that are done later.
     accept(&inbox, "job.completed", "job_late").await;
     until(async || done().await.len() == EVENTS + 1 && payloads(&done().await) == 0).await;
     running.stop().await;
@@ -438,7 +437,7 @@ async fn many_old_keys_are_forgotten_in_one_go(store: Store) {
         accept(&inbox, "job.completed", &format!("job_{number}")).await;
     }
     handled.worker(&inbox).run_until(store.settled(PATIENCE * 3)).await;
-    // Two days go by.
+    // Two days pass.
     let done = match &store {
         Store::Postgres(_) => "finished_at - interval '2 days'",
         _ => "finished_at - 172800000",
@@ -450,7 +449,7 @@ async fn many_old_keys_are_forgotten_in_one_go(store: Store) {
         return 0";
     store.execute(&format!("SET finished_at = {done}"), old).await;
     assert_eq!(store.keys().await, EVENTS);
-    // It looks again in ten minutes only if there was no more to forget.
+    // It waits for ten minutes only if there was no more to forget.
     let a_day = Duration::from_secs(24 * 60 * 60);
     let worker = Running::start(handled.worker(&inbox).retention(a_day));
     until(async || store.keys().await == 0).await;
@@ -496,8 +495,8 @@ async fn what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt
         }
     });
     let worker = Running::start(worker.concurrency(4).lease(MIN_LEASE));
-    // Handlers are slow all at once, and there is nothing to claim for. A second later it would release what it has
-    // claimed ahead, so this is not polled for.
+    // All handlers are slow at once, so nothing can be claimed for. A second later it would release what it has claimed ahead,
+    // so this does not poll.
     timeout(PATIENCE, slow.notified()).await.unwrap();
     worker.crash().await;
     let handled = Handled::default();
@@ -518,7 +517,7 @@ async fn what_a_dead_worker_had_claimed_ahead_is_quarantined_and_uses_no_attempt
     assert_eq!((done, handled.events()), (u64::from(QUICK) * 3, QUICK as usize * 2));
 }
 
-/// It would look for events by itself only after a minute.
+/// By itself it would look for events only after a minute.
 async fn a_worker_hears_of_what_another_process_accepts(store: Store) {
     let open =
         async || Inbox::options().poll_interval(PATIENCE * 2).open(&store.url()).await.unwrap();
@@ -527,7 +526,7 @@ async fn a_worker_hears_of_what_another_process_accepts(store: Store) {
     {
         let before = handled.events();
         let worker = Running::start(handled.worker(here));
-        // It may not have begun to listen.
+        // It may not be listening yet.
         let mut sent = before;
         until(async || {
             accept(there, "job.completed", &format!("job_{sent}")).await;
@@ -586,8 +585,7 @@ async fn redis_forgets_a_worker_that_crashed() {
     assert_eq!(workers().await, 0);
 }
 
-/// Its lease was lost while its process stood still. If it claimed now and died, nobody would find
-/// what it had claimed.
+/// Its lease was lost while its process hung. If it claimed now and died, nobody would find its claims.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(no_redis, ignore = "redis-server is not installed: see CONTRIBUTING.md")]
 async fn redis_lets_nobody_claim_who_is_not_registered() {
@@ -605,7 +603,7 @@ async fn redis_lets_nobody_claim_who_is_not_registered() {
     assert_eq!(handled.of("job.completed:job_1"), 1);
 }
 
-/// Its handler has returned, and its end is not recorded.
+/// Its handler has returned, but its end is not recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dropped_worker_had_to_record_is_recorded() {
     let store = Store::sqlite();

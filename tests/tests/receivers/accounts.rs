@@ -1,4 +1,4 @@
-//! A secret for each account: what axum and actix-web do alike.
+//! A secret for each account: what axum and actix-web do in the same way.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -30,12 +30,12 @@ use number7_tests::{
 };
 use tower::ServiceExt;
 
-/// The secret of an account whose name ends with its number: `account-7`.
+/// The secret of an account. Its name ends with its number: `account-7`.
 fn secret_of(account: &str) -> Secret {
     Secret::new(format!("{SECRET} of {account}")).unwrap()
 }
 
-/// There are ten, and `down` cannot be looked up.
+/// There are ten accounts, and `down` cannot be looked up.
 fn accounts(lookups: &Arc<AtomicUsize>) -> Accounts {
     let lookups = Arc::clone(lookups);
     let find = move |account: Account| {
@@ -152,7 +152,7 @@ async fn an_extractor_that_fails_is_a_kind_of_its_own_with_the_same_answer() {
     }
 }
 
-/// A sender without a secret makes no work, and neither does one that sends a lot.
+/// A sender without a secret causes no lookup, and a sender with many deliveries causes only one.
 #[actix_web::test]
 async fn an_account_is_looked_up_once_and_only_for_a_request_with_a_signature() {
     for number in 0..2 {
@@ -186,7 +186,7 @@ async fn what_is_kept_is_looked_up_again_after_its_time() {
     }
 }
 
-/// Nobody knows whether the event was authentic, so the vendor has to send it again.
+/// The event may have been authentic, so the vendor has to send it again.
 #[actix_web::test]
 async fn a_lookup_that_fails_or_is_slow_is_answered_503() {
     let lookups = Arc::default();
@@ -207,7 +207,7 @@ async fn a_lookup_that_fails_or_is_slow_is_answered_503() {
     }
 }
 
-/// Somebody who hangs up must not keep an account from the others.
+/// A sender that hangs up must not keep others from the account.
 #[actix_web::test]
 async fn a_sender_that_hangs_up_does_not_end_the_lookup_for_the_others() {
     for number in 0..2 {
@@ -263,12 +263,12 @@ async fn so_many_requests_wait_for_a_lookup_and_no_more() {
     }
 }
 
-/// What accounts are looked up in, and the time.
+/// The database of the accounts, and the time.
 #[derive(Default)]
 struct Database {
     seconds: AtomicU64,
     lookups: AtomicUsize,
-    /// What becomes of a lookup.
+    /// The result of a lookup.
     state: Mutex<State>,
 }
 
@@ -282,7 +282,7 @@ enum State {
     Empty,
 }
 
-/// When the clocks of the tests begin.
+/// The start of the tests' clocks.
 const BEGIN: u64 = 1_800_000_000;
 
 impl Database {
@@ -326,7 +326,7 @@ impl Database {
     }
 }
 
-/// The default times: kept for a minute, and used for an hour longer if a lookup fails.
+/// The default times: an answer is cached for a minute, and used for another hour if a lookup fails.
 #[actix_web::test]
 async fn an_outage_of_the_lookup_refuses_no_event_of_a_known_account() {
     for outage in [State::Down, State::Panics, State::Hangs] {
@@ -399,7 +399,7 @@ async fn names_that_somebody_makes_up_take_no_place_from_accounts() {
     }
 }
 
-/// The lookups of names that are not known yet hang.
+/// The lookups of unknown names hang.
 #[actix_web::test]
 async fn neither_one_slow_account_nor_made_up_names_take_all_the_places() {
     for number in 0..2 {
@@ -472,7 +472,7 @@ async fn a_clock_that_is_set_neither_keeps_answers_forever_nor_loses_them() {
             }
             assert_eq!(database.lookups(), before + 1, "{framework}");
         }
-        // What was unknown by the later time is known by the earlier one, and stays so.
+        // The account was unknown at the later time, but is known at the earlier one, and stays known.
         database.at(1_000_000);
         database.set(State::Empty);
         assert_eq!(status("account-3").await, 401, "{framework}");
@@ -484,7 +484,7 @@ async fn a_clock_that_is_set_neither_keeps_answers_forever_nor_loses_them() {
     }
 }
 
-/// Such as by `also_accept` with a name that the verifier has.
+/// For example by `also_accept` with a name that the verifier already has.
 #[actix_web::test]
 async fn limits_that_panic_are_a_lookup_that_fails() {
     for number in 0..2 {
@@ -508,7 +508,7 @@ async fn limits_that_panic_are_a_lookup_that_fails() {
     }
 }
 
-/// A lookup that another request began, and that does not go on, as on a thread that is blocked.
+/// A lookup that another request began, and that does not continue, as on a blocked thread.
 fn blocked(accounts: &Accounts, name: &str) -> number7_core::adapter::Lookup {
     match accounts.find(Some(name), [(SIGNATURE_HEADER, &[b'0'; 64][..])]).unwrap() {
         Found::Lookup(lookup) => lookup,
@@ -556,7 +556,7 @@ async fn what_is_forgotten_is_not_used_by_those_that_wait_either() {
     }
 }
 
-/// In actix-web there is always a runtime.
+/// actix-web always has a runtime.
 #[std::prelude::v1::test]
 fn a_layer_without_a_runtime_cannot_look_up_and_says_so() {
     let [(_, receiver), _] = receivers(&accounts(&Arc::default()));
@@ -565,16 +565,16 @@ fn a_layer_without_a_runtime_cannot_look_up_and_says_so() {
     assert_eq!((answer.status, answer.rejection), expected);
 }
 
-/// An account, by the number of its secret: the one that its owner set last, before which another one is accepted too, and the
-/// one that the vendor signs with.
+/// An account, by the numbers of its secrets: the current one of its owner (the previous one is accepted too), and the one that
+/// the vendor signs with.
 #[derive(Default)]
 struct Rotated {
     set: AtomicUsize,
     signs: RwLock<usize>,
 }
 
-/// Each rotation goes as `docs/secrets.md` says: the lookup accepts a new secret, and when the old answer is not kept any more, it
-/// is set at the vendor.
+/// Each rotation follows `docs/secrets.md`: the lookup accepts a new secret, and when the old answer is no longer cached, the
+/// secret is set at the vendor.
 #[std::prelude::v1::test]
 fn five_hundred_accounts_are_rotated_under_load_and_no_delivery_is_refused() {
     const TTL: Duration = Duration::from_millis(20);
@@ -615,7 +615,7 @@ fn five_hundred_accounts_are_rotated_under_load_and_no_delivery_is_refused() {
                     turn += 1;
                     let number = pick(sender, turn);
                     let name = format!("account-{number}");
-                    // The vendor does not change it while a delivery is on its way.
+                    // The vendor does not change it during a delivery.
                     let version = rotated[number].signs.read().unwrap();
                     let signature = secret(&name, *version).sign(COMPLETED);
                     socket.write(format!(
@@ -657,7 +657,7 @@ type Chunks = std::pin::Pin<
     Box<dyn futures_util::Stream<Item = Result<bytes::Bytes, actix_web::error::PayloadError>>>,
 >;
 
-/// A chunked body, or one of HTTP/2 without a declared length. It comes as fast as it is read.
+/// A chunked body, or one of HTTP/2 without a declared length. It arrives as fast as it is read.
 #[actix_web::test]
 async fn nothing_is_read_of_a_body_while_its_account_is_looked_up() {
     use axum::body::Body;
@@ -714,7 +714,7 @@ async fn nothing_is_read_of_a_body_while_its_account_is_looked_up() {
     }
 }
 
-/// A receiver whose accounts have rules that a user's own test can check.
+/// A receiver with accounts, as a user may test it.
 fn apps(accounts: &Accounts) -> (axum::Router, number7_actix::VerifyNumber7) {
     let [(_, Receiver::Axum(app)), (_, Receiver::Actix(middleware))] = receivers(accounts) else {
         unreachable!("in this order")
@@ -762,7 +762,7 @@ async fn a_lookup_whose_failure_is_hidden_is_found_out() {
     number7_tower::assert_receiver(app, &probes_of_accounts()).await;
 }
 
-/// The same table as for one secret.
+/// The same table as for a single secret.
 #[actix_web::test]
 async fn all_other_answers_are_those_of_a_receiver_with_one_secret() {
     tokio::time::pause();
@@ -770,7 +770,7 @@ async fn all_other_answers_are_those_of_a_receiver_with_one_secret() {
         let find = async |_| Ok::<_, io::Error>(Some(Verifier::from(number7_tests::secret())));
         Accounts::new(find)
     };
-    // What the handler says of the account is all that differs.
+    // Only the account in the handler's answer differs.
     let assert = |framework: &str, probe: &Probe, mut answer: Response| {
         if let Answer::Accepted(_) = probe.answer() {
             let text = String::from_utf8(answer.body.to_vec()).unwrap();

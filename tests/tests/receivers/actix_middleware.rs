@@ -267,7 +267,7 @@ async fn actix_webs_own_extractors_take_what_the_verifier_takes() {
     assert_eq!(send!(limited.route(web::post().to(json))), 413, "and one for JSON");
 }
 
-/// actix-web lets nobody change a request of which there is a clone.
+/// actix-web does not allow changes of a request that has been cloned.
 #[actix_web::test]
 async fn a_large_body_is_served_although_middleware_in_front_holds_a_clone_of_the_request() {
     async fn hold(

@@ -1,4 +1,4 @@
-//! The receivers behind nginx and HAProxy, as Debian has them.
+//! The receivers behind nginx and HAProxy, in Debian's versions.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -17,10 +17,10 @@ use number7_tests::{
 };
 use tokio::{sync::oneshot, time::timeout};
 
-/// Far more than a busy machine needs for what comes in time.
+/// Far more than a busy machine needs for bodies that arrive in time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What makes nginx pass on a body as it comes.
+/// Makes nginx pass on a body as it arrives.
 const UNBUFFERED: &str = "proxy_request_buffering off; proxy_http_version 1.1;";
 
 /// Whether the doctor is told that the proxy buffers bodies.
@@ -30,7 +30,7 @@ enum Doctor {
     Proxied,
 }
 
-/// What the doctor finds in a receiver, through a proxy.
+/// The doctor's report on a receiver behind a proxy.
 async fn examine(addr: SocketAddr, doctor: Doctor) -> Report {
     let probes = Probes::new(secret()).body_timeout(BODY_TIMEOUT);
     let patience = probes.patience();
@@ -40,7 +40,7 @@ async fn examine(addr: SocketAddr, doctor: Doctor) -> Report {
         }
         let (answers, answer) = oneshot::channel();
         let probe = probe.clone();
-        // Not on the runtime, which would wait for one that is never answered.
+        // Not on the runtime, which would wait for a probe that is never answered.
         thread::spawn(move || {
             let begun = Instant::now();
             let answer = Socket::probe(addr, &probe);
@@ -60,13 +60,13 @@ async fn examine(addr: SocketAddr, doctor: Doctor) -> Report {
     probes.run(send).await
 }
 
-/// A receiver of each framework, behind a proxy of its own.
+/// A receiver of each framework, behind its own proxy.
 fn behind(proxy: impl Fn(SocketAddr) -> HttpProxy) -> Vec<(HttpProxy, Server)> {
     let servers = Server::both(|| verifier().body_timeout(BODY_TIMEOUT));
     servers.into_iter().map(|server| (proxy(server.addr), server)).collect()
 }
 
-/// What the doctor finds in a receiver of each framework, behind a proxy of its own.
+/// The doctor's reports on a receiver of each framework, behind its own proxy.
 async fn examine_both(
     doctor: Doctor,
     proxy: impl Fn(SocketAddr) -> HttpProxy,
@@ -125,9 +125,9 @@ async fn the_doctor_finds_out_that_nginx_buffers_bodies() {
     }
 }
 
-/// A receiver that answers before it has read the whole body, and closes the connection, makes a proxy say 502.
+/// If a receiver answers before it has read the whole body, and closes the connection, a proxy answers 502.
 fn assert_refusals_arrive(proxy: impl Fn(SocketAddr) -> HttpProxy) {
-    // Of each framing.
+    // For each framing.
     const TIMES: usize = 25;
     let forged = format!("{SIGNATURE_HEADER}: {}\r\n", "0".repeat(64));
     let signed = format!("{SIGNATURE_HEADER}: {}\r\n", sign(COMPLETED));

@@ -1,5 +1,4 @@
-//! The diagnosis of deliveries that others mis-signed. The recipes in `tests/recipes` make them, each
-//! with its known cause.
+//! The diagnosis of deliveries that were signed wrongly. The recipes in `tests/recipes` make them, each with its known cause.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -61,28 +60,28 @@ fn there_are_enough_cases() {
 /// A line that a recipe prints.
 #[derive(Deserialize)]
 struct Line {
-    /// What somebody did.
+    /// What went wrong.
     recipe: String,
-    /// The name of the right kind. `None` where nothing may be called certain.
+    /// The name of the right kind. `None` if no cause may be called certain.
     kind: Option<String>,
-    /// Further kinds that are right: two things went wrong, or no kind fits exactly.
+    /// Other kinds that are also right: two things went wrong, or no kind fits exactly.
     #[serde(default)]
     or: Vec<String>,
     /// The name of the secret that signed.
     secret: Option<String>,
     /// Whether the signature can prove the cause.
     certain: bool,
-    /// In Latin-1, as the values of the headers.
+    /// In Latin-1, like the values of headers.
     signature: String,
     headers: Vec<(String, String)>,
     /// In base64.
     body: String,
-    /// The base64 of what the receiver holds instead of [`PRIMARY`].
+    /// The base64 of the receiver's secret, if it is not [`PRIMARY`].
     holds: Option<String>,
 }
 
 impl Line {
-    /// Puts the delivery to a receiver that looks for the cause.
+    /// Sends the delivery to a receiver that searches for the cause.
     fn diagnose(&self) -> Option<Diagnosis> {
         let values = self.headers.iter().map(|(name, value)| (&**name, latin1(value)));
         let signature = [(SIGNATURE_HEADER, latin1(&self.signature))];
@@ -115,7 +114,7 @@ impl Line {
     }
 }
 
-/// A line, and what was found.
+/// A line, and the diagnosis.
 struct Case {
     line: Line,
     found: Option<Diagnosis>,
@@ -137,7 +136,7 @@ impl Case {
         self.found.as_ref().is_some_and(|found| found.secret() == self.line.secret.as_deref())
     }
 
-    /// What is only likely need not name a secret.
+    /// A diagnosis that is only likely need not name a secret.
     fn is_found(&self) -> bool {
         let names_none = self.found.as_ref().is_none_or(|found| found.secret().is_none());
         self.has_right_kind() && (self.has_right_secret() || names_none)
@@ -167,7 +166,7 @@ fn list<'c>(cases: impl IntoIterator<Item = &'c &'c Case>) -> String {
     cases.into_iter().map(|case| format!("\n  {case}")).collect()
 }
 
-/// All cases; none if a program is missing that makes some.
+/// All cases. Empty if a program that makes some of them is missing.
 fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
     CASES.get_or_init(|| {

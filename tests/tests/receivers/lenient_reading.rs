@@ -1,5 +1,5 @@
-//! What the receiver reads although it is odd: an authentic event is never refused for it, and an inbox
-//! keeps its bytes and handles it once.
+//! Odd bodies that the receiver reads: an authentic event is never refused because of them, and an inbox keeps the bytes and
+//! handles the event once.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -8,8 +8,7 @@ use number7_core::{Acceptance, Record};
 use number7_inbox::{AcceptedEvent, BoxError};
 use number7_tests::{COMPLETED, running::PATIENCE, sign, store::Store, verifier};
 
-/// The published payload, written oddly, with one job each. The second of a pair is the same event, written
-/// plainly.
+/// The published payload, written oddly, with one job each. The second of a pair is the same event, written plainly.
 fn odd_bodies() -> Vec<[String; 2]> {
     let odd: [fn(&str) -> String; 5] = [
         |json| format!("\u{feff}{json}"),
@@ -21,7 +20,7 @@ fn odd_bodies() -> Vec<[String; 2]> {
     let plain = |number| COMPLETED.replace("job_abc123", &format!("job_{number}"));
     let mut pairs: Vec<_> =
         odd.iter().enumerate().map(|(number, odd)| [odd(&plain(number)), plain(number)]).collect();
-    // About no job: the bytes are the key.
+    // It is about no job, so the bytes are the key.
     let closed = r#"{"event":"account.closed"}"#;
     pairs.push([format!("\u{feff}{closed}"), closed.to_owned()]);
     pairs
@@ -35,7 +34,7 @@ async fn an_odd_event_is_accepted_with_its_bytes_and_the_usual_key_and_handled_o
     let mut bodies = Vec::new();
     for [odd, plain] in odd_bodies() {
         assert_eq!(inbox.accept(&deliver(&odd)).await.unwrap(), Acceptance::New, "{odd}");
-        // It has the same key, and other bytes.
+        // It has the same key, but other bytes.
         assert_eq!(inbox.accept(&deliver(&plain)).await.unwrap(), Acceptance::Conflict, "{odd}");
         bodies.push((Record::key_of(plain.as_bytes()).unwrap(), odd));
     }
@@ -44,7 +43,7 @@ async fn an_odd_event_is_accepted_with_its_bytes_and_the_usual_key_and_handled_o
     let worker = inbox.worker(move |accepted: AcceptedEvent| {
         let seen = Arc::clone(&seen);
         async move {
-            // An error here would be another attempt.
+            // An error here would cause another attempt.
             accepted.event()?;
             let body = String::from_utf8(accepted.json().to_vec())?;
             seen.lock().unwrap().push((accepted.key().to_owned(), body));
@@ -58,7 +57,7 @@ async fn an_odd_event_is_accepted_with_its_bytes_and_the_usual_key_and_handled_o
     assert_eq!(handled, bodies);
 }
 
-/// What a receiver of another kind may refuse, so it is not in the table of the probes.
+/// Other receivers may refuse this, so it is not in the table of the probes.
 #[actix_web::test]
 async fn both_frameworks_accept_a_byte_order_mark_and_the_character_set_as_an_encoding() {
     use actix_web::{App, test};

@@ -1,4 +1,4 @@
-//! Secrets that change while a receiver serves.
+//! Secrets that change while a receiver runs.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -19,7 +19,7 @@ use number7_core::{
 use number7_tests::{COMPLETED, server::Server, socket::Socket};
 use tempfile::TempDir;
 
-/// How often the tests look at a secret.
+/// How often the tests read a secret.
 const SOON: Duration = Duration::from_millis(10);
 
 fn secret(text: &str) -> Secret {
@@ -89,7 +89,7 @@ fn a_replaced_secret_is_accepted_until_its_time_is_over_and_says_when_it_signed(
     let refused = live.current().verify(signature, too_large).unwrap_err();
     assert_eq!(refused.kind(), RejectionKind::BodyTooLarge, "the limits stay");
 
-    // Back to one that is accepted still: it has no end any more.
+    // Back to a secret that is still accepted: its overlap is cancelled.
     assert!(live.replace(secrets[1].clone()));
     let names: Vec<_> = live.accepted().into_iter().map(|known| known.name).collect();
     assert_eq!(names, [&*two, &*three, "first", "always"]);
@@ -108,7 +108,7 @@ fn there_and_back_leaves_the_first_secret_accepted_without_an_end() {
     assert!(live.current().verify(signed(&a), COMPLETED).is_ok());
     assert!(live.current().verify(signed(&b), COMPLETED).is_err());
 
-    // One that is accepted always does not get an end by being the current one for a while.
+    // A secret that is always accepted has no end, even if it was the current one for a while.
     let verifier = Verifier::new(a.clone()).also_accept("b", b.clone());
     let live = LiveVerifier::new(verifier).overlap(Duration::ZERO);
     live.replace(b.clone());
@@ -184,7 +184,7 @@ fn an_overlap_can_be_ended_and_does_not_depend_on_when_it_was_set() {
     let read = file.clone();
     let live = LiveVerifier::from_file(&file).unwrap();
     live.follow(SOON, move || Secret::from_file(&read)).unwrap();
-    // The threads that follow the file know the verifier before and after that.
+    // The threads that follow the file know the verifier before and after this call.
     let live = live.overlap(Duration::from_secs(60));
     fs::write(&file, "two").unwrap();
     wait_until("the secret is replaced", || current(&live) == secret("two").fingerprint());
@@ -207,7 +207,7 @@ fn a_secret_that_was_replaced_by_hand_does_not_come_back_from_a_file_that_has_no
     assert!(live.current().verify(signed(&secret("leaked")), COMPLETED).is_err());
 }
 
-/// The diagnosis tells the operator that the sender has the old secret.
+/// The diagnosis shows the operator that the sender has the old secret.
 #[test]
 fn a_secret_whose_time_is_over_is_recognized() {
     let (old, new) = (secret("the old one"), secret("the new one"));
@@ -218,7 +218,7 @@ fn a_secret_whose_time_is_over_is_recognized() {
     assert_eq!(refused.diagnosis().unwrap().secret(), Some("old"));
 }
 
-/// What a function reads, one after another, and then the last again and again.
+/// The values that a function reads, one after another, and then the last one again and again.
 fn reads(
     script: impl IntoIterator<Item = Result<&'static str, &'static str>>,
 ) -> (impl FnMut() -> Result<Secret, &'static str> + Send + 'static, Arc<AtomicU32>) {
@@ -303,7 +303,8 @@ impl Mounted {
     }
 }
 
-/// The vendor signs with the new secret once the receivers have it, and with the old one in deliveries that are on their way.
+/// The vendor signs with the new secret once the receivers have it. Deliveries that are on their way are signed
+/// with the old one.
 #[test]
 fn a_mounted_secret_is_swapped_under_load_and_no_delivery_is_refused() {
     let mut mounted = Mounted::new("secret-0");

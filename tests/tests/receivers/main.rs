@@ -1,4 +1,4 @@
-//! What the receivers do, in both frameworks. One program, because each takes as long to link.
+//! What the receivers do, in both frameworks. It is one program, because each program takes long to link.
 
 mod accounts;
 mod actix_middleware;

@@ -1,4 +1,4 @@
-//! What holds for every header value and every chunking.
+//! What is true for every header value and every chunking.
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;

@@ -57,7 +57,7 @@ async fn a_refusal_in_actix_has_the_body_of_its_status() {
     assert_all_alike(seen);
 }
 
-/// What the sender sees, if it is a 401.
+/// What the sender gets, if it is a 401.
 #[track_caller]
 fn assert_body(framework: &str, probe: &Probe, response: &Response) -> Option<Seen> {
     let name = probe.name();

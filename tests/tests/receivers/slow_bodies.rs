@@ -1,4 +1,4 @@
-//! Bodies that are waited for, many at once, on real sockets.
+//! Bodies that arrive slowly, many at once, on real sockets.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -13,7 +13,7 @@ use number7_core::{
 };
 use number7_tests::{COMPLETED, in_process::saw, server::Server, sign, socket::Socket, verifier};
 
-/// Short for the tests, and long enough that no busy machine misses it where it must not.
+/// Short for the tests, but long enough for a busy machine where a body must arrive in time.
 const DEADLINE: Duration = Duration::from_millis(600);
 
 /// A request whose body stops half-way.
@@ -33,7 +33,7 @@ fn assert_good_passes(server: &Server) {
     assert_eq!((answer.status, answer.body), expected, "{}", server.framework);
 }
 
-/// The table has who is too late; here is that nobody is refused too early.
+/// The table tests senders that are too late. This tests that nobody is refused too early.
 #[test]
 fn a_body_that_does_not_come_is_refused_at_the_deadline_and_not_before() {
     for server in Server::both(|| verifier().body_timeout(DEADLINE)) {
@@ -51,7 +51,7 @@ fn a_body_that_is_not_wanted_is_not_asked_for() {
         socket.write("POST /webhook HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
         let mut status = socket.answer().unwrap().status;
         if server.framework == "actix-web" {
-            // It asks for every body before any middleware can object.
+            // It asks for every body before any middleware can refuse the request.
             assert_eq!(status, 100);
             status = socket.answer().unwrap().status;
         }
@@ -59,7 +59,7 @@ fn a_body_that_is_not_wanted_is_not_asked_for() {
     }
 }
 
-/// A stranger holds no connection by a chunked body that never ends, and is not read on and on.
+/// A stranger cannot hold a connection by a chunked body that never ends, and the receiver does not keep reading it.
 #[test]
 fn a_refused_connection_with_an_unfinished_chunked_body_is_closed() {
     let unsigned = String::new();
@@ -75,7 +75,7 @@ fn a_refused_connection_with_an_unfinished_chunked_body_is_closed() {
             let head = "POST /webhook HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n";
             stream.write_all(format!("{head}{header}\r\n{chunk}").as_bytes()).unwrap();
             let mut answer = String::new();
-            // A reset is an end as well.
+            // A reset is also an end.
             let ended = stream.read_to_string(&mut answer);
             let is_timeout = ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
             assert!(!is_timeout, "{} keeps the connection after {status}", server.framework);
@@ -85,7 +85,7 @@ fn a_refused_connection_with_an_unfinished_chunked_body_is_closed() {
     }
 }
 
-/// A chunk that is larger than the limit of the test.
+/// A chunk that exceeds the limit of the test.
 fn large() -> String {
     format!("800\r\n{}\r\n", "x".repeat(2_048))
 }
@@ -107,7 +107,7 @@ fn one_body_more_than_may_be_held_is_answered_503_and_good_ones_still_pass() {
     let deadline = Duration::from_secs(3);
     for server in Server::both(|| verifier().max_held_bodies(3).body_timeout(deadline)) {
         let mut held: Vec<_> = (0..4).map(|_| stalled(&server)).collect();
-        // Nobody is answered before the deadline but the one for whom there is no place.
+        // Before the deadline, only the sender without a place is answered.
         let refused = loop {
             match held.iter().position(Socket::is_answered) {
                 Some(refused) => break refused,
@@ -117,7 +117,7 @@ fn one_body_more_than_may_be_held_is_answered_503_and_good_ones_still_pass() {
         let answer = held.remove(refused).answer().unwrap();
         assert_eq!((answer.status, &*answer.body), (503, ""), "{}", server.framework);
         assert_eq!(answer.header("retry-after"), Some("1"), "{}", server.framework);
-        // There is no place to wait for the rest of its body either.
+        // There is no place to wait for the rest of its body, either.
         assert_eq!(answer.header("connection"), Some("close"), "{}", server.framework);
         assert_good_passes(&server);
         for socket in &mut held {
@@ -136,7 +136,7 @@ fn a_sender_that_goes_away_gives_its_place_back() {
         for _ in 0..3 {
             drop(stalled(&server));
         }
-        // It takes the server a moment to see that they are gone.
+        // The server needs a moment to notice that they are gone.
         let mut socket = stalled(&server);
         sleep(Duration::from_millis(50));
         while socket.is_answered() && start.elapsed() < DEFAULT_BODY_TIMEOUT {
@@ -150,8 +150,8 @@ fn a_sender_that_goes_away_gives_its_place_back() {
     }
 }
 
-/// As nginx does with a body that it has buffered: it writes all of it, and reads then. If it cannot write, it says 502. A receiver that closes a connection
-/// with unread bytes resets it, and the answer is lost.
+/// nginx does this with a body that it has buffered: it writes all of it, and only then reads. If it cannot write, it answers
+/// 502. A receiver that closes a connection with unread bytes resets it, and the answer is lost.
 #[test]
 fn the_answer_reaches_a_sender_that_writes_its_whole_body_before_it_reads() {
     const TIMES: usize = 50;
@@ -162,7 +162,7 @@ fn the_answer_reaches_a_sender_that_writes_its_whole_body_before_it_reads() {
                 let head = format!("POST /webhook HTTP/1.1\r\nhost: test\r\n{headers}");
                 let declared =
                     format!("{head}content-length: {bytes}\r\n\r\n{}", "x".repeat(bytes));
-                // The chunk itself is larger than the limit, and comes in more than one read.
+                // The chunk itself exceeds the limit, and arrives in more than one read.
                 let in_chunks = format!(
                     "{head}transfer-encoding: chunked\r\n\r\n{bytes:x}\r\n{}\r\n0\r\n\r\n",
                     "x".repeat(bytes)
@@ -171,7 +171,7 @@ fn the_answer_reaches_a_sender_that_writes_its_whole_body_before_it_reads() {
                     for _ in 0..TIMES {
                         let what = format!("{}: {bytes} bytes", server.framework);
                         let mut socket = Socket::connect(server.addr);
-                        // Time to refuse it by its head, while most of it is still to come.
+                        // Time to refuse it by its head, while most of it has not arrived.
                         let (first, rest) = request.split_at(16 * 1024);
                         let written = socket.write_all(first).and_then(|()| {
                             sleep(Duration::from_millis(2));

@@ -88,7 +88,7 @@ fn request_id() -> SetRequestIdLayer<MakeRequestUuid> {
     SetRequestIdLayer::new(HeaderName::from_static("x-request-id"), MakeRequestUuid)
 }
 
-/// Puts a signed, an unsigned and a forged request to the receiver, which has to protect `/webhook`.
+/// Sends a signed, an unsigned and a forged request to the receiver, which must protect `/webhook`.
 fn assert_protects(name: &str, addr: SocketAddr) {
     let answer = |signature: Option<String>| {
         let mut socket = Socket::connect(addr);
@@ -105,7 +105,7 @@ fn assert_protects(name: &str, addr: SocketAddr) {
     };
     let good = answer(Some(sign(COMPLETED)));
     assert_eq!(good.status, 200, "{name}");
-    // The socket does not read chunks, which the wrappers of some layers make of a body.
+    // The socket does not read chunks, but the wrappers of some layers send a body in chunks.
     if good.header("transfer-encoding").is_none() {
         assert_eq!(good.body, saw("job.completed"), "{name}");
     }
@@ -227,7 +227,7 @@ async fn in_axum_it_stands_on_routers_and_in_them() {
     }
 }
 
-/// A `GET` of the route gets the framework's 405 if it gets through to it.
+/// A `GET` that reaches the route gets the framework's 405.
 #[tokio::test]
 async fn in_axum_another_method_is_refused_like_every_unsigned_request_unless_the_layer_is_on_the_handler()
  {
@@ -273,7 +273,7 @@ async fn in_actix_another_method_is_refused_like_every_unsigned_request_unless_t
     assert_statuses!("route", App::new().service(resource().route(route().wrap(verify()))), 405);
 }
 
-/// It takes `Content-Encoding` away, so the layer cannot see that these are not the bytes that were sent.
+/// It removes `Content-Encoding`, so the layer cannot see that these are not the bytes that were sent.
 #[tokio::test]
 async fn what_a_layer_in_front_has_decompressed_is_not_what_was_signed() {
     let layers = (RequestDecompressionLayer::new(), verify().put_back_as::<Body>());
@@ -315,7 +315,7 @@ async fn plain(request: Request<Full<Bytes>>) -> Result<Response<String>, Infall
     Ok(Response::new(saw(delivery.event().unwrap().name())))
 }
 
-/// A body as gRPC services have it: in a box, with an error of its own, and without `Default` or `From<Bytes>`.
+/// A body like those of gRPC services: boxed, with its own error type, and without `Default` or `From<Bytes>`.
 struct Boxed(UnsyncBoxBody<Bytes, Status>);
 
 #[derive(Debug)]

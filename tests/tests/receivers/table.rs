@@ -1,4 +1,4 @@
-//! The table of answers, put to both frameworks in process and over real sockets.
+//! The table of answers, tested with both frameworks in process and over real sockets.
 #![allow(clippy::unwrap_used)]
 
 use std::{thread, time::Duration};
@@ -75,7 +75,7 @@ fn only_what_no_library_would_send_needs_a_socket() {
 
 #[test]
 fn real_sockets_are_answered_as_the_table_says() {
-    // Far more than a busy machine needs for what comes in time.
+    // Far more than a busy machine needs for bodies that arrive in time.
     const DEADLINE: Duration = Duration::from_secs(3);
     let is_slow = |probe: &Probe| probe.request().body_steps().contains(&Step::Stall);
     let (slow, quick): (Vec<_>, Vec<_>) =
@@ -101,7 +101,7 @@ fn assert_answer(server: &Server, probe: &Probe) {
             let expected = (expected.status(), String::new());
             assert_eq!((answer.status, answer.body), expected, "{framework}: {name}");
         }
-        // Whether a server still answers a sender that is half gone is its own affair.
+        // A server may decide whether it answers a sender that has closed its half.
         (None, Answer::Refused(RejectionKind::BodyBrokenOff)) => {}
         (None, _) => panic!("{framework}: no answer to {name}"),
     }
@@ -124,11 +124,11 @@ enum Body<'a> {
     AtOnce(&'a str),
     /// A moment later, as from a client that writes head and body one by one.
     Later(&'a str),
-    /// Never: only this much of it comes.
+    /// Never: only this much of it arrives.
     Never(&'a str),
 }
 
-/// The status of a refusal, whether it announces that the connection closes, and whether the connection goes on.
+/// The status of a refusal, whether it announces that the connection closes, and whether the connection stays open.
 fn refused(server: &Server, headers: &str, body: &Body<'_>) -> (u16, bool, bool) {
     let mut socket = Socket::connect(server.addr);
     let head = format!("POST /webhook HTTP/1.1\r\nhost: test\r\n{headers}\r\n\r\n");
@@ -146,8 +146,8 @@ fn refused(server: &Server, headers: &str, body: &Body<'_>) -> (u16, bool, bool)
     (answer.status, answer.header("connection") == Some("close"), goes_on)
 }
 
-/// A refused request gives its connection back if the whole of it has arrived, or arrives in a moment. Otherwise the
-/// connection is closed, and the answer says so.
+/// After a refused request, the connection can be used again if the whole request has arrived, or arrives in a moment.
+/// Otherwise the connection is closed, and the answer says so.
 #[test]
 fn a_connection_goes_on_after_a_refusal_whose_body_arrives() {
     let signature = |body: &str| format!("{SIGNATURE_HEADER}: {}\r\n", sign(body));
@@ -204,7 +204,7 @@ fn a_connection_goes_on_after_a_refusal_whose_body_arrives() {
     }
 }
 
-/// A sender whose body does not come, or is too large to be read to its end, learns that its connection is closed.
+/// A sender whose body does not arrive, or is too large to be read to its end, is told that its connection is closed.
 #[test]
 fn every_401_is_the_same_bytes() {
     for server in Server::both(verifier).into_iter().chain(Server::both(diagnosing)) {
@@ -226,7 +226,7 @@ fn every_401_is_the_same_bytes() {
     }
 }
 
-/// The limit of the probes is the default, which is that of a drain.
+/// The limit of the probes is the default, which equals that of a drain.
 fn is_unread(probe: &Probe) -> bool {
     let request = probe.request();
     matches!(request.ending(), Ending::Stalled(_))

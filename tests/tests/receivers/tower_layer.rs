@@ -54,7 +54,7 @@ fn whole() -> Body {
     Body::from(COMPLETED)
 }
 
-/// A body for which the test has to wait.
+/// A body that never arrives.
 fn stalled() -> Body {
     Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
 }
@@ -63,7 +63,7 @@ async fn webhook(Verified(event): Verified<Event>) -> String {
     saw(event.name())
 }
 
-/// Puts a good, an unsigned and a forged request to a router that has to protect `/webhook`.
+/// Sends a good, an unsigned and a forged request to a router, which must protect `/webhook`.
 #[track_caller]
 fn assert_protects(app: Router) -> impl Future<Output = ()> {
     let at = std::panic::Location::caller();
@@ -242,7 +242,7 @@ impl http_body::Body for Watched {
     }
 }
 
-/// What is answered, and how often the body was polled.
+/// The answer, and how often the body was polled.
 async fn refused(request: Request<Watched>) -> (Response<ResponseBody<Full<Bytes>>>, usize) {
     let mut service = VerifyNumber7Service::new(
         service_fn(async |_: Request<Watched>| -> Result<Response<Full<Bytes>>, Infallible> {
@@ -277,7 +277,7 @@ async fn a_request_without_a_good_header_is_refused_and_its_connection_goes_on_b
     assert_eq!((polled, response.headers().get(header::CONNECTION)), (0, None));
 }
 
-/// There is nobody to wake it, and no timer.
+/// There is nothing to wake it, and no timer.
 #[test]
 fn a_refusal_needs_no_runtime() {
     let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());

