@@ -105,3 +105,32 @@ impl FairShare {
         self.waiting.iter().chain(&self.served).any(|account| !account.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::claim::{EventId, Number};
+
+    fn claim(key: &str, is_quarantined: bool) -> Claim {
+        let claim = Claim::of_test(EventId(1), Number::default());
+        Claim { key: key.into(), is_quarantined, ..claim }
+    }
+
+    #[test]
+    fn an_account_that_has_none_left_is_out_of_the_round_unless_a_quarantined_event_took_its_place()
+    {
+        let mut round = FairShare::default();
+        round.claimed(true, false);
+        let accounts = ["", "a", "b"].map(String::from).into();
+        round.found(WaitingAccounts { accounts, go_on_from: None });
+        let (accounts, of_each) = round.next(3);
+        assert_eq!((&*accounts, of_each), (&["".into(), "a".into(), "b".into()][..], 1));
+        let [none, a] = ["job.completed:1", "a/job.completed:1"].map(|key| claim(key, false));
+        let mut claims = vec![none, a, claim("c/job.completed:1", true)];
+        round.served(&accounts, of_each, &claims);
+        assert_eq!(round.next(3).0, accounts, "b had no place");
+        claims.pop();
+        round.served(&accounts, of_each, &claims);
+        assert_eq!(round.next(3).0, ["", "a"], "b has none");
+    }
+}
