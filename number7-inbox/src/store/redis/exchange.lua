@@ -79,7 +79,7 @@ end
 local function first_quarantined(limit)
     if limit == 0 or not are_accounts_paused then return first('quarantined', limit) end
     -- There are few.
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', quarantined, '-inf', now)) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', quarantined, '-inf', now, 'LIMIT', 0, 10000)) do
         local record = read(id)
         if not (record and paused[account_of(record)]) then return { id } end
     end
