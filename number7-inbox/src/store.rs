@@ -116,8 +116,8 @@ pub(crate) trait Store: Expectations {
     /// is not paused.
     fn exchange<'a>(&'a self, exchange: Exchange<'a>) -> Answer<'a, Exchanged>;
 
-    /// The next accounts that have events which are ready and are not paused: from one on, in an order that stays the same. The
-    /// first one is empty: that of the events without one.
+    /// The next accounts, from this one on, that have ready events and are not paused. Their order never changes. Events
+    /// without an account belong to the empty name, which is the first.
     fn waiting_accounts<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts>;
 
     /// Renews the lease of a worker, and registers the worker if it is not known. Returns the claims that it holds.
@@ -270,8 +270,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) ahead: usize,
     /// Whether one of them may be quarantined, which means that its workers died so often that it may be the cause.
     pub(crate) quarantined: bool,
-    /// Some accounts, and how many events of each to claim at most, the oldest first, before the oldest events of all. In
-    /// all these are no more than `most` and `ahead` together. The account of events without one is empty.
+    /// At most `of_each` events of each of these accounts are claimed first, the oldest first, and then the oldest events of
+    /// all. Together they are at most `most` and `ahead`. Events without an account belong to the empty name.
     pub(crate) accounts: &'a [String],
     pub(crate) of_each: usize,
 }
@@ -280,7 +280,7 @@ pub(crate) struct Exchange<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct WaitingAccounts {
     pub(crate) accounts: Vec<String>,
-    /// The first one that was not looked at. `None` if these are the last ones.
+    /// The first one that was not examined. `None` if there are no more.
     pub(crate) go_on_from: Option<String>,
 }
 
@@ -301,7 +301,7 @@ pub(crate) struct Exchanged {
     pub(crate) is_lapsed: bool,
     /// Nothing was claimed, because the inbox is paused. Set only if something was to be claimed.
     pub(crate) is_paused: bool,
-    /// Some accounts are paused. So nothing was claimed that is ready, except of the accounts which were named and are not.
+    /// Some accounts are paused. So events were claimed only of the named accounts that are not paused.
     pub(crate) has_paused_accounts: bool,
 }
 

@@ -299,9 +299,9 @@ impl Worker {
         self.reconcile_by(Arc::new(fetch))
     }
 
-    /// [`reconcile`](Self::reconcile) for an inbox that several accounts share: the function returns what asks the vendor
-    /// about the jobs of an account, such as its `Client` of `number7-client`. `None` says that there is no such account any
-    /// more. That counts as if the vendor did not know the job, so the job is given up the tenth time.
+    /// [`reconcile`](Self::reconcile) for an inbox that several accounts share. The function returns what asks the vendor about
+    /// the jobs of an account, such as its `Client` of `number7-client`. `None` means that the account does not exist anymore.
+    /// That counts like an answer that the vendor does not know the job, so the job is given up the tenth time.
     ///
     /// The function is called for each fetch, so keep the clients: each knows the rate limit of its account.
     ///

@@ -31,7 +31,7 @@ impl Inbox {
     ///
     /// It goes through all events, some thousands a second, in small steps that hold up nobody else. An event that changes its
     /// state meanwhile may be counted twice, or not at all. Deliveries that repeat an event are not kept, so they do not count
-    /// here, but in the metric `number7_deliveries_total`.
+    /// here. The metric `number7_deliveries_total` counts them.
     ///
     /// # Errors
     ///

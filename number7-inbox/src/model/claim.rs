@@ -43,7 +43,7 @@ impl Number {
     }
 }
 
-/// An event that a worker has claimed. It has counted the attempt.
+/// An event that a worker has claimed. The attempt is already counted.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) event: EventId,

@@ -92,8 +92,8 @@ impl History {
         self
     }
 
-    /// Adds a snooze, at this moment. Returns the time of the first snooze, if one more full day since then has
-    /// passed at this snooze.
+    /// Adds a snooze, at this moment. Returns the time of the first snooze, if another full day since then has
+    /// passed since the last snooze.
     pub(crate) fn with_snooze(mut self, attempt: u32, text: String) -> (Self, Option<SystemTime>) {
         let at = SystemTime::now();
         let known = self.0.iter().position(|error| error.snoozes > 0);

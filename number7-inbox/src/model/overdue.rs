@@ -80,9 +80,9 @@ impl OverdueJob {
         self.fetches
     }
 
-    /// Whether the vendor is asked about it no more, because it [does not know the
-    /// job](crate::Fetched::Unknown), or because there is [no client](crate::Worker::reconcile_accounts) for its account. The job stays overdue until its expectation is
-    /// [cancelled](crate::Inbox::cancel_expectation), or until its event comes after all.
+    /// Whether the vendor is not asked about it anymore, because it [does not know the job](crate::Fetched::Unknown), or
+    /// because there is [no client](crate::Worker::reconcile_accounts) for its account. The job stays overdue until its
+    /// expectation is [cancelled](crate::Inbox::cancel_expectation), or until its event arrives after all.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         self.is_given_up

@@ -124,7 +124,7 @@ impl Settings {
     }
 
     /// How long an event waits after an attempt: the backoff, and up to a quarter more, so that events that failed together are
-    /// not retried together. The share of an event is always the same.
+    /// not retried together. The same attempt always gets the same share of the quarter.
     pub(crate) fn backoff(&self, attempt: u32, event: EventId) -> Duration {
         let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let rest = self.first_backoff.saturating_mul(factor).min(self.max_backoff);

@@ -35,16 +35,16 @@ pub(crate) trait Expectations: Send + Sync {
     /// Takes or renews the lease of the one worker that fetches. False if another has it.
     fn lead<'a>(&'a self, worker: &'a str, lease: Duration) -> Answer<'a, bool>;
 
-    /// Notes that nobody knows an overdue job. At the last of so many times it is given up: it is fetched no more, and stays
-    /// overdue until its expectation is cancelled, or its event comes. Returns whether it is.
+    /// Counts that nobody knows an overdue job. After `times` of these it is given up: it is not fetched anymore, and stays
+    /// overdue until its expectation is cancelled, or its event arrives. Returns whether it is given up.
     fn give_up<'a>(&'a self, job: &'a str, times: u32) -> Answer<'a, bool>;
 
-    /// The next accounts that have overdue jobs which are to be fetched now: from one on, in an order that stays the same. The
-    /// first one is empty: that of the jobs without one.
+    /// The next accounts, from this one on, that have overdue jobs to be fetched now. Their order never changes. Jobs without
+    /// an account belong to the empty name, which is the first.
     fn accounts_to_fetch<'a>(&'a self, from: &'a str) -> Answer<'a, WaitingAccounts>;
 
-    /// Takes overdue jobs that are to be fetched now: of some accounts, and at most so many of each. If nothing else becomes
-    /// of them, they are to be fetched again after a rest, which doubles with each time.
+    /// Takes overdue jobs of these accounts that are to be fetched now, at most `of_each` of each. They will be taken again
+    /// after a rest, which doubles each time, unless something settles them.
     fn take<'a>(
         &'a self,
         accounts: &'a [String],

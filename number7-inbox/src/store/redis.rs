@@ -65,7 +65,7 @@ const KEYS: [&str; 19] = [
     "events",
     // A sorted set of the ready and scheduled events, by when they are due.
     "ready",
-    // The same by account, which may be empty, when they are due, and event: account/milliseconds/event.
+    // The same by account, as members in the order of account/milliseconds/event. The account may be empty.
     "ready_of_account",
     // A hash: the errors of events, as an array of JSON.
     "errors",
@@ -78,8 +78,8 @@ const KEYS: [&str; 19] = [
     "workers",
     // A hash: the records of expected jobs.
     "expected_jobs",
-    // Sorted sets of these jobs: all, by when their events are looked up; the overdue ones, by when they were due, and those
-    // that are to be fetched, by account, which may be empty, when that is, and job: account/milliseconds/job.
+    // Sorted sets of these jobs: all jobs by when they are looked up, the overdue jobs by when they were due, and the jobs to
+    // be fetched, as members in the order of account/milliseconds/job. The account may be empty.
     "look_ups",
     "overdue",
     "fetches",
@@ -169,14 +169,14 @@ impl Redis {
         Call::new(script, Arc::clone(&self.keys))
     }
 
-    /// The next accounts that have events, or jobs.
+    /// The next accounts that have ready events, or jobs to be fetched.
     async fn accounts(&self, from: &str, of: &str) -> Result<WaitingAccounts, InboxError> {
         let mut call = self.call(script!("pauses", "waiting_accounts"));
         let (accounts, go_on_from) = self.server.call(call.arg(from).arg(STEP).arg(of)).await?;
         Ok(WaitingAccounts { accounts, go_on_from })
     }
 
-    /// Compares an event of a known key with the one that is stored.
+    /// Compares another body for a known key with the one that is stored.
     async fn keep_conflict(
         &self,
         event: &NewEvent,

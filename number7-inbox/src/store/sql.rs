@@ -276,8 +276,8 @@ pub(super) fn acceptance_of_known(conflicts: u64) -> Acceptance {
     if conflicts > 0 { Acceptance::Conflict } else { Acceptance::Duplicate }
 }
 
-/// Accounts from a row each of them: its name, and whether it has an event that is ready. If there are as many as a statement
-/// goes through, the next look begins at the last one.
+/// Accounts, from one row for each: its name, and whether it has a ready event. If there are as many rows as a statement
+/// examines, the next call begins at the last one.
 pub(super) fn waiting_accounts(mut rows: Vec<(String, bool)>) -> WaitingAccounts {
     let last = if rows.len() == STEP as usize { rows.pop() } else { None };
     let go_on_from = last.map(|(account, _)| account);

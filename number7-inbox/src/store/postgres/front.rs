@@ -9,27 +9,27 @@ use tokio::time::Instant;
 
 use crate::store::sql::Place;
 
-/// How much of the time may go into claims that begin at the oldest event: a twentieth.
+/// The most time that may go into claims from the oldest event: a twentieth.
 const SHARE: u32 = 20;
 
-/// How long what became ready behind the last claim waits at most: 2 seconds.
+/// The longest that events wait that became ready behind the last claim: 2 seconds.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Where the last claim of an inbox ended.
 ///
-/// Each claim leaves dead entries in the index of what is ready, and while some transaction is open that is older,
-/// they stay. A claim from the oldest event on would go through all of them each time, so it begins where the last one
-/// ended. Now and then one begins at the oldest event, because events may appear before that place: they were
-/// rescued, or their acceptance took longer than that of others.
+/// Each claim leaves dead entries in the index of ready events, and they stay while an older transaction is open. A
+/// claim from the oldest event would go through all of them each time, so it begins where the last one ended. Now
+/// and then a claim begins at the oldest event, because events may appear before that place: they were rescued, or
+/// their acceptance took longer than that of others.
 #[derive(Default)]
 pub(super) struct Front(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
     last: Option<Place>,
-    /// The farthest of the rounds before: if nothing is left before it, claims go on from there.
+    /// How far the earlier rounds came: if nothing is left before this place, claims continue from there.
     farthest: Option<Place>,
-    /// How often there was a claim from the oldest event on. What began before the last of these is no news.
+    /// Counts the claims from the oldest event. The result of a claim that began before the last of these does not count.
     round: u64,
     next_round: Option<Instant>,
 }
@@ -54,7 +54,7 @@ impl Front {
         Start { after: known.last, round: known.round, begun }
     }
 
-    /// A claim has ended at an event, unless it found none. `is_all` says that it found no more than these.
+    /// A claim has ended at an event, unless it found none. `is_all` means that it found fewer than wanted.
     pub(super) fn end(&self, start: Start, at: Option<Place>, is_all: bool) {
         let mut known = self.lock();
         if start.round == known.round {
@@ -69,13 +69,13 @@ impl Front {
         }
     }
 
-    /// In how long there is a claim from the oldest event on.
+    /// The time until the next claim from the oldest event.
     pub(super) fn next_round_in(&self) -> Duration {
         let next = self.lock().next_round;
         next.map_or(Duration::ZERO, |next| next.saturating_duration_since(Instant::now()))
     }
 
-    /// Events were put back behind the last claim: the next one begins at the oldest.
+    /// Events became ready again behind the last claim: the next one begins at the oldest.
     pub(super) fn start_anew(&self) {
         self.lock().next_round = None;
     }
@@ -132,7 +132,7 @@ mod tests {
         front.end(late, at(9), false);
         front.end(whole, at(3), false);
         assert_eq!(front.start().after, at(3));
-        // Nothing is left up to where claims had come before.
+        // Nothing is left before the place that claims had reached.
         let rest = front.start();
         front.end(rest, at(4), true);
         assert_eq!(front.start().after, at(7));

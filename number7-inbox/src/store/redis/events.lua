@@ -11,7 +11,7 @@ local TEXT = '{"state":"%s","attempt":%.0f,"uncounted":%.0f,"runs":%.0f,"due_at"
 -- The account in front of its key; '' if there is none.
 local function account_of(record) return string.match(record.rest, '^"key":"(%w[%w_.-]*)/') or '' end
 
--- Where the set of what is ready of accounts has an event.
+-- The member of an event in the set of ready events by account.
 local function place_of_account(account, due_at, id) return string.format('%s/%016.0f/%s', account, due_at, id) end
 
 -- Reads a record. Returns nothing if it is lost, or somebody has damaged it.

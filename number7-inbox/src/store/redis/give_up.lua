@@ -1,5 +1,5 @@
--- Notes that nobody knows an overdue job, which is fetched no more at the last of so many times. Returns 1 then, else 0.
--- ARGV: the job, how many
+-- Counts that nobody knows an overdue job. After some times it is not fetched anymore. Returns 1 then, else 0.
+-- ARGV: the job, after how many times
 local job, record = ARGV[1], read_job(ARGV[1])
 if not record or not redis.call('ZSCORE', overdue, job) then return 0 end
 record.unknown = (tonumber(record.unknown) or 0) + 1

@@ -25,6 +25,6 @@ redis.call('HSET', payloads, id, payload)
 redis.call('ZADD', ready, at, id)
 local account = string.match(key, '^(%w[%w_.-]*)/') or ''
 redis.call('ZADD', ready_of_account, 0, string.format('%s/%016.0f/%s', account, now, id))
--- Last, because what fails half-way is not undone: a retry must not find the key of an event that is not ready.
+-- Last, because if it fails half-way, nothing is undone: a retry must not find the key of an event that is not ready.
 redis.call('HSET', keys, key, id)
 return 1

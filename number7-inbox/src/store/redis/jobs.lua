@@ -11,12 +11,12 @@ local function is_settled(record)
     return redis.call('HEXISTS', keys, record.completed) == 1 or redis.call('HEXISTS', keys, record.failed) == 1
 end
 
--- Where the set of what is to be fetched has a job: by the account in its name, which may be empty.
+-- The member of a job in the set of jobs to be fetched. It begins with the account in its name, which may be empty.
 local function place_of_fetch(job, at)
     return string.format('%s/%016.0f/%s', string.match(job, '^account:(%w[%w_.-]*)/') or '', at, job)
 end
 
--- Writes the record of a job that is to be fetched at a time, or not any more.
+-- Writes the record of a job, with the time of its next fetch, if there is one.
 local function fetch_at(job, record, at)
     if record.fetch_at then redis.call('ZREM', fetches, place_of_fetch(job, record.fetch_at)) end
     record.fetch_at = at
@@ -24,7 +24,7 @@ local function fetch_at(job, record, at)
     redis.call('HSET', expected_jobs, job, cjson.encode(record))
 end
 
--- Expects it no more. Returns 1, or 0 if it was not expected.
+-- Stops expecting a job. Returns 1, or 0 if it was not expected.
 local function cancel(job)
     local record = read_job(job)
     if record then fetch_at(job, record) end

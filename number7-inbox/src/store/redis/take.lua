@@ -1,5 +1,5 @@
--- Takes overdue jobs that are to be fetched now, which rest from then on: of some accounts, so many of each. Returns each
--- with whether it is settled, and how often it was taken.
+-- Takes overdue jobs that are to be fetched now, some of each account. They rest from then on. Returns for each one whether it
+-- is settled, and how often it was taken.
 -- ARGV: milliseconds of the first rest, of the longest, how many of each account, the accounts
 local taken = {}
 local function take(place, job)

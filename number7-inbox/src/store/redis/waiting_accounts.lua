@@ -1,7 +1,7 @@
--- The next accounts that have events which are ready, or overdue jobs which are to be fetched now, from one on; '' is that of
--- those without one. Then the account where the next look begins, unless there are no more. It passes over accounts that have
--- only later ones, or whose events are paused.
--- ARGV: the account, how many accounts to look at, 'events' or 'jobs'
+-- The next accounts, from one on, that have ready events, or overdue jobs to be fetched now. '' is the account of those without
+-- one. Also returns the account to continue from, if there are more. It passes over accounts that have only later events or
+-- jobs, or whose events are paused.
+-- ARGV: the account, how many accounts to examine, 'events' or 'jobs'
 local is_of_events = ARGV[3] == 'events'
 local set, paused = is_of_events and ready_of_account or fetches, is_of_events and current_pauses() or {}
 local accounts, from = {}, '[' .. ARGV[1] .. '/'

@@ -1,5 +1,5 @@
--- The next accounts that have overdue jobs which are to be fetched now, from one on; '' is that of the jobs without one.
--- $1 the inbox, $2 the account, $3 how many accounts to look at
+-- The next accounts, from one on, that have overdue jobs to be fetched now. '' is the account of jobs without one.
+-- $1 the inbox, $2 the account, $3 how many accounts to examine
 WITH RECURSIVE waiting AS (
     (SELECT account, fetch_at FROM number7.expected_jobs
     WHERE inbox = $1 AND is_overdue AND account >= $2

@@ -1,4 +1,4 @@
--- Takes jobs to fetch: of some accounts, so many of each. They rest after that, twice as long each time.
+-- Takes jobs to fetch, some of each account. Each then rests, twice as long each time.
 -- $1 the inbox, $2 the accounts, $3 how many of each, $4 seconds of the first rest, $5 of the longest
 WITH found AS MATERIALIZED (
     SELECT next.job FROM unnest($2::text[]) AS waiting (account), LATERAL (

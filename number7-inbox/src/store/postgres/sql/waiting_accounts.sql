@@ -1,6 +1,6 @@
--- The next accounts that have events which are ready, from one on; '' is that of the events without one. It passes over accounts
+-- The next accounts, from one on, that have ready events. '' is the account of events without one. It passes over accounts
 -- whose events are all scheduled, and those that are paused.
--- $1 the inbox, $2 the account, $3 how many accounts to look at
+-- $1 the inbox, $2 the account, $3 how many accounts to examine
 WITH RECURSIVE waiting AS (
     (SELECT account, due_at FROM number7.events
     WHERE inbox = $1 AND state = 'ready' AND account >= $2

@@ -49,7 +49,7 @@ CREATE UNIQUE INDEX number7_events_key ON number7_events (inbox, key);
 -- Events of one state in the order of its time: claim, heartbeat, rescue, sweep, list and stats.
 CREATE INDEX number7_events_state ON number7_events (inbox, state, since);
 
--- What is ready of each account: claims for accounts, and waiting_accounts.
+-- The ready events of each account: claims for accounts, and waiting_accounts.
 CREATE INDEX number7_events_ready_of_account ON number7_events (inbox, account, since) WHERE state = 'ready';
 
 -- Other bodies that were signed for events later: the last one of each event.

@@ -1,5 +1,5 @@
--- Records the ends of attempts, and returns the events whose ends count. ?2 now, ?3 worker, ?6 ends, ?7 when what is
--- over was finished
+-- Records the ends of attempts, and returns the events whose ends count. ?2 now, ?3 worker, ?6 ends, ?7 the
+-- finishing time of done and dead events
 --
 -- A done event stays done, even if a handler's transaction finished it. An end whose answer was lost is sent again: if it made
 -- a dead letter, the event has the number that it wrote.

@@ -1,5 +1,5 @@
--- Takes jobs to fetch: of some accounts, so many of each. They rest after that, twice as long each time. ?1 inbox, ?2 now,
--- ?3 the first rest, ?4 the longest, ?5 the accounts, ?6 how many of each
+-- Takes jobs to fetch, some of each account. Each then rests, twice as long each time. ?1 inbox, ?2 now, ?3 the first rest, ?4
+-- the longest, ?5 the accounts, ?6 how many of each
 UPDATE number7_expected_jobs AS jobs
 SET fetches = fetches + 1, fetch_at = ?2 + min(?4, ?3 * (1 << min(fetches, 30)))
 WHERE inbox = ?1 AND job IN (

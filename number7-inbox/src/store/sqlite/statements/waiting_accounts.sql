@@ -1,6 +1,6 @@
--- The next accounts that have events which are ready, from one on; '' is that of the events without one. It passes over accounts
+-- The next accounts, from one on, that have ready events. '' is the account of events without one. It passes over accounts
 -- whose events are all scheduled, and those that are paused.
--- ?1 inbox, ?2 the account, ?3 now, ?4 how many accounts to look at
+-- ?1 inbox, ?2 the account, ?3 now, ?4 how many accounts to examine
 WITH RECURSIVE next (account) AS (
     SELECT min(account) FROM number7_events INDEXED BY number7_events_ready_of_account
         WHERE inbox = ?1 AND state = 'ready' AND account >= ?2
