@@ -314,7 +314,7 @@ async fn each_fault_is_named_and_nothing_else() {
         ),
         (
             Fault::FailsWithoutHeader,
-            &["fails where there is no signature header", "a signature in a trailer"],
+            &["fails if there is no signature header", "a signature in a trailer"],
         ),
         (Fault::Inflates, &["something inflates bodies before they are verified"]),
         (Fault::WorksFirst, &["a forged event takes as long as work does"]),

@@ -71,7 +71,7 @@ fn the_vendors_receiver_for_express() {
     let found = fixes("node", "express.js", "NODE_PATH", "node_modules/express");
     let expected = [
         // `timingSafeEqual` throws where the lengths differ, and `Buffer.from` where there is none.
-        "fails where there is no signature header",
+        "fails if there is no signature header",
         "a signature in a trailer",
         "fails where the signature is wrong",
         // `express.raw` takes one content-type, inflates, and has a limit of 100 kB and no timeout.

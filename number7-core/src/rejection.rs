@@ -299,7 +299,7 @@ impl RejectionKind {
                 "the request names an account by what cannot be one: 1 to 64 ASCII letters, digits, -, _ or ., and a \
                  letter or digit first"
             }
-            Self::UnknownAccount => "there is no account of that name",
+            Self::UnknownAccount => "there is no account with that name",
             Self::BodyEncoded => "the body has a content-encoding, which is never undone",
             Self::TooOld => "the event is too old, or has no readable timestamp",
             Self::Untypable => "the body is authentic but not what the handler asks for",

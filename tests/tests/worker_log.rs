@@ -248,7 +248,7 @@ async fn each_pause_and_its_end_are_told(log: impl Fn() -> String) {
     account("acme").resume().await.unwrap();
     says(r#"accounts=["globex"] others=0"#).await;
     account("globex").resume().await.unwrap();
-    until(async || log().matches("accounts are not paused any more").count() == 2).await;
+    until(async || log().matches("accounts are no longer paused").count() == 2).await;
     for number in 0..12 {
         account(&format!("account-{number}")).pause("", "", None).await.unwrap();
     }
@@ -256,6 +256,6 @@ async fn each_pause_and_its_end_are_told(log: impl Fn() -> String) {
     inbox.pause("ops", "maintenance", None).await.unwrap();
     says(r#"by="ops" why="maintenance""#).await;
     inbox.resume().await.unwrap();
-    says("the inbox is not paused any more").await;
+    says("the inbox is no longer paused").await;
     worker.stop().await;
 }

@@ -75,7 +75,7 @@ impl Probe {
             405 => "there is no POST at this path",
             409 => "a repeated event is not answered 2xx: the vendor retries it in vain",
             411 => NO_CHUNKS,
-            413 => "the body limit is lower than the probes were told",
+            413 => "the body limit is lower than the probes expect",
             429 => "a rate limit answers: exempt the vendor, which gives up after three retries",
             502 | 504 => {
                 "a proxy answers: the receiver behind it is down, or closed the connection"
@@ -98,7 +98,7 @@ impl Probe {
                 "the receiver fails where the signature is wrong: answer 401"
             }
             (401, 500..) if self.request().ending() == Ending::Raw => self.otherwise(),
-            (401, 500..) => "the receiver fails where there is no signature header: answer 401",
+            (401, 500..) => "the receiver fails if there is no signature header: answer 401",
             (401, 400 | 415 | 422) if self.claims_an_encoding() => INFLATES,
             (401, 400 | 415 | 422) => {
                 "a body is parsed or judged before its signature is verified: verify the raw bytes \

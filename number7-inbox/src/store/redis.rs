@@ -97,7 +97,7 @@ const EVENTS: usize = 3;
 /// How many of the keys acceptance needs.
 const KEYS_TO_ACCEPT: usize = 6;
 
-const DAMAGED: &str = "its record is damaged, or not in Redis any more: it was evicted or deleted";
+const DAMAGED: &str = "its record is damaged, or no longer in Redis: it was evicted or deleted";
 
 /// A key of an inbox.
 fn key(inbox: &str, name: &str) -> String {

@@ -71,7 +71,7 @@ impl Change {
     /// Logs it, with the pauses in the store.
     pub(super) fn log(self, inbox: &str, pauses: &[Paused]) {
         if self.was_inbox_paused && !self.is_inbox_paused {
-            tracing::info!(target: "number7", inbox, "the inbox is not paused any more");
+            tracing::info!(target: "number7", inbox, "the inbox is no longer paused");
         }
         if self.is_inbox_paused && !self.was_inbox_paused {
             let paused = pauses.iter().find(|paused| paused.account.is_none());
@@ -96,7 +96,7 @@ impl Change {
         }
         if let Some((accounts, others)) = named(before.difference(&now)) {
             tracing::info!(
-                target: "number7", inbox, ?accounts, others, "accounts are not paused any more"
+                target: "number7", inbox, ?accounts, others, "accounts are no longer paused"
             );
         }
     }

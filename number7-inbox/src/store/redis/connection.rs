@@ -75,7 +75,7 @@ pub(super) async fn serves(connection: &mut Connection) -> Result<(), InboxError
     if let Connection::Master(_) = connection
         && let Ok(Role::Replica { .. }) = redis::cmd("ROLE").query_async(connection).await
     {
-        let text = "it is a replica, and not a master any more";
+        let text = "it is a replica, and no longer a master";
         return Err(InboxError::new(InboxErrorKind::ReadOnly, text));
     }
     let answer = match connection {
