@@ -1,11 +1,9 @@
 //! Upload, webhook, result: with the client and the sandbox, and workers in two processes.
-//!
-//! `NUMBER7_DOCUMENTS` is the number of documents.
 #![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -22,7 +20,7 @@ use number7_tests::{
 use number7_tower::{AcceptNumber7, VerifyNumber7};
 use tokio::{net::TcpListener, time::sleep};
 
-const DEFAULT_DOCUMENTS: usize = 100;
+const DOCUMENTS: usize = 300;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -75,8 +73,6 @@ impl Drop for Worker {
 /// of them at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_document_is_handled_once_and_the_plan_is_kept() {
-    let documents =
-        env::var("NUMBER7_DOCUMENTS").map_or(DEFAULT_DOCUMENTS, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let (store, effects) = (Store::sqlite(), folder.path().join("effects"));
     let inbox = store.open().await;
@@ -92,17 +88,17 @@ async fn each_document_is_handled_once_and_the_plan_is_kept() {
     let workers = [0; WORKERS].map(|_| Worker::start(&store, &sandbox, &effects));
     let begun = Instant::now();
     let uploads = client(&sandbox);
-    for number in 0..documents {
+    for number in 0..DOCUMENTS {
         let document = Document::from_bytes("invoice", format!("{number}.pdf"), "%PDF-1.7");
         inbox.expect_job(uploads.upload(document).await.unwrap(), SECOND * 3).await.unwrap();
     }
     let handled = || fs::read_to_string(&effects).unwrap_or_default().lines().count();
-    while handled() < documents {
-        assert!(begun.elapsed() < PATIENCE + SECOND * documents as u32, "{}", sandbox.summary());
+    while handled() < DOCUMENTS {
+        assert!(begun.elapsed() < PATIENCE + SECOND * DOCUMENTS as u32, "{}", sandbox.summary());
         sleep(SECOND / 10).await;
     }
     let taken = begun.elapsed();
-    until(async || inbox.stats().await.unwrap().done == documents as u64).await;
+    until(async || inbox.stats().await.unwrap().done == DOCUMENTS as u64).await;
     drop(workers);
 
     let mut seen = BTreeMap::new();
@@ -111,7 +107,7 @@ async fn each_document_is_handled_once_and_the_plan_is_kept() {
     }
     let summary = sandbox.summary();
     let once: BTreeMap<_, _> = summary.to_handle.iter().map(|key| (key.clone(), 1)).collect();
-    assert_eq!((seen.len(), &seen), (documents, &once));
+    assert_eq!((seen.len(), &seen), (DOCUMENTS, &once));
     assert_eq!(inbox.stats().await.unwrap().dead, 0);
     assert_eq!(summary.not_refused, 0, "{summary}");
     assert!(summary.lost > 0 && summary.repeated > 0 && summary.forged > 0, "{summary}");
@@ -121,8 +117,9 @@ async fn each_document_is_handled_once_and_the_plan_is_kept() {
     assert!(summary.rate_limited <= most, "{} refused: {summary}", summary.rate_limited);
     // The requests of the first window do not wait.
     let ideal = WINDOW * u32::try_from(windows - 1).unwrap();
-    eprintln!("{documents} documents in {taken:?}, ideal {ideal:?}\n{summary}");
-    assert!(taken < 2 * ideal + SECOND * 20, "{taken:?}, and not {ideal:?}: {summary}");
+    eprintln!("{DOCUMENTS} documents in {taken:?}, ideal {ideal:?}\n{summary}");
+    // On a quiet machine it takes 1.02 of it.
+    assert!(taken < ideal * 13 / 10 + SECOND * 20, "{taken:?}, and not {ideal:?}: {summary}");
 }
 
 /// It uses up no attempts, and nothing is given up.
