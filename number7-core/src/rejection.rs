@@ -296,8 +296,8 @@ impl RejectionKind {
                 "the request names no account: the extractor of its name failed, or was not ready at once"
             }
             Self::MalformedAccount => {
-                "the request names an account by what cannot be one: 1 to 64 ASCII letters, digits, -, _ or ., and a \
-                 letter or digit first"
+                "the name of the account is not valid: it must have 1 to 64 ASCII letters, digits, -, _ or ., and begin with \
+                 a letter or digit"
             }
             Self::UnknownAccount => "there is no account with that name",
             Self::BodyEncoded => "the body has a content-encoding, which is never undone",
