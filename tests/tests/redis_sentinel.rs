@@ -263,7 +263,7 @@ async fn a_replica_is_left_although_nothing_is_written() {
     let begun = Instant::now();
     until(async || match inbox.stats().await {
         Ok(_) => false,
-        Err(error) => error.to_string().contains("it is a replica, and not a master"),
+        Err(error) => error.to_string().contains("it is a replica, and no longer a master"),
     })
     .await;
     eprintln!("left, and said so, after {:?}", begun.elapsed());
